@@ -1,0 +1,77 @@
+"""The one clock of a simulated world: integer nanoseconds and the things that will happen.
+
+Nothing in a simulated world reads the machine's time. Whoever takes time (a bit on the bus, a page
+erase, a host that sleeps) advances this clock, and whatever was due meanwhile happens on the way, in
+order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+NS_PER_US = 1_000
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+
+class Alarm:
+    """Something that will happen at an instant, unless cancelled."""
+
+    __slots__ = ("action", "at")
+
+    def __init__(self, at: int, action: Callable[[], None]) -> None:
+        self.at = at
+        self.action: Callable[[], None] | None = action
+
+    def cancel(self) -> None:
+        self.action = None
+
+
+class Clock:
+    """Virtual time. `now` is in nanoseconds since the world began."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self._order = 0
+        self._alarms: list[tuple[int, int, Alarm]] = []
+
+    def at(self, instant: int, action: Callable[[], None]) -> Alarm:
+        """Have `action` called when the clock reaches `instant` (ns); an instant gone by means now."""
+        alarm = Alarm(max(instant, self.now), action)
+        self._order += 1
+        heapq.heappush(self._alarms, (alarm.at, self._order, alarm))
+        return alarm
+
+    def after(self, delay: int, action: Callable[[], None]) -> Alarm:
+        """Have `action` called `delay` ns from now."""
+        return self.at(self.now + delay, action)
+
+    def advance(self, duration: int) -> None:
+        """Let `duration` ns go by."""
+        self.advance_to(self.now + duration)
+
+    def advance_to(self, instant: int) -> None:
+        """Let time go by until `instant` (ns), with everything that is due on the way."""
+        alarms = self._alarms
+        while alarms and alarms[0][0] <= instant:
+            self._next_alarm()
+        if instant > self.now:
+            self.now = instant
+
+    def advance_until(self, happened: Callable[[], bool], limit: int) -> bool:
+        """Go from alarm to alarm until `happened()`; False if it had not by `limit` (ns)."""
+        alarms = self._alarms
+        while not happened():
+            if not alarms or alarms[0][0] > limit:
+                self.now = max(self.now, limit)
+                return False
+            self._next_alarm()
+        return True
+
+    def _next_alarm(self) -> None:
+        at, _, alarm = heapq.heappop(self._alarms)
+        if at > self.now:
+            self.now = at
+        if alarm.action is not None:
+            alarm.action()
