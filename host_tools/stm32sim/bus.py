@@ -167,6 +167,14 @@ class Bus:
                     byte &= device.read()
             self._hanging = [byte >> shift & 1 for shift in range(7, -1, -1)]
 
+    def stop_by_hand(self) -> None:
+        """SDA rises while SCL is high: a STOP made with pins."""
+        if self.scl_high and self.sda_high:
+            self._addressed = []
+            self._reading = False
+            for device in self.devices:
+                device.stop()
+
     def pulse_scl(self) -> None:
         """One clock pulse by hand, for a controller that frees a bus whose SDA hangs."""
         self.clock.advance(self._bit)

@@ -1,0 +1,46 @@
+"""The target's application as far as the updater knows it: does it answer, which version, and will it
+enter the loader."""
+
+from .errors import BusError, BusStuck
+
+VERSION_LENGTH = 8  # as MCUboot's image_version: major, minor, revision u16, build u32
+
+
+class Application:
+    """An application that answers at `address` of an I2CBus.
+
+    `register` is written, then 8 bytes of version are read; `enter_command` is the frame that makes
+    it enter the loader, or None."""
+
+    def __init__(self, bus, address, register, enter_command=None):
+        self._bus = bus
+        self._address = address
+        self._register = bytes([register])
+        self._enter_command = enter_command
+        self._version = bytearray(VERSION_LENGTH)
+
+    def version(self):
+        """The 8 bytes it answers, or None. Raises BusStuck."""
+        try:
+            self._bus.send(self._address, self._register)
+            self._bus.receive_into(self._address, self._version)
+        except BusStuck:
+            raise
+        except BusError:
+            return None
+        return bytes(self._version)
+
+    def runs(self, image):
+        """Whether it answers the version of `image`: the built-in proof of an installation."""
+        return self.version() == image.version_bytes
+
+    def enter_loader(self):
+        """Ask it to enter the loader. Nobody may answer: the loader tells whether it worked."""
+        if self._enter_command is None:
+            return
+        try:
+            self._bus.send(self._address, self._enter_command)
+        except BusStuck:
+            raise
+        except BusError:
+            pass  # no application: whether the loader answers is asked next

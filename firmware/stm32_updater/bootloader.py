@@ -1,0 +1,181 @@
+"""The commands of ST's ROM bootloader (AN4221 rev 14): bytes in, bytes out, no policy.
+
+Every command is a row of frames. Each frame is one transaction; after each the loader answers with
+one status byte, read in a transaction of its own:
+
+    command     code, code ^ FF
+    address     4 bytes MSB first, XOR
+    count       n - 1, (n - 1) ^ FF
+    data        n - 1, n bytes, XOR of all before
+    pages       MSB, LSB of each page number, XOR
+"""
+
+from micropython import const
+
+from .chips import BLOCK, BLOCK_WRITE_TYPICAL_MS, OPERATION_LIMIT_MS, PAGE_ERASE_TYPICAL_MS
+from .errors import BusError, BusStuck, LoaderError, LoaderRefused, LoaderTimeout
+
+ACK = const(0x79)
+_NACK = const(0x1F)
+_BUSY = const(0x76)
+
+# Command codes, AN4221 table 2. Only those the field needs: none of these can change option bytes
+# or protection.
+_GET = const(0x00)
+_GET_VERSION = const(0x01)
+_GET_ID = const(0x02)
+_READ_MEMORY = const(0x11)
+_GO = const(0x21)
+_WRITE_MEMORY = const(0x31)
+_NS_WRITE_MEMORY = const(0x32)
+_ERASE = const(0x44)
+_NS_ERASE = const(0x45)
+
+_NO_STRETCH_SINCE = const(0x11)  # protocol V1.1, AN4221 table 2
+# A status that needs no flash operation is there at once; this is for a host that is slow itself.
+_STATUS_LIMIT_MS = const(100)
+_LONGEST_POLL_MS = const(16)
+
+
+class Bootloader:
+    """The loader behind `link`; `clock` bounds every wait.
+
+    Methods raise LoaderRefused (NACK), LoaderTimeout (not done within the limit), and what the
+    link raises. After any of these the loader is out of step: reset it before the next command."""
+
+    def __init__(self, link, clock):
+        self._link = link
+        self._clock = clock
+        self._status = bytearray(1)
+        self._frame = bytearray(BLOCK + 2)
+        self._view = memoryview(self._frame)
+        self._write_code = _WRITE_MEMORY
+        self._erase_code = _ERASE
+
+    def get_version(self):
+        """Protocol version, e.g. 0x12 for V1.2; picks No-Stretch commands if the loader has them."""
+        self._command(_GET_VERSION, "Get Version")
+        self._link.receive_into(self._status)
+        version = self._status[0]
+        self._await_ack("Get Version", _STATUS_LIMIT_MS)
+        no_stretch = version >= _NO_STRETCH_SINCE
+        self._write_code = _NS_WRITE_MEMORY if no_stretch else _WRITE_MEMORY
+        self._erase_code = _NS_ERASE if no_stretch else _ERASE
+        return version
+
+    def get_id(self):
+        """Product ID of the chip, 12 bits."""
+        self._command(_GET_ID, "Get ID")
+        answer = self._view[:3]
+        self._link.receive_into(answer)
+        self._await_ack("Get ID", _STATUS_LIMIT_MS)
+        if answer[0] != 1:
+            raise LoaderError("Get ID answered %s" % bytes(answer))
+        return answer[1] << 8 | answer[2]
+
+    def read_into(self, address, buffer):
+        """Read Memory: fill `buffer` (1..256 bytes) from `address`."""
+        self._command(_READ_MEMORY, "Read Memory")
+        self._address(address, "Read Memory")
+        count = len(buffer) - 1
+        self._send2(count, count ^ 0xFF)
+        self._await_ack("Read Memory count", _STATUS_LIMIT_MS)
+        self._link.receive_into(buffer)
+
+    def write(self, address, data):
+        """Write Memory: `data` (8..256 bytes, a multiple of 8) to `address` (8-aligned).
+
+        The loader's ACK does not mean that anything was programmed: read it back."""
+        length = len(data)
+        if length % 8 or address % 8 or not 0 < length <= BLOCK:
+            raise ValueError("flash is written in double words")  # stale bytes would go along
+        self._command(self._write_code, "Write Memory")
+        self._address(address, "Write Memory")
+        frame = self._view[: length + 2]
+        frame[0] = length - 1
+        frame[1 : length + 1] = data
+        frame[length + 1] = frame[0] ^ _xor(data)
+        self._link.send(frame)
+        self._await_ack(
+            "Write Memory at 0x%08X" % address, OPERATION_LIMIT_MS, BLOCK_WRITE_TYPICAL_MS
+        )
+
+    def erase_page(self, page):
+        """Erase one page by its number. As for write: only reading back tells."""
+        self._command(self._erase_code, "Erase")
+        frame = self._view[:3]
+        frame[0] = frame[1] = frame[2] = 0  # one page: count - 1, and its XOR
+        self._link.send(frame)
+        self._await_ack("Erase count", _STATUS_LIMIT_MS)
+        frame[0] = page >> 8
+        frame[1] = page & 0xFF
+        frame[2] = frame[0] ^ frame[1]
+        self._link.send(frame)
+        self._await_ack("Erase of page %d" % page, OPERATION_LIMIT_MS, PAGE_ERASE_TYPICAL_MS)
+
+    def go(self, address):
+        """Go: run the application whose vector table is at `address`; the loader is gone then."""
+        self._command(_GO, "Go")
+        self._address(address, "Go")
+
+    def _command(self, code, name):
+        self._send2(code, code ^ 0xFF)
+        self._await_ack(name, _STATUS_LIMIT_MS)
+
+    def _address(self, address, name):
+        frame = self._view[:5]
+        frame[0] = address >> 24
+        frame[1] = address >> 16 & 0xFF
+        frame[2] = address >> 8 & 0xFF
+        frame[3] = address & 0xFF
+        frame[4] = _xor(frame[:4])
+        self._link.send(frame)
+        self._await_ack("%s at 0x%08X" % (name, address), _STATUS_LIMIT_MS)
+
+    def _send2(self, first, second):
+        frame = self._view[:2]
+        frame[0] = first
+        frame[1] = second
+        self._link.send(frame)
+
+    def _await_ack(self, what, limit_ms, typical_ms=0):
+        """Wait for ACK. Silence, BUSY and noise all mean "not yet" until the one deadline.
+
+        The first look comes after `typical_ms`: nothing is polled in vain, and a loader that
+        stretches in spite of a No-Stretch command has no reason to."""
+        deadline = self._clock.deadline(limit_ms)
+        deadline.sleep(typical_ms)
+        pause = 1
+        while True:
+            seen = self._read_status()
+            if seen == ACK:
+                return
+            if seen == _NACK:
+                raise LoaderRefused("the loader refused %s" % what)
+            if deadline.expired():
+                last = "no answer" if seen is None else "0x%02X" % seen
+                raise LoaderTimeout("%s: no ACK within %d ms, last: %s" % (what, limit_ms, last))
+            deadline.sleep(pause)
+            pause = min(pause * 2, _LONGEST_POLL_MS)
+
+    def _read_status(self):
+        """One status byte, or None if the bus brought none."""
+        try:
+            self._link.receive_into(self._status)
+        except BusStuck:
+            raise
+        except BusError:
+            return None
+        return self._status[0]
+
+
+def _xor(data):
+    """XOR over `data` (1..256 bytes).
+
+    Folding one big integer takes a dozen steps where a loop would take as long as the bus."""
+    value = int.from_bytes(data, "big")
+    shift = BLOCK * 8 // 2
+    while shift >= 8:
+        value ^= value >> shift
+        shift //= 2
+    return value & 0xFF

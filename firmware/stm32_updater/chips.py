@@ -1,0 +1,124 @@
+"""The chips this package can update: product ID -> where the loader answers and how flash is cut.
+
+Listed are the families whose I2C address AN2606 gives in the family's table and whose erase unit is
+confirmed by a second source (stlink's chip files, the reference manual). Left out, among others:
+C051, C071, C091, U0 (erase unit not confirmed), G0B0/G0B1/G0C1 and G47x/G48x (two banks: how the
+loader numbers the pages of the second is not confirmed).
+"""
+
+from micropython import const
+
+from .errors import UnknownChip
+
+FLASH_START = const(0x08000000)
+GRANULE = const(8)  # bytes programmed at once: a double word; RM0444 section 3.3.8
+BLOCK = const(256)  # bytes of one Read or Write Memory command at most; AN4221 sections 2.4, 2.6
+
+# Durations in ms. Typical: DS12232 table "Flash memory characteristics"; longest: the 40.1 ms of a
+# mass erase, and for anything the 1 s that ST's own driver (HAL) allows an operation.
+PAGE_ERASE_TYPICAL_MS = const(22)
+BLOCK_WRITE_TYPICAL_MS = const(3)  # 32 double words of 85 us
+OPERATION_LIMIT_MS = const(1000)
+
+# Loader start-up: AN2606 table 227 gives 0.39 ms (G0) to 2.4 ms (C0) after reset.
+STARTUP_MS = const(5)
+# AN2606 table 230: silence of this length inside a command makes the loader reset itself.
+LOADER_TIMEOUT_MS = const(1000)
+# AN2606 table 108, V11.3: after a page erase nothing may be sent for this long.
+ERASE_SETTLE_MS = const(40)
+
+# Flash size in KB by the eleventh letter of a part number (STM32G071RB: B); ordering information in
+# ST's data sheets.
+_SIZE_LETTERS = {"4": 16, "6": 32, "8": 64, "B": 128, "C": 256, "E": 512}
+
+_G0_OPTIONS = const(0x1FFF7800)  # where option bytes start; RM0490 table 18
+
+# product ID, first letters of the part numbers, I2C address, page size, RAM in KB, address of the
+# loader's ID byte, option bytes (0: not known here). From AN2606 tables 3, 226 and the family's own
+# table; RAM sizes from the data sheets.
+_FAMILIES = (
+    (0x443, ("STM32C011",), 0x64, 2048, 6, 0, _G0_OPTIONS),
+    (0x453, ("STM32C031",), 0x63, 2048, 12, 0, _G0_OPTIONS),
+    (0x466, ("STM32G030", "STM32G031", "STM32G041"), 0x56, 2048, 8, 0, _G0_OPTIONS),
+    (0x456, ("STM32G050", "STM32G051", "STM32G061"), 0x62, 2048, 18, 0, _G0_OPTIONS),
+    (0x460, ("STM32G070", "STM32G071", "STM32G081"), 0x51, 2048, 36, 0x1FFF6FFE, _G0_OPTIONS),
+    (0x468, ("STM32G431", "STM32G441"), 0x54, 2048, 32, 0, 0),
+    (0x479, ("STM32G491", "STM32G4A1"), 0x5F, 2048, 112, 0, 0),
+    (0x435, ("STM32L431", "STM32L432", "STM32L433", "STM32L442", "STM32L443"), 0x48, 2048, 64, 0, 0),
+    (0x462, ("STM32L451", "STM32L452", "STM32L462"), 0x4A, 2048, 160, 0, 0),
+)
+
+RAM_START = const(0x20000000)
+
+
+class Chip:
+    """One part: `name`, `product_id`, `loader_address` (7 bits), `flash_start`, `flash_size`,
+    `page_size`, `ram_size` (bytes), `loader_id_address`, `options_address` (0 if not known)."""
+
+    def __init__(self, name, flash_size, family):
+        self.name = name
+        self.flash_start = FLASH_START
+        self.flash_size = flash_size
+        self.product_id = family[0]
+        self.loader_address = family[2]
+        self.page_size = family[3]
+        self.ram_size = family[4] * 1024
+        self.loader_id_address = family[5]
+        self.options_address = family[6]
+
+    @property
+    def flash_end(self):
+        return self.flash_start + self.flash_size
+
+    @property
+    def pages(self):
+        return self.flash_size // self.page_size
+
+    def page_of(self, address):
+        """Number of the page that holds `address`."""
+        return (address - self.flash_start) // self.page_size
+
+    def page_address(self, page):
+        return self.flash_start + page * self.page_size
+
+    def quirks(self, loader_id):
+        """Work-arounds for the loader whose ID byte is `loader_id` (None: it would not say)."""
+        return Quirks(self.product_id, loader_id)
+
+
+class Quirks:
+    """What a loader version asks of the host.
+
+    `erase_settle_ms`: silence after each page erase (AN2606 table 108, V11.3).
+    `clears_empty_flag`: an NRST pulse on empty flash without BOOT0 held is fatal until power-on."""
+
+    def __init__(self, product_id, loader_id):
+        flawed = product_id == 0x460 and loader_id in (0xB3, None)
+        self.version = "?" if loader_id is None else "%d.%d" % (loader_id >> 4, loader_id & 15)
+        self.erase_settle_ms = ERASE_SETTLE_MS if flawed else 0
+        self.clears_empty_flag = flawed
+
+
+def by_name(name):
+    """The Chip called `name`, e.g. "STM32G071RB" (package suffixes like T6 may follow).
+
+    Raises UnknownChip."""
+    part = name.upper()
+    for family in _FAMILIES:
+        if part[:9] in family[1]:
+            size = _SIZE_LETTERS.get(part[10:11])
+            if size is None:
+                raise UnknownChip(
+                    "%s: the flash size letter is missing, as in %sRB" % (name, part[:9])
+                )
+            return Chip(part, size * 1024, family)
+    known = ", ".join([prefix for family in _FAMILIES for prefix in family[1]])
+    raise UnknownChip("%s is not a supported chip; supported: %s" % (name, known))
+
+
+def family_name(product_id):
+    """What a product ID stands for, for messages."""
+    for family in _FAMILIES:
+        if family[0] == product_id:
+            return "/".join(family[1])
+    return "unknown family"

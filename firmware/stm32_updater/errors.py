@@ -1,0 +1,165 @@
+"""What can go wrong, as one small tree. Every error says what to do next.
+
+UpdaterError
+    BoardError              board.json cannot be used
+        UnknownChip         the chip is not in chips.py
+    ImageError              the image was refused; the target was not touched
+        ImageDamaged        truncated, altered, or no image at all
+        ImageForAnotherChip
+        ImageForAnotherProduct
+        ImageDoesNotFit     outside the flash, in a preserved region, or not bootable
+        ImageNotSigned
+        ImageFailedBefore   it was installed once and rolled back
+    BusError                the I2C bus itself
+        NoAnswer            nobody acknowledged the address
+        BusTimeout          a transaction took longer than it may
+        BusStuck            SDA or SCL is held low
+    LoaderError             the target's ROM bootloader
+        LoaderSilent        it does not answer
+        LoaderRefused       it answered NACK
+        LoaderTimeout       it did not finish in time
+        WrongChip           it belongs to another product ID
+        ReadProtected       it may not touch the flash: RDP level 1
+    FlashError              the target's flash
+        VerifyFailed        it does not hold what was written
+        PageProtected       a page stays as it was: write protection
+    ApplicationSilent       the application does not answer as it should
+    StoreError              the host's filesystem
+"""
+
+
+class UpdaterError(Exception):
+    """An error for people: `message` says what is wrong and where, `next_step` what to do.
+
+    `code` is stable and meant for programs."""
+
+    code = "error"
+    next_step = ""
+
+    def __init__(self, message, next_step=None):
+        super().__init__(message)
+        self.message = message
+        if next_step is not None:
+            self.next_step = next_step
+
+    def as_dict(self):
+        """For events and logs: {"error": code, "message": ..., "next_step": ...}."""
+        return {"error": self.code, "message": self.message, "next_step": self.next_step}
+
+
+class BoardError(UpdaterError):
+    code = "board"
+    next_step = "Correct board.toml and deploy again."
+
+
+class UnknownChip(BoardError):
+    code = "unknown-chip"
+    next_step = "Name a supported part in board.toml; the supported families are in chips.py."
+
+
+class ImageError(UpdaterError):
+    code = "image"
+    next_step = "Build the image again with `stm32up image build` and push it."
+
+
+class ImageDamaged(ImageError):
+    code = "image-damaged"
+    next_step = "Push the image again; if that does not help, build it again."
+
+
+class ImageForAnotherChip(ImageError):
+    code = "image-chip"
+    next_step = "Build the image with --chip set to the part on this board."
+
+
+class ImageForAnotherProduct(ImageError):
+    code = "image-product"
+    next_step = "Push an image that was built for this product."
+
+
+class ImageDoesNotFit(ImageError):
+    code = "image-fit"
+    next_step = "Link the application for this chip's flash and outside preserved regions."
+
+
+class ImageNotSigned(ImageError):
+    code = "image-unsigned"
+    next_step = "Sign the image, or allow unsigned images in board.toml (development only)."
+
+
+class ImageFailedBefore(ImageError):
+    code = "image-failed-before"
+    next_step = "Push a newer image."
+
+
+class BusError(UpdaterError):
+    code = "bus"
+    next_step = "Check SDA, SCL, ground and the pull-up resistors."
+
+
+class NoAnswer(BusError):
+    code = "no-answer"
+
+
+class BusTimeout(BusError):
+    code = "bus-timeout"
+
+
+class BusStuck(BusError):
+    code = "bus-stuck"
+    next_step = "Look for a short or a device that holds the line; power-cycle the target."
+
+
+class LoaderError(UpdaterError):
+    code = "loader"
+    next_step = "Run the update again; it starts over from a safe point."
+
+
+class LoaderSilent(LoaderError):
+    code = "loader-silent"
+    next_step = (
+        "Check the wiring of SDA, SCL, NRST and BOOT0, that nBOOT_SEL is 0, and that no debugger "
+        "was attached since power-on."
+    )
+
+
+class LoaderRefused(LoaderError):
+    code = "loader-refused"
+
+
+class LoaderTimeout(LoaderError):
+    code = "loader-timeout"
+
+
+class WrongChip(LoaderError):
+    code = "wrong-chip"
+    next_step = "Correct `chip` in board.toml, or connect the board it describes."
+
+
+class ReadProtected(LoaderError):
+    code = "read-protected"
+    next_step = "Remove the readout protection on the bench (this erases the chip)."
+
+
+class FlashError(UpdaterError):
+    code = "flash"
+    next_step = "Run the update again; if it fails at the same place the flash may be worn out."
+
+
+class VerifyFailed(FlashError):
+    code = "verify-failed"
+
+
+class PageProtected(FlashError):
+    code = "page-protected"
+    next_step = "Remove the write protection on the bench; the field updater never changes it."
+
+
+class ApplicationSilent(UpdaterError):
+    code = "application-silent"
+    next_step = "Check that the application answers as [confirm] in board.toml says."
+
+
+class StoreError(UpdaterError):
+    code = "store"
+    next_step = "Free some space on the host's filesystem, or deploy again."

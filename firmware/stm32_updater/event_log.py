@@ -1,0 +1,68 @@
+"""A log that survives power cuts: JSON lines in two files of bounded size, flushed line by line."""
+
+import json
+import os
+
+from micropython import const
+
+_MAX_BYTES = const(16384)  # of each of the two files
+_TAIL = const(512)  # more than any line is long
+
+
+class EventLog:
+    """Lines {"n": sequence number, "t": ms since boot, "event": ..., ...} in log.0 and log.1.
+
+    The files take turns: when one is full the other is started afresh. The sequence number goes on
+    over restarts, so the two can be merged. A log that cannot be written is no reason to stop an
+    update: the failure is counted in `lost`."""
+
+    def __init__(self, folder, clock):
+        self._paths = (folder + "/log.0", folder + "/log.1")
+        self._clock = clock
+        self.lost = 0
+        last = [_last_number(path) for path in self._paths]
+        self._current = 1 if last[1] > last[0] else 0
+        self._number = max(last) + 1
+
+    def write(self, event):
+        """Append `event`, a dict of JSON values."""
+        line = {"n": self._number, "t": self._clock.now()}
+        line.update(event)
+        self._number += 1
+        try:
+            self._append(json.dumps(line))
+        except OSError:
+            self.lost += 1
+
+    def _append(self, text):
+        path = self._paths[self._current]
+        mode = "a"
+        if _size(path) + len(text) >= _MAX_BYTES:
+            self._current = 1 - self._current
+            path = self._paths[self._current]
+            mode = "w"
+        with open(path, mode) as file:
+            file.write(text + "\n")
+
+
+def _size(path):
+    try:
+        return os.stat(path)[6]
+    except OSError:
+        return 0
+
+
+def _last_number(path):
+    """Sequence number of the last whole line of a log file; -1 if there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, _size(path) - _TAIL))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return -1
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["n"])
+        except (ValueError, KeyError, TypeError):
+            pass  # cut short by a loss of power, or the first part of a longer line
+    return -1

@@ -1,0 +1,403 @@
+"""The whole flow: validate, note the intent, converge, start, confirm, commit or roll back.
+
+`Updater.events()` is a generator of dicts; each has "event" first:
+
+    {"event": "refused", "image": path, "error": code, "message", "next_step"}
+    {"event": "installing" | "resuming" | "rolling-back" | "superseded", "image": path,
+     "version": ..., "bytes": ...}
+    {"event": "loader", "version": "11.4", "protocol": "1.2", "chip": ...}
+    {"event": "progress", "phase": "compare" | "write", "done": pages, "total": pages}
+    {"event": "written", "bytes": ..., "verified": ..., "erased_pages": ...}
+    {"event": "starting", "try": n}
+    {"event": "result", "ok": bool, "status": ..., ...}       always the last one
+
+Status is "idle", "up-to-date", "installed", "rolled-back", "waiting" or "failed".
+"""
+
+import asyncio
+import binascii
+
+from micropython import const
+
+from . import store as phases
+from .errors import ApplicationSilent, ImageError, ImageFailedBefore, StoreError, UpdaterError
+from .event_log import EventLog
+from .flasher import Doubt, Flasher
+from .image import open_image
+from .store import Record, Store
+
+_POLL_MS = const(50)
+
+
+class Updater:
+    """Keeps one target up to date from the images on this host's filesystem."""
+
+    def __init__(self, board, clock, folder="/updater"):
+        self._board = board
+        self._clock = clock
+        self._target = board.target
+        self._store = Store(folder)
+        self._log = EventLog(folder, clock)
+        self._flasher = Flasher(board.target, clock)
+        self._started = clock.now()
+
+    @classmethod
+    def from_board(cls, path="board.json", confirm=None, feed=None):
+        """An Updater for the board described in the file at `path`.
+
+        `confirm(image)`: called until it returns True, the proof that the application works; by
+        default what board.json says. `feed()` feeds the product's watchdog.
+        Raises BoardError, StoreError."""
+        from .board import Board
+        from .clock import Clock
+
+        clock = Clock(feed)
+        return cls(Board.load(path, clock, confirm), clock)
+
+    def run(self):
+        """Do whatever is to be done and return the result event. For the start of a product."""
+        event = {}
+        for event in self.events():
+            pass
+        return event
+
+    def events(self):
+        """The same step by step: `for` waits in between, `async for` lets other tasks run."""
+        return _Events(self._logged())
+
+    def _logged(self):
+        for event in self._guarded():
+            if event["event"] != "progress":
+                self._log.write(event)
+            yield event
+
+    def _guarded(self):
+        """Every end is a result event; errors of this package become one, others pass through."""
+        try:
+            yield from self._flow()
+        except UpdaterError as error:
+            yield _result(False, "failed", error)
+
+    def _flow(self):
+        record = self._store.load()
+        if record is None:  # the host forgot everything, or never knew
+            every_page = (1 << self._board.chip.pages) - 1
+            record = Record(phases.UNKNOWN, None, None, None, every_page)
+        image, refusal = yield from self._newest(self._pushed_images(record), record)
+        if image is not None:
+            if image.digest == _digest(record.installed) and self._board.confirm(image):
+                self._store.discard(image.path)
+                yield _result(True, "up-to-date", version=image.version)
+                return
+            yield self._intend("installing", record, image)
+        elif refusal is not None and record.phase == phases.IDLE:
+            raise refusal
+        elif record.phase == phases.IDLE:
+            yield _result(True, "idle")
+            return
+        else:
+            image = yield from self._resumed(record, refusal)
+            if image is None:
+                return
+        self._started = self._clock.now()
+        yield from self._carry_on(record, image)
+
+    def _resumed(self, record, refusal):
+        """The image an interrupted update is about. If that is gone, or nothing is known: a running
+        application is left alone, a silent one replaced by the best image there is.
+
+        None, after a result event, if there is nothing to do or nothing to do it with."""
+        image = self._find(record.image)
+        if image is not None:
+            yield _about("resuming", image)
+            return image
+        if self._board.application_version() is not None:
+            record.phase = phases.IDLE
+            self._store.save(record)
+            yield _result(True, "idle")
+            return None
+        kept = [path for path in self._store.kept() if phases.exists(path)]
+        image, _ = yield from self._newest(kept, record)
+        if image is None and refusal is not None:
+            raise refusal
+        if image is None:
+            need = ApplicationSilent(
+                "no application answers, and there is no image to install",
+                "Push an image: stm32up push IMAGE",
+            )
+            yield _result(False, "waiting", need)
+            return None
+        yield self._intend("installing", record, image)
+        return image
+
+    # --- which image ---
+
+    def _pushed_images(self, record):
+        """Paths of images that want to be installed. A candidate that nobody knows of was adopted
+        from the inbox just before a cut."""
+        paths = self._store.inbox_images()
+        if record.image is None and phases.exists(self._store.candidate):
+            paths.append(self._store.candidate)
+        return paths
+
+    def _newest(self, paths, record):
+        """The newest image that passes every check, and the last refusal; either may be None.
+
+        The others are removed: refused ones for good, older ones as superseded."""
+        best = refusal = None
+        for path in paths:
+            try:
+                image = self._checked(path, record)
+            except ImageError as error:
+                refusal = error
+                event = {"event": "refused", "image": path}
+                event.update(error.as_dict())
+                yield event
+                self._store.discard(path)
+                continue
+            if best is None or image.rank() > best.rank():
+                best, image = image, best
+            if image is not None:
+                yield _about("superseded", image)
+                self._store.discard(image.path)
+        return best, refusal
+
+    def _checked(self, path, record):
+        """An Image that may be installed. Raises ImageError: nothing was done to the target."""
+        board = self._board
+        image = open_image(path)
+        image.check_fit(board.chip, board.preserved)
+        image.check_product(board.class_id, board.unsigned_allowed)
+        image.check_vectors(board.chip)
+        image.check_digest(self._clock)
+        if image.digest == _digest(record.failed):
+            raise ImageFailedBefore("%s was installed before and did not prove itself" % path)
+        return image
+
+    def _find(self, digest):
+        """The sound image with this digest (hex) among those kept, or None."""
+        for path in self._store.kept():
+            try:
+                image = open_image(path)
+                image.check_digest(self._clock)
+            except (ImageError, StoreError):
+                continue  # missing or damaged: the other one may be the one
+            if image.digest == _digest(digest):
+                return image
+        return None
+
+    def _intend(self, event, record, image):
+        """Durable: from here on the target is on its way to `image`. Returns the event."""
+        if image.path != self._store.confirmed:
+            self._store.adopt(image)
+        record.phase = phases.INSTALLING
+        record.image = _hex(image.digest)
+        self._store.save(record)
+        return _about(event, image)
+
+    # --- what is under way ---
+
+    def _carry_on(self, record, image):
+        """From any phase to the end, which is a result event."""
+        if record.phase != phases.CONFIRMING:
+            yield from self._converge(record, image)
+        if record.phase == phases.INSTALLING:
+            record.phase = phases.CONFIRMING
+            self._store.save(record)
+        if (yield from self._proves_itself(image)):
+            yield self._commit(record, image)
+        else:
+            yield from self._roll_back(record, image)
+
+    def _converge(self, record, image):
+        target = self._target
+        target.enter_loader()
+        yield {
+            "event": "loader",
+            "chip": self._board.chip.name,
+            "version": target.quirks.version,
+            "protocol": "%d.%d" % (target.protocol_version >> 4, target.protocol_version & 15),
+        }
+
+        def save():
+            record.doubt = doubt.bits
+            self._store.save(record)
+
+        doubt = Doubt(record.doubt, save)
+        yield from self._flasher.converge(image, doubt)
+        yield {
+            "event": "written",
+            "bytes": image.size,
+            "verified": self._flasher.verified,
+            "erased_pages": self._flasher.erased_pages,
+        }
+
+    def _proves_itself(self, image):
+        """Start the application and ask it, up to the board's number of tries."""
+        for number in range(1, self._board.confirm_tries + 1):
+            yield {"event": "starting", "try": number}
+            self._start()
+            deadline = self._clock.deadline(self._board.confirm_timeout_ms)
+            while not deadline.expired():
+                if self._board.confirm(image):
+                    return True
+                deadline.sleep(_POLL_MS)
+        return False
+
+    def _start(self):
+        """Out of the loader: by reset, and if the loader is still there (EMPTY flag latched at
+        power-on) by Go, and last by taking the supply away."""
+        target = self._target
+        target.leave_loader()
+        if not target.in_loader():
+            return
+        target.go()
+        self._clock.sleep(_POLL_MS)
+        if target.in_loader():
+            target.power_cycle()
+
+    def _commit(self, record, image):
+        """The application has answered: this image is the confirmed one now."""
+        rolled_back = record.phase == phases.ROLLING_BACK
+        self._store.confirm(image)
+        record.phase = phases.IDLE
+        record.image = None
+        record.installed = _hex(image.digest)
+        self._store.save(record)
+        if rolled_back:
+            return _result(
+                False,
+                "rolled-back",
+                ApplicationSilent(
+                    "the new application did not prove itself; %s is back" % image.version,
+                    "Push a newer image; this one is not tried again.",
+                ),
+                version=image.version,
+            )
+        return _result(
+            True,
+            "installed",
+            version=image.version,
+            bytes=image.size,
+            verified=self._flasher.verified,
+            target_ms=self._clock.since(self._started),
+        )
+
+    def _roll_back(self, record, image):
+        """The application did not prove itself: back to the confirmed image, if there is one."""
+        if record.phase == phases.ROLLING_BACK:
+            raise ApplicationSilent("neither the new application nor the last good one answers")
+        record.failed = _hex(image.digest)
+        previous = None if record.installed == record.failed else self._find(record.installed)
+        if previous is None:
+            record.phase = phases.IDLE
+            record.image = None
+            self._store.save(record)
+            self._store.discard(self._store.candidate)
+            raise ApplicationSilent(
+                "application %s was written and verified but does not prove itself, and there is "
+                "no earlier one to go back to" % image.version
+            )
+        record.phase = phases.ROLLING_BACK
+        record.image = record.installed
+        self._store.save(record)
+        self._store.discard(self._store.candidate)
+        yield _about("rolling-back", previous)
+        yield from self._carry_on(record, previous)
+
+    # --- looking ---
+
+    def status(self):
+        """What the host knows, without touching the target: a dict."""
+        record = self._store.load()
+        status = {
+            "phase": "unknown" if record is None else record.phase,
+            "inbox": self._store.inbox_images(),
+            "installed": None,
+            "log_lines_lost": self._log.lost,
+        }
+        for name, path in (
+            ("candidate", self._store.candidate),
+            ("confirmed", self._store.confirmed),
+        ):
+            status[name] = None
+            if phases.exists(path):
+                try:
+                    status[name] = open_image(path).version
+                except ImageError as error:
+                    status[name] = error.message
+        if record is not None:
+            status["installed"] = record.installed
+            status["failed"] = record.failed
+            status["pages_in_doubt"] = bin(record.doubt).count("1")
+        return status
+
+    def probe(self):
+        """What is on the bus: a dict. The target is reset into its loader and back; nothing is
+        written. Raises LoaderSilent, WrongChip, BusError."""
+        version = self._board.application_version()
+        target = self._target
+        target.enter_loader()
+        options = target.option_bytes()
+        blank = target.first_granule_blank()
+        found = {
+            "chip": self._board.chip.name,
+            "product_id": "0x%03X" % self._board.chip.product_id,
+            "loader": target.quirks.version,
+            "protocol": "%d.%d" % (target.protocol_version >> 4, target.protocol_version & 15),
+            "option_bytes": None if options is None else options.as_dict(),
+            "application": "blank" if blank else "silent",
+            "application_version": None,
+        }
+        if version is not None:
+            found["application"] = "running"
+            found["application_version"] = binascii.hexlify(version).decode()
+        if blank:
+            target.stay_in_loader()
+        else:
+            self._start()
+        return found
+
+
+class _Events:
+    """Iterates over a generator for `for` and for `async for`."""
+
+    def __init__(self, generator):
+        self._generator = generator
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._generator)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        await asyncio.sleep(0)
+        try:
+            return next(self._generator)
+        except StopIteration:
+            raise StopAsyncIteration
+
+
+def _result(ok, status, error=None, **more):
+    result = {"event": "result", "ok": ok, "status": status}
+    if error is not None:
+        result.update(error.as_dict())
+    result.update(more)
+    return result
+
+
+def _about(event, image):
+    return {"event": event, "image": image.path, "version": image.version, "bytes": image.size}
+
+
+def _hex(digest):
+    return binascii.hexlify(digest).decode()
+
+
+def _digest(text):
+    """The digest that `text` is in hex; None stays None."""
+    return None if text is None else binascii.unhexlify(text)

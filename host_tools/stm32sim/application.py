@@ -1,0 +1,110 @@
+"""What runs in main flash: the interface, and a quick model that knows sound images by their bytes.
+
+The model is for runs by the hundred thousand; `cortex_m.EmulatedApplication` executes the real machine
+code. Both answer the register protocol of boards/nucleo_g071rb_app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from stm32sim.bus import NOT_DRIVEN, I2CDevice
+
+APP_ADDRESS = 0x2A
+IDENTITY_REGISTER, VERSION_REGISTER, COMMAND_REGISTER = 0x00, 0x01, 0x10
+ENTER_LOADER_KEY = b"BOOT"
+
+
+class Application(I2CDevice, Protocol):
+    """Code running from main flash."""
+
+    def halt(self) -> None:
+        """Power loss or reset: nothing of it happens any more."""
+        ...
+
+
+class Surroundings(Protocol):
+    """What an application can do to the chip it runs in."""
+
+    def enter_system_memory(self) -> None: ...
+    def system_reset(self) -> None: ...
+
+
+# Makes the application that a flash content is, or None if it crashes at once.
+ApplicationFactory = Callable[[bytes, Surroundings], Application | None]
+
+
+@dataclass(frozen=True)
+class KnownImage:
+    """The bytes of a sound application at the start of flash, and how it behaves."""
+
+    content: bytes
+    version: bytes  # 8 bytes, MCUboot's image_version
+    answers: bool = True  # False: hangs silently
+    enters_loader: bool = True
+
+
+class ModelApplication:
+    """A known image at work: answers its version, and enters the loader when told."""
+
+    def __init__(self, image: KnownImage, surroundings: Surroundings) -> None:
+        self.image = image
+        self._surroundings = surroundings
+        self._running = True
+        self._frame = bytearray()
+        self._writing = False
+        self._reply = b""
+
+    def halt(self) -> None:
+        self._running = False
+
+    def start(self, address: int, reading: bool) -> bool:
+        if not self._running or not self.image.answers or address != APP_ADDRESS:
+            return False
+        if reading:
+            self._reply = self._register(self._frame[0] if self._frame else IDENTITY_REGISTER)
+        else:
+            self._frame.clear()
+        self._writing = not reading
+        return True
+
+    def _register(self, register: int) -> bytes:
+        return {IDENTITY_REGISTER: b"G071", VERSION_REGISTER: self.image.version}.get(register, b"")
+
+    def write(self, byte: int) -> bool:
+        if not self._running or not self._writing:
+            return False
+        self._frame.append(byte)
+        return True
+
+    def read(self) -> int:
+        byte, self._reply = (self._reply[0], self._reply[1:]) if self._reply else (NOT_DRIVEN, b"")
+        return byte
+
+    def acked(self, ack: bool) -> None:
+        pass
+
+    def stop(self) -> None:
+        command = bytes([COMMAND_REGISTER]) + ENTER_LOADER_KEY
+        if self._running and self._writing and bytes(self._frame) == command:
+            self._writing = False
+            if self.image.enters_loader:
+                self._surroundings.enter_system_memory()
+        self._writing = False
+
+    def holding_scl(self) -> bool:
+        return False
+
+
+def known_images(*images: KnownImage) -> ApplicationFactory:
+    """Applications are run if flash holds one of `images` byte for byte; anything else crashes."""
+
+    def make(flash: bytes, surroundings: Surroundings) -> Application | None:
+        for image in images:
+            if flash.startswith(image.content):
+                return ModelApplication(image, surroundings)
+        return None
+
+    return make

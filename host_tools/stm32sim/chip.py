@@ -1,0 +1,279 @@
+"""The STM32G071 as a whole: supply, NRST, BOOT0, what it boots, and who answers on its I2C pins.
+
+Evidence: RM0490 table 9 and sections 3.1, 4.5 (same boot logic), AN2606 table 2 pattern 11 and 48.3.1,
+AN2606 table 227 for start-up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from stm32sim.application import Application, ApplicationFactory, known_images
+from stm32sim.bus import NOT_DRIVEN
+from stm32sim.clock import NS_PER_US, Clock
+from stm32sim.flash import (
+    ERASED_BYTE,
+    FLASH_START,
+    GRANULE,
+    TYPICAL,
+    EccError,
+    Flash,
+    FlashTimes,
+)
+from stm32sim.loader import LOADER_ID_ADDRESS, SYSTEM_MEMORY_START, Loader, Quirks, quirks_of
+from stm32sim.option_bytes import OPTION_LENGTH, OPTION_START, OptionBytes
+
+START_UP = 390 * NS_PER_US  # G0, reset to listening: AN2606 table 227
+RAM_START, RAM_SIZE = 0x2000_0000, 36 * 1024  # SRAM with parity off: RM0444 ch. 2
+LOADER_RAM_END = 0x2000_2700  # below: the loader's own, AN2606 table 226
+OTP_START, OTP_LENGTH = 0x1FFF_7000, 1024  # RM0444 p. 69
+ENGINEERING_START, ENGINEERING_END = 0x1FFF_7500, 0x1FFF_7800  # RM0444 p. 69
+UNIQUE_ID_ADDRESS, FLASH_SIZE_ADDRESS = 0x1FFF_7590, 0x1FFF_75E0  # CMSIS-G0
+
+
+class Running(Enum):
+    """What the chip is doing."""
+
+    OFF = "off"
+    RESET = "reset"  # held in reset, or starting up
+    LOADER = "loader"
+    APPLICATION = "application"
+    CRASHED = "crashed"  # fetched what is no application
+    LOCKED = "locked"  # option bytes torn: main flash forced, all of it protected, debug port closed
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One entry of the chip's history: when it began to run what."""
+
+    instant: int  # ns
+    running: Running
+    flash: bytes | None = None  # for an application: what main flash held then
+    reason: str = ""
+
+
+class Stm32:
+    """An STM32G071RB. Drive its pins with `power`, `nrst`, `boot0`; it sits on a bus as a device."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        quirks: Quirks | None = None,
+        flash_size: int = 128 * 1024,
+        times: FlashTimes = TYPICAL,
+        applications: ApplicationFactory | None = None,
+        engineering_area_readable: bool = False,  # not stated for G071: refuse unless asked for
+    ) -> None:
+        self.clock = clock
+        self.quirks = quirks or quirks_of(4)
+        self.flash = Flash(clock, flash_size, times)
+        self.option_bytes = OptionBytes()
+        self.options = self.option_bytes.load()
+        self.applications = applications or known_images()
+        self.engineering_area_readable = engineering_area_readable
+        self.ram = bytearray(RAM_SIZE)
+        self.running = Running.OFF
+        self.empty_flag = False
+        self.debugger_seen = False  # an SWD access since power-on forces BOOT0 to 0
+        self.boots: list[Boot] = []
+        self._nrst_high = True
+        self._boot0_high = False
+        self._occupant: Loader | Application | None = None
+        self._generation = 0  # of resets; an old start-up alarm finds itself outdated
+
+    # --- supply and pins ---
+
+    def power(self, on: bool) -> None:
+        """Switch the supply. Off: everything volatile is gone and a flash operation is torn."""
+        if on == (self.running is not Running.OFF):
+            return
+        self._stop()
+        self.running = Running.OFF
+        if on:
+            self.debugger_seen = False
+            self.ram[:] = bytes(RAM_SIZE)
+            self._load_options()
+            self._reset()
+
+    def nrst(self, high: bool) -> None:
+        """Drive or release NRST; the rising edge is what starts the chip."""
+        if high == self._nrst_high:
+            return
+        self._nrst_high = high
+        if self.running is not Running.OFF:
+            self._reset()
+
+    def boot0(self, high: bool) -> None:
+        """BOOT0, shared with SWCLK (PA14); looked at when a reset ends."""
+        self._boot0_high = high
+
+    def attach_debugger(self) -> None:
+        """ST-LINK talks over SWD: BOOT0 is forced low until the next power-on [V RM0490 3.1]."""
+        self.debugger_seen = True
+
+    # --- resets and what they lead to ---
+
+    def system_reset(self) -> None:
+        """A reset from inside (watchdog, SYSRESETREQ, the loader's timeout)."""
+        self._reset()
+
+    def enter_system_memory(self) -> None:
+        """The application jumps into the loader."""
+        self._start_loader()
+
+    def clear_empty_flag(self) -> None:
+        self.empty_flag = False
+
+    def jump(self, address: int) -> None:
+        """Go: the word at `address` becomes SP, the next one the program counter; nothing is checked."""
+        if address == FLASH_START:
+            self._start_main_flash("Go")
+        else:
+            self._crash(f"Go to {address:#010x}, where no application is known to be")
+
+    def _stop(self) -> None:
+        """End whatever runs; a flash operation under way is torn."""
+        self._generation += 1
+        self._evict()
+        self.flash.interrupt()
+
+    def _evict(self) -> None:
+        if self._occupant is not None:
+            self._occupant.halt()
+            self._occupant = None
+
+    def _reset(self) -> None:
+        self._stop()
+        self.running = Running.RESET
+        if self._nrst_high:
+            generation = self._generation
+            boot0 = self._boot0_high and not self.debugger_seen  # latched now
+            self.clock.after(START_UP, lambda: self._boot(generation, boot0))
+
+    def _load_options(self) -> None:
+        """At power-on and option launch: options take effect, the EMPTY flag is set or cleared."""
+        self.options = self.option_bytes.load()
+        self.flash.write_protected = self.options.protected_pages(self.flash.pages)
+        self.empty_flag = all(byte == ERASED_BYTE for byte in self.flash.data[:4])
+
+    def _boot(self, generation: int, boot0: bool) -> None:
+        """The boot table [V RM0490 table 9]."""
+        if generation != self._generation:
+            return
+        options = self.options
+        if not options.valid:
+            self.running = Running.LOCKED
+            self._note(Running.LOCKED, "option bytes torn")
+            return
+        main_flash = not boot0 if options.boot0_from_pin else options.nboot0
+        if options.boot_lock or (main_flash and not self.empty_flag):
+            self._start_main_flash("reset")
+        elif main_flash or options.nboot1:
+            self._start_loader()
+        else:
+            self._crash("boots from SRAM")
+
+    def _start_loader(self) -> None:
+        self._evict()
+        self.running = Running.LOADER
+        self._note(Running.LOADER)
+        self._occupant = Loader(self, self.quirks)
+
+    def _start_main_flash(self, reason: str) -> None:
+        self._evict()
+        content = bytes(self.flash.data)
+        application = None if self._vectors_torn() else self.applications(content, self)
+        if application is None:
+            self._crash(f"no sound application in main flash ({reason})")
+            return
+        self.running = Running.APPLICATION
+        self._occupant = application
+        self.boots.append(Boot(self.clock.now, Running.APPLICATION, content, reason))
+
+    def _vectors_torn(self) -> bool:
+        try:
+            self.flash.read(0, GRANULE)
+        except EccError:
+            return True
+        return False
+
+    def _crash(self, reason: str) -> None:
+        self._evict()
+        self.running = Running.CRASHED
+        self._note(Running.CRASHED, reason)
+
+    def _note(self, running: Running, reason: str = "") -> None:
+        self.boots.append(Boot(self.clock.now, running, None, reason))
+
+    # --- memory as the loader sees it ---
+
+    @property
+    def read_protected(self) -> bool:
+        return self.options.rdp_level != 0
+
+    def peek(self, address: int, length: int) -> bytes | None:
+        end = address + length
+        if FLASH_START <= address and end <= FLASH_START + self.flash.size:
+            return self.flash.read(address - FLASH_START, length)
+        if LOADER_RAM_END <= address and end <= RAM_START + RAM_SIZE:
+            return bytes(self.ram[address - RAM_START : end - RAM_START])
+        if OPTION_START <= address and end <= OPTION_START + OPTION_LENGTH:
+            return bytes(self.option_bytes.data[address - OPTION_START : end - OPTION_START])
+        if SYSTEM_MEMORY_START <= address and end <= OTP_START:
+            return bytes(
+                0xB0 | self.quirks.version if at == LOADER_ID_ADDRESS else NOT_DRIVEN
+                for at in range(address, end)
+            )
+        if OTP_START <= address and end <= OTP_START + OTP_LENGTH:
+            return bytes([ERASED_BYTE]) * length
+        if ENGINEERING_START <= address and end <= ENGINEERING_END:
+            return self._engineering(address, length)
+        return None
+
+    def _engineering(self, address: int, length: int) -> bytes | None:
+        if not self.engineering_area_readable:
+            return None
+        area = bytearray(b"\xff" * (ENGINEERING_END - ENGINEERING_START))
+        size = FLASH_SIZE_ADDRESS - ENGINEERING_START
+        area[size : size + 2] = (self.flash.size // 1024).to_bytes(2, "little")
+        unique_id = UNIQUE_ID_ADDRESS - ENGINEERING_START
+        area[unique_id : unique_id + 12] = b"simulated-71"
+        start = address - ENGINEERING_START
+        return bytes(area[start : start + length])
+
+    def writable(self, address: int) -> str | None:
+        if FLASH_START <= address < FLASH_START + self.flash.size:
+            return "flash"
+        if LOADER_RAM_END <= address < RAM_START + RAM_SIZE:
+            return "ram"
+        if OPTION_START <= address < OPTION_START + OPTION_LENGTH:
+            return "options"
+        return None
+
+    def poke_ram(self, address: int, data: bytes) -> None:
+        start = address - RAM_START
+        self.ram[start : start + len(data)] = data
+
+    # --- on the bus: whoever runs answers ---
+
+    def start(self, address: int, reading: bool) -> bool:
+        return self._occupant is not None and self._occupant.start(address, reading)
+
+    def write(self, byte: int) -> bool:
+        return self._occupant is not None and self._occupant.write(byte)
+
+    def read(self) -> int:
+        return NOT_DRIVEN if self._occupant is None else self._occupant.read()
+
+    def acked(self, ack: bool) -> None:
+        if self._occupant is not None:
+            self._occupant.acked(ack)
+
+    def stop(self) -> None:
+        if self._occupant is not None:
+            self._occupant.stop()
+
+    def holding_scl(self) -> bool:
+        return self._occupant is not None and self._occupant.holding_scl()

@@ -1,0 +1,244 @@
+"""Main flash of an STM32G0: pages, 64-bit granules with ECC, and what a loss of power leaves behind.
+
+Evidence: RM0444 ch. 3 / RM0490 ch. 4 (same flash IP), HAL-G0, AN2606; [V] verified in the source,
+[D] derived, [R] recollection.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
+
+GRANULE = 8  # bytes; 64 data bits + 8 ECC bits, the unit of programming [V RM0444]
+PAGE = 2048  # bytes, the unit of erasing [V RM0444]
+ERASED_BYTE = 0xFF
+FLASH_START = 0x0800_0000
+
+
+class Cell(IntEnum):
+    """The state of one granule."""
+
+    ERASED = 0
+    PROGRAMMED = 1
+    TORN = 2  # interrupted: reading it is an uncorrectable ECC error [D]
+    WEAK_ERASED = 3  # reads erased, but the erase was interrupted: it may flip
+    WEAK_PROGRAMMED = 4  # reads right, but was interrupted or written on weak cells: it may flip
+
+
+WEAK = (Cell.TORN, Cell.WEAK_ERASED, Cell.WEAK_PROGRAMMED)
+
+
+@dataclass(frozen=True)
+class FlashTimes:
+    """Durations in ns."""
+
+    program: int
+    page_erase: int
+    mass_erase: int
+
+
+# DS12232 flash characteristics [R], consistent with 40.1 ms mass erase [V GOOGLE-RS] and the limits of
+# 36 ms a page and 37 ms a block in production drivers [V SAMSUNG].
+TYPICAL = FlashTimes(85 * NS_PER_US, 22 * NS_PER_MS, 22_100 * NS_PER_US)
+SLOWEST = FlashTimes(125 * NS_PER_US, 40 * NS_PER_MS, 40_100 * NS_PER_US)
+
+
+class EccError(Exception):
+    """A read met a torn granule: two or more wrong bits, an NMI on silicon [V RM0444 FLASH_ECCR]."""
+
+
+@dataclass
+class _Operation:
+    started: int
+    ends: int
+    first_page: int  # for an erase: the pages it covers
+    pages: int
+    granule: int = -1  # for programming: which granule, and what goes there
+    data: bytes = b""
+
+
+class Flash:
+    """Main flash and the state machine that erases and programs it.
+
+    An operation is started, is busy until its time is over, and then has happened. Refusals set the
+    error flag, which nobody outside sees; as long as it is set every further operation is refused too
+    (PGSERR, [V RM0490 4.3]; AN2606 4.6 says the same of the loader: one bad write and all following
+    ones fail).
+
+    `tap` is called as tap("erase" | "program", position in the operation 0..3) several times inside
+    each operation, so that power can be cut there.
+    """
+
+    def __init__(self, clock: Clock, size: int, times: FlashTimes = TYPICAL) -> None:
+        self.clock = clock
+        self.size = size
+        self.times = times
+        self.data = bytearray([ERASED_BYTE]) * size
+        self.cells = bytearray(size // GRANULE)
+        self.write_protected: set[int] = set()  # page numbers
+        self.error = False
+        self.tap: Callable[[str, int], None] | None = None
+        self.on_ready: Callable[[], None] | None = None
+        self.randomness = random.Random(0)
+        self.erase_counts = [0] * (size // PAGE)
+        self._operation: _Operation | None = None
+
+    @property
+    def pages(self) -> int:
+        return self.size // PAGE
+
+    @property
+    def busy(self) -> bool:
+        return self._operation is not None
+
+    # --- reading ---
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`; EccError if one of the granules is torn."""
+        first, last = offset // GRANULE, (offset + length - 1) // GRANULE
+        if Cell.TORN in self.cells[first : last + 1]:
+            raise EccError(f"torn granule between {offset:#x} and {offset + length:#x}")
+        return bytes(self.data[offset : offset + length])
+
+    def weak_granules(self, start: int = 0, end: int | None = None) -> list[int]:
+        """Offsets of granules in [start, end) that are torn or may flip."""
+        last = (self.size if end is None else end) // GRANULE
+        return [
+            index * GRANULE
+            for index in range(start // GRANULE, last)
+            if self.cells[index] in WEAK
+        ]
+
+    def load(self, content: bytes, offset: int = 0) -> None:
+        """Put `content` there as a factory would: whole, sound, in no time (tests and set-up)."""
+        end = offset + len(content)
+        self.data[offset:end] = content
+        for index in range(offset // GRANULE, (end + GRANULE - 1) // GRANULE):
+            self.cells[index] = Cell.PROGRAMMED
+
+    # --- operations ---
+
+    def start_page_erase(self, page: int) -> None:
+        """Begin to erase one page; silently refused if it is protected, absent, or the flash is busy."""
+        if self._refused(page not in range(self.pages) or page in self.write_protected):
+            return
+        self._begin("erase", self.times.page_erase, page, 1)
+
+    def start_mass_erase(self) -> None:
+        """Begin to erase everything; refused if any page is protected [V RM0490 4.3]."""
+        if self._refused(bool(self.write_protected)):
+            return
+        self._begin("erase", self.times.mass_erase, 0, self.pages)
+
+    def start_program(self, offset: int, data: bytes) -> None:
+        """Begin to program one granule (8 bytes, 8-aligned offset).
+
+        Refused over anything but an erased granule, all zeros excepted [V RM0490 4.3 PROGERR]. A
+        granule that was programmed with FFh counts as programmed: its ECC bits are [D, strict]."""
+        index = offset // GRANULE
+        if self._refused(
+            offset % GRANULE != 0
+            or len(data) != GRANULE
+            or not 0 <= offset < self.size
+            or offset // PAGE in self.write_protected
+        ):
+            return
+        blank = self.cells[index] in (Cell.ERASED, Cell.WEAK_ERASED)
+        if self._refused(not blank and data != bytes(GRANULE)):
+            return
+        self._begin("program", self.times.program, offset // PAGE, 1, index, data)
+
+    def _refused(self, wrong: bool) -> bool:
+        if self.error or self.busy or wrong:
+            self.error = True
+            return True
+        return False
+
+    def _begin(
+        self, what: str, takes: int, page: int, pages: int, granule: int = -1, data: bytes = b""
+    ) -> None:
+        now = self.clock.now
+        operation = _Operation(now, now + takes, page, pages, granule, data)
+        self._operation = operation
+        for point in range(4) if self.tap is not None else ():
+            self.clock.at(now + takes * point // 4, lambda p=point: self._touch(operation, what, p))
+        self.clock.at(operation.ends, lambda: self._finish(operation))
+
+    def _touch(self, operation: _Operation, what: str, point: int) -> None:
+        if self._operation is operation and self.tap is not None:
+            self.tap(what, point)
+
+    def _finish(self, operation: _Operation) -> None:
+        if self._operation is not operation:
+            return  # power was lost meanwhile
+        self._operation = None
+        if operation.granule < 0:
+            for page in range(operation.first_page, operation.first_page + operation.pages):
+                self._erase_now(page)
+        else:
+            index = operation.granule
+            weak = self.cells[index] in WEAK
+            self._put(index, operation.data)
+            self.cells[index] = Cell.WEAK_PROGRAMMED if weak else Cell.PROGRAMMED
+        if self.on_ready is not None:
+            self.on_ready()
+
+    def _erase_now(self, page: int) -> None:
+        self.erase_counts[page] += 1
+        self.data[page * PAGE : (page + 1) * PAGE] = bytes([ERASED_BYTE]) * PAGE
+        first = page * PAGE // GRANULE
+        self.cells[first : first + PAGE // GRANULE] = bytes(PAGE // GRANULE)
+
+    def _put(self, index: int, data: bytes) -> None:
+        self.data[index * GRANULE : (index + 1) * GRANULE] = data
+
+    # --- losing power or being reset ---
+
+    def interrupt(self) -> None:
+        """Power is gone, or a reset came: what was under way is left torn, flags are cleared.
+
+        What silicon leaves is not specified; every outcome that is physically sensible occurs [D]."""
+        operation, self._operation = self._operation, None
+        self.error = False
+        if operation is None:
+            return
+        done = (self.clock.now - operation.started) / (operation.ends - operation.started)
+        if operation.granule >= 0:
+            self._tear_program(operation.granule, operation.data, done)
+        else:
+            for page in range(operation.first_page, operation.first_page + operation.pages):
+                for index in self._granules_of(page):
+                    self._tear_erase(index, done)
+
+    def _granules_of(self, page: int) -> Iterator[int]:
+        return iter(range(page * PAGE // GRANULE, (page + 1) * PAGE // GRANULE))
+
+    def _tear_program(self, index: int, data: bytes, done: float) -> None:
+        chance = self.randomness.random()
+        if chance < done / 2:
+            self._put(index, data)
+            self.cells[index] = Cell.WEAK_PROGRAMMED
+        elif chance < 0.25 * (1 - done):
+            self.cells[index] = Cell.WEAK_ERASED
+        else:
+            mixed = bytes(byte | self.randomness.getrandbits(8) for byte in data)
+            self._put(index, mixed)
+            self.cells[index] = Cell.TORN
+
+    def _tear_erase(self, index: int, done: float) -> None:
+        blank = self.cells[index] in (Cell.ERASED, Cell.WEAK_ERASED)
+        chance = self.randomness.random()
+        if blank or chance < done / 2:
+            self._put(index, bytes([ERASED_BYTE]) * GRANULE)
+            self.cells[index] = Cell.WEAK_ERASED
+        elif self.cells[index] != Cell.TORN and chance > 0.5 + done / 2:
+            self.cells[index] = Cell.WEAK_PROGRAMMED
+        else:
+            start = index * GRANULE
+            old = self.data[start : start + GRANULE]
+            self._put(index, bytes(byte | self.randomness.getrandbits(8) for byte in old))
+            self.cells[index] = Cell.TORN

@@ -1,0 +1,530 @@
+"""ST's ROM bootloader ("loader") of the STM32G07x/08x as seen over I2C: AN4221, frame by frame.
+
+The program is written as the ROM is believed to be: straight-line code that waits for flags of the
+I2C peripheral (ADDR, RXNE, TXIS, NACKF, STOPF). Whatever a host does out of turn therefore meets the
+same flag waits as on silicon: SCL held low, and after the loader's own timeout a system reset.
+
+Evidence: AN4221 rev 14 for frames; ST's open bootloader (OPENBL) for what happens between them; AN2606
+for the versions. Where the sources are silent the simulator refuses.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from stm32sim.bus import NOT_DRIVEN
+from stm32sim.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
+from stm32sim.flash import FLASH_START, GRANULE, EccError, Flash
+
+ACK, NACK, BUSY = 0x79, 0x1F, 0x76  # AN4221 section 2
+PRODUCT_ID = 0x460  # G07x/08x, AN2606 table 226
+PROTOCOL_VERSION = 0x12  # I2C protocol V1.2, AN2606 table 107
+I2C_ADDRESS = 0x51  # AN2606 table 107
+TIMEOUT = 1 * NS_PER_S  # AN2606 table 230: 1000 ms, then a system reset
+CONNECTION = 2 * NS_PER_US  # AN2606 table 230: stretch at the first address match
+CRC_WORD = 500  # ns: 12 cycles of the loader's 24 MHz for each word [R]
+MAX_ERASE_PAGES = 512  # AN4221 section 2.7
+SYSTEM_MEMORY_START = 0x1FFF_0000
+LOADER_ID_ADDRESS = 0x1FFF_6FFE  # AN2606 table 3; 0xBn means V11.n
+
+# The list that Get answers, in the order of AN4221 section 2.1 for V1.2.
+COMMANDS = bytes.fromhex("0001021121314463738292" + "324564748393a1")
+
+
+class Wait(Enum):
+    """What the program waits for."""
+
+    ADDRESS = auto()
+    COMMAND_ADDRESS = auto()  # as ADDRESS, with no timeout: the wait for the next command
+    RECEIVE = auto()
+    SEND = auto()
+    NACK = auto()
+    STOP = auto()
+    COMMAND_BYTE = auto()  # as RECEIVE, for the first byte of a command
+    IDLE = auto()  # no operation under way
+    IDLE_OR_ADDRESS = auto()
+    EVER = auto()
+
+
+Program = Generator[Wait, int, None]
+
+_TIMED = {Wait.ADDRESS, Wait.RECEIVE, Wait.COMMAND_BYTE, Wait.SEND, Wait.NACK, Wait.STOP}
+_PROBED = -1  # instead of a command byte: the frame had none
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """How a loader version misbehaves (AN2606 table 108) and what the sources leave open."""
+
+    version: int  # 1 is V11.1
+    clears_empty_flag: bool = False
+    does_not_wait_for_erase: bool = False
+    connection_stretch: int = CONNECTION  # ns SCL is held at the first address match
+    survives_probe: bool = False  # a zero-length write; [?] V1.2 is said to bear i2cdetect
+    ecc_error: str = "hang"  # reading a torn granule: "hang" or "reset" [?]
+
+
+def quirks_of(version: int, *, pc11_low: bool = False) -> Quirks:
+    """Quirks of V11.`version`; `pc11_low`: USART3_RX held low, which V11.3 takes for a start bit."""
+    if version not in (1, 2, 3, 4):
+        raise ValueError(f"loader V11.{version} is not modelled")
+    flawed = version == 3
+    stretch = 40 * NS_PER_MS if flawed and pc11_low else CONNECTION
+    return Quirks(version, flawed, flawed, stretch)
+
+
+class Chip(Protocol):
+    """What the loader needs of the chip it runs in."""
+
+    clock: Clock
+    flash: Flash
+
+    @property
+    def read_protected(self) -> bool: ...
+    def peek(self, address: int, length: int) -> bytes | None:
+        """Memory as the loader may read it; None where it refuses the address."""
+        ...
+
+    def poke_ram(self, address: int, data: bytes) -> None: ...
+    def writable(self, address: int) -> str | None:
+        """"flash", "ram" or "options"; None where the loader refuses to write."""
+        ...
+
+    def system_reset(self) -> None: ...
+    def jump(self, address: int) -> None: ...
+    def clear_empty_flag(self) -> None: ...
+
+
+class NotModelled(Exception):
+    """A host used something this simulator has no honest answer for yet."""
+
+
+class Loader:
+    """The loader running in a chip: an I2CDevice whose program is a generator of waits."""
+
+    def __init__(self, chip: Chip, quirks: Quirks) -> None:
+        self.chip = chip
+        self.quirks = quirks
+        self._clock = chip.clock
+        self._buffer = bytearray(264)  # payload buffer; keeps what was in it (OPENBL-G0)
+        # the I2C peripheral
+        self._address_match = False
+        self._received: deque[int] = deque()  # RXDR and the shift register: two bytes before SCL is held
+        self._sending = False
+        self._transmit: int | None = None
+        self._nack_flag = False
+        self._stop_flag = False
+        self._selected = False  # between address match and STOP
+        self._connected = False
+        self._held_until = 0
+        self._computing_until = 0
+        # the program
+        self._running = True
+        self._deadline: int | None = None
+        self._watching = False
+        if quirks.clears_empty_flag:
+            chip.clear_empty_flag()
+        self._program = self._main()
+        self._waiting = next(self._program)
+        chip.flash.on_ready = self._run
+
+    def halt(self) -> None:
+        """Power loss or reset: nothing of this loader happens any more."""
+        self._running = False
+        self.chip.flash.on_ready = None
+
+    # --- the I2C peripheral, as the bus sees it ---
+
+    def start(self, address: int, reading: bool) -> bool:
+        if address != I2C_ADDRESS:
+            return False
+        self._selected = True
+        self._address_match = True
+        self._sending = reading
+        self._transmit = None
+        if not self._connected:
+            self._connected = True
+            self._held_until = self._clock.now + self.quirks.connection_stretch
+            self._clock.at(self._held_until, self._run)
+        else:
+            self._run()
+        return True
+
+    def write(self, byte: int) -> bool:
+        if not self._selected or self._sending:
+            return False
+        self._received.append(byte)
+        self._run()
+        return True
+
+    def read(self) -> int:
+        byte, self._transmit = self._transmit, None
+        return NOT_DRIVEN if byte is None else byte
+
+    def acked(self, ack: bool) -> None:
+        if not self._selected:
+            return
+        if not ack:
+            self._nack_flag = True
+            self._sending = False
+        self._run()
+
+    def stop(self) -> None:
+        if self._selected:
+            self._selected = False
+            self._sending = False
+            self._stop_flag = True
+            self._run()
+
+    def holding_scl(self) -> bool:
+        return self._running and (
+            self._address_match
+            or len(self._received) >= 2
+            or (self._sending and self._transmit is None)
+        )
+
+    # --- running the program ---
+
+    def _run(self) -> None:
+        """Let the program go on as far as flags allow."""
+        if self._clock.now < self._held_until:
+            return
+        while self._running:
+            ready, value = self._satisfied(self._waiting)
+            if not ready:
+                break
+            self._deadline = None
+            self._waiting = self._program.send(value)
+        if self._running and self._waiting in _TIMED:
+            self._watch()
+
+    def _satisfied(self, wait: Wait) -> tuple[bool, int]:
+        if wait is Wait.RECEIVE:
+            return (True, self._received.popleft()) if self._received else (False, 0)
+        if wait is Wait.SEND:
+            return self._sending and self._transmit is None and not self._address_match, 0
+        if wait is Wait.STOP:
+            if self._stop_flag:
+                self._stop_flag = False
+                return True, 0
+            return False, 0
+        if wait is Wait.NACK:
+            if self._nack_flag:
+                self._nack_flag = False
+                return True, 0
+            return False, 0
+        if wait is Wait.ADDRESS or wait is Wait.COMMAND_ADDRESS:
+            if self._address_match:
+                self._address_match = False
+                return True, 0
+            return False, 0
+        if wait is Wait.COMMAND_BYTE:
+            if self._received:
+                return True, self._received.popleft()
+            return self.quirks.survives_probe and self._stop_flag, _PROBED
+        if wait is Wait.IDLE:
+            return not self._busy(), 0
+        if wait is Wait.IDLE_OR_ADDRESS:
+            return not self._busy() or self._address_match, 0
+        return False, 0
+
+    def _busy(self) -> bool:
+        return self.chip.flash.busy or self._clock.now < self._computing_until
+
+    def _watch(self) -> None:
+        """One alarm serves all timeouts: when it goes off early it looks again later."""
+        if self._deadline is None:
+            self._deadline = self._clock.now + TIMEOUT
+        if not self._watching:
+            self._watching = True
+            self._clock.at(self._deadline, self._timeout)
+
+    def _timeout(self) -> None:
+        self._watching = False
+        if not self._running or self._waiting not in _TIMED or self._deadline is None:
+            return
+        if self._clock.now >= self._deadline:
+            self.chip.system_reset()
+        else:
+            self._watch()
+
+    # --- small steps ---
+
+    def _send(self, byte: int) -> Program:
+        yield Wait.SEND
+        self._transmit = byte
+
+    def _answer(self, byte: int) -> Program:
+        """One status byte in a read frame of its own."""
+        yield Wait.ADDRESS
+        yield from self._send(byte)
+        yield Wait.NACK
+        yield Wait.STOP
+
+    def _send_all(self, data: bytes) -> Program:
+        """A reply in one read frame; a host that reads another length loses step."""
+        yield Wait.ADDRESS
+        for byte in data:
+            yield Wait.SEND
+            self._transmit = byte
+        yield Wait.NACK
+        yield Wait.STOP
+
+    def _receive_frame(self, length: int) -> Generator[Wait, int, bytes]:
+        """A write frame of exactly `length` bytes."""
+        yield Wait.ADDRESS
+        data = bytearray()
+        for _ in range(length):
+            data.append((yield Wait.RECEIVE))
+        yield Wait.STOP
+        return bytes(data)
+
+    def _receive_word(self) -> Generator[Wait, int, int | None]:
+        """Four bytes MSB first and their XOR; answers NACK and gives None if that is wrong."""
+        frame = yield from self._receive_frame(5)
+        if _xor(frame) != 0:
+            return None
+        return int.from_bytes(frame[:4], "big")
+
+    def _wait_until_idle(self, no_stretch: bool) -> Program:
+        """Until the operation is over; in a No-Stretch command reads meanwhile are answered BUSY."""
+        while self._busy():
+            if not no_stretch:
+                yield Wait.IDLE
+                continue
+            yield Wait.IDLE_OR_ADDRESS
+            if self._busy():
+                yield from self._answer(BUSY)
+
+    def _compute(self, duration: int) -> None:
+        """Keep the CPU busy for `duration` ns."""
+        self._computing_until = self._clock.now + duration
+        self._clock.at(self._computing_until, self._run)
+
+    # --- the program ---
+
+    def _main(self) -> Program:
+        handlers: dict[int, Callable[[], Program]] = {
+            0x00: self._get,
+            0x01: self._get_version,
+            0x02: self._get_id,
+            0x11: self._read_memory,
+            0x21: self._go,
+            0x31: lambda: self._write_memory(False),
+            0x32: lambda: self._write_memory(True),
+            0x44: lambda: self._erase(False),
+            0x45: lambda: self._erase(True),
+            0xA1: self._get_checksum,
+        }
+        while True:
+            yield Wait.COMMAND_ADDRESS
+            code = yield Wait.COMMAND_BYTE
+            if code == _PROBED:
+                self._stop_flag = False
+                continue
+            complement = yield Wait.RECEIVE
+            yield Wait.STOP
+            handler = handlers.get(code)
+            if code ^ complement != 0xFF or code not in COMMANDS:
+                yield from self._answer(NACK)
+            elif handler is None:
+                raise NotModelled(f"loader command 0x{code:02X}: option bytes and protection")
+            else:
+                yield from handler()
+
+    def _allowed(self) -> Generator[Wait, int, bool]:
+        """The status after the code of a command that readout protection forbids."""
+        allowed = not self.chip.read_protected
+        yield from self._answer(ACK if allowed else NACK)
+        return allowed
+
+    def _get(self) -> Program:
+        yield from self._answer(ACK)
+        yield from self._send_all(bytes([len(COMMANDS), PROTOCOL_VERSION]) + COMMANDS)
+        yield from self._answer(ACK)
+
+    def _get_version(self) -> Program:
+        yield from self._answer(ACK)
+        yield from self._send_all(bytes([PROTOCOL_VERSION]))
+        yield from self._answer(ACK)
+
+    def _get_id(self) -> Program:
+        yield from self._answer(ACK)
+        yield from self._send_all(b"\x01" + PRODUCT_ID.to_bytes(2, "big"))
+        yield from self._answer(ACK)
+
+    def _read_memory(self) -> Program:
+        if not (yield from self._allowed()):
+            return
+        address = yield from self._receive_word()
+        if address is None or self.chip.peek(address, 1) is None:
+            yield from self._answer(NACK)
+            return
+        yield from self._answer(ACK)
+        count, complement = yield from self._receive_frame(2)
+        if count ^ complement != 0xFF:
+            yield from self._answer(NACK)
+            return
+        yield from self._answer(ACK)
+        yield from self._wait_until_idle(no_stretch=False)  # a read stalls while the flash is busy
+        length = count + 1
+        sound = self._sound_bytes(address, length)
+        if len(sound) == length:
+            yield from self._send_all(sound)
+            return
+        yield Wait.ADDRESS
+        for byte in sound:
+            yield from self._send(byte)
+        yield from self._fault()
+
+    def _sound_bytes(self, address: int, length: int) -> bytes:
+        """What the CPU can read from `address` on: it ends before a torn granule, and where the
+        memory ends."""
+        try:
+            data = self.chip.peek(address, length)
+            if data is not None:
+                return data
+        except EccError:
+            pass
+        return self._sound_bytes(address, length - 1) if length > 1 else b""
+
+    def _fault(self) -> Program:
+        """The CPU meets an ECC error (NMI) or a bus error: it never comes back by itself."""
+        if self.quirks.ecc_error == "reset":
+            self.chip.system_reset()
+        yield Wait.EVER
+
+    def _go(self) -> Program:
+        if not (yield from self._allowed()):
+            return
+        address = yield from self._receive_word()
+        if address is None or self.chip.peek(address, 1) is None:
+            yield from self._answer(NACK)
+            return
+        yield from self._answer(ACK)
+        self.chip.jump(address)
+        yield Wait.EVER
+
+    def _write_memory(self, no_stretch: bool) -> Program:
+        if not (yield from self._allowed()):
+            return
+        address = yield from self._receive_word()
+        memory = None if address is None else self.chip.writable(address)
+        if address is None or memory is None:
+            yield from self._answer(NACK)
+            return
+        yield from self._answer(ACK)
+        yield Wait.ADDRESS
+        checksum = code = yield Wait.RECEIVE
+        length = code + 1
+        for index in range(length):
+            byte = yield Wait.RECEIVE
+            self._buffer[index] = byte
+            checksum ^= byte
+        checksum ^= yield Wait.RECEIVE
+        yield Wait.STOP
+        if checksum != 0:
+            yield from self._answer(NACK)
+            return
+        if memory == "options":
+            raise NotModelled("writing option bytes")
+        if memory == "ram":
+            self.chip.poke_ram(address, bytes(self._buffer[:length]))
+        else:
+            yield from self._program_flash(address - FLASH_START, length, no_stretch)
+        yield from self._answer(ACK)  # whatever became of it: OPENBL ignores the result
+
+    def _program_flash(self, offset: int, length: int, no_stretch: bool) -> Program:
+        """Double word by double word; a length that is no multiple of 8 takes stale bytes along."""
+        flash = self.chip.flash
+        for index in range(0, length, GRANULE):
+            flash.start_program(offset + index, bytes(self._buffer[index : index + GRANULE]))
+            yield from self._wait_until_idle(no_stretch)
+
+    def _erase(self, no_stretch: bool) -> Program:
+        if not (yield from self._allowed()):
+            return
+        frame = yield from self._receive_frame(3)
+        count = int.from_bytes(frame[:2], "big")
+        if _xor(frame) != 0:
+            yield from self._answer(NACK)
+        elif count & 0xFFF0 == 0xFFF0:
+            yield from self._mass_erase(count, no_stretch)
+        else:
+            yield from self._erase_pages(count + 1, no_stretch)
+
+    def _mass_erase(self, code: int, no_stretch: bool) -> Program:
+        """0xFFFF; the bank erases do not exist on a single-bank part. The result is reported."""
+        flash = self.chip.flash
+        if code != 0xFFFF:
+            yield from self._answer(NACK)
+            return
+        flash.start_mass_erase()
+        done = flash.busy
+        yield from self._wait_until_idle(no_stretch)
+        yield from self._answer(ACK if done else NACK)
+
+    def _erase_pages(self, count: int, no_stretch: bool) -> Program:
+        """The page list in a frame of its own. Errors of single pages are never reported (OPENBL)."""
+        if count > MAX_ERASE_PAGES:
+            yield from self._answer(NACK)
+            return
+        yield from self._answer(ACK)
+        frame = yield from self._receive_frame(2 * count + 1)
+        if _xor(frame) != 0:
+            yield from self._answer(NACK)
+            return
+        for index in range(0, 2 * count, 2):
+            self.chip.flash.start_page_erase(int.from_bytes(frame[index : index + 2], "big"))
+            if not self.quirks.does_not_wait_for_erase:
+                yield from self._wait_until_idle(no_stretch)
+        yield from self._answer(ACK)
+
+    def _get_checksum(self) -> Program:
+        """0xA1: CRC-32 as the STM32's CRC unit computes it (AN4221 section 2.20)."""
+        if not (yield from self._allowed()):
+            return
+        address = yield from self._receive_word()
+        if address is None or not self._in_flash(address):
+            yield from self._answer(NACK)
+            return
+        yield from self._answer(ACK)
+        size = yield from self._receive_word()
+        if not size or size % 4 or address % 4 or not self._in_flash(address + size - 1):
+            yield from self._answer(NACK)
+            return
+        yield from self._answer(ACK)
+        data = self._sound_bytes(address, size)
+        if len(data) < size:
+            yield from self._fault()
+        self._compute(size // 4 * CRC_WORD)
+        yield from self._wait_until_idle(no_stretch=True)
+        crc = crc_stm32(data).to_bytes(4, "big")
+        yield from self._answer(ACK)
+        yield from self._send_all(crc + bytes([_xor(crc)]))
+
+    def _in_flash(self, address: int) -> bool:
+        return FLASH_START <= address < FLASH_START + self.chip.flash.size
+
+
+def _xor(data: bytes) -> int:
+    """XOR over `data`; 0 over a frame whose last byte is its checksum."""
+    result = 0
+    for byte in data:
+        result ^= byte
+    return result
+
+
+def crc_stm32(data: bytes) -> int:
+    """CRC unit at reset: polynomial 0x04C11DB7, start 0xFFFFFFFF, 32-bit little-endian words."""
+    crc = 0xFFFF_FFFF
+    for index in range(0, len(data), 4):
+        crc ^= int.from_bytes(data[index : index + 4], "little")
+        for _ in range(32):
+            crc = (crc << 1 ^ 0x04C1_1DB7 if crc & 0x8000_0000 else crc << 1) & 0xFFFF_FFFF
+    return crc
+

@@ -1,0 +1,203 @@
+"""A whole simulated bench: one clock, an STM32, the bus, the wires between, and the host's hardware.
+
+`World.call` is the seam (host/seam.py) that device code works through, whichever Python runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from stm32sim.bus import Bus
+from stm32sim.chip import Stm32
+from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
+from stm32sim.controller import CALL_OVERHEAD, HARDWARE, Controller, SoftController
+from stm32sim.host.filesystem import HostFilesystem
+from stm32sim.host.seam import HostReset
+
+# machine.Pin's numbers, as host/shims/machine.py has them
+_OUT, _OPEN_DRAIN = 1, 2
+_PIN_CALL = 5 * NS_PER_US  # what a pin or clock call costs on the host [R]
+
+PWRON_RESET, HARD_RESET, WDT_RESET = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Which host pin goes where; None: not wired. Defaults are boards/pico_nucleo_g071rb."""
+
+    scl: int = 5
+    sda: int = 4
+    nrst: int | None = 2
+    boot0: int | None = 3
+    supply: int | None = None
+
+
+class World:
+    """Everything but the host's interpreter.
+
+    The target has its own supply unless `wiring.supply` says that a pin switches it."""
+
+    def __init__(
+        self,
+        target: Stm32,
+        filesystem: HostFilesystem,
+        *,
+        wiring: Wiring | None = None,
+        host: str = "rp2",
+    ) -> None:
+        self.clock: Clock = target.clock
+        self.target = target
+        self.filesystem = filesystem
+        self.wiring = wiring or Wiring()
+        self.host = host
+        self.bus = Bus(self.clock)
+        self.bus.devices.append(target)
+        self.reset_cause = PWRON_RESET
+        self._fs_calls = filesystem.calls()
+        self._served: dict[str, Callable[..., Any]] = {
+            name.removeprefix("_serve_"): getattr(self, name)
+            for name in dir(self)
+            if name.startswith("_serve_")
+        }
+        self._levels: dict[int, int] = {}  # pins the host drives
+        self._open_drain: set[int] = set()
+        self._controllers: list[Controller] = []
+        self._booted = self.clock.now
+        self._watchdog_ms = 0
+        self._watchdog_fed = 0
+        target.power(True)
+        self._drive_target()
+
+    # --- the host's life ---
+
+    def host_starts(self, cause: int = PWRON_RESET) -> None:
+        """The host begins to run: pins are inputs, no I2C object exists, files are what flash holds."""
+        self.host_stops()
+        self.filesystem.mount()
+        self._booted = self.clock.now
+        self.reset_cause = cause
+
+    def host_stops(self) -> None:
+        """The host has no power, or is in reset: it drives nothing, and open files are gone."""
+        self.filesystem.power_loss()
+        self._watchdog_ms = 0
+        self._controllers.clear()
+        self._levels.clear()
+        self._open_drain.clear()
+        self._drive_target()
+
+    # --- the seam ---
+
+    def call(self, name: str, *args: Any) -> Any:
+        """Serve one call of device code; see host/seam.py for the names."""
+        served = self._fs_calls.get(name)
+        if served is not None:
+            self.clock.advance(_PIN_CALL)
+            result = served(*args)
+        else:
+            result = self._served[name](*args)
+        if self._watchdog_ms:
+            self._check_watchdog()
+        return result
+
+    def _check_watchdog(self) -> None:
+        if self.clock.now - self._watchdog_fed > self._watchdog_ms * NS_PER_MS:
+            self.reset_cause = WDT_RESET
+            raise HostReset
+
+    def _serve_ticks_us(self) -> int:
+        self.clock.advance(_PIN_CALL)
+        return (self.clock.now - self._booted) // NS_PER_US
+
+    def _serve_sleep_us(self, duration: int) -> None:
+        self.clock.advance(duration * NS_PER_US)
+
+    def _serve_wdt_start(self, timeout_ms: int) -> None:
+        self._watchdog_ms = timeout_ms
+        self._watchdog_fed = self.clock.now
+
+    def _serve_wdt_feed(self) -> None:
+        self._watchdog_fed = self.clock.now
+
+    def _serve_reset(self) -> None:
+        self.reset_cause = HARD_RESET
+        raise HostReset
+
+    def _serve_reset_cause(self) -> int:
+        return self.reset_cause
+
+    # I2C
+
+    def _serve_i2c_init(
+        self, id: int, soft: bool, scl: int | None, sda: int | None, freq: int, timeout_us: int
+    ) -> int:
+        self.clock.advance(CALL_OVERHEAD[self.host])
+        wired = (scl, sda) == (self.wiring.scl, self.wiring.sda)
+        kind = SoftController if soft else HARDWARE[self.host]
+        for pin in (scl, sda):
+            if pin is not None:
+                self._levels.pop(pin, None)
+        bus = self.bus if wired else Bus(self.clock)  # other pins: nothing is connected there
+        self._controllers.append(kind(bus, freq, timeout_us))
+        return len(self._controllers) - 1
+
+    def _serve_i2c_write(self, handle: int, address: int, data: bytes, stop: bool) -> int:
+        self.clock.advance(CALL_OVERHEAD[self.host])
+        return self._controllers[handle].write(address, bytes(data), stop)
+
+    def _serve_i2c_read(self, handle: int, address: int, length: int, stop: bool) -> bytes:
+        self.clock.advance(CALL_OVERHEAD[self.host])
+        return self._controllers[handle].read(address, length, stop)
+
+    # pins
+
+    def _serve_pin_init(self, pin: int, mode: int, pull: int, value: int | None) -> None:
+        self.clock.advance(_PIN_CALL)
+        self._open_drain.discard(pin)
+        if mode == _OPEN_DRAIN:
+            self._open_drain.add(pin)
+            self._drive(pin, 0 if value == 0 else None)
+        elif mode == _OUT:
+            self._drive(pin, value or 0)
+        else:
+            self._drive(pin, None)
+
+    def _serve_pin_write(self, pin: int, value: int) -> None:
+        self.clock.advance(_PIN_CALL)
+        released = value and pin in self._open_drain
+        self._drive(pin, None if released else value)
+
+    def _serve_pin_read(self, pin: int) -> int:
+        self.clock.advance(_PIN_CALL)
+        if pin == self.wiring.scl:
+            return int(self.bus.scl_high and self._levels.get(pin) != 0)
+        if pin == self.wiring.sda:
+            return int(self.bus.sda_high and self._levels.get(pin) != 0)
+        return self._levels.get(pin, 1)
+
+    def _drive(self, pin: int, level: int | None) -> None:
+        """A pin drives a level, or (None) lets go."""
+        was_low = self._levels.get(pin) == 0
+        if level is None:
+            self._levels.pop(pin, None)
+        else:
+            self._levels[pin] = level
+        rises = was_low and level != 0
+        if pin == self.wiring.scl and rises:
+            self.bus.pulse_scl()
+        elif pin == self.wiring.sda and rises:
+            self.bus.stop_by_hand()
+        else:
+            self._drive_target()
+
+    def _drive_target(self) -> None:
+        """NRST has a pull-up, BOOT0 a pull-down, the supply switch is on unless told otherwise."""
+        wiring = self.wiring
+        if wiring.supply is not None:
+            self.target.power(self._levels.get(wiring.supply, 1) != 0)
+        if wiring.boot0 is not None:
+            self.target.boot0(self._levels.get(wiring.boot0, 0) != 0)
+        if wiring.nrst is not None:
+            self.target.nrst(self._levels.get(wiring.nrst, 1) != 0)
