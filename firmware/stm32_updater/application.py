@@ -1,7 +1,7 @@
 """The target's application as far as the updater knows it: does it answer, which version, and will it
 enter the loader."""
 
-from .errors import BusError, BusStuck
+from .errors import BusError
 
 VERSION_LENGTH = 8  # as MCUboot's image_version: major, minor, revision u16, build u32
 
@@ -20,12 +20,10 @@ class Application:
         self._version = bytearray(VERSION_LENGTH)
 
     def version(self):
-        """The 8 bytes it answers, or None. Raises BusStuck."""
+        """The 8 bytes it answers, or None."""
         try:
             self._bus.send(self._address, self._register)
             self._bus.receive_into(self._address, self._version)
-        except BusStuck:
-            raise
         except BusError:
             return None
         return bytes(self._version)
@@ -40,7 +38,5 @@ class Application:
             return
         try:
             self._bus.send(self._address, self._enter_command)
-        except BusStuck:
-            raise
         except BusError:
             pass  # no application: whether the loader answers is asked next

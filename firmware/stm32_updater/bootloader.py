@@ -13,7 +13,7 @@ one status byte, read in a transaction of its own:
 from micropython import const
 
 from .chips import BLOCK, BLOCK_WRITE_TYPICAL_MS, OPERATION_LIMIT_MS, PAGE_ERASE_TYPICAL_MS
-from .errors import BusError, BusStuck, LoaderError, LoaderRefused, LoaderTimeout
+from .errors import BusError, LoaderError, LoaderRefused, LoaderTimeout
 
 ACK = const(0x79)
 _NACK = const(0x1F)
@@ -162,8 +162,6 @@ class Bootloader:
         """One status byte, or None if the bus brought none."""
         try:
             self._link.receive_into(self._status)
-        except BusStuck:
-            raise
         except BusError:
             return None
         return self._status[0]

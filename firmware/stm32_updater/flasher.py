@@ -105,7 +105,7 @@ class Flasher:
                     raise
                 # The loader keeps refusing after one flash error, and one that is out of step
                 # only comes back by a reset.
-                self._target.restart_loader()
+                self._target.enter_loader()
 
     def _erase(self, page, payload, image):
         self._target.loader.erase_page(page)
@@ -159,7 +159,7 @@ class Flasher:
                 if self._found != self._load(payload, block - image.address, 0, BLOCK):
                     return False
         except (LoaderError, BusError):
-            self._target.restart_loader()
+            self._target.enter_loader()
             return False
         return True
 
@@ -184,7 +184,7 @@ class Flasher:
         self.verified += self._length(page, image)
 
     def _refuse_protected(self, pages):
-        options = self._target.option_bytes()
+        options = self._target.options
         for page in pages if options else ():
             if options.write_protected(page):
                 raise PageProtected(

@@ -44,7 +44,7 @@ class I2CBus:
     def send(self, address, frame):
         """Send `frame` as one transaction START..STOP.
 
-        Raises NoAnswer, BusTimeout, BusStuck. A short count means that a data byte was not
+        Raises NoAnswer, BusTimeout. A short count means that a data byte was not
         acknowledged; rp2 raises nothing then."""
         try:
             count = self._bus.writeto(address, frame)
@@ -56,26 +56,33 @@ class I2CBus:
     def receive_into(self, address, buffer):
         """Fill `buffer` (exactly its length) in one transaction START..STOP.
 
-        Raises NoAnswer, BusTimeout, BusStuck."""
+        Raises NoAnswer, BusTimeout."""
         try:
             self._bus.readfrom_into(address, buffer)
         except OSError as error:
             raise self._meaning(address, error)
 
     def _meaning(self, address, error):
-        """The one error that a port's OSError stands for; the bus can be used again after it."""
+        """The one error that a port's OSError stands for. After anything but an absent address the
+        bus is made anew; whether its lines are free is for `recover` to say."""
         if error.errno in _ABSENT:
             return NoAnswer("nobody answers at I2C address 0x%02X" % address)
-        self.recover()
+        self._free()
         if error.errno in _TIMED_OUT:
             return BusTimeout("a transaction with I2C address 0x%02X took too long" % address)
         return BusTimeout("I2C error %s at address 0x%02X" % (error.errno, address))
 
     def recover(self):
-        """Free the bus and start with a fresh controller.
+        """Start over with a free bus. Raises BusStuck if a line stays low."""
+        stuck = self._free()
+        if stuck:
+            raise BusStuck("%s is held low" % stuck)
+
+    def _free(self):
+        """Free the lines as far as a controller can, and make a fresh one.
 
         A timeout leaves the controller without a STOP, and a target that was sending may hold SDA
-        until its byte is clocked out. Raises BusStuck if a line stays low."""
+        until its byte is clocked out. Returns the line that stays low, or None."""
         scl = self._make_line("scl")
         sda = self._make_line("sda")
         for _ in range(_RECOVERY_CLOCKS):
@@ -85,8 +92,7 @@ class I2CBus:
         _pulse(sda)  # START and STOP: whoever was in the middle of a frame lets go
         stuck = "SDA" if not sda.value() else "SCL" if not scl.value() else None
         self._bus = self._make_bus()
-        if stuck:
-            raise BusStuck("%s is held low" % stuck)
+        return stuck
 
 
 def _pulse(line):
@@ -104,11 +110,11 @@ class I2CLink:
         self._bus = bus
 
     def send(self, frame):
-        """Send `frame` (1..258 bytes). Raises NoAnswer, BusTimeout, BusStuck."""
+        """Send `frame` (1..258 bytes). Raises NoAnswer, BusTimeout."""
         self._bus.send(self.address, frame)
 
     def receive_into(self, buffer):
-        """Fill `buffer` (1..256 bytes). Raises NoAnswer, BusTimeout, BusStuck."""
+        """Fill `buffer` (1..256 bytes). Raises NoAnswer, BusTimeout."""
         self._bus.receive_into(self.address, buffer)
 
     def recover(self):

@@ -287,6 +287,7 @@ class Updater:
         """The application did not prove itself: back to the confirmed image, if there is one."""
         if record.phase == phases.ROLLING_BACK:
             raise ApplicationSilent("neither the new application nor the last good one answers")
+        self._target.enter_loader()  # if that fails the wires are at fault, not the application
         record.failed = _hex(image.digest)
         previous = None if record.installed == record.failed else self._find(record.installed)
         if previous is None:
@@ -294,6 +295,7 @@ class Updater:
             record.image = None
             self._store.save(record)
             self._store.discard(self._store.candidate)
+            self._start()
             raise ApplicationSilent(
                 "application %s was written and verified but does not prove itself, and there is "
                 "no earlier one to go back to" % image.version
@@ -338,7 +340,7 @@ class Updater:
         version = self._board.application_version()
         target = self._target
         target.enter_loader()
-        options = target.option_bytes()
+        options = target.options
         blank = target.first_granule_blank()
         found = {
             "chip": self._board.chip.name,

@@ -1,0 +1,178 @@
+"""A NUCLEO-G071RB wired to a simulated host whose device code runs in this very process.
+
+    bench = Bench(applications=known_images(...))
+    bench.push(image_bytes)
+    events = bench.run()
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stm32sim import option_bytes
+from stm32sim.application import ApplicationFactory
+from stm32sim.chip import Stm32
+from stm32sim.clock import NS_PER_MS, Clock
+from stm32sim.flash import TYPICAL, FlashTimes
+from stm32sim.host.cpython import DevicePackages
+from stm32sim.host.filesystem import HostFilesystem
+from stm32sim.host.flash import HostFlash
+from stm32sim.loader import Quirks, quirks_of
+from stm32sim.world import PWRON_RESET, Wiring, World
+
+# The contract of board.json, for the wiring of boards/pico_nucleo_g071rb
+NUCLEO: dict[str, Any] = {
+    "title": "simulated host and NUCLEO-G071RB",
+    "chip": "STM32G071RB",
+    "i2c": {"id": 0, "scl": 5, "sda": 4, "freq": 400_000},
+    "pins": {"nrst": 2, "boot0": 3, "supply": None},
+    "enter": {"method": "boot0"},
+    "confirm": {
+        "method": "i2c-version",
+        "address": 0x2A,
+        "register": 0x01,
+        "timeout_ms": 2000,
+        "tries": 3,
+    },
+    "preserve": [],
+    "class_id": None,
+    "unsigned": True,
+}
+
+Event = dict[str, Any]
+
+
+def firmware_folder() -> Path:
+    """Where the device packages' sources are."""
+    spec = importlib.util.find_spec("stm32_updater")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the package stm32_updater is not installed")
+    return Path(spec.origin).parents[1]
+
+
+def provisioned_option_bytes() -> option_bytes.OptionBytes:
+    """Factory option bytes with nBOOT_SEL = 0, so that the BOOT0 pin counts."""
+    options = option_bytes.OptionBytes()
+    factory = option_bytes.FACTORY[option_bytes.OPTR]
+    options.store(option_bytes.OPTR, factory & ~(1 << 24))
+    return options
+
+
+@dataclass
+class WireTrace:
+    """What passed on the bus, transaction by transaction: (address, reading, bytes)."""
+
+    transactions: list[tuple[int, bool, bytes]] = field(default_factory=list)
+    _bytes: bytearray = field(default_factory=bytearray)
+
+    def tap(self, what: str, value: int) -> None:
+        if what == "start":
+            self._bytes = bytearray()
+            self.transactions.append((value >> 1, bool(value & 1), b""))
+        elif what in ("write", "read"):
+            self._bytes.append(value)
+            address, reading, _ = self.transactions[-1]
+            self.transactions[-1] = (address, reading, bytes(self._bytes))
+
+
+class Bench:
+    """One world and its host. `settings` are merged over NUCLEO, section by section."""
+
+    def __init__(
+        self,
+        *,
+        host: str = "rp2",
+        loader: int = 4,
+        quirks: Quirks | None = None,
+        applications: ApplicationFactory | None = None,
+        settings: dict[str, Any] | None = None,
+        wiring: Wiring | None = None,
+        provisioned: bool = True,
+        times: FlashTimes = TYPICAL,
+        flash: HostFlash | None = None,
+        packages: Path | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.target = Stm32(
+            self.clock,
+            quirks=quirks or quirks_of(loader),
+            times=times,
+            applications=applications,
+        )
+        if provisioned:
+            self.target.option_bytes = provisioned_option_bytes()
+        self.host_flash = flash or HostFlash()
+        self.files = HostFilesystem(self.host_flash)
+        self.world = World(self.target, self.files, wiring=wiring, host=host)
+        self.clock.advance(NS_PER_MS)
+        self.trace = WireTrace()
+        self.world.bus.tap = self.trace.tap
+        self._packages = packages or firmware_folder()
+        self.settings = {"host": host, **NUCLEO}
+        for key, value in (settings or {}).items():
+            merge = isinstance(value, dict) and isinstance(self.settings.get(key), dict)
+            self.settings[key] = {**self.settings[key], **value} if merge else value
+        self.write_file("/board.json", json.dumps(self.settings).encode())
+        self.device = self.boot()
+
+    def boot(self, cause: int = PWRON_RESET) -> DevicePackages:
+        """Start the host afresh: its RAM is gone, its files are there."""
+        self.world.host_starts(cause)
+        self.device = DevicePackages(self.world.call, [self._packages], self.world.host)
+        return self.device
+
+    def updater(self, **arguments: Any) -> Any:
+        """A device-side Updater in the present boot."""
+        return self.device.imports("stm32_updater").Updater.from_board("/board.json", **arguments)
+
+    def run(self, **arguments: Any) -> list[Event]:
+        """Let the updater do what is to be done; all its events, the result last."""
+        return list(self.updater(**arguments).events())
+
+    def install(self, image: bytes) -> Event:
+        """Push an image and run; the result."""
+        self.push(image)
+        return self.run()[-1]
+
+    def push(self, image: bytes, name: str = "app") -> None:
+        """Put an image into the inbox, whole."""
+        for folder in ("/updater", "/updater/inbox"):
+            self._quietly(self.files.fs_mkdir, folder)
+        self.write_file(f"/updater/inbox/{name}.img", image)
+
+    def write_file(self, path: str, content: bytes) -> None:
+        handle = self.files.fs_open(path, "w")
+        self.files.fs_write(handle, content)
+        self.files.fs_close(handle)
+
+    def read_file(self, path: str) -> bytes:
+        handle = self.files.fs_open(path, "r")
+        try:
+            return self.files.fs_read(handle, -1)
+        finally:
+            self.files.fs_close(handle)
+
+    def exists(self, path: str) -> bool:
+        try:
+            self.files.fs_stat(path)
+        except OSError:
+            return False
+        return True
+
+    @staticmethod
+    def _quietly(function: Callable[[str], None], path: str) -> None:
+        try:
+            function(path)
+        except OSError:
+            return  # there already
+
+    def flash_holds(self, payload: bytes) -> bool:
+        """Whether main flash begins with `payload`, every granule of it sound."""
+        flash = self.target.flash
+        held = bytes(flash.data[: len(payload)]) == payload
+        return held and not flash.weak_granules(0, len(payload))

@@ -1,0 +1,139 @@
+"""Things that go wrong between host and target, one at a time, at a chosen transaction.
+
+A `FaultyTarget` takes the target's place on the bus and passes everything on, but for the one
+transaction (counted from 0, at the loader's address) that the fault is about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stm32sim.bus import Bus
+from stm32sim.chip import Stm32
+from stm32sim.clock import NS_PER_MS, NS_PER_S
+from stm32sim.loader import BUSY, I2C_ADDRESS
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`kind` is one of KINDS; `at` the transaction it strikes."""
+
+    kind: str
+    at: int
+
+
+KINDS = (
+    "address not acknowledged",  # noise at the address: the target never saw the transaction
+    "answer lost",  # the target answered, the host saw nothing
+    "bit flipped to the target",  # in the first byte of what the host sends
+    "bit flipped to the host",  # in the first byte of what the target answers
+    "busy for ever",  # from here on every status read says BUSY, until the target is reset
+    "loader resets itself",
+    "clock held for 100 ms",
+    "data held low",  # SDA shorted to ground from here on
+    "clock held low",  # SCL likewise
+)
+
+
+class FaultyTarget:
+    """An I2CDevice in front of a target."""
+
+    def __init__(self, bus: Bus, target: Stm32, fault: Fault) -> None:
+        self._bus = bus
+        self._target = target
+        self._fault = fault
+        self._count = -1
+        self._struck = False  # this very transaction
+        self._held_until = 0
+        self._busy_since_boot: int | None = None
+        self._bytes = 0
+        bus.devices[bus.devices.index(target)] = self
+
+    def repair(self) -> None:
+        """Take the fault away for good."""
+        self._bus.devices[self._bus.devices.index(self)] = self._target
+        self._bus.sda_stuck = self._bus.scl_stuck = False
+
+    @property
+    def transactions(self) -> int:
+        """How many there were so far."""
+        return self._count + 1
+
+    def _is(self, kind: str) -> bool:
+        return self._struck and self._fault.kind == kind
+
+    def start(self, address: int, reading: bool) -> bool:
+        if address == I2C_ADDRESS:
+            self._count += 1
+            self._struck = self._count == self._fault.at
+            self._bytes = 0
+        else:
+            self._struck = False
+        if self._struck:
+            self._strike()
+        if self._is("address not acknowledged"):
+            return False
+        if self._is("answer lost") and reading:
+            self._swallow(address)
+            return False
+        if self._busy_for_ever and reading:
+            return True
+        return self._target.start(address, reading)
+
+    def _strike(self) -> None:
+        kind = self._fault.kind
+        clock = self._bus.clock
+        if kind == "loader resets itself":
+            self._target.system_reset()
+        elif kind == "clock held for 100 ms":
+            self._held_until = clock.now + 100 * NS_PER_MS
+            clock.at(self._held_until, lambda: None)
+        elif kind == "data held low":
+            self._bus.sda_stuck = True
+        elif kind == "clock held low":
+            self._bus.scl_stuck = True
+        elif kind == "busy for ever":
+            self._busy_since_boot = len(self._target.boots)
+
+    @property
+    def _busy_for_ever(self) -> bool:
+        return self._busy_since_boot == len(self._target.boots)
+
+    def _swallow(self, address: int) -> None:
+        """The target sends one byte and believes that it was read."""
+        target = self._target
+        if target.start(address, True):
+            self._bus.clock.advance_until(
+                lambda: not target.holding_scl(), self._bus.clock.now + NS_PER_S
+            )
+            target.read()
+            target.acked(False)
+            target.stop()
+
+    def write(self, byte: int) -> bool:
+        if self._is("bit flipped to the target") and self._bytes == 0:
+            byte ^= 0x10
+        self._bytes += 1
+        return self._target.write(byte)
+
+    def read(self) -> int:
+        if self._busy_for_ever:
+            return BUSY
+        byte = self._target.read()
+        if self._is("bit flipped to the host") and self._bytes == 0:
+            byte ^= 0x10
+        self._bytes += 1
+        return byte
+
+    def acked(self, ack: bool) -> None:
+        if not self._busy_for_ever:
+            self._target.acked(ack)
+
+    def stop(self) -> None:
+        self._target.stop()
+
+    def holding_scl(self) -> bool:
+        if self._bus.clock.now < self._held_until:
+            return True
+        return not self._busy_for_ever and self._target.holding_scl()
+
