@@ -59,8 +59,8 @@ class Board:
             enter if settings["enter"]["method"] == "command" else None,
         )
         proof = settings["confirm"]
-        self.confirm_tries = proof.get("tries", 1)
-        self.confirm_timeout_ms = proof.get("timeout_ms", 0)
+        self.confirm_tries = proof["tries"] or 1
+        self.confirm_timeout_ms = proof["timeout_ms"] or 0
         self.confirm = confirm or self._application and self._application.runs or _trust
 
     def application_version(self):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.filesystem import HostFilesystem
 from stm32sim.host.flash import HostFlash
 from stm32sim.loader import Quirks, quirks_of
-from stm32sim.world import PWRON_RESET, Wiring, World
+from stm32sim.world import Wiring, World
 
 # The contract of board.json, for the wiring of boards/pico_nucleo_g071rb
 NUCLEO: dict[str, Any] = {
@@ -31,7 +30,7 @@ NUCLEO: dict[str, Any] = {
     "chip": "STM32G071RB",
     "i2c": {"id": 0, "scl": 5, "sda": 4, "freq": 400_000},
     "pins": {"nrst": 2, "boot0": 3, "supply": None},
-    "enter": {"method": "boot0"},
+    "enter": {"method": "boot0", "address": None, "command": None},
     "confirm": {
         "method": "i2c-version",
         "address": 0x2A,
@@ -63,21 +62,24 @@ def provisioned_option_bytes() -> option_bytes.OptionBytes:
     return options
 
 
-@dataclass
 class WireTrace:
-    """What passed on the bus, transaction by transaction: (address, reading, bytes)."""
+    """What passed on the bus: (address, reading, bytes) for each transaction."""
 
-    transactions: list[tuple[int, bool, bytes]] = field(default_factory=list)
-    _bytes: bytearray = field(default_factory=bytearray)
+    def __init__(self) -> None:
+        self._transactions: list[tuple[int, bool, bytearray]] = []
+
+    @property
+    def transactions(self) -> list[tuple[int, bool, bytes]]:
+        return [(address, reading, bytes(data)) for address, reading, data in self._transactions]
+
+    def __len__(self) -> int:
+        return len(self._transactions)
 
     def tap(self, what: str, value: int) -> None:
         if what == "start":
-            self._bytes = bytearray()
-            self.transactions.append((value >> 1, bool(value & 1), b""))
+            self._transactions.append((value >> 1, bool(value & 1), bytearray()))
         elif what in ("write", "read"):
-            self._bytes.append(value)
-            address, reading, _ = self.transactions[-1]
-            self.transactions[-1] = (address, reading, bytes(self._bytes))
+            self._transactions[-1][2].append(value)
 
 
 class Bench:
@@ -120,9 +122,10 @@ class Bench:
         self.write_file("/board.json", json.dumps(self.settings).encode())
         self.device = self.boot()
 
-    def boot(self, cause: int = PWRON_RESET) -> DevicePackages:
+    def boot(self) -> DevicePackages:
         """Start the host afresh: its RAM is gone, its files are there."""
-        self.world.host_starts(cause)
+        self.world.power_loss()
+        self.world.mount()
         self.device = DevicePackages(self.world.call, [self._packages], self.world.host)
         return self.device
 

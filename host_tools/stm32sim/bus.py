@@ -1,7 +1,7 @@
 """The I2C wires: what controllers do to them, bit times on the clock, and who sits on them.
 
-Bytes pass one by one. A device that is not ready holds SCL, and the clock runs on until it lets go or
-the controller loses its patience.
+Bytes pass one by one. A device that is not ready holds SCL, and the clock runs on until it lets go
+or the controller loses its patience.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from typing import Protocol
 from stm32sim.clock import NS_PER_S, Clock
 
 NOT_DRIVEN = 0xFF  # what a controller reads when nobody pulls SDA low
+FASTEST = 1_000_000  # Hz; Fast-mode Plus, the most a G0's loader takes [V AN2606 table 107]
+_FOR_EVER = 3600 * NS_PER_S  # as long as a controller without any limit waits for SCL
 
 
 class I2CDevice(Protocol):
     """One target on the bus. Every call happens at the clock's present instant.
 
-    The bus calls `start`, then `write` or (`read`, `acked`) for every byte, then `stop`. Before each of
-    these it waits until `holding_scl()` is False.
+    The bus calls `start`, then `write` or (`read`, `acked`) for every byte, then `stop`. Before
+    each of these it waits until `holding_scl()` is False. A device that can be reset may count in
+    an attribute `resets`: a reset lets go of SDA.
     """
 
     def start(self, address: int, reading: bool) -> bool:
@@ -34,7 +37,7 @@ class I2CDevice(Protocol):
         ...
 
     def acked(self, ack: bool) -> None:
-        """The controller answered the byte it read with ACK (wants more) or NACK (the last one)."""
+        """The controller answered the byte it read: ACK (it wants more) or NACK (the last one)."""
         ...
 
     def stop(self) -> None:
@@ -47,19 +50,20 @@ class I2CDevice(Protocol):
 
 
 class Stretched(Exception):
-    """SCL stayed low longer than the controller waits."""
+    """SCL stayed low longer than the controller waits, or its deadline passed between the bits."""
 
 
 class BusStuck(Exception):
-    """SDA or SCL is low although nobody is in a transaction: no START can be made."""
+    """SDA is low where it must be high: no START, no STOP and no bit 1 can be made."""
 
 
 class Bus:
     """One I2C bus. Controllers drive it with start, write, read, stop; or give up with abandon.
 
-    `tap`, if set, is called with (what, value) for everything that passes: "start" with the address
-    byte (address << 1 | reading), "ack" or "nack" for it, "write" and "read" with the byte, "stop",
-    "abandon". It is how wire traces are taken and how power is cut between any two bytes.
+    `tap`, if set, is called with (what, value) for everything that passes: "start" with the
+    address byte (address << 1 | reading), "ack" or "nack" for it, "write" and "read" with the
+    byte, "stop", "abandon". It is how wire traces are taken and how power is cut between any two
+    bytes.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -68,15 +72,19 @@ class Bus:
         self.tap: Callable[[str, int], None] | None = None
         self.scl_stuck = False  # shorted to ground, or held by something without power
         self.sda_stuck = False
-        self.deadline: int | None = None  # instant at which the controller gives the transaction up
+        self.deadline: int | None = None  # instant at which the controller gives up
         self.stretch_limit: int | None = None  # ns the controller bears SCL held low in one go
-        self.nack_seen = False
+        self.arbitrates = True  # whether the controller notices that SDA does not follow it
         self._bit = NS_PER_S // 100_000
         self._addressed: list[I2CDevice] = []
         self._reading = False
-        self._hanging: list[int] = []  # bits a target still wants to clock out after abandon()
+        self._left_reading = False  # abandoned while a target was sending
+        self._resets_then: list[int] = []
+        self._hanging: list[int] = []  # the bits that target still wants to clock out
 
     def set_frequency(self, hertz: int) -> None:
+        if not 0 < hertz <= FASTEST:
+            raise ValueError(f"{hertz} Hz is no I2C clock of an STM32G0's loader")
         self._bit = NS_PER_S // hertz
 
     @property
@@ -85,7 +93,7 @@ class Bus:
 
     @property
     def sda_high(self) -> bool:
-        return not self.sda_stuck and not (self._hanging and not self._hanging[0])
+        return not self.sda_stuck and self._hanging_bit() == 1
 
     def _pass(self, what: str, value: int = 0) -> None:
         if self.tap is not None:
@@ -99,7 +107,7 @@ class Bus:
             if not self.scl_stuck:
                 return
         clock = self.clock
-        limit = clock.now + 3600 * NS_PER_S
+        limit = clock.now + _FOR_EVER
         if self.deadline is not None:
             limit = min(limit, self.deadline)
         if self.stretch_limit is not None:
@@ -107,39 +115,67 @@ class Bus:
         if not clock.advance_until(lambda: self.scl_high, limit):
             raise Stretched
 
+    def _bits_pass(self, count: int) -> None:
+        """The time of `count` bits; the controller's deadline can pass with them."""
+        end = self.clock.now + count * self._bit
+        if self.deadline is not None and end > self.deadline:
+            self.clock.advance_to(self.deadline)
+            raise Stretched
+        self.clock.advance_to(end)
+
     def start(self, address: int, reading: bool) -> bool:
         """START and the address byte, 10 bit times; True if a device pulled the ACK.
 
-        Raises BusStuck if a line is low, Stretched if a device held SCL for too long."""
-        if not self.scl_high or not self.sda_high:
-            raise BusStuck
-        self._hanging.clear()
+        Raises BusStuck if SDA is low, Stretched if SCL was held for too long."""
         self._wait_for_scl()
+        if not self.sda_high:
+            if self.arbitrates:
+                raise BusStuck
+            return self._start_unseen()
+        self._left_reading = False
         self._pass("start", address << 1 | reading)
-        self.clock.advance(10 * self._bit)
+        self._addressed = []
+        self._bits_pass(10)
         self._addressed = [device for device in self.devices if device.start(address, reading)]
         self._reading = reading
         acked = bool(self._addressed)
         self._pass("ack" if acked else "nack")
         return acked
 
+    def _start_unseen(self) -> bool:
+        """SDA is low already, so no START appears: nine clocks, and a low SDA passes for an ACK."""
+        for _ in range(8):
+            self.pulse_scl()
+        acked = not self.sda_high
+        self.pulse_scl()
+        return acked
+
     def write(self, byte: int) -> bool:
         """One byte to the addressed device, 9 bit times; True if it was ACKed."""
         self._wait_for_scl()
+        if self.sda_stuck:
+            if self.arbitrates:
+                raise BusStuck
+            byte = 0
         self._pass("write", byte)
-        self.clock.advance(9 * self._bit)
-        acked = False
+        self._bits_pass(9)
+        acked = self.sda_stuck
         for device in self._addressed:
             acked = device.write(byte) or acked
         return acked
 
     def read(self, ack: bool) -> int:
-        """One byte from the addressed device, 9 bit times; `ack` asks for another one after it."""
+        """One byte from the addressed device, 9 bit times; `ack` asks for another one after it.
+
+        A device that is gone before the eighth bit has sent nothing."""
         self._wait_for_scl()
+        self._bits_pass(8)
         byte = NOT_DRIVEN
         for device in self._addressed:
             byte &= device.read()
-        self.clock.advance(9 * self._bit)
+        if self.sda_stuck:
+            byte = 0
+        self._bits_pass(1)
         self._pass("read", byte)
         for device in self._addressed:
             device.acked(ack)
@@ -148,38 +184,70 @@ class Bus:
     def stop(self) -> None:
         """STOP, one bit time."""
         self._wait_for_scl()
-        self.clock.advance(self._bit)
-        self._addressed = []
-        self._reading = False
+        if self.sda_stuck and self.arbitrates:
+            raise BusStuck
+        self._bits_pass(1)
+        if self.sda_stuck:
+            return  # SDA never rose
+        self._let_go()
         for device in self.devices:
             device.stop()
         self._pass("stop")
 
+    def _let_go(self) -> None:
+        self._addressed = []
+        self._reading = False
+        self._left_reading = False
+
+    # --- a transaction that was never finished ---
+
     def abandon(self) -> None:
         """The controller stops in the middle, without a STOP (a timeout, a reset, a power cut).
 
-        A device that was sending goes on pulling SDA for its next byte until somebody clocks it out."""
+        A device that was sending, or will be once it lets go of SCL, goes on pulling SDA for its
+        next byte until somebody clocks it out."""
         self._pass("abandon")
-        if self._reading and self._addressed:
+        self._left_reading = self._reading and bool(self._addressed)
+        self._resets_then = self._resets()
+        self._hanging = []
+
+    def _resets(self) -> list[int]:
+        return [getattr(device, "resets", 0) for device in self._addressed]
+
+    def _hanging_bit(self) -> int:
+        """What the target that was left in mid-read has on SDA; 1 if there is none."""
+        if not self._left_reading:
+            return 1
+        if self._resets() != self._resets_then:
+            self._left_reading = False
+            return 1
+        if not self._hanging:
+            if not self.scl_high:
+                return 1
             byte = NOT_DRIVEN
             for device in self._addressed:
-                if not device.holding_scl():
-                    byte &= device.read()
+                byte &= device.read()
             self._hanging = [byte >> shift & 1 for shift in range(7, -1, -1)]
-
-    def stop_by_hand(self) -> None:
-        """SDA rises while SCL is high: a STOP made with pins."""
-        if self.scl_high and self.sda_high:
-            self._addressed = []
-            self._reading = False
-            for device in self.devices:
-                device.stop()
+            self._hanging.append(1)  # the ninth clock: SDA is free for the ACK
+        return self._hanging[0]
 
     def pulse_scl(self) -> None:
         """One clock pulse by hand, for a controller that frees a bus whose SDA hangs."""
         self.clock.advance(self._bit)
-        if self._hanging:
-            del self._hanging[0]
-            if not self._hanging:  # the ninth clock: nobody pulls the ACK, so the device sees a NACK
-                for device in self._addressed:
-                    device.acked(False)
+        if not self.scl_high:
+            return  # the pulse never came
+        self._hanging_bit()
+        if not self._left_reading:
+            return
+        del self._hanging[0]
+        if not self._hanging:  # nobody pulled the ACK, so the device saw a NACK
+            self._left_reading = False
+            for device in self._addressed:
+                device.acked(False)
+
+    def stop_by_hand(self) -> None:
+        """SDA rises while SCL is high: a STOP made with pins."""
+        if self.scl_high and self.sda_high:
+            self._let_go()
+            for device in self.devices:
+                device.stop()

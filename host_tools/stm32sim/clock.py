@@ -1,8 +1,8 @@
 """The one clock of a simulated world: integer nanoseconds and the things that will happen.
 
 Nothing in a simulated world reads the machine's time. Whoever takes time (a bit on the bus, a page
-erase, a host that sleeps) advances this clock, and whatever was due meanwhile happens on the way, in
-order.
+erase, a host that sleeps) advances this clock, and whatever was due meanwhile happens on the way,
+in order.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Clock:
         self._alarms: list[tuple[int, int, Alarm]] = []
 
     def at(self, instant: int, action: Callable[[], None]) -> Alarm:
-        """Have `action` called when the clock reaches `instant` (ns); an instant gone by means now."""
+        """Have `action` called when the clock reaches `instant` (ns); one gone by means now."""
         alarm = Alarm(max(instant, self.now), action)
         self._order += 1
         heapq.heappush(self._alarms, (alarm.at, self._order, alarm))

@@ -115,8 +115,8 @@ class EmulatedApplication:
         self._on_reset = on_reset
         self._ending: Callable[[], None] | None = None  # why it is over, once it is
         self._bad_access = ""
-        self._peripherals = Peripherals(lambda: self._now, self._request_reset, self._map_at_zero)
-        self._i2c = self._peripherals.i2c
+        self.peripherals = Peripherals(lambda: self._now, self._request_reset, self._map_at_zero)
+        self._i2c = self.peripherals.i2c
         self._released_at = 0  # ns; SCL is low until then
 
         self._slice_end = 0
@@ -154,7 +154,7 @@ class EmulatedApplication:
         uc.mem_map_ptr(FLASH, FLASH_SIZE, code, self._flash)
         uc.mem_map_ptr(SYSTEM_MEMORY, SYSTEM_MEMORY_SIZE, code, self._system_memory)
         uc.mem_map_ptr(SRAM, SRAM_SIZE, code | UC_PROT_WRITE, self._sram)
-        for page in self._peripherals.pages:
+        for page in self.peripherals.pages:
             uc.mmio_map(page, Peripherals.PAGE, self._read, page, self._write, page)
         uc.hook_add(UC_HOOK_BLOCK, self._block)
         uc.hook_add(UC_HOOK_MEM_INVALID, self._invalid_access)
@@ -166,11 +166,11 @@ class EmulatedApplication:
     @property
     def led(self) -> bool:
         """LD4 (PA5) is lit."""
-        return self._uc is not None and self._peripherals.led
+        return self._uc is not None and self.peripherals.led
 
     @property
     def led_toggles(self) -> int:
-        return self._peripherals.led_toggles
+        return self.peripherals.led_toggles
 
     def halt(self) -> None:
         """Stop for good, without a word: power is gone, or the chip was reset."""
@@ -227,7 +227,7 @@ class EmulatedApplication:
 
     def _serve(self) -> None:
         """Something happened on the bus that the program may notice."""
-        self._peripherals.changes += 1
+        self.peripherals.changes += 1
         self._unsettle()
         self._blocks_left = max(self._blocks_left, BLOCKS_PER_EVENT)
         if self._i2c.holds_scl:
@@ -254,7 +254,7 @@ class EmulatedApplication:
         if self._released_at > now:
             at = self._released_at
         elif self._settled:
-            flag = self._peripherals.systick.next_flag()
+            flag = self.peripherals.systick.next_flag()
             if flag is None:
                 return  # only the bus can wake it
             at = flag + SLICE
@@ -279,7 +279,7 @@ class EmulatedApplication:
             if until_released and not self._i2c.holds_scl:
                 break
             if self._settled:
-                flag = self._peripherals.systick.next_flag()
+                flag = self.peripherals.systick.next_flag()
                 if flag is None or flag > until:
                     self._now = until
                     break
@@ -344,14 +344,14 @@ class EmulatedApplication:
     def _state(self, uc: Uc) -> tuple[object, ...]:
         """All that decides what the program does next, if nothing comes from outside."""
         uc.context_update(self._saved)
-        parts = self._peripherals
+        parts = self.peripherals
         return bytes(self._saved), self._sram.raw, parts.changes, parts.systick.flags_raised()
 
     def _read(self, uc: Uc, offset: int, size: int, page: int) -> int:
         try:
             if size != 4:
                 raise NotModelled(f"an access of {size} bytes at 0x{page + offset:08X}")
-            return self._peripherals.read(page + offset)
+            return self.peripherals.read(page + offset)
         except NotModelled as missing:
             self._die(f"read of {missing}, which is not modelled{self._where(uc)}")
             uc.emu_stop()
@@ -361,7 +361,7 @@ class EmulatedApplication:
         try:
             if size != 4:
                 raise NotModelled(f"an access of {size} bytes at 0x{page + offset:08X}")
-            self._peripherals.write(page + offset, value)
+            self.peripherals.write(page + offset, value)
         except NotModelled as missing:
             self._die(f"write to {missing}, which is not modelled{self._where(uc)}")
         if self._ending is not None:

@@ -1,8 +1,8 @@
 """Registers of an STM32G071 that a small application needs: ports, clocks, SysTick, reset.
 
 Only what is listed here exists. Anything else raises `NotModelled`, so that an application never
-runs on semantics that were made up. Registers and bits: the RM0444 chapter named at each class; for
-the core, the Armv6-M Architecture Reference Manual.
+runs on semantics that were made up. Registers and bits: the RM0444 chapter named at each class;
+for the core, the Armv6-M Architecture Reference Manual.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ class Quirks:
     """How a loader version misbehaves (AN2606 table 108) and what the sources leave open."""
 
     version: int  # 1 is V11.1
+    product_id: int = PRODUCT_ID
     clears_empty_flag: bool = False
     does_not_wait_for_erase: bool = False
     connection_stretch: int = CONNECTION  # ns SCL is held at the first address match
@@ -74,7 +75,12 @@ def quirks_of(version: int, *, pc11_low: bool = False) -> Quirks:
         raise ValueError(f"loader V11.{version} is not modelled")
     flawed = version == 3
     stretch = 40 * NS_PER_MS if flawed and pc11_low else CONNECTION
-    return Quirks(version, flawed, flawed, stretch)
+    return Quirks(
+        version,
+        clears_empty_flag=flawed,
+        does_not_wait_for_erase=flawed,
+        connection_stretch=stretch,
+    )
 
 
 class Chip(Protocol):
@@ -354,7 +360,7 @@ class Loader:
 
     def _get_id(self) -> Program:
         yield from self._answer(ACK)
-        yield from self._send_all(b"\x01" + PRODUCT_ID.to_bytes(2, "big"))
+        yield from self._send_all(b"\x01" + self.quirks.product_id.to_bytes(2, "big"))
         yield from self._answer(ACK)
 
     def _read_memory(self) -> Program:

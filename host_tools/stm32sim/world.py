@@ -20,7 +20,7 @@ from stm32sim.host.seam import HostReset
 _OUT, _OPEN_DRAIN = 1, 2
 _PIN_CALL = 5 * NS_PER_US  # what a pin or clock call costs on the host [R]
 
-PWRON_RESET, HARD_RESET, WDT_RESET = 1, 2, 3
+PWRON_RESET, HARD_RESET, WDT_RESET, SOFT_RESET = 1, 2, 3, 5
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,7 @@ class World:
 
     # --- the host's life ---
 
-    def host_starts(self, cause: int = PWRON_RESET) -> None:
-        """The host begins to run: pins are inputs, no I2C object exists, files are what flash holds."""
-        self.host_stops()
-        self.filesystem.mount()
-        self._booted = self.clock.now
-        self.reset_cause = cause
-
-    def host_stops(self) -> None:
+    def power_loss(self) -> None:
         """The host has no power, or is in reset: it drives nothing, and open files are gone."""
         self.filesystem.power_loss()
         self._watchdog_ms = 0
@@ -87,6 +80,16 @@ class World:
         self._levels.clear()
         self._open_drain.clear()
         self._drive_target()
+
+    def mount(self) -> None:
+        """The host begins to run, with the files that its flash holds."""
+        self.filesystem.mount()
+        self._booted = self.clock.now
+
+    def soft_reset(self) -> None:
+        """The interpreter starts anew; pins stay as they are, and so does a running watchdog."""
+        self.filesystem.soft_reset()
+        self.reset_cause = SOFT_RESET
 
     # --- the seam ---
 

@@ -1,0 +1,62 @@
+# Everything needs only python3 (3.11 or newer), make and the package registries.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NODE_DIR := host_tools/stm32sim/host
+STUBS_VERSION := 1.29.0.post1
+STDLIB_STUBS_VERSION := 1.29.0.post2
+PORTS := rp2 esp32
+DEVICE_CODE := $(wildcard firmware/stm32_updater firmware/stm32_bench firmware/main.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint app clean
+
+help:
+	@echo "make demo   install an application on a simulated board, from nothing"
+	@echo "make test   all tests"
+	@echo "make lint   ruff, and mypy: desktop code strictly, device code against both ports"
+	@echo "make app    rebuild the STM32 application (needs arm-none-eabi-gcc)"
+	@echo "make clean  remove what the targets made, the virtual environment included"
+
+setup: $(VENV)/.installed $(VENV)/.node
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+# MicroPython itself, for the simulated host.
+$(VENV)/.node: $(VENV)/.installed $(wildcard $(NODE_DIR)/package-lock.json)
+	PATH="$(abspath $(BIN)):$$PATH" npm ci --prefix $(NODE_DIR) --no-audit --no-fund --loglevel=error
+	touch $@
+
+# The stubs of two ports bring files of the same names, so each port has a folder of its own.
+$(VENV)/stubs/%/.installed: Makefile | $(VENV)/.installed
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) \
+		micropython-$*-stubs==$(STUBS_VERSION) micropython-stdlib-stubs==$(STDLIB_STUBS_VERSION)
+	touch $@
+
+demo: setup
+	$(BIN)/python -m stm32sim.demo
+
+test: setup $(PORTS:%=$(VENV)/stubs/%/.installed)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed $(PORTS:%=lint-device-%)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The code that runs on the host MCU, as one port sees it. DEVICE_CODE=FILE checks another file the same way.
+lint-device-%: $(VENV)/stubs/%/.installed
+	MYPYPATH=$(VENV)/stubs/$*:firmware $(BIN)/mypy --config-file firmware/mypy.ini --no-site-packages \
+		--custom-typeshed-dir $(VENV)/stubs/$* --cache-dir .mypy_cache/$* $(DEVICE_CODE)
+
+app:
+	$(MAKE) -C boards/nucleo_g071rb_app
+
+clean:
+	rm -rf $(VENV) build *.egg-info host_tools/*.egg-info $(NODE_DIR)/node_modules \
+		.mypy_cache .pytest_cache .ruff_cache .hypothesis

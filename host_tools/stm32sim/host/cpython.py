@@ -1,0 +1,210 @@
+"""Device code inside this process: an importer private to one simulated host.
+
+`DevicePackages(call, [Path("firmware")]).imports("stm32_updater")` runs the package against the
+shims of that host. Each `DevicePackages` is one boot: its modules are its RAM, and nothing of it
+goes into CPython's `sys.modules`. Dropping it and making another one is a reboot.
+
+What MicroPython has and the shims do not (hashlib, json, struct, ...) is CPython's own module.
+What MicroPython does not have is an ImportError.
+
+Two things differ from a board, and code for both must not lean on them. `OSError(5).errno` is None
+in CPython where device code raises it itself; `args[0]` is right in both, and errors that come out
+of a `call` have both. And integers, floats and strings have CPython's limits.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import importlib
+import sys
+import traceback
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .seam import Call
+
+SHIMS = Path(__file__).with_name("shims")
+
+_SHIMS = {path.stem: path for path in [*SHIMS.glob("*.py"), *(SHIMS / "cpython").glob("*.py")]}
+_FROM_CPYTHON = frozenset(
+    ["array", "binascii", "cmath", "collections", "errno", "hashlib", "heapq", "io", "json"]
+    + ["math", "random", "re", "struct"]
+)
+_code_of: dict[Path, tuple[int, int, types.CodeType]] = {}
+
+
+class DevicePackages:
+    """The modules of one boot of one host.
+
+    `platform` is what `sys.platform` says there.
+    """
+
+    def __init__(self, call: Call, search_path: Sequence[Path], platform: str = "rp2") -> None:
+        self.modules: dict[str, types.ModuleType] = {}
+        self._search_path = list(search_path)
+        self._builtins = dict(vars(builtins), __import__=self._import)
+        self._add("_host", call=_with_errno(call))
+        self._add("builtins", **self._builtins)
+        self._add("sys", **self._sys_contents(platform))
+        self._builtins["open"] = self.modules["builtins"].open = self._open  # type: ignore[attr-defined]
+
+    def imports(self, name: str) -> types.ModuleType:
+        """The module `name`, dots and all, imported as by this host's device code."""
+        module = self._load(name)
+        for depth in range(1, name.count(".") + 1):
+            self._load(name.rsplit(".", depth)[0])
+        return module
+
+    def run(self, path: Path) -> types.ModuleType:
+        """Execute a file as the board executes main.py: as `__main__`."""
+        module = self._new("__main__", path)
+        exec(_compiled(path), module.__dict__)
+        return module
+
+    def _open(self, path: str, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        return self._load("os").open_file(path, mode)
+
+    # The import statement of device code.
+
+    def _import(
+        self,
+        name: str,
+        globals: dict[str, Any] | None = None,
+        locals: object = None,
+        fromlist: Sequence[str] | None = None,
+        level: int = 0,
+    ) -> types.ModuleType:
+        if level:
+            name = self._absolute(name, globals or {}, level)
+        module = self._load(name)
+        if not fromlist:
+            return module if level else self.modules[name.partition(".")[0]]
+        if hasattr(module, "__path__"):
+            for attribute in fromlist:
+                if attribute != "*" and not hasattr(module, attribute):
+                    self._load_submodule(name, attribute)
+        return module
+
+    def _absolute(self, name: str, globals: dict[str, Any], level: int) -> str:
+        parts = str(globals.get("__package__") or "").split(".")
+        if parts == [""] or level > len(parts):
+            raise ImportError("can't perform relative import")
+        base = ".".join(parts[: len(parts) - level + 1])
+        return f"{base}.{name}" if name else base
+
+    def _load_submodule(self, package: str, attribute: str) -> None:
+        try:
+            self._load(f"{package}.{attribute}")
+        except ImportError:
+            if f"{package}.{attribute}" in self.modules or self._find(f"{package}.{attribute}"):
+                raise
+            raise ImportError(f"can't import name {attribute}") from None
+
+    # Modules.
+
+    def _load(self, name: str) -> types.ModuleType:
+        module = self.modules.get(name)
+        if module is not None:
+            return module
+        package, _, leaf = name.rpartition(".")
+        parent = self._load(package) if package else None
+        module = self.modules.get(name) or self._load_file(name) or self._from_cpython(name)
+        if parent is not None:
+            setattr(parent, leaf, module)
+        return module
+
+    def _load_file(self, name: str) -> types.ModuleType | None:
+        path = self._find(name)
+        if path is None:
+            return None
+        module = self._new(name, path)
+        self.modules[name] = module
+        try:
+            exec(_compiled(path), module.__dict__)
+        except BaseException:
+            del self.modules[name]
+            raise
+        return module
+
+    def _find(self, name: str) -> Path | None:
+        if name in _SHIMS:
+            return _SHIMS[name]
+        relative = name.replace(".", "/")
+        for folder in self._search_path:
+            for path in (folder / relative / "__init__.py", folder / f"{relative}.py"):
+                if path.is_file():
+                    return path
+        return None
+
+    def _from_cpython(self, name: str) -> types.ModuleType:
+        if name not in _FROM_CPYTHON:
+            raise ImportError(f"no module named '{name}'")
+        module = self.modules[name] = importlib.import_module(name)
+        return module
+
+    def _new(self, name: str, path: Path) -> types.ModuleType:
+        module = types.ModuleType(name)
+        module.__file__ = str(path)
+        if path.name == "__init__.py":
+            module.__path__ = [str(path.parent)]
+            module.__package__ = name
+        else:
+            module.__package__ = name.rpartition(".")[0]
+        module.__dict__["__builtins__"] = self._builtins
+        return module
+
+    def _add(self, name: str, **contents: Any) -> None:
+        module = self.modules[name] = types.ModuleType(name)
+        module.__dict__.update(contents)
+
+    def _sys_contents(self, platform: str) -> dict[str, Any]:
+        return {
+            "modules": self.modules,
+            "path": ["", ".frozen", "/lib"],
+            "platform": platform,
+            "implementation": types.SimpleNamespace(name="micropython", version=(1, 29, 0, "")),
+            "version": "3.4.0; MicroPython v1.29.0",
+            "version_info": (3, 4, 0),
+            "byteorder": "little",
+            "maxsize": 0x7FFFFFFF,
+            "argv": [],
+            "exit": sys.exit,
+            "stdin": sys.stdin,
+            "stdout": sys.stdout,
+            "stderr": sys.stderr,
+            "print_exception": _print_exception,
+        }
+
+
+def _print_exception(error: BaseException, file: Any = None) -> None:
+    text = "".join(traceback.format_exception(error))
+    (sys.stdout if file is None else file).write(text)
+
+
+def _with_errno(call: Call) -> Call:
+    """`call`, with OSErrors that carry the number in `errno` as well as in `args[0]`."""
+
+    def device_call(name: str, *args: Any) -> Any:
+        try:
+            return call(name, *args)
+        except OSError as error:
+            if error.errno is not None or not error.args:
+                raise
+            number = error.args[0]
+            raise OSError(number, errno.errorcode.get(number, "?")) from None
+
+    return device_call
+
+
+def _compiled(path: Path) -> types.CodeType:
+    """The code of a file, compiled once for as long as the file stays the same."""
+    status = path.stat()
+    known = _code_of.get(path)
+    if known is not None and known[:2] == (status.st_mtime_ns, status.st_size):
+        return known[2]
+    code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    _code_of[path] = (status.st_mtime_ns, status.st_size, code)
+    return code

@@ -1,0 +1,191 @@
+"""The host's own flash: a block device that remembers, counts, tears, and can lose its supply.
+
+Strict as NOR flash is: an erase sets a block to 0xFF, a program operation only clears bits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from littlefs.lfs import LFSConfig
+
+BLOCK_SIZE = 4096
+RPI_PICO_SIZE = 1408 * 1024
+"""ports/rp2/boards/RPI_PICO/mpconfigboard.h: MICROPY_HW_FLASH_STORAGE_BYTES."""
+
+_ERASED = b"\xff" * BLOCK_SIZE
+_LFS_ERR_IO = -5
+
+Tap = Callable[[str, int], None]
+_Pending = tuple[int, int, bytes | None]  # block, offset, and what to program; None: an erase
+
+
+class HostFlash:
+    """Blocks of 4096 bytes, kept in memory and, if `path` is given, written through to that file.
+
+    `tap(what, block)` is called before each operation: "erase", "prog" (with its block) and "sync"
+    (block -1). An exception it raises leaves the device as it is, unless the tap called `tear()`
+    first, and comes out of the filesystem call that was under way as that very exception. One that
+    is no `Exception` means that the supply is gone: every later operation fails with it as well,
+    until `power_on()`, so nothing that runs while the stack unwinds can still write.
+    """
+
+    def __init__(self, size: int = RPI_PICO_SIZE, path: Path | None = None) -> None:
+        if size % BLOCK_SIZE:
+            raise ValueError(f"flash size must be a multiple of {BLOCK_SIZE}, not {size}")
+        self.size = size
+        self.tap: Tap | None = None
+        self.erases = 0
+        self.progs = 0
+        self._blocks: list[bytes | bytearray] = [_ERASED] * (size // BLOCK_SIZE)
+        self._file: BinaryIO | None = None
+        self._pending: _Pending | None = None
+        self._failure: BaseException | None = None
+        self._dead = False
+        if path is not None:
+            self._back_with(path)
+
+    # What littlefs calls (littlefs.lfs.LFSConfig's user context).
+
+    def read(self, cfg: LFSConfig, block: int, offset: int, size: int) -> bytes | bytearray:
+        return self._blocks[block][offset : offset + size]
+
+    def prog(self, cfg: LFSConfig, block: int, offset: int, data: bytes) -> int:
+        if not self._allowed("prog", block, (block, offset, data)):
+            return _LFS_ERR_IO
+        self.progs += 1
+        self._program(block, offset, data)
+        return 0
+
+    def erase(self, cfg: LFSConfig, block: int) -> int:
+        if not self._allowed("erase", block, (block, 0, None)):
+            return _LFS_ERR_IO
+        self.erases += 1
+        self._blocks[block] = _ERASED
+        self._write_through(block, 0, BLOCK_SIZE)
+        return 0
+
+    def sync(self, cfg: LFSConfig) -> int:
+        return 0 if self._allowed("sync", -1, None) else _LFS_ERR_IO
+
+    # What a tap and the world do to it.
+
+    def tear(self, fraction: float = 0.5) -> None:
+        """From within a tap: let the operation it was called for happen in part.
+
+        Of a program operation the first `fraction` of the bytes is written; of an erase, that
+        much of the block reads 0xFF.
+        """
+        if self._pending is None:
+            return
+        block, offset, data = self._pending
+        if data is not None:
+            self._program(block, offset, data[: int(len(data) * fraction)])
+            return
+        erased = int(BLOCK_SIZE * fraction)
+        self._own(block)[:erased] = _ERASED[:erased]
+        self._write_through(block, 0, erased)
+
+    def power_on(self) -> None:
+        """Supply is back: what a tap raised is forgotten."""
+        self._dead = False
+        self._failure = None
+
+    @contextmanager
+    def write_protected(self) -> Iterator[None]:
+        """Within this, every erase and every program operation fails without being tapped."""
+        before, self._dead = self._dead, True
+        try:
+            yield
+        finally:
+            self._dead = before
+
+    def failure(self) -> BaseException | None:
+        """What a tap raised since this was last asked; a loss of supply is told every time."""
+        failure = self._failure
+        if not self._dead:
+            self._failure = None
+        return failure
+
+    def image(self) -> bytes:
+        """The whole content."""
+        return b"".join(self._blocks)
+
+    def snapshot(self) -> Sequence[bytes]:
+        """The content as blocks, shared and not copied: cheap to take and to `restore`."""
+        frozen = [bytes(block) for block in self._blocks]
+        self._blocks = list(frozen)
+        return frozen
+
+    def restore(self, blocks: Sequence[bytes]) -> None:
+        """Become what `snapshot` returned, of this flash or of another one of the same size."""
+        if len(blocks) != len(self._blocks):
+            raise ValueError("that is the content of a flash of another size")
+        self._blocks = list(blocks)
+        for block in range(len(blocks)) if self._file is not None else ():
+            self._write_through(block, 0, BLOCK_SIZE)
+
+    def close(self) -> None:
+        """Let go of the backing file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    # Inside.
+
+    def _allowed(self, what: str, block: int, pending: _Pending | None) -> bool:
+        # An exception must not cross littlefs-python's C callbacks: Cython prints it, and
+        # littlefs goes on with a meaningless result. So it is kept here, and raised again by
+        # the filesystem call.
+        if self._dead or self._failure is not None:
+            return False
+        if self.tap is None:
+            return True
+        self._pending = pending
+        try:
+            self.tap(what, block)
+        except BaseException as failure:
+            self._failure = failure
+            self._dead = not isinstance(failure, Exception)
+            return False
+        finally:
+            self._pending = None
+        return True
+
+    def _own(self, block: int) -> bytearray:
+        content = self._blocks[block]
+        if not isinstance(content, bytearray):
+            content = self._blocks[block] = bytearray(content)
+        return content
+
+    def _program(self, block: int, offset: int, data: bytes) -> None:
+        content = self._own(block)
+        end = offset + len(data)
+        before = content[offset:end]
+        if before.count(0xFF) == len(before):
+            content[offset:end] = data
+        else:
+            content[offset:end] = bytes(old & new for old, new in zip(before, data, strict=True))
+        self._write_through(block, offset, len(data))
+
+    def _back_with(self, path: Path) -> None:
+        existing = path.read_bytes() if path.exists() else b""
+        if existing and len(existing) != self.size:
+            raise ValueError(f"{path} holds {len(existing)} bytes, not {self.size}")
+        if not existing:
+            path.write_bytes(b"\xff" * self.size)
+        for index in range(len(existing) // BLOCK_SIZE):
+            block = existing[index * BLOCK_SIZE : (index + 1) * BLOCK_SIZE]
+            self._blocks[index] = _ERASED if block == _ERASED else block
+        # Unbuffered: killing this process must not lose what has been programmed.
+        self._file = path.open("r+b", buffering=0)
+
+    def _write_through(self, block: int, offset: int, size: int) -> None:
+        if self._file is not None and size:
+            self._file.seek(block * BLOCK_SIZE + offset, os.SEEK_SET)
+            self._file.write(self._blocks[block][offset : offset + size])

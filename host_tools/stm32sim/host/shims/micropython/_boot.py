@@ -1,0 +1,101 @@
+# mypy: ignore-errors
+# ruff: noqa: F401, F821, I001
+"""Makes a board of MicroPython's WebAssembly port: modules, filesystem, boot.py and main.py.
+
+Runs before any user code, as _boot.py does on rp2 and esp32. What `import` finds in sys.modules it
+takes, so the shims imported here shadow the built-in modules of the same names.
+"""
+
+import asyncio
+import io
+import machine
+import os
+import sys
+import time
+
+import __main__
+import micropython
+import uctypes
+import vfs
+from _bridge import output as _output
+from _bridge import platform
+from _files import HostVfs
+
+
+class _RawOutput(io.IOBase):
+    """sys.stdout.buffer: bytes that reach the terminal as they are."""
+
+    def write(self, data, *args):
+        if len(data):
+            _output(uctypes.addressof(data), len(data))
+        return len(data)
+
+    def ioctl(self, request, arg):
+        return 0
+
+    def flush(self):
+        pass
+
+
+class _Output(io.IOBase):
+    """sys.stdout: text, with the line ends of a terminal."""
+
+    buffer = _RawOutput()
+
+    def write(self, data, *args):
+        return _stdout.write(data if isinstance(data, str) else bytes(data))
+
+    def ioctl(self, request, arg):
+        return 0
+
+    def flush(self):
+        pass
+
+
+class _Sys:
+    """`sys`, of which MicroPython lets nobody change `platform` and `stdout`."""
+
+    def __init__(self):
+        for name in dir(sys):
+            if not name.startswith("__"):
+                setattr(self, name, getattr(sys, name))
+        self.platform = platform
+        self.stdout = _Output()
+
+
+_stdout = sys.stdout
+_print_exception = sys.print_exception
+_modules = sys.modules
+
+
+def run(name):
+    """Run a file if there is one. True if it ended in SystemExit, which makes a soft reset."""
+    try:
+        os.stat(name)
+    except OSError:
+        return False
+    try:
+        micropython.kbd_intr(3)
+        try:
+            execfile(name, __main__.__dict__)
+        finally:
+            micropython.kbd_intr(-1)
+    except SystemExit:
+        return True
+    except BaseException as error:
+        text = io.StringIO()
+        _print_exception(error, text)
+        for line in text.getvalue().split("\n")[:-1]:
+            if "_boot.py" not in line:
+                print(line)
+    return False
+
+
+os.umount("/")
+vfs.mount(HostVfs(), "/")
+os.chdir("/")
+sys.path[:] = ["", ".frozen", "/lib"]
+_shadow = _Sys()
+_modules["sys"] = _shadow
+for _name in ("_files", "_host", "_bridge", "vfs", "os", "io", "uctypes", "json", "_boot"):
+    _modules.pop(_name, None)

@@ -1,0 +1,350 @@
+"""The command line: parses, calls the verb, prints. Exit status 0 done, 1 failed, 2 usage, 3 no
+board.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from imgtool.keys import RSA, RSAPublic
+
+from stm32up import (
+    __version__,
+    boards,
+    deploy,
+    device,
+    images,
+    keys,
+    logs,
+    push,
+    session,
+    simulation,
+    transport,
+    updater,
+)
+from stm32up.errors import INTERRUPTED, Stm32upError, UsageError
+from stm32up.output import HumanOutput, JsonOutput
+
+DEFAULT_BOARD = "pico_nucleo_g071rb"
+PASSPHRASE = "STM32UP_PASSPHRASE"  # the environment variable
+TRACE = "STM32UP_TRACE"  # the environment variable that shows tracebacks of our own mistakes
+FILE = click.Path(path_type=Path)
+T = TypeVar("T")
+
+
+@dataclass
+class Context:
+    """What stands before the verb."""
+
+    port: str
+    board_name: str
+    as_json: bool
+    sim_options: tuple[str, ...]
+    output: JsonOutput | HumanOutput
+
+    @property
+    def board(self) -> boards.Board:
+        return boards.load(self.board_name)
+
+    def on_board(
+        self, verb: Callable[[transport.Connection], T], *, resume: bool = False, **options: bool
+    ) -> T:
+        """Runs the verb on the board behind --port."""
+        with session.opened(
+            self.port,
+            self.board,
+            self.output.report,
+            options=self.sim_options,
+            resume=resume,
+            **options,
+        ) as connection:
+            return verb(connection)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--port", default=transport.AUTO, help="Serial port, URL, auto, sim or sim:DIR.")
+@click.option("--board", default=DEFAULT_BOARD, help="A folder of boards/, or a path.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--sim-option", multiple=True, metavar="NAME=VALUE", help="For the simulated board.")
+@click.version_option(__version__)
+@click.pass_context
+def cli(
+    context: click.Context, port: str, board: str, as_json: bool, sim_option: tuple[str, ...]
+) -> None:
+    """Updates an STM32 over I2C from a MicroPython board."""
+    for option in sim_option:
+        if "=" not in option:
+            raise UsageError(f"--sim-option {option} is not NAME=VALUE")
+    context.obj = Context(port, board, as_json, sim_option, context.obj)
+
+
+@cli.group("keys")
+def keys_group() -> None:
+    """Keys for signing images."""
+
+
+@keys_group.command("new")
+@click.argument("path", type=FILE, metavar="KEY.pem")
+@click.option("--bits", type=click.Choice(["2048", "3072"]), default="3072", show_default=True)
+@click.option("--passphrase", is_flag=True, help=f"Encrypt it; asks, or takes {PASSPHRASE}.")
+@click.pass_obj
+def keys_new(context: Context, path: Path, bits: str, passphrase: bool) -> None:
+    """Make a private key for signing; it never overwrites a file."""
+    keys.new(path, int(bits), _ask_passphrase(path, confirm=True) if passphrase else None)
+    public = keys.device_key(_load_key(path))
+    context.output.result({"status": "made", "key": str(path), "bits": int(bits), **_id(public)})
+
+
+@cli.group("image")
+def image_group() -> None:
+    """Firmware images: make, inspect, check."""
+
+
+@image_group.command("build")
+@click.argument("source", type=FILE, metavar="INPUT")
+@click.option("--chip", help="Part number; default: the board's.")
+@click.option("--version", required=True, help="As 1.4.2 or 1.4.2+7.")
+@click.option("--key", type=FILE, help="Private key; without it the image is not signed.")
+@click.option("--product", help="Product name or UUID; default: the board's.")
+@click.option("--security-counter", type=int, help="Default: from the version.")
+@click.option("--address", help="Where a .bin starts; default: the start of flash.")
+@click.option("-o", "--output", "target", type=FILE, required=True)
+@click.pass_obj
+def image_build(
+    context: Context,
+    source: Path,
+    chip: str | None,
+    version: str,
+    key: Path | None,
+    product: str | None,
+    security_counter: int | None,
+    address: str | None,
+    target: Path,
+) -> None:
+    """Make an image of a bin, hex, srec or elf file."""
+    built = images.build(
+        source,
+        device.chip(chip) if chip else context.board.chip,
+        version,
+        _load_key(key) if key else None,
+        target,
+        product=product or context.board.product,
+        security_counter=security_counter,
+        address=_number("--address", address),
+    )
+    context.output.result({"status": "built", **_shown(context, built)})
+
+
+@image_group.command("show")
+@click.argument("image", type=FILE)
+@click.pass_obj
+def image_show(context: Context, image: Path) -> None:
+    """Show header and TLVs, without checking digest and signature."""
+    context.output.result({"status": "shown", **images.show(image)})
+
+
+@image_group.command("verify")
+@click.argument("image", type=FILE)
+@click.option("--key", type=FILE, help="Public or private key that must have signed it.")
+@click.pass_obj
+def image_verify(context: Context, image: Path, key: Path | None) -> None:
+    """Check structure, digest and, with --key, the signature."""
+    verified = images.verify(image, _load_key(key) if key else None)
+    context.output.result({"status": "verified", **_shown(context, verified)})
+
+
+@cli.command("deploy")
+@click.option("--key", "key_paths", type=FILE, multiple=True, help="Keys the board shall trust.")
+@click.option("--main", is_flag=True, help="Also firmware/main.py, as /main.py.")
+@click.pass_obj
+def deploy_command(context: Context, key_paths: tuple[Path, ...], main: bool) -> None:
+    """Put the updater on the board; copies only what changed."""
+    trusted = [_load_key(path) for path in key_paths]
+    board = context.board
+    report = context.output.report
+    context.output.result(
+        context.on_board(
+            lambda c: deploy.deploy(c, board, report, public_keys=trusted, main=main),
+            prepare=False,
+        )
+    )
+
+
+@cli.command("push")
+@click.argument("image", type=FILE)
+@click.pass_obj
+def push_command(context: Context, image: Path) -> None:
+    """Put an image into the board's inbox; continues where it was interrupted."""
+    images.verify(image)  # before a board is even looked for
+    context.output.result(context.on_board(lambda c: push.push(c, image, context.output.report)))
+
+
+@cli.command("update")
+@click.argument("image", type=FILE)
+@click.pass_obj
+def update_command(context: Context, image: Path) -> None:
+    """Push an image and install it on the target."""
+    images.verify(image)
+    report = context.output.report
+    context.output.result(context.on_board(lambda c: updater.update(c, image, report)))
+
+
+@cli.command("status")
+@click.pass_obj
+def status_command(context: Context) -> None:
+    """State of the updater; does not touch the target."""
+    context.output.result(context.on_board(updater.status))
+
+
+@cli.command("probe")
+@click.pass_obj
+def probe_command(context: Context) -> None:
+    """What is on the bus: chip, loader, option bytes, application. Read-only."""
+    context.output.result(context.on_board(updater.probe))
+
+
+@cli.group("logs")
+def logs_group() -> None:
+    """The updater's log."""
+
+
+@logs_group.command("pull")
+@click.option("-o", "--output", "target", type=FILE, help="Default: standard output.")
+@click.pass_obj
+def logs_pull(context: Context, target: Path | None) -> None:
+    """Fetch the log as JSON lines. Interrupts a running program, but does not reset the board."""
+    collected = context.on_board(logs.collect, resume=True)
+    if target is not None:
+        logs.write(collected, target)
+    elif context.as_json:
+        for entry in collected.entries:
+            context.output.report({"event": "log", "entry": entry})
+    else:
+        sys.stdout.write(collected.as_lines())
+        return
+    context.output.result({"status": "pulled", **collected.summary()})
+
+
+@cli.command("simulate")
+@click.option("--dir", "folder", type=FILE, help="Keep the board's state here.")
+@click.pass_obj
+def simulate_command(context: Context, folder: Path | None) -> None:
+    """Keep a simulated board running and print its port; Ctrl-C ends it."""
+    port = f"{simulation.PORT}:{folder}" if folder else simulation.PORT
+    output = context.output
+    with session.simulated(port, context.board, output.report, options=context.sim_options) as url:
+        output.close()
+        if context.as_json:
+            output.report({"event": "port", "port": url})
+        else:
+            print(f"{url}\nUse it in another terminal: stm32up --port {url} status", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    if context.as_json:
+        output.result({"status": "stopped"})
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The command with these arguments; returns the exit status. Never raises for bad input."""
+    output: JsonOutput | HumanOutput = JsonOutput() if "--json" in arguments else HumanOutput()
+    try:
+        with cli.make_context("stm32up", list(arguments), obj=output) as context:
+            cli.invoke(context)
+        return 0
+    except click.exceptions.Exit as done:  # --help, --version
+        return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return UsageError.exit_status
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        command = where.command_path if where else "stm32up"
+        return _fail(output, UsageError(error.format_message().rstrip("."), f"See {command} -h."))
+    except Stm32upError as error:
+        return _fail(output, error)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail(output, Interrupted("interrupted"))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return Stm32upError.exit_status
+    except Exception as error:
+        if TRACE in os.environ:
+            raise
+        return _fail(
+            output, InternalError(f"a mistake in stm32up: {type(error).__name__}: {error}")
+        )
+    finally:
+        output.close()
+
+
+class InternalError(Stm32upError):
+    """What nobody foresaw."""
+
+    code = "internal"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, f"Please report it, with the output of {TRACE}=1 stm32up ...")
+
+
+class Interrupted(Stm32upError):
+    """Ctrl-C."""
+
+    exit_status = INTERRUPTED
+    code = "interrupted"
+
+
+def _fail(output: JsonOutput | HumanOutput, error: Stm32upError) -> int:
+    output.error(error)
+    return error.exit_status
+
+
+def _load_key(path: Path) -> RSA | RSAPublic:
+    try:
+        return keys.load(path, os.environ.get(PASSPHRASE))
+    except keys.PassphraseNeeded:
+        return keys.load(path, _ask_passphrase(path))
+
+
+def _ask_passphrase(path: Path, confirm: bool = False) -> str:
+    if PASSPHRASE in os.environ:
+        return os.environ[PASSPHRASE]
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{path} needs a passphrase and there is no terminal to ask", f"Set {PASSPHRASE}."
+        )
+    answer: str = click.prompt(
+        f"Passphrase for {path}", hide_input=True, confirmation_prompt=confirm, err=True
+    )
+    return answer
+
+
+def _id(key: keys.DeviceKey) -> dict[str, Any]:
+    return {"key_id": key.name.removesuffix(".pub")}
+
+
+def _number(option: str, text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text, 0)
+    except ValueError:
+        raise UsageError(f"{option} {text} is not a number", "Write it as 0x08000000.") from None
+
+
+def _shown(context: Context, values: dict[str, Any]) -> dict[str, Any]:
+    """People get the TLVs from `image show`; programs get everything."""
+    return values if context.as_json else {k: v for k, v in values.items() if k != "tlvs"}
+
+
+if __name__ == "__main__":
+    main()

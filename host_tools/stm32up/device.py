@@ -1,0 +1,52 @@
+"""The device package as the desktop sees it: only this module imports it and knows its sources.
+
+The chip table exists once, in stm32_updater.chips, and serves the desktop as well.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol, cast
+
+from stm32up.errors import UsageError
+
+PROJECT = Path(__file__).resolve().parents[2]
+FIRMWARE = PROJECT / "firmware"
+PACKAGE = FIRMWARE / "stm32_updater"  # what `deploy` compiles
+MAIN = FIRMWARE / "main.py"
+
+
+class Chip(Protocol):
+    """What the desktop needs of a row of the chip table. Addresses and sizes in bytes."""
+
+    name: str
+    product_id: int
+    flash_start: int
+    flash_size: int
+    page_size: int
+
+
+def chip(name: str) -> Chip:
+    """The chip of this part number, such as "STM32G071RB". Raises UsageError for one that is not
+    in the table.
+    """
+    chips = _device_module("chips")
+    errors = _device_module("errors")
+    try:
+        return cast(Chip, chips.by_name(name))
+    except errors.UnknownChip as error:
+        raise UsageError(str(error)) from None
+
+
+def _device_module(name: str) -> ModuleType:
+    """A module of the device package. Outside MicroPython `micropython.const` is missing, so it
+    gets a stand-in.
+    """
+    if "micropython" not in sys.modules:
+        stand_in = ModuleType("micropython")
+        stand_in.__dict__["const"] = lambda value: value
+        sys.modules["micropython"] = stand_in
+    return import_module(f"stm32_updater.{name}")

@@ -1,0 +1,91 @@
+"""One small tree of errors. Each says what is wrong and what to do next, and knows its exit
+status.
+"""
+
+from __future__ import annotations
+
+FAILED = 1  # it was tried and went wrong: an image is refused, the board reports a failure
+USAGE = 2  # what was asked for makes no sense: arguments, a missing file, board.toml
+NO_BOARD = 3  # no MicroPython board to talk to
+INTERRUPTED = 130  # Ctrl-C, as shells count it
+
+
+class Stm32upError(Exception):
+    """`message` is one line without a full stop; `next_step` is one sentence, or empty if the
+    message says it.
+    """
+
+    exit_status = FAILED
+    code = "failed"  # stands in the result line of --json
+
+    def __init__(self, message: str, next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = " ".join(message.split())
+        self.next_step = " ".join(next_step.split())
+
+    def __str__(self) -> str:
+        if not self.next_step:
+            return self.message
+        end = "" if self.message.endswith((".", "?", "!")) else "."
+        return f"{self.message}{end} {self.next_step}"
+
+
+class UsageError(Stm32upError):
+    """An argument or a file that cannot be used."""
+
+    exit_status = USAGE
+    code = "usage"
+
+
+class BoardFileError(UsageError):
+    """board.toml says something that it may not say; the message begins with file and line."""
+
+    code = "board-file"
+
+
+class ImageError(Stm32upError):
+    """An image or its input is refused."""
+
+    code = "image"
+
+
+class KeyFileError(Stm32upError):
+    """A key that cannot be read, or is of the wrong kind."""
+
+    code = "key"
+
+
+class NoBoard(Stm32upError):
+    """There is no port, nothing on it answers as MicroPython, or it went away."""
+
+    exit_status = NO_BOARD
+    code = "no-board"
+
+
+class DeviceError(Stm32upError):
+    """Code on the host MCU raised an exception. `kind` is its class name there, `trace` the
+    traceback.
+    """
+
+    code = "device"
+
+    def __init__(self, message: str, next_step: str = "", kind: str = "", trace: str = "") -> None:
+        super().__init__(message, next_step)
+        self.kind = kind
+        self.trace = trace
+
+
+class NoUpdater(Stm32upError):
+    """The board runs MicroPython but has no updater, or no board.json."""
+
+    code = "no-updater"
+
+
+class UpdateFailed(Stm32upError):
+    """The updater on the board ended with a failure; `result` is its last event."""
+
+    code = "update-failed"
+
+    def __init__(self, message: str, next_step: str, result: dict[str, object]) -> None:
+        super().__init__(message, next_step)
+        self.result = result

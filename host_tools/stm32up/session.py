@@ -1,0 +1,56 @@
+"""From --port to a connection: a real board, or a simulated one that is made ready first."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+from stm32up import deploy, simulation
+from stm32up.boards import Board
+from stm32up.events import Report
+from stm32up.transport import Connection, connected
+
+BLANK = "blank-host=1"  # an option of the simulation: leave its filesystem as it is
+
+
+@contextlib.contextmanager
+def opened(
+    port: str,
+    board: Board,
+    report: Report,
+    *,
+    options: Iterable[str] = (),
+    resume: bool = False,
+    prepare: bool = True,
+) -> Iterator[Connection]:
+    """The board on this port. Raises NoBoard.
+
+    A simulated board that has no updater yet gets it by the normal deployment, unless `prepare` is
+    False or its options say that it is blank.
+    """
+    if not simulation.wanted(port):
+        with connected(port, resume=resume) as connection:
+            yield connection
+        return
+    options = list(options)
+    with (
+        simulation.started(port, board, options) as url,
+        connected(url, resume=resume) as connection,
+    ):
+        if prepare and BLANK not in options and not deploy.is_deployed(connection):
+            deploy.deploy(connection, board, report)
+        yield connection
+
+
+@contextlib.contextmanager
+def simulated(
+    port: str, board: Board, report: Report, *, options: Iterable[str] = ()
+) -> Iterator[str]:
+    """A simulated board that others can connect to; yields the URL of its port."""
+    options = list(options)
+    with simulation.started(port, board, options) as url:
+        if BLANK not in options:
+            with connected(url) as connection:
+                if not deploy.is_deployed(connection):
+                    deploy.deploy(connection, board, report)
+        yield url

@@ -1,0 +1,108 @@
+"""Calls into the updater on the board: `update`, `status`, `probe`. What it says is passed on as
+it is.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from stm32up.deploy import BOARD_JSON
+from stm32up.errors import DeviceError, NoUpdater, UpdateFailed
+from stm32up.events import Event, Report
+from stm32up.push import push
+from stm32up.transport import Connection
+
+# An update reports at least every few seconds; a board that says nothing for so long is lost.
+SILENCE_S = 60.0
+
+# Known errors of the updater come as an event like any other result; what else is raised is a bug
+# or a missing updater, and comes as a traceback.
+_CALL = """
+import json
+from stm32_updater import Updater
+from stm32_updater.errors import UpdaterError
+try:
+ u = Updater.from_board({board!r})
+ {call}
+except UpdaterError as e:
+ d = {{"event": "result", "ok": False}}
+ d.update(e.as_dict())
+ print(json.dumps(d))
+"""
+
+
+def update(connection: Connection, image: Path, report: Report) -> dict[str, Any]:
+    """Pushes the image and runs the updater; returns the values of its result.
+
+    Raises UpdateFailed with the updater's own result, NoUpdater, and what `push` raises.
+    """
+    pushed = push(connection, image, report)
+    report({"event": "pushed", **pushed})
+    return run(connection, report)
+
+
+def run(connection: Connection, report: Report) -> dict[str, Any]:
+    """Runs the updater once, as the product does at boot, with whatever lies in its inbox."""
+    return _call(connection, "for event in u.events(): print(json.dumps(event))", report)
+
+
+def status(connection: Connection) -> dict[str, Any]:
+    """State, images and free space, as the updater sees them. Does not touch the target."""
+    return _call(connection, _print_result("status"))
+
+
+def probe(connection: Connection) -> dict[str, Any]:
+    """What is on the bus: chip, loader version, option bytes, application. Read-only."""
+    return _call(connection, _print_result("probe"))
+
+
+def _print_result(method: str) -> str:
+    return f'd = {{"event": "result", "ok": True}}; d.update(u.{method}()); print(json.dumps(d))'
+
+
+def _call(connection: Connection, call: str, report: Report | None = None) -> dict[str, Any]:
+    """Runs the code and reports its events; returns the values of the last one, the result."""
+    results: list[Event] = []
+
+    def on_line(line: str) -> None:
+        event = _event(line)
+        if event["event"] == "result":
+            results.append(event)
+        elif report is not None:
+            report(event)
+
+    code = _CALL.format(board=BOARD_JSON, call=call)
+    try:
+        connection.exec(code, on_line, silence_s=SILENCE_S)
+    except DeviceError as error:
+        raise _explained(error) from None
+    if not results:
+        raise DeviceError("the updater ended without a result", "Look at: stm32up logs pull.")
+    result = results[-1]
+    if not result.pop("ok", False):
+        message = str(result.get("message", "the update failed"))
+        raise UpdateFailed(message, str(result.get("next_step", "")), result)
+    result.pop("event")
+    return result
+
+
+def _event(line: str) -> Event:
+    """A line of the updater; anything else that the board prints becomes an "output" event."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if isinstance(event, dict) and isinstance(event.get("event"), str):
+        first = {key: event[key] for key in ("event", "ok", "status") if key in event}
+        return first | event  # MicroPython's dicts keep no order
+    return {"event": "output", "text": line}
+
+
+def _explained(error: DeviceError) -> Exception:
+    if error.kind == "ImportError" and "stm32_updater" in error.message:
+        return NoUpdater("the board has no updater", "Put it there: stm32up deploy.")
+    if error.kind == "MemoryError":
+        error.next_step = "Reset the board and try again."
+    return error

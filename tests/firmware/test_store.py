@@ -1,0 +1,138 @@
+"""The record survives what happens to files; the log tells its story in order."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def modules(make_bench):
+    """The device's store, event_log and clock modules, and its bench."""
+    bench = make_bench()
+    bench.files.fs_mkdir("/updater")
+    return bench
+
+
+def store_of(bench):
+    return bench.device.imports("stm32_updater.store")
+
+
+def record(store, **changes):
+    fields = {"phase": "idle", "image": None, "installed": None, "failed": None, "doubt": 0}
+    return store.Record(**{**fields, **changes})
+
+
+def test_without_files_there_is_no_record(modules):
+    assert store_of(modules).Store("/updater").load() is None
+
+
+def test_a_record_comes_back_as_it_was_saved(modules):
+    store = store_of(modules)
+    first = store.Store("/updater")
+    first.save(record(store, phase="installing", image="ab" * 32, doubt=(1 << 64) - 1))
+    modules.boot()
+    found = store_of(modules).Store("/updater").load()
+    assert (found.phase, found.image, found.doubt) == ("installing", "ab" * 32, (1 << 64) - 1)
+
+
+def test_the_newest_record_counts(modules):
+    store = store_of(modules)
+    keeper = store.Store("/updater")
+    for number in range(5):
+        keeper.save(record(store, doubt=number))
+        assert store.Store("/updater").load().doubt == number
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone", "newer"])
+def test_when_the_newest_is_damaged_the_one_before_counts(modules, damage):
+    store = store_of(modules)
+    keeper = store.Store("/updater")
+    keeper.save(record(store, doubt=1))
+    keeper.save(record(store, doubt=2))
+    content = modules.read_file("/updater/state.0")
+    if damage == "gone":
+        modules.files.fs_remove("/updater/state.0")
+    else:
+        changed = {
+            "cut": content[:-1],
+            "flip": content[:30] + bytes([content[30] ^ 1]) + content[31:],
+            "empty": b"",
+            "newer": content.replace(b'"version": 1', b'"version": 2'),
+        }[damage]
+        assert changed != content
+        modules.write_file("/updater/state.0", changed)
+    assert store.Store("/updater").load().doubt == 1
+
+
+def test_one_save_wears_the_host_by_few_operations(modules):
+    store = store_of(modules)
+    keeper = store.Store("/updater")
+    keeper.save(record(store))
+    erases, progs = modules.host_flash.erases, modules.host_flash.progs
+    for number in range(100):
+        keeper.save(record(store, doubt=number))
+    assert modules.host_flash.erases - erases <= 100
+    assert modules.host_flash.progs - progs <= 400
+
+
+# --- the log ---
+
+
+def log_of(bench):
+    clock = bench.device.imports("stm32_updater.clock").Clock()
+    return bench.device.imports("stm32_updater.event_log").EventLog("/updater", clock)
+
+
+def lines(bench, name):
+    if not bench.exists(name):
+        return []
+    return [json.loads(line) for line in bench.read_file(name).splitlines()]
+
+
+def test_log_lines_are_numbered_on_over_restarts(modules):
+    log_of(modules).write({"event": "one"})
+    modules.boot()
+    log_of(modules).write({"event": "two"})
+    assert [(line["n"], line["event"]) for line in lines(modules, "/updater/log.0")] == [
+        (0, "one"),
+        (1, "two"),
+    ]
+
+
+def test_each_line_is_there_although_power_is_lost_right_after(modules):
+    log_of(modules).write({"event": "one"})
+    modules.boot()  # drops whatever was not in flash
+    assert lines(modules, "/updater/log.0")[0]["event"] == "one"
+
+
+def test_a_line_cut_short_does_not_disturb_the_numbering(modules):
+    log_of(modules).write({"event": "one"})
+    modules.write_file("/updater/log.0", modules.read_file("/updater/log.0") + b'{"n": 1, "ev')
+    log_of(modules).write({"event": "two"})
+    assert b'"n": 1, "t"' in modules.read_file("/updater/log.0")
+
+
+def test_the_log_stays_bounded_and_keeps_the_newest(modules):
+    log = log_of(modules)
+    for number in range(1000):
+        log.write({"event": "something", "text": "x" * 40, "number": number})
+    both = lines(modules, "/updater/log.0") + lines(modules, "/updater/log.1")
+    newest = sorted(line["number"] for line in both)
+    assert newest[-1] == 999 and newest == list(range(newest[0], 1000))
+    for name in ("/updater/log.0", "/updater/log.1"):
+        assert len(modules.read_file(name)) <= 16384
+
+
+def test_a_full_filesystem_loses_log_lines_but_nothing_else(modules):
+    log = log_of(modules)
+    real = modules.world._fs_calls["fs_open"]
+
+    def full(path, mode):
+        raise OSError(28)
+
+    modules.world._fs_calls["fs_open"] = full
+    log.write({"event": "one"})
+    modules.world._fs_calls["fs_open"] = real
+    assert log.lost == 1

@@ -1,0 +1,345 @@
+"""Installing and updating, on every loader version, both controllers and every way into the loader."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from stm32sim.application import known_images
+from stm32sim.chip import Running
+from stm32sim.flash import PAGE, SLOWEST
+from stm32sim.loader import I2C_ADDRESS, quirks_of
+from stm32sim.world import Wiring
+from tests.support import FLASH, image, known, payload
+
+OLD, NEW = payload(9000, 1), payload(7000, 2)
+BOTH = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"))
+
+
+def loader_frames(bench):
+    """What the host sent to the loader."""
+    return [
+        data
+        for address, reading, data in bench.trace.transactions
+        if address == I2C_ADDRESS and not reading
+    ]
+
+
+@pytest.mark.parametrize("loader", [1, 2, 3, 4])
+def test_an_image_is_installed_and_runs(make_bench, loader):
+    bench = make_bench(loader=loader, applications=BOTH)
+    result = bench.install(image(OLD, "1.0.0"))
+    assert result["ok"] and result["status"] == "installed"
+    assert result["bytes"] == result["verified"] == len(OLD)
+    assert bench.flash_holds(OLD)
+    assert bench.target.running is Running.APPLICATION
+
+
+def test_a_full_flash_image_is_installed_byte_for_byte(make_bench):
+    full = payload(128 * 1024, 3)
+    bench = make_bench(applications=known_images(known(full)))
+    result = bench.install(image(full))
+    assert result["verified"] == len(full) == bench.target.flash.size
+    assert bytes(bench.target.flash.data) == full
+
+
+def test_an_update_replaces_the_old_application(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    result = bench.install(image(NEW, "1.1.0"))
+    assert result["status"] == "installed" and result["version"] == "1.1.0"
+    assert bench.flash_holds(NEW)
+
+
+@pytest.mark.parametrize("loader", [1, 3])
+def test_the_slowest_flash_is_waited_for(make_bench, loader):
+    bench = make_bench(loader=loader, applications=BOTH, times=SLOWEST)
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    assert bench.flash_holds(OLD)
+
+
+def test_software_i2c_serves_as_well(make_bench):
+    bench = make_bench(applications=BOTH, settings={"i2c": {"id": None}})
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+
+
+@pytest.mark.parametrize("frequency", [40_000, 100_000, 1_000_000])
+def test_any_bus_speed_serves(make_bench, frequency):
+    bench = make_bench(applications=BOTH, settings={"i2c": {"freq": frequency}})
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+
+
+def test_nothing_to_do_touches_nothing(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    bench.boot()
+    before, operations = len(bench.trace.transactions), bench.host_flash.progs
+    assert bench.run()[-1] == {"event": "result", "ok": True, "status": "idle"}
+    assert len(bench.trace.transactions) == before
+    assert bench.host_flash.progs - operations < 12  # the log's one line
+
+
+def test_the_same_image_again_is_up_to_date(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    erased = list(bench.target.flash.erase_counts)
+    assert bench.install(image(OLD, "1.0.0"))["status"] == "up-to-date"
+    assert bench.target.flash.erase_counts == erased
+    assert not bench.exists("/updater/inbox/app.img")
+
+
+def test_of_several_pushed_images_the_newest_is_installed_and_the_others_go(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.push(image(NEW, "1.1.0"), "a")
+    bench.push(image(OLD, "1.0.0"), "b")
+    assert bench.run()[-1]["version"] == "1.1.0"
+    assert bench.run()[-1]["status"] == "idle"
+    assert bench.flash_holds(NEW)
+
+
+# --- the order of things ---
+
+
+def test_the_first_granule_is_written_last(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    writes = [f for f in loader_frames(bench) if f[:2] in (b"\x32\xcd", b"\x31\xce")]
+    first_granule = [f for f in loader_frames(bench) if len(f) == 10 and f[1:9] == OLD[:8]]
+    data_frames = [f for f in loader_frames(bench) if len(f) > 8 and len(f) == f[0] + 3]
+    assert len(first_granule) == 1 and data_frames[-1] == first_granule[0]
+    assert len(writes) == len(data_frames)
+    assert data_frames[0][1:9] != OLD[:8]
+
+
+def test_page_0_is_erased_before_any_other(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    pages = [f[1] for f in loader_frames(bench) if len(f) == 3 and f != b"\0\0\0" or f == b"\0\0\0"]
+    lists = pages[1::2]  # each erase is a count frame (always 00 00 00) and a page frame
+    assert lists[0] == 0 and set(lists) == set(range(5))
+
+
+def test_every_byte_is_read_back_after_it_was_written(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    read = b"".join(
+        data
+        for address, reading, data in bench.trace.transactions
+        if address == I2C_ADDRESS and reading and len(data) == 256
+    )
+    for start in range(0, len(OLD) - 256, 256):
+        assert OLD[start : start + 256] in read
+
+
+def test_each_page_is_erased_by_a_command_of_its_own(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    frames = loader_frames(bench)
+    for index, frame in enumerate(frames):
+        if frame == b"\x45\xba":
+            assert frames[index + 1] == b"\0\0\0"  # one page
+
+
+def test_only_the_pages_that_differ_are_erased(make_bench):
+    changed = bytearray(OLD)
+    changed[3 * PAGE + 5] ^= 1
+    bench = make_bench(applications=known_images(known(OLD), known(bytes(changed), "1.0.1")))
+    bench.install(image(OLD, "1.0.0"))
+    before = list(bench.target.flash.erase_counts)
+    result = bench.install(image(bytes(changed), "1.0.1"))
+    assert result["verified"] == len(OLD)
+    erased = [a - b for a, b in zip(bench.target.flash.erase_counts, before, strict=True)]
+    assert [page for page, count in enumerate(erased) if count] == [0, 3]
+
+
+def test_flash_outside_the_image_is_left_alone(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.target.flash.load(b"calibration", 20 * PAGE)
+    bench.install(image(OLD, "1.0.0"))
+    assert bytes(bench.target.flash.data[20 * PAGE :][:11]) == b"calibration"
+    assert not any(bench.target.flash.erase_counts[5:])
+
+
+def test_writes_go_to_main_flash_only(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    frames = loader_frames(bench)
+    for index, frame in enumerate(frames):
+        if frame in (b"\x32\xcd", b"\x31\xce"):
+            address = int.from_bytes(frames[index + 1][:4], "big")
+            assert FLASH <= address < FLASH + len(OLD) + 256
+
+
+# --- ways into the loader and out of it ---
+
+
+def test_a_factory_chip_is_entered_by_its_empty_flag_and_left_by_go(make_bench):
+    bench = make_bench(provisioned=False, applications=BOTH)
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    assert bench.target.boots[-1].reason == "Go"
+
+
+def test_a_provisioned_blank_chip_is_left_by_go_as_the_empty_flag_is_latched(make_bench):
+    bench = make_bench(applications=BOTH)
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    assert bench.target.running is Running.APPLICATION
+
+
+def test_the_application_can_be_asked_to_enter_the_loader(make_bench):
+    bench = make_bench(
+        applications=BOTH,
+        wiring=Wiring(nrst=None, boot0=None),
+        settings={
+            "pins": {"nrst": None, "boot0": None},
+            "enter": {"method": "command", "address": 0x2A, "command": "10424f4f54"},
+        },
+    )
+    assert bench.install(image(OLD, "1.0.0"))["ok"]  # blank: the EMPTY flag leads to the loader
+    assert bench.install(image(NEW, "1.1.0"))["ok"]
+    assert bench.flash_holds(NEW)
+
+
+def test_boot0_ignored_by_the_option_bytes_is_reported(make_bench):
+    bench = make_bench(provisioned=False, applications=BOTH)
+    bench.target.flash.load(OLD)
+    bench.target.power(False)
+    bench.target.power(True)
+    result = bench.install(image(NEW, "1.1.0"))
+    assert result["error"] == "loader-silent" and "nBOOT_SEL" in result["next_step"]
+    assert bytes(bench.target.flash.data[: len(OLD)]) == OLD
+    assert not any(bench.target.flash.erase_counts)
+
+
+def test_a_chip_of_another_family_is_not_touched(make_bench):
+    bench = make_bench(quirks=replace(quirks_of(4), product_id=0x466), applications=BOTH)
+    result = bench.install(image(OLD, "1.0.0"))
+    assert result["error"] == "wrong-chip" and "0x466" in result["message"]
+    assert not any(bench.target.flash.erase_counts)
+
+
+def test_a_write_protected_page_is_found_before_anything_is_erased(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A: page 2
+    bench.target.power(False)
+    bench.target.power(True)
+    result = bench.install(image(OLD, "1.0.0"))
+    assert result["error"] == "page-protected" and "page 2" in result["message"]
+    assert not any(bench.target.flash.erase_counts)
+
+
+def test_a_read_protected_chip_is_reported_as_such(make_bench):
+    bench = make_bench(applications=BOTH)
+    options = bench.target.option_bytes
+    options.store(0x00, options.word(0x00) & ~0xFF | 0xBB)
+    bench.target.power(False)
+    bench.target.power(True)
+    assert bench.install(image(OLD, "1.0.0"))["error"] == "read-protected"
+
+
+def test_v11_3_with_pc11_low_is_borne_by_a_host_that_bears_stretching():
+    from stm32sim.bench import Bench
+
+    bench = Bench(host="rp2", quirks=quirks_of(3, pc11_low=True), applications=BOTH)
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+
+
+# --- confirming ---
+
+
+def test_an_application_that_never_answers_is_rolled_back(make_bench):
+    dead = payload(5000, 9)
+    bench = make_bench(
+        applications=known_images(known(OLD, "1.0.0"), known(dead, "2.0.0", answers=False))
+    )
+    bench.install(image(OLD, "1.0.0"))
+    result = bench.install(image(dead, "2.0.0"))
+    assert result["status"] == "rolled-back" and not result["ok"]
+    assert bench.flash_holds(OLD) and bench.target.running is Running.APPLICATION
+    again = bench.install(image(dead, "2.0.0"))
+    assert again["error"] == "image-failed-before"
+
+
+def test_without_an_earlier_image_a_dead_application_is_reported(make_bench):
+    dead = payload(5000, 9)
+    bench = make_bench(applications=known_images(known(dead, answers=False)))
+    result = bench.install(image(dead))
+    assert result["error"] == "application-silent" and "no earlier one" in result["message"]
+    assert bench.flash_holds(dead)
+
+
+def test_a_board_without_confirmation_trusts_what_it_verified(make_bench):
+    dead = payload(5000, 9)
+    bench = make_bench(
+        applications=known_images(known(dead, answers=False)),
+        settings={
+            "confirm": {
+                "method": "none",
+                "address": None,
+                "register": None,
+                "timeout_ms": None,
+                "tries": None,
+            }
+        },
+    )
+    assert bench.install(image(dead))["status"] == "installed"
+
+
+def test_the_product_can_bring_its_own_proof(make_bench):
+    bench = make_bench(applications=BOTH)
+    seen = []
+    bench.push(image(OLD, "1.0.0"))
+    result = bench.run(confirm=lambda image: seen.append(image.version) or len(seen) > 2)[-1]
+    assert result["ok"] and seen == ["1.0.0"] * 3
+
+
+def test_the_watchdog_is_fed_at_least_every_half_second(make_bench):
+    bench = make_bench(applications=BOTH)
+    fed = []
+    bench.push(image(OLD, "1.0.0"))
+    bench.run(feed=lambda: fed.append(bench.clock.now))
+    assert max(b - a for a, b in zip(fed, fed[1:], strict=False)) < 500_000_000
+
+
+# --- looking ---
+
+
+def test_probe_tells_what_is_there_and_changes_nothing(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    target = bench.target
+    before = (bytes(target.flash.data), bytes(target.flash.cells), bytes(target.option_bytes.data))
+    erased = list(target.flash.erase_counts)
+    found = bench.updater().probe()
+    assert found["product_id"] == "0x460" and found["loader"] == "11.4"
+    assert found["option_bytes"]["nBOOT_SEL"] == 0 and found["option_bytes"]["RDP"] == 0
+    assert found["application"] == "running"
+    after = (bytes(target.flash.data), bytes(target.flash.cells), bytes(target.option_bytes.data))
+    assert after == before and target.flash.erase_counts == erased
+    assert target.running is Running.APPLICATION
+
+
+def test_probing_a_blank_chip_leaves_it_in_its_loader(make_bench):
+    bench = make_bench(loader=3)
+    assert bench.updater().probe()["application"] == "blank"
+    assert bench.target.running is Running.LOADER
+
+
+def test_status_tells_what_the_host_knows(make_bench):
+    bench = make_bench(applications=BOTH)
+    assert bench.updater().status()["phase"] == "unknown"
+    bench.install(image(OLD, "1.0.0"))
+    status = bench.updater().status()
+    assert status["phase"] == "idle" and status["confirmed"] == "1.0.0"
+
+
+def test_events_can_be_awaited_beside_other_tasks(make_bench):
+    import asyncio
+
+    bench = make_bench(applications=BOTH)
+    bench.push(image(OLD, "1.0.0"))
+
+    async def watch():
+        return [event async for event in bench.updater().events()]
+
+    assert asyncio.run(watch())[-1]["status"] == "installed"

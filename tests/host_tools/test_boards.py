@@ -1,0 +1,152 @@
+"""board.toml: what is right becomes board.json, what is wrong is named by its line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stm32up import boards, images
+from stm32up.errors import BoardFileError, UsageError
+
+GOOD = (boards.BOARDS / "pico_nucleo_g071rb" / "board.toml").read_text()
+
+
+def load(tmp_path, text):
+    path = tmp_path / "board.toml"
+    path.write_text(text)
+    return boards.load(str(path))
+
+
+@pytest.mark.parametrize("name", boards.names())
+def test_the_boards_of_the_project_are_valid_and_have_their_wiring_described(name):
+    board = boards.load(name)
+    wiring = (boards.BOARDS / name / "wiring.md").read_text()
+    for pin in (board.scl, board.sda, board.nrst, board.boot0):
+        assert f"GP{pin} " in wiring or f"GPIO{pin} " in wiring
+
+
+def test_board_json_has_every_key_and_survives_json():
+    content = boards.load("pico_nucleo_g071rb").as_json()
+    assert json.loads(json.dumps(content)) == content
+    assert content == {
+        "title": "Raspberry Pi Pico and NUCLEO-G071RB",
+        "host": "rp2",
+        "chip": "STM32G071RB",
+        "i2c": {"id": 0, "scl": 5, "sda": 4, "freq": 400000},
+        "pins": {"nrst": 2, "boot0": 3, "supply": None},
+        "enter": {"method": "boot0", "address": None, "command": None},
+        "confirm": {
+            "method": "i2c-version",
+            "address": 0x2A,
+            "register": 1,
+            "timeout_ms": 2000,
+            "tries": 3,
+        },
+        "preserve": [],
+        "class_id": images.class_id("nucleo-demo").hex,
+        "unsigned": True,
+    }
+
+
+def test_optional_parts_reach_board_json(tmp_path):
+    text = (
+        GOOD.replace("id = 0\n", "")
+        .replace("boot0 = 3", "supply = 6")
+        .replace('method = "boot0"', 'method = "command"\n'
+                 "command = {address = 0x2A, bytes = [0x10, 0x42, 0x4F, 0x4F, 0x54]}")
+        .replace("preserve = []", "preserve = [{start = 0x0801F800, length = 0x800}]")
+        .replace("unsigned = true", "unsigned = false")
+    )  # fmt: skip
+    content = load(tmp_path, text).as_json()
+    assert content["i2c"]["id"] is None
+    assert content["pins"] == {"nrst": 2, "boot0": None, "supply": 6}
+    assert content["enter"] == {"method": "command", "address": 0x2A, "command": "10424f4f54"}
+    assert content["preserve"] == [[0x0801F800, 0x800]]
+    assert content["unsigned"] is False
+
+
+def test_without_confirmation_its_values_are_null(tmp_path):
+    start, end = GOOD.index("[confirm]"), GOOD.index("[flash]")
+    text = GOOD[:start] + '[confirm]\nmethod = "none"\n' + GOOD[end:]
+    confirm = load(tmp_path, text).as_json()["confirm"]
+    assert confirm.pop("method") == "none"
+    assert set(confirm.values()) == {None}
+
+
+REGION = "preserve = [{start = %s, length = %s}]"
+
+MISTAKES = [
+    # (what stands in the good file, what stands there instead, what the message says)
+    ("frequency", "frequncy", "[i2c] frequncy is not a key here; did you mean frequency?"),
+    ("400_000", "2_000_000", "[i2c] frequency is 2000000; it must be 1000 to 1000000 Hz"),
+    ("frequency = 400_000", 'frequency = "fast"', "[i2c] frequency must be 1000 to 1000000 Hz"),
+    ("frequency = 400_000", "frequency = true", "[i2c] frequency must be"),
+    ('host = "rp2"', 'host = "rp2040"', 'host must be "rp2" or "esp32"'),
+    ('chip = "STM32G071RB"', 'chip = "STM32Z999RB"', "chip STM32Z999RB is not"),
+    ('chip = "STM32G071RB"', "chip = 71", "chip must be text"),
+    ('chip = "STM32G071RB"', 'chipp = "STM32G071RB"', "chipp is not a key here; did you mean"),
+    ("title = ", 'pins2 = "x"\ntitle = ', "pins2 is not a key here; did you mean pins?"),
+    ("[flash]", "[flahs]", "flahs is not a key here; did you mean flash?"),
+    ("id = 0", "id = 2", '[i2c] id must be 0, 1 or "soft"'),
+    ("id = 0", "id = 1", "[i2c] sda I2C 1 has SDA on 2, 6, 10"),
+    ("scl = 5", "scl = 30", "[i2c] scl is 30; it must be 0 to 29"),
+    ("nrst = 2 ", "nrst = 4 ", "[pins] nrst pin 4 is also [i2c] sda"),
+    ("boot0 = 3", "boot0 = 2", "[pins] boot0 pin 2 is also [pins] nrst"),
+    ("boot0 = 3", "", "[pins] boot0 is needed by"),
+    ("nrst = 2 ", "nrst = -1 ", "[pins] nrst is -1"),
+    ('method = "boot0"', 'method = "magic"', '[enter] method must be "boot0" or "command"'),
+    ('method = "boot0"', 'method = "command"', "[enter] command is missing"),
+    ('method = "boot0"', 'method = "boot0"\ncommand = {}', "[enter] command is only for"),
+    ("address = 0x2A", "address = 0x80", "[confirm] address is 0x80; it must be 0x8 to 0x77"),
+    ("register = 0x01\n", "", "[confirm] register is missing"),
+    ("tries = 3", "tries = 0", "[confirm] tries is 0; it must be 1 to 100"),
+    ("preserve = []", REGION % ("0x0801F801", "0x800"), "0x0801F801 + 0x800 is not in whole"),
+    ("preserve = []", REGION % ("0x0801F800", "0x801"), "is not in whole pages"),
+    ("preserve = []", REGION % ("0x0801F800", "0x1000"), "outside the flash, 0x08000000 to"),
+    ("preserve = []", REGION % ("0x08000000", "0x800"), "covers the first page"),
+    ("preserve = []", "preserve = [{start = 0x0801F800}]", "needs start and length"),
+    ("preserve = []", "preserve = [{lenght = 1}]", "lenght is not a key here; did you mean"),
+    ("preserve = []", "preserve = 5", "[flash] preserve must be"),
+    ("preserve = []", "preserve = [5]", "[flash] preserve must hold"),
+    ("unsigned = true", "unsigned = 1", "[images] unsigned must be true or false"),
+    ('product = "nucleo-demo"', 'product = ""', "[images] product must be printable text"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("good", "bad", "message"), MISTAKES, ids=[m[2][:40] for m in MISTAKES])
+def test_each_mistake_is_one_line_that_names_its_place(tmp_path, good, bad, message):
+    assert good in GOOD
+    with pytest.raises(BoardFileError) as raised:
+        load(tmp_path, GOOD.replace(good, bad, 1))
+    text = str(raised.value)
+    assert message in text
+    assert "\n" not in text
+
+
+def test_the_line_named_is_the_line_of_the_mistake(tmp_path):
+    line = GOOD.splitlines().index("frequency = 400_000") + 1
+    with pytest.raises(BoardFileError, match=rf"board\.toml:{line}: \[i2c\] frequncy"):
+        load(tmp_path, GOOD.replace("frequency", "frequncy"))
+    table = GOOD.splitlines().index("[flash]") + 1
+    with pytest.raises(BoardFileError, match=rf"board\.toml:{table}: flahs"):
+        load(tmp_path, GOOD.replace("[flash]", "[flahs]"))
+    with pytest.raises(BoardFileError, match=rf"board\.toml:{line}: "):
+        load(tmp_path, GOOD.replace("frequency = 400_000", "frequency = ="))
+
+
+def test_a_missing_key_is_named_at_its_table(tmp_path):
+    line = GOOD.splitlines().index("[pins]") + 1
+    with pytest.raises(BoardFileError, match=rf"board\.toml:{line}: \[pins\] nrst is missing"):
+        load(tmp_path, GOOD.replace("nrst = 2 ", "supply = 2 "))
+
+
+@pytest.mark.parametrize("text", ["", "x", "[i2c", '"a"', "[[i2c]]\nid = 1\n", "i2c = 3\n"])
+def test_any_other_rubbish_is_refused_as_well(tmp_path, text):
+    with pytest.raises(BoardFileError):
+        load(tmp_path, text)
+
+
+def test_an_unknown_board_tells_which_there_are():
+    with pytest.raises(UsageError, match="pico_nucleo_g071rb"):
+        boards.load("no-such-board")

@@ -1,0 +1,213 @@
+"""Device code inside CPython: each host has modules, files and time of its own."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+
+from stm32sim.host.cpython import DevicePackages
+from stm32sim.host.seam import HostPowerLost, HostReset
+
+
+@pytest.fixture
+def boot(world, tmp_path):
+    def make(**files: str) -> DevicePackages:
+        for name, source in files.items():
+            path = tmp_path / (name.replace("__init__", "%").replace("__", "/") + ".py")
+            path = path.with_name(path.name.replace("%", "__init__"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source)
+        return DevicePackages(world.call, [tmp_path])
+
+    return make
+
+
+def test_packages_import_each_other_relatively(boot):
+    device = boot(
+        pack____init__="from .one import first\nfrom . import two\n",
+        pack__one="from .two import second\nfirst = second + 1\n",
+        pack__two="from micropython import const\nsecond = const(1)\n",
+    )
+    pack = device.imports("pack")
+    assert (pack.first, pack.two.second) == (2, 1)
+    assert device.imports("pack.one").first == 2
+
+
+def test_nothing_reaches_the_modules_of_this_process(boot):
+    before = dict(sys.modules)
+    device = boot(lonely="import machine, time, os, hashlib\n")
+    device.imports("lonely")
+    assert sys.modules == before
+    assert device.imports("lonely").time is not time
+
+
+def test_two_boots_share_no_module(boot):
+    first = boot(counter="count = 0\n").imports("counter")
+    first.count = 5
+    assert boot().imports("counter").count == 0
+
+
+@pytest.mark.parametrize("name", ["typing", "dataclasses", "enum", "pathlib", "logging", "socket"])
+def test_what_micropython_does_not_have_is_an_import_error(boot, name):
+    device = boot(wants=f"import {name}\n")
+    with pytest.raises(ImportError, match=name):
+        device.imports("wants")
+
+
+@pytest.mark.parametrize("line", ["from .nothing import x", "from . import nothing", "import a.b"])
+def test_a_missing_submodule_is_an_import_error(boot, line):
+    device = boot(pack____init__="", pack__mod=line + "\n", a____init__="")
+    with pytest.raises(ImportError):
+        device.imports("pack.mod")
+
+
+def test_a_module_that_failed_to_import_is_imported_anew(boot, world):
+    device = boot(fails="import machine\nmachine.reset()\n")
+    for _ in range(2):
+        with pytest.raises(HostReset):
+            device.imports("fails")
+
+
+def test_decorators_that_compile_are_harmless(boot):
+    device = boot(
+        fast="import micropython\n@micropython.viper\ndef f(a: int) -> int:\n    return a + 1\n"
+        "@micropython.native\ndef g(a):\n    return a\n"
+    )
+    assert device.imports("fast").f(1) == 2
+
+
+def test_open_is_the_filesystem_of_the_host(boot, world):
+    device = boot(
+        files="import os\n"
+        "with open('/a.txt', 'w') as f: f.write('one\\ntwo \\u00e9\\n')\n"
+        "with open('/a.txt') as f: lines = list(f)\n"
+        "with open('a.txt', 'rb') as f:\n"
+        "    head = f.read(2); buf = bytearray(3); n = f.readinto(buf); at = f.tell()\n"
+        "    f.seek(-2, 2); tail = f.read()\n"
+        "os.mkdir('/d'); os.chdir('/d')\n"
+        "with open('inner', 'ab') as f: f.write(b'x')\n"
+        "os.rename('inner', 'moved'); listed = os.listdir(); cwd = os.getcwd()\n"
+        "size = os.stat('/d/moved')[6]; os.chdir('..'); root = sorted(os.listdir('/'))\n"
+    ).imports("files")
+    assert device.lines == ["one\n", "two é\n"]
+    assert (device.head, device.n, bytes(device.buf), device.at) == (b"on", 3, b"e\nt", 5)
+    assert device.tail == "é\n".encode()[1:]
+    assert (device.listed, device.cwd, device.size) == (["moved"], "/d", 1)
+    assert device.root == ["a.txt", "d"]
+    assert [name for name, _, _ in world.filesystem.fs_list("/")] == ["a.txt", "d"]
+
+
+def test_a_text_file_is_read_by_characters(boot):
+    device = boot(
+        text="with open('t', 'w') as f: f.write('a\\u00e9\\u20ac\\U0001f600z')\n"
+        "f = open('t'); parts = [f.read(1), f.read(2), f.read(1), f.read(5), f.read(1)]\n"
+    ).imports("text")
+    assert device.parts == ["a", "é€", "😀", "z", ""]
+
+
+def test_errors_carry_their_number_in_both_places(boot):
+    device = boot(
+        errors="import machine\nfound = []\n"
+        "def attempt(f):\n"
+        "    try: f()\n"
+        "    except OSError as e: found.append((e.errno, e.args[0]))\n"
+        "attempt(lambda: open('nope'))\n"
+        "attempt(lambda: machine.I2C(0).writeto(0x33, b'x'))\n"
+    ).imports("errors")
+    assert device.found == [(2, 2), (5, 5)]
+
+
+def test_i2c_and_pins_are_calls(boot, world):
+    device = boot(
+        wires="from machine import I2C, SoftI2C, Pin\n"
+        "p = Pin(4, Pin.OPEN_DRAIN, Pin.PULL_UP, value=1); p(0); seen = p(); p.on()\n"
+        "bus = I2C(0, scl=Pin(5), sda=Pin(4), freq=100_000, timeout=9)\n"
+        "acks = bus.writeto(0x51, b'abc', False); data = bus.readfrom(0x51, 2)\n"
+        "buf = bytearray(3); bus.readfrom_into(0x51, buf)\n"
+        "mem = bus.readfrom_mem(0x51, 0x1234, 1, addrsize=16); bus.writeto_mem(0x51, 7, b'z')\n"
+        "soft = SoftI2C(5, 4)\n"
+    ).imports("wires")
+    assert (device.seen, device.acks, device.data, bytes(device.buf)) == (1, 3, b"\0\1", b"\0\1\2")
+    assert world.log == [
+        ("pin_init", 4, 2, 1, 1),
+        ("pin_write", 4, 0),
+        ("pin_read", 4),
+        ("pin_write", 4, 1),
+        ("i2c_init", 0, False, 5, 4, 100_000, 9),
+        ("i2c_write", 7, 0x51, b"abc", False),
+        ("i2c_read", 7, 0x51, 2, True),
+        ("i2c_read", 7, 0x51, 3, True),
+        ("i2c_write", 7, 0x51, b"\x12\x34", False),
+        ("i2c_read", 7, 0x51, 1, True),
+        ("i2c_write", 7, 0x51, b"\x07z", True),
+        ("i2c_init", -1, True, 5, 4, 400_000, 50_000),
+    ]
+
+
+def test_scan_writes_no_byte_to_every_ordinary_address(boot, world):
+    found = boot(scan="from machine import I2C\nfound = I2C(0).scan()\n").imports("scan").found
+    assert found == [addr for addr in range(0x08, 0x78) if addr != 0x33]
+    assert {args[3:] for args in world.log[1:]} == {(b"", True)}
+
+
+def test_ticks_wrap_within_seconds_of_the_start(boot):
+    device = boot(
+        wrap="import time\n"
+        "start = time.ticks_ms(); time.sleep_ms(4000); end = time.ticks_ms()\n"
+        "elapsed = time.ticks_diff(end, start)\n"
+        "us = time.ticks_us(); time.sleep(1); later = time.ticks_us()\n"
+        "add = time.ticks_diff(time.ticks_add(start, 4000), start)\n"
+        "back = time.ticks_diff(start, end)\n"
+        "date = time.gmtime(1_709_164_800)\n"
+    ).imports("wrap")
+    assert device.end < device.start
+    assert (device.elapsed, device.back, device.add) == (4000, -4000, 4000)
+    assert device.date == (2024, 2, 29, 0, 0, 0, 3, 60)
+
+
+def test_asyncio_runs_on_virtual_time(boot, world):
+    device = boot(
+        tasks="import asyncio\nlog = []\n"
+        "async def tick(name, ms):\n"
+        "    for i in range(3):\n"
+        "        await asyncio.sleep_ms(ms); log.append((name, i))\n"
+        "    return name\n"
+        "async def main():\n"
+        "    results = await asyncio.gather(tick('a', 100), tick('b', 250))\n"
+        "    try: await asyncio.wait_for_ms(tick('c', 1000), 1500)\n"
+        "    except asyncio.TimeoutError: results.append('late')\n"
+        "    return results\n"
+        "result = asyncio.run(main())\n"
+    ).imports("tasks")
+    assert device.result == ["a", "b", "late"]
+    assert device.log == [
+        ("a", 0), ("a", 1), ("b", 0), ("a", 2), ("b", 1), ("b", 2), ("c", 0),
+    ]  # fmt: skip
+    assert 2_250_000 <= world.now < 2_251_000
+
+
+def test_a_loss_of_power_cannot_be_caught_and_nothing_is_written_on_the_way_out(boot, world):
+    device = boot(
+        careful="def save():\n"
+        "    try:\n"
+        "        with open('/state', 'w') as f: f.write('x' * 5000)\n"
+        "    except Exception: pass\n"
+        "    finally: open('/late', 'w').close()\n"
+    )
+    save = device.imports("careful").save
+    lost = HostPowerLost()
+
+    def tap(what: str, block: int) -> None:
+        if world.flash.progs > 2:
+            raise lost
+
+    world.flash.tap = tap
+    with pytest.raises(HostPowerLost) as caught:
+        save()
+    assert caught.value is lost
+    world.filesystem.power_loss()
+    world.flash.tap = None
+    world.filesystem.mount()
+    assert world.filesystem.fs_list("/") in ([], [["state", 0x8000, 0]])
