@@ -40,7 +40,7 @@ $(VENV)/stubs/%/.installed: Makefile | $(VENV)/.installed
 	touch $@
 
 demo: setup
-	$(BIN)/python -m stm32sim.demo
+	$(BIN)/python -m stm32up.demo
 
 test: setup $(PORTS:%=$(VENV)/stubs/%/.installed)
 	$(BIN)/python -m pytest -n 2

@@ -70,7 +70,7 @@ class Bootloader:
         self._link.receive_into(answer)
         self._await_ack("Get ID", _STATUS_LIMIT_MS)
         if answer[0] != 1:
-            raise LoaderError("Get ID answered %s" % bytes(answer))
+            raise LoaderError("Get ID announced %d bytes, not 2" % (answer[0] + 1))
         return answer[1] << 8 | answer[2]
 
     def read_into(self, address, buffer):

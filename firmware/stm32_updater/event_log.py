@@ -10,7 +10,8 @@ _TAIL = const(512)  # more than any line is long
 
 
 class EventLog:
-    """Lines {"n": sequence number, "t": ms since boot, "event": ..., ...} in log.0 and log.1.
+    """Lines {"n": sequence number, "t": ms, "event": ..., ...} in log.0 and log.1. Time is counted
+    from when this object was made; it goes back to 0 where the host has restarted.
 
     The files take turns: when one is full the other is started afresh. The sequence number goes on
     over restarts, so the two can be merged. A log that cannot be written is no reason to stop an
@@ -19,6 +20,7 @@ class EventLog:
     def __init__(self, folder, clock):
         self._paths = (folder + "/log.0", folder + "/log.1")
         self._clock = clock
+        self._began = clock.now()
         self.lost = 0
         last = [_last_number(path) for path in self._paths]
         self._current = 1 if last[1] > last[0] else 0
@@ -26,7 +28,7 @@ class EventLog:
 
     def write(self, event):
         """Append `event`, a dict of JSON values."""
-        line = {"n": self._number, "t": self._clock.now()}
+        line = {"n": self._number, "t": self._clock.since(self._began)}
         line.update(event)
         self._number += 1
         try:

@@ -26,8 +26,8 @@ from .errors import (
 
 _MAGIC = const(0x96F3B83D)
 _HEADER = "<IIHHIIBBHI"  # magic, load address, header size, protected TLV size, payload size, flags,
-_HEADER_SIZE = const(32)  # version (8 bytes); 4 bytes of padding follow
-_VERSION_OFFSET = const(20)
+_HEADER_SIZE = const(32)  # version; 4 bytes of padding follow
+_VERSION = "<BBHI"  # struct image_version: major, minor, revision, build number
 _FLAG_ROM_FIXED = const(0x100)  # the load address is the flash address it was linked for
 _FLAGS_NOT_FOR_US = const(0x20 | 0x04 | 0x08 | 0x10 | 0x200 | 0x400)  # RAM load, encrypted, ...
 
@@ -56,10 +56,8 @@ class Image:
         self.payload_offset = payload_offset
         self.address = header[1]
         self.size = header[4]
-        self.version = "%d.%d.%d" % (header[6], header[7], header[8])
-        if header[9]:
-            self.version += "+%d" % header[9]
-        self.version_bytes = struct.pack("<BBHI", header[6], header[7], header[8], header[9])
+        self.version_bytes = struct.pack(_VERSION, *header[6:10])
+        self.version = version_text(self.version_bytes)
         self.digest = tlvs[_TLV_SHA256]
         self.product_id = struct.unpack("<H", tlvs[_TLV_PRODUCT_ID])[0]
         self.class_id = tlvs.get(_TLV_CLASS_ID)
@@ -69,7 +67,7 @@ class Image:
 
     def rank(self):
         """Sorts images by age: the security counter first, then the version."""
-        return (self.security_counter,) + struct.unpack("<BBHI", self.version_bytes)
+        return (self.security_counter,) + struct.unpack(_VERSION, self.version_bytes)
 
     def check_digest(self, clock):
         """Hash header, payload and protected TLVs. Raises ImageDamaged, StoreError."""
@@ -212,6 +210,13 @@ def open_image(path):
         if kind not in protected:
             raise ImageDamaged("%s states its kind outside the protected part" % path)
     return Image(path, header, tlvs, header_size)
+
+
+def version_text(raw):
+    """ "1.4.2", or "1.4.2+7" with a build number, of the 8 bytes of an image_version."""
+    major, minor, revision, build = struct.unpack(_VERSION, raw)
+    text = "%d.%d.%d" % (major, minor, revision)
+    return text + "+%d" % build if build else text
 
 
 def _read_tlvs(file, path, size, start, magic, tlvs):

@@ -23,7 +23,7 @@ from . import store as phases
 from .errors import ApplicationSilent, ImageError, ImageFailedBefore, StoreError, UpdaterError
 from .event_log import EventLog
 from .flasher import Doubt, Flasher
-from .image import open_image
+from .image import open_image, version_text
 from .store import Record, Store
 
 _POLL_MS = const(50)
@@ -238,10 +238,12 @@ class Updater:
             yield {"event": "starting", "try": number}
             self._start()
             deadline = self._clock.deadline(self._board.confirm_timeout_ms)
-            while not deadline.expired():
-                if self._board.confirm(image):
-                    return True
+            while not self._board.confirm(image):
+                if deadline.expired():
+                    break
                 deadline.sleep(_POLL_MS)
+            else:
+                return True
         return False
 
     def _start(self):
@@ -353,7 +355,7 @@ class Updater:
         }
         if version is not None:
             found["application"] = "running"
-            found["application_version"] = binascii.hexlify(version).decode()
+            found["application_version"] = version_text(version)
         if blank:
             target.stay_in_loader()
         else:

@@ -1,7 +1,7 @@
-"""What runs in main flash: the interface, and a quick model that knows sound images by their bytes.
+"""What runs in main flash: the interface, and a quick model that knows images by their bytes.
 
-The model is for runs by the hundred thousand; `cortex_m.EmulatedApplication` executes the real machine
-code. Both answer the register protocol of boards/nucleo_g071rb_app.
+The model is for runs by the hundred thousand; `cortex_m.EmulatedApplication` executes the real
+machine code. Both answer the register protocol of boards/nucleo_g071rb_app.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class ModelApplication:
 
     def start(self, address: int, reading: bool) -> bool:
         if not self._running or not self.image.answers or address != APP_ADDRESS:
+            self._writing = False  # a frame that ends in somebody else's START is none
             return False
         if reading:
             self._reply = self._register(self._frame[0] if self._frame else IDENTITY_REGISTER)
@@ -71,7 +72,8 @@ class ModelApplication:
         return True
 
     def _register(self, register: int) -> bytes:
-        return {IDENTITY_REGISTER: b"G071", VERSION_REGISTER: self.image.version}.get(register, b"")
+        answers = {IDENTITY_REGISTER: b"G071", VERSION_REGISTER: self.image.version}
+        return answers.get(register, b"")
 
     def write(self, byte: int) -> bool:
         if not self._running or not self._writing:

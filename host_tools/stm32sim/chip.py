@@ -1,11 +1,13 @@
 """The STM32G071 as a whole: supply, NRST, BOOT0, what it boots, and who answers on its I2C pins.
 
-Evidence: RM0490 table 9 and sections 3.1, 4.5 (same boot logic), AN2606 table 2 pattern 11 and 48.3.1,
-AN2606 table 227 for start-up.
+Evidence: RM0490 table 9 and sections 3.1, 4.5 (same boot logic), AN2606 table 2 pattern 11 and
+48.3.1, AN2606 table 227 for start-up.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,12 +19,20 @@ from stm32sim.flash import (
     FLASH_START,
     GRANULE,
     TYPICAL,
-    EccError,
+    Cell,
     Flash,
     FlashTimes,
 )
-from stm32sim.loader import LOADER_ID_ADDRESS, SYSTEM_MEMORY_START, Loader, Quirks, quirks_of
-from stm32sim.option_bytes import OPTION_LENGTH, OPTION_START, OptionBytes
+from stm32sim.loader import (
+    LOADER_ID_ADDRESS,
+    SYSTEM_MEMORY_START,
+    Loader,
+    Memory,
+    NotModelled,
+    Quirks,
+    quirks_of,
+)
+from stm32sim.option_bytes import LOCKED, OPTION_LENGTH, OPTION_START, OptionBytes
 
 START_UP = 390 * NS_PER_US  # G0, reset to listening: AN2606 table 227
 RAM_START, RAM_SIZE = 0x2000_0000, 36 * 1024  # SRAM with parity off: RM0444 ch. 2
@@ -40,7 +50,7 @@ class Running(Enum):
     LOADER = "loader"
     APPLICATION = "application"
     CRASHED = "crashed"  # fetched what is no application
-    LOCKED = "locked"  # option bytes torn: main flash forced, all of it protected, debug port closed
+    LOCKED = "locked"  # option bytes torn: main flash forced and protected, debug port closed
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ class Boot:
 
 
 class Stm32:
-    """An STM32G071RB. Drive its pins with `power`, `nrst`, `boot0`; it sits on a bus as a device."""
+    """An STM32G071RB. Drive its pins with `power`, `nrst`, `boot0`; it is a device on a bus."""
 
     def __init__(
         self,
@@ -72,7 +82,17 @@ class Stm32:
         self.option_bytes = OptionBytes()
         self.options = self.option_bytes.load()
         self.applications = applications or known_images()
-        self.engineering_area_readable = engineering_area_readable
+        self._memories = [
+            Memory("flash", FLASH_START, FLASH_START + flash_size),
+            Memory("ram", LOADER_RAM_END, RAM_START + RAM_SIZE),
+            Memory("options", OPTION_START, OPTION_START + OPTION_LENGTH),
+            Memory("system", SYSTEM_MEMORY_START, OTP_START),
+            Memory("otp", OTP_START, OTP_START + OTP_LENGTH),
+        ]
+        if engineering_area_readable:
+            area = Memory("engineering", ENGINEERING_START, ENGINEERING_END)
+            self._memories.append(area)
+        self._noise = random.Random(0)
         self.ram = bytearray(RAM_SIZE)
         self.running = Running.OFF
         self.empty_flag = False
@@ -81,7 +101,7 @@ class Stm32:
         self._nrst_high = True
         self._boot0_high = False
         self._occupant: Loader | Application | None = None
-        self._generation = 0  # of resets; an old start-up alarm finds itself outdated
+        self.resets = 0  # how often whatever ran was ended; an old start-up finds itself outdated
 
     # --- supply and pins ---
 
@@ -93,7 +113,7 @@ class Stm32:
         self.running = Running.OFF
         if on:
             self.debugger_seen = False
-            self.ram[:] = bytes(RAM_SIZE)
+            self.ram[:] = self._noise.randbytes(RAM_SIZE)
             self._load_options()
             self._reset()
 
@@ -120,14 +140,16 @@ class Stm32:
         self._reset()
 
     def enter_system_memory(self) -> None:
-        """The application jumps into the loader."""
-        self._start_loader()
+        """The application jumps into the loader, which starts up as after a reset [D]."""
+        self._evict()
+        self.running = Running.RESET
+        self._after_start_up(self._start_loader)
 
     def clear_empty_flag(self) -> None:
         self.empty_flag = False
 
     def jump(self, address: int) -> None:
-        """Go: the word at `address` becomes SP, the next one the program counter; nothing is checked."""
+        """Go: the word at `address` becomes SP, the next one the program counter, unchecked."""
         if address == FLASH_START:
             self._start_main_flash("Go")
         else:
@@ -135,11 +157,11 @@ class Stm32:
 
     def _stop(self) -> None:
         """End whatever runs; a flash operation under way is torn."""
-        self._generation += 1
         self._evict()
         self.flash.interrupt()
 
     def _evict(self) -> None:
+        self.resets += 1
         if self._occupant is not None:
             self._occupant.halt()
             self._occupant = None
@@ -147,28 +169,39 @@ class Stm32:
     def _reset(self) -> None:
         self._stop()
         self.running = Running.RESET
+        if not self.option_bytes.load().valid:
+            self.options = LOCKED  # "at next reset", not only at power-on [V RM0444 p. 90]
         if self._nrst_high:
-            generation = self._generation
             boot0 = self._boot0_high and not self.debugger_seen  # latched now
-            self.clock.after(START_UP, lambda: self._boot(generation, boot0))
+            self._after_start_up(lambda: self._boot(boot0))
+
+    def _after_start_up(self, action: Callable[[], None]) -> None:
+        resets = self.resets
+        self.clock.after(START_UP, lambda: action() if resets == self.resets else None)
 
     def _load_options(self) -> None:
-        """At power-on and option launch: options take effect, the EMPTY flag is set or cleared."""
-        self.options = self.option_bytes.load()
-        self.flash.write_protected = self.options.protected_pages(self.flash.pages)
-        self.empty_flag = all(byte == ERASED_BYTE for byte in self.flash.data[:4])
+        """At power-on and option launch: options take effect, the EMPTY flag is set or cleared.
 
-    def _boot(self, generation: int, boot0: bool) -> None:
-        """The boot table [V RM0490 table 9]."""
-        if generation != self._generation:
-            return
+        A torn first granule counts as written: the chip then crashes instead of coming up in the
+        loader [strict]."""
+        self.options = self.option_bytes.load()
+        beyond = self.options.beyond_this_model()
+        if beyond is not None:
+            raise NotModelled(f"option bytes ask for {beyond}")
+        self.flash.write_protected = self.options.protected_pages(self.flash.pages)
+        blank = all(byte == ERASED_BYTE for byte in self.flash.data[:4])
+        self.empty_flag = blank and self.flash.cells[0] != Cell.TORN
+
+    def _boot(self, boot0: bool) -> None:
+        """The boot table [V RM0490 table 9]; level 2 never boots system memory [V AN2606]."""
         options = self.options
         if not options.valid:
             self.running = Running.LOCKED
             self._note(Running.LOCKED, "option bytes torn")
             return
         main_flash = not boot0 if options.boot0_from_pin else options.nboot0
-        if options.boot_lock or (main_flash and not self.empty_flag):
+        forced = options.boot_lock or options.rdp_level == 2
+        if forced or (main_flash and not self.empty_flag):
             self._start_main_flash("reset")
         elif main_flash or options.nboot1:
             self._start_loader()
@@ -183,8 +216,9 @@ class Stm32:
 
     def _start_main_flash(self, reason: str) -> None:
         self._evict()
-        content = bytes(self.flash.data)
-        application = None if self._vectors_torn() else self.applications(content, self)
+        content = self._fetched()
+        torn = self.flash.cells[0] == Cell.TORN  # stack pointer and reset vector
+        application = None if torn else self.applications(content, self)
         if application is None:
             self._crash(f"no sound application in main flash ({reason})")
             return
@@ -192,12 +226,16 @@ class Stm32:
         self._occupant = application
         self.boots.append(Boot(self.clock.now, Running.APPLICATION, content, reason))
 
-    def _vectors_torn(self) -> bool:
-        try:
-            self.flash.read(0, GRANULE)
-        except EccError:
-            return True
-        return False
+    def _fetched(self) -> bytes:
+        """Main flash as a program meets it. A torn granule may hold the right bytes, but fetching
+        it is an NMI: its bits come inverted, so that nobody takes it for sound."""
+        content = bytearray(self.flash.data)
+        for index, cell in enumerate(self.flash.cells) if Cell.TORN in self.flash.cells else ():
+            if cell == Cell.TORN:
+                start = index * GRANULE
+                granule = content[start : start + GRANULE]
+                content[start : start + GRANULE] = bytes(byte ^ 0xFF for byte in granule)
+        return bytes(content)
 
     def _crash(self, reason: str) -> None:
         self._evict()
@@ -213,44 +251,43 @@ class Stm32:
     def read_protected(self) -> bool:
         return self.options.rdp_level != 0
 
-    def peek(self, address: int, length: int) -> bytes | None:
-        end = address + length
-        if FLASH_START <= address and end <= FLASH_START + self.flash.size:
-            return self.flash.read(address - FLASH_START, length)
-        if LOADER_RAM_END <= address and end <= RAM_START + RAM_SIZE:
-            return bytes(self.ram[address - RAM_START : end - RAM_START])
-        if OPTION_START <= address and end <= OPTION_START + OPTION_LENGTH:
-            return bytes(self.option_bytes.data[address - OPTION_START : end - OPTION_START])
-        if SYSTEM_MEMORY_START <= address and end <= OTP_START:
-            return bytes(
-                0xB0 | self.quirks.version if at == LOADER_ID_ADDRESS else NOT_DRIVEN
-                for at in range(address, end)
-            )
-        if OTP_START <= address and end <= OTP_START + OTP_LENGTH:
-            return bytes([ERASED_BYTE]) * length
-        if ENGINEERING_START <= address and end <= ENGINEERING_END:
-            return self._engineering(address, length)
+    def memory_at(self, address: int) -> Memory | None:
+        """The memory with `address` in it; None where the loader refuses: peripherals, its own
+        RAM, holes [V AN2606 tables 5 and 226]."""
+        for memory in self._memories:
+            if memory.start <= address < memory.end:
+                return memory
         return None
 
-    def _engineering(self, address: int, length: int) -> bytes | None:
-        if not self.engineering_area_readable:
-            return None
+    def peek(self, address: int, length: int) -> bytes:
+        """Bytes inside one memory; EccError from a torn granule."""
+        memory = self.memory_at(address)
+        if memory is None or address + length > memory.end:
+            raise ValueError(f"{length} bytes at {address:#010x} are in no memory")
+        start = address - memory.start
+        if memory.name == "flash":
+            return self.flash.read(start, length)
+        if memory.name == "ram":
+            start = address - RAM_START
+            return bytes(self.ram[start : start + length])
+        if memory.name == "options":
+            return bytes(self.option_bytes.data[start : start + length])
+        if memory.name == "otp":
+            return bytes([ERASED_BYTE]) * length
+        if memory.name == "system":
+            return bytes(
+                0xB0 | self.quirks.version if at == LOADER_ID_ADDRESS else NOT_DRIVEN
+                for at in range(address, address + length)
+            )
+        return self._engineering()[start : start + length]
+
+    def _engineering(self) -> bytes:
         area = bytearray(b"\xff" * (ENGINEERING_END - ENGINEERING_START))
         size = FLASH_SIZE_ADDRESS - ENGINEERING_START
         area[size : size + 2] = (self.flash.size // 1024).to_bytes(2, "little")
         unique_id = UNIQUE_ID_ADDRESS - ENGINEERING_START
         area[unique_id : unique_id + 12] = b"simulated-71"
-        start = address - ENGINEERING_START
-        return bytes(area[start : start + length])
-
-    def writable(self, address: int) -> str | None:
-        if FLASH_START <= address < FLASH_START + self.flash.size:
-            return "flash"
-        if LOADER_RAM_END <= address < RAM_START + RAM_SIZE:
-            return "ram"
-        if OPTION_START <= address < OPTION_START + OPTION_LENGTH:
-            return "options"
-        return None
+        return bytes(area)
 
     def poke_ram(self, address: int, data: bytes) -> None:
         start = address - RAM_START

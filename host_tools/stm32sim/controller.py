@@ -1,93 +1,115 @@
 """The host's I2C controllers as MicroPython offers them, port by port, with their failings.
 
-Sources: MicroPython ports/rp2/machine_i2c.c and pico-sdk hardware_i2c; ports/esp32/machine_i2c.c and
-ESP-IDF; extmod/machine_i2c.c for SoftI2C. Errors are OSError with the number that port raises.
+Sources: MicroPython ports/rp2/machine_i2c.c and pico-sdk hardware_i2c; ports/esp32/machine_i2c.c
+and ESP-IDF's legacy driver; extmod/machine_i2c.c for SoftI2C. Errors are OSError with the number
+that port raises.
 """
 
 from __future__ import annotations
 
 from stm32sim.bus import Bus, BusStuck, Stretched
-from stm32sim.clock import NS_PER_US
+from stm32sim.clock import NS_PER_MS, NS_PER_US
 
 EIO, ENODEV, ETIMEDOUT, ESP_ETIMEDOUT = 5, 19, 110, 116
 ESP32_STRETCH_LIMIT = 13_107 * NS_PER_US  # 2^20 cycles of the 80 MHz APB clock (classic ESP32)
+ESP32_BYTE_LIMIT = 100 * NS_PER_MS  # of the whole transaction, for each byte [V MPY-ESP32]
+_RECOVERY_CLOCKS = 9
 
 
 class Controller:
-    """One constructed I2C object. Subclasses say what errors look like."""
+    """One constructed I2C object. Subclasses say what errors look like and what `timeout` means."""
 
     absent = EIO  # nobody ACKed the address
     timed_out = ETIMEDOUT
     raises_on_data_nack = False
-    stretch_limit: int | None = None  # ns
-    whole_transaction = True  # whether `timeout` covers all of it or each stretch
-    recovers_by_itself = False  # frees the bus after a timeout
+    arbitrates = True  # notices that SDA is held low by somebody else
+    wedges = True  # a timeout leaves the peripheral in mid-transaction until it is made anew
 
     def __init__(self, bus: Bus, frequency: int, timeout_us: int) -> None:
         self._bus = bus
         self._frequency = frequency
         self._timeout = timeout_us * NS_PER_US
-        self._wedged = False  # a timeout left the peripheral in the middle of a transaction
+        self._wedged = False
 
     def write(self, address: int, data: bytes, stop: bool = True) -> int:
         """Send `data`; the number of bytes ACKed, which can be short."""
-        bus = self._open()
+        bus = self._open(len(data))
         acked = 0
         try:
-            if not bus.start(address, False):
-                bus.stop()
-                raise OSError(self.absent)
-            for byte in data:
+            present = bus.start(address, False)
+            for byte in data if present else b"":
                 if not bus.write(byte):
                     break
                 acked += 1
-            if stop or acked < len(data):
+            if stop or not present or acked < len(data):
                 bus.stop()
         except (Stretched, BusStuck) as reason:
             raise self._give_up(reason) from None
-        if acked < len(data) and self.raises_on_data_nack:
+        except BaseException:  # the host itself died in the middle
+            bus.abandon()
+            raise
+        if not present or (acked < len(data) and self.raises_on_data_nack):
             raise OSError(self.absent)
         return acked
 
     def read(self, address: int, length: int, stop: bool = True) -> bytes:
-        """Receive `length` bytes in one transaction."""
-        bus = self._open()
+        """Receive `length` bytes, at least 1, in one transaction."""
+        if length < 1:
+            raise ValueError("a read of no bytes is different on every port, and of use on none")
+        bus = self._open(length)
         data = bytearray()
         try:
-            if not bus.start(address, True):
-                bus.stop()
-                raise OSError(self.absent)
-            for left in range(length, 0, -1):
+            present = bus.start(address, True)
+            for left in range(length if present else 0, 0, -1):
                 data.append(bus.read(ack=left > 1))
-            if stop:
+            if stop or not present:
                 bus.stop()
         except (Stretched, BusStuck) as reason:
             raise self._give_up(reason) from None
+        except BaseException:  # the host itself died in the middle
+            bus.abandon()
+            raise
+        if not present:
+            raise OSError(self.absent)
         return bytes(data)
 
-    def _open(self) -> Bus:
-        if self._wedged:
-            raise OSError(self.timed_out)
+    def _limits(self, length: int) -> tuple[int | None, int | None]:
+        """How long all of a transaction of `length` bytes may take, and one stretch of SCL (ns)."""
+        return self._timeout, None
+
+    def _open(self, length: int) -> Bus:
         bus = self._bus
+        whole, stretch = self._limits(length)
+        if self._wedged:
+            bus.clock.advance(self._timeout)
+            raise OSError(self.timed_out)
         bus.set_frequency(self._frequency)
-        bus.deadline = bus.clock.now + self._timeout if self.whole_transaction else None
-        bus.stretch_limit = self.stretch_limit if self.whole_transaction else self._timeout
+        bus.deadline = None if whole is None else bus.clock.now + whole
+        bus.stretch_limit = stretch
+        bus.arbitrates = self.arbitrates
         return bus
 
     def _give_up(self, reason: Exception) -> OSError:
+        bus = self._bus
         if isinstance(reason, BusStuck):  # it waits for a free bus as long as it waits for anything
-            self._bus.clock.advance(self._timeout)
-        self._bus.abandon()
-        if self.recovers_by_itself:
-            for _ in range(9):
-                self._bus.pulse_scl()
-        else:
-            self._wedged = True
+            limits = [] if bus.deadline is None else [bus.deadline - bus.clock.now]
+            if bus.stretch_limit is not None:
+                limits.append(bus.stretch_limit)
+            bus.clock.advance(min(limits))
+        bus.abandon()
+        self._wedged = self.wedges
         return OSError(self.timed_out)
 
 
 class Rp2Controller(Controller):
     """rp2 hardware I2C: one deadline for the transaction, no STOP after a timeout, short counts."""
+
+    def write(self, address: int, data: bytes, stop: bool = True) -> int:
+        """As Controller.write; without data it is bit-banged, with SoftI2C's errors [V MPY-RP2]."""
+        if data:
+            return super().write(address, data, stop)
+        soft = SoftController(self._bus, self._frequency, self._timeout // NS_PER_US)
+        return soft.write(address, data, stop)
 
 
 class Esp32Controller(Controller):
@@ -96,15 +118,34 @@ class Esp32Controller(Controller):
     absent = ENODEV
     timed_out = ESP_ETIMEDOUT
     raises_on_data_nack = True
-    stretch_limit = ESP32_STRETCH_LIMIT
-    recovers_by_itself = True
+    wedges = False
+
+    def _limits(self, length: int) -> tuple[int | None, int | None]:
+        return ESP32_BYTE_LIMIT * (1 + length), min(self._timeout, ESP32_STRETCH_LIMIT)
+
+    def _give_up(self, reason: Exception) -> OSError:
+        """The driver resets its hardware and clears the bus: clocks until SDA is high, and a STOP
+        [V ESP-IDF driver/i2c.c, i2c_hw_fsm_reset and i2c_master_clear_bus]."""
+        error = super()._give_up(reason)
+        for _ in range(_RECOVERY_CLOCKS):
+            if self._bus.sda_high:
+                break
+            self._bus.pulse_scl()
+        self._bus.stop_by_hand()
+        return error
 
 
 class SoftController(Controller):
-    """Bit-banged I2C of extmod/machine_i2c.c: `timeout` is for each stretch."""
+    """Bit-banged I2C of extmod/machine_i2c.c: `timeout` is for each stretch.
+
+    It never looks whether SDA follows: held low, that reads as ACKs and zeros [V]."""
 
     absent = ENODEV
-    whole_transaction = False
+    arbitrates = False
+    wedges = False
+
+    def _limits(self, length: int) -> tuple[int | None, int | None]:
+        return None, self._timeout
 
 
 HARDWARE = {"rp2": Rp2Controller, "esp32": Esp32Controller}

@@ -6,6 +6,7 @@ Evidence: RM0444 ch. 3 / RM0490 ch. 4 (same flash IP), HAL-G0, AN2606; [V] verif
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Cell(IntEnum):
     WEAK_PROGRAMMED = 4  # reads right, but was interrupted or written on weak cells: it may flip
 
 
+BLANK = (Cell.ERASED, Cell.WEAK_ERASED)
 WEAK = (Cell.TORN, Cell.WEAK_ERASED, Cell.WEAK_PROGRAMMED)
 
 
@@ -41,8 +43,8 @@ class FlashTimes:
     mass_erase: int
 
 
-# DS12232 flash characteristics [R], consistent with 40.1 ms mass erase [V GOOGLE-RS] and the limits of
-# 36 ms a page and 37 ms a block in production drivers [V SAMSUNG].
+# DS12232 flash characteristics [R], consistent with 40.1 ms mass erase [V GOOGLE-RS] and the limits
+# of 36 ms a page and 37 ms a block in production drivers [V SAMSUNG].
 TYPICAL = FlashTimes(85 * NS_PER_US, 22 * NS_PER_MS, 22_100 * NS_PER_US)
 SLOWEST = FlashTimes(125 * NS_PER_US, 40 * NS_PER_MS, 40_100 * NS_PER_US)
 
@@ -104,9 +106,15 @@ class Flash:
             raise EccError(f"torn granule between {offset:#x} and {offset + length:#x}")
         return bytes(self.data[offset : offset + length])
 
+    def sound_length(self, offset: int, length: int) -> int:
+        """How many of `length` bytes from `offset` can be read before one in a torn granule."""
+        last = (offset + length - 1) // GRANULE
+        torn = self.cells.find(Cell.TORN, offset // GRANULE, last + 1)
+        return length if torn < 0 else max(0, torn * GRANULE - offset)
+
     def weak_granules(self, start: int = 0, end: int | None = None) -> list[int]:
         """Offsets of granules in [start, end) that are torn or may flip."""
-        last = (self.size if end is None else end) // GRANULE
+        last = ((self.size if end is None else end) + GRANULE - 1) // GRANULE
         return [
             index * GRANULE
             for index in range(start // GRANULE, last)
@@ -122,19 +130,22 @@ class Flash:
 
     # --- operations ---
 
-    def start_page_erase(self, page: int) -> None:
-        """Begin to erase one page; silently refused if it is protected, absent, or the flash is busy."""
-        if self._refused(page not in range(self.pages) or page in self.write_protected):
-            return
-        self._begin("erase", self.times.page_erase, page, 1)
+    # Each says whether it began: refused are protected and absent pages, and a flash that is busy
+    # or has its error flag set.
 
-    def start_mass_erase(self) -> None:
+    def start_page_erase(self, page: int) -> bool:
+        """Begin to erase one page."""
+        if self._refused(page not in range(self.pages) or page in self.write_protected):
+            return False
+        return self._begin("erase", self.times.page_erase, page, 1)
+
+    def start_mass_erase(self) -> bool:
         """Begin to erase everything; refused if any page is protected [V RM0490 4.3]."""
         if self._refused(bool(self.write_protected)):
-            return
-        self._begin("erase", self.times.mass_erase, 0, self.pages)
+            return False
+        return self._begin("erase", self.times.mass_erase, 0, self.pages)
 
-    def start_program(self, offset: int, data: bytes) -> None:
+    def start_program(self, offset: int, data: bytes) -> bool:
         """Begin to program one granule (8 bytes, 8-aligned offset).
 
         Refused over anything but an erased granule, all zeros excepted [V RM0490 4.3 PROGERR]. A
@@ -146,11 +157,10 @@ class Flash:
             or not 0 <= offset < self.size
             or offset // PAGE in self.write_protected
         ):
-            return
-        blank = self.cells[index] in (Cell.ERASED, Cell.WEAK_ERASED)
-        if self._refused(not blank and data != bytes(GRANULE)):
-            return
-        self._begin("program", self.times.program, offset // PAGE, 1, index, data)
+            return False
+        if self._refused(self.cells[index] not in BLANK and data != bytes(GRANULE)):
+            return False
+        return self._begin("program", self.times.program, offset // PAGE, 1, index, data)
 
     def _refused(self, wrong: bool) -> bool:
         if self.error or self.busy or wrong:
@@ -160,13 +170,15 @@ class Flash:
 
     def _begin(
         self, what: str, takes: int, page: int, pages: int, granule: int = -1, data: bytes = b""
-    ) -> None:
+    ) -> bool:
         now = self.clock.now
         operation = _Operation(now, now + takes, page, pages, granule, data)
         self._operation = operation
         for point in range(4) if self.tap is not None else ():
-            self.clock.at(now + takes * point // 4, lambda p=point: self._touch(operation, what, p))
+            touch = functools.partial(self._touch, operation, what, point)
+            self.clock.at(now + takes * point // 4, touch)
         self.clock.at(operation.ends, lambda: self._finish(operation))
+        return True
 
     def _touch(self, operation: _Operation, what: str, point: int) -> None:
         if self._operation is operation and self.tap is not None:
@@ -223,14 +235,18 @@ class Flash:
             self._put(index, data)
             self.cells[index] = Cell.WEAK_PROGRAMMED
         elif chance < 0.25 * (1 - done):
-            self.cells[index] = Cell.WEAK_ERASED
+            before = self.cells[index]  # not blank when zeros were being put over something
+            if before != Cell.TORN:
+                blank = before in BLANK
+                self.cells[index] = Cell.WEAK_ERASED if blank else Cell.WEAK_PROGRAMMED
         else:
-            mixed = bytes(byte | self.randomness.getrandbits(8) for byte in data)
-            self._put(index, mixed)
+            old = self.data[index * GRANULE : (index + 1) * GRANULE]
+            bits = (self.randomness.getrandbits(8) for _ in old)
+            self._put(index, bytes(new | was & bit for new, was, bit in zip(data, old, bits)))
             self.cells[index] = Cell.TORN
 
     def _tear_erase(self, index: int, done: float) -> None:
-        blank = self.cells[index] in (Cell.ERASED, Cell.WEAK_ERASED)
+        blank = self.cells[index] in BLANK
         chance = self.randomness.random()
         if blank or chance < done / 2:
             self._put(index, bytes([ERASED_BYTE]) * GRANULE)

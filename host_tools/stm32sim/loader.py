@@ -1,15 +1,18 @@
 """ST's ROM bootloader ("loader") of the STM32G07x/08x as seen over I2C: AN4221, frame by frame.
 
 The program is written as the ROM is believed to be: straight-line code that waits for flags of the
-I2C peripheral (ADDR, RXNE, TXIS, NACKF, STOPF). Whatever a host does out of turn therefore meets the
-same flag waits as on silicon: SCL held low, and after the loader's own timeout a system reset.
+I2C peripheral (ADDR, RXNE, TXIS, NACKF, STOPF). Whatever a host does out of turn therefore meets
+the same flag waits as on silicon: SCL held low, a byte left over in a data register, and after the
+loader's own timeout a system reset.
 
-Evidence: AN4221 rev 14 for frames; ST's open bootloader (OPENBL) for what happens between them; AN2606
-for the versions. Where the sources are silent the simulator refuses.
+Evidence: AN4221 rev 14 for frames; ST's open bootloader (OPENBL) for what happens between them;
+AN2606 for the versions. Where the sources are silent the simulator refuses.
 """
 
 from __future__ import annotations
 
+import random
+import struct
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from typing import Protocol
 
 from stm32sim.bus import NOT_DRIVEN
 from stm32sim.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
-from stm32sim.flash import FLASH_START, GRANULE, EccError, Flash
+from stm32sim.flash import FLASH_START, GRANULE, Flash
 
 ACK, NACK, BUSY = 0x79, 0x1F, 0x76  # AN4221 section 2
 PRODUCT_ID = 0x460  # G07x/08x, AN2606 table 226
@@ -53,7 +56,9 @@ class Wait(Enum):
 Program = Generator[Wait, int, None]
 
 _TIMED = {Wait.ADDRESS, Wait.RECEIVE, Wait.COMMAND_BYTE, Wait.SEND, Wait.NACK, Wait.STOP}
+_WRITABLE = ("flash", "ram", "options")
 _PROBED = -1  # instead of a command byte: the frame had none
+_RAM_NOISE = random.Random(0).randbytes(264)  # what power-on leaves in the payload buffer
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,17 @@ class Quirks:
     does_not_wait_for_erase: bool = False
     connection_stretch: int = CONNECTION  # ns SCL is held at the first address match
     survives_probe: bool = False  # a zero-length write; [?] V1.2 is said to bear i2cdetect
-    ecc_error: str = "hang"  # reading a torn granule: "hang" or "reset" [?]
+    ecc_error: str = "hang"  # what a fault of its CPU leads to: "hang" or "reset" [?]
+    has_checksum: bool = True  # 0xA1; V1.2 has it [V AN4221], a G070 was seen to refuse it
+    erase_clears_errors: bool = False  # of earlier flash operations; OPENBL-G0 does, the ROM [?]
+    # ns a connected loader waits for the next command: None in AN2606 and OPENBL, but OPENBL's
+    # port to the G0C1 resets itself there too.
+    idle_timeout: int | None = None
 
 
 def quirks_of(version: int, *, pc11_low: bool = False) -> Quirks:
-    """Quirks of V11.`version`; `pc11_low`: USART3_RX held low, which V11.3 takes for a start bit."""
-    if version not in (1, 2, 3, 4):
+    """Quirks of V11.`version`; `pc11_low`: USART3_RX is low, which V11.3 takes for a start bit."""
+    if version not in (0, 1, 2, 3, 4):
         raise ValueError(f"loader V11.{version} is not modelled")
     flawed = version == 3
     stretch = 40 * NS_PER_MS if flawed and pc11_low else CONNECTION
@@ -83,6 +93,15 @@ def quirks_of(version: int, *, pc11_low: bool = False) -> Quirks:
     )
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Addresses [start, end) of one kind."""
+
+    name: str  # "flash", "ram", "options"; or read-only: "system", "otp", "engineering"
+    start: int
+    end: int
+
+
 class Chip(Protocol):
     """What the loader needs of the chip it runs in."""
 
@@ -91,15 +110,15 @@ class Chip(Protocol):
 
     @property
     def read_protected(self) -> bool: ...
-    def peek(self, address: int, length: int) -> bytes | None:
-        """Memory as the loader may read it; None where it refuses the address."""
+    def memory_at(self, address: int) -> Memory | None:
+        """The memory an address is in; None where the loader refuses it."""
+        ...
+
+    def peek(self, address: int, length: int) -> bytes:
+        """Bytes inside one memory."""
         ...
 
     def poke_ram(self, address: int, data: bytes) -> None: ...
-    def writable(self, address: int) -> str | None:
-        """"flash", "ram" or "options"; None where the loader refuses to write."""
-        ...
-
     def system_reset(self) -> None: ...
     def jump(self, address: int) -> None: ...
     def clear_empty_flag(self) -> None: ...
@@ -116,12 +135,12 @@ class Loader:
         self.chip = chip
         self.quirks = quirks
         self._clock = chip.clock
-        self._buffer = bytearray(264)  # payload buffer; keeps what was in it (OPENBL-G0)
+        self._buffer = bytearray(_RAM_NOISE)  # payload; keeps what was in it (OPENBL-G0)
         # the I2C peripheral
         self._address_match = False
-        self._received: deque[int] = deque()  # RXDR and the shift register: two bytes before SCL is held
+        self._received: deque[int] = deque()  # RXDR and the shift register: SCL is held at two
         self._sending = False
-        self._transmit: int | None = None
+        self._transmit: int | None = None  # TXDR; nobody flushes it, so it can outlast its frame
         self._nack_flag = False
         self._stop_flag = False
         self._selected = False  # between address match and STOP
@@ -147,11 +166,11 @@ class Loader:
 
     def start(self, address: int, reading: bool) -> bool:
         if address != I2C_ADDRESS:
+            self._selected = self._sending = False  # and no STOPF to come [strict]
             return False
         self._selected = True
         self._address_match = True
         self._sending = reading
-        self._transmit = None
         if not self._connected:
             self._connected = True
             self._held_until = self._clock.now + self.quirks.connection_stretch
@@ -169,6 +188,7 @@ class Loader:
 
     def read(self) -> int:
         byte, self._transmit = self._transmit, None
+        self._run()  # TXDR is empty: the next byte is put there while this one is on the wires
         return NOT_DRIVEN if byte is None else byte
 
     def acked(self, ack: bool) -> None:
@@ -205,7 +225,7 @@ class Loader:
                 break
             self._deadline = None
             self._waiting = self._program.send(value)
-        if self._running and self._waiting in _TIMED:
+        if self._running:
             self._watch()
 
     def _satisfied(self, wait: Wait) -> tuple[bool, int]:
@@ -244,14 +264,25 @@ class Loader:
     def _watch(self) -> None:
         """One alarm serves all timeouts: when it goes off early it looks again later."""
         if self._deadline is None:
-            self._deadline = self._clock.now + TIMEOUT
+            limit = self._patience()
+            if limit is None:
+                return
+            self._deadline = self._clock.now + limit
         if not self._watching:
             self._watching = True
             self._clock.at(self._deadline, self._timeout)
 
+    def _patience(self) -> int | None:
+        """ns the program waits where it is now; None: for ever."""
+        if self._waiting in _TIMED:
+            return TIMEOUT
+        if self._waiting is Wait.COMMAND_ADDRESS and self._connected:
+            return self.quirks.idle_timeout
+        return None
+
     def _timeout(self) -> None:
         self._watching = False
-        if not self._running or self._waiting not in _TIMED or self._deadline is None:
+        if not self._running or self._deadline is None:
             return
         if self._clock.now >= self._deadline:
             self.chip.system_reset()
@@ -297,7 +328,7 @@ class Loader:
         return int.from_bytes(frame[:4], "big")
 
     def _wait_until_idle(self, no_stretch: bool) -> Program:
-        """Until the operation is over; in a No-Stretch command reads meanwhile are answered BUSY."""
+        """Until the operation is over; a No-Stretch command answers reads meanwhile with BUSY."""
         while self._busy():
             if not no_stretch:
                 yield Wait.IDLE
@@ -326,6 +357,7 @@ class Loader:
             0x45: lambda: self._erase(True),
             0xA1: self._get_checksum,
         }
+        known = COMMANDS if self.quirks.has_checksum else COMMANDS[:-1]
         while True:
             yield Wait.COMMAND_ADDRESS
             code = yield Wait.COMMAND_BYTE
@@ -335,7 +367,7 @@ class Loader:
             complement = yield Wait.RECEIVE
             yield Wait.STOP
             handler = handlers.get(code)
-            if code ^ complement != 0xFF or code not in COMMANDS:
+            if code ^ complement != 0xFF or code not in known:
                 yield from self._answer(NACK)
             elif handler is None:
                 raise NotModelled(f"loader command 0x{code:02X}: option bytes and protection")
@@ -367,7 +399,7 @@ class Loader:
         if not (yield from self._allowed()):
             return
         address = yield from self._receive_word()
-        if address is None or self.chip.peek(address, 1) is None:
+        if address is None or self.chip.memory_at(address) is None:
             yield from self._answer(NACK)
             return
         yield from self._answer(ACK)
@@ -390,16 +422,17 @@ class Loader:
     def _sound_bytes(self, address: int, length: int) -> bytes:
         """What the CPU can read from `address` on: it ends before a torn granule, and where the
         memory ends."""
-        try:
-            data = self.chip.peek(address, length)
-            if data is not None:
-                return data
-        except EccError:
-            pass
-        return self._sound_bytes(address, length - 1) if length > 1 else b""
+        memory = self.chip.memory_at(address)
+        if memory is None:
+            return b""
+        length = min(length, memory.end - address)
+        if memory.name == "flash":
+            length = self.chip.flash.sound_length(address - memory.start, length)
+        return self.chip.peek(address, length) if length else b""
 
     def _fault(self) -> Program:
-        """The CPU meets an ECC error (NMI) or a bus error: it never comes back by itself."""
+        """The CPU meets an ECC error (NMI), a bus error or an unaligned access (HardFault): it
+        never comes back by itself."""
         if self.quirks.ecc_error == "reset":
             self.chip.system_reset()
         yield Wait.EVER
@@ -408,10 +441,11 @@ class Loader:
         if not (yield from self._allowed()):
             return
         address = yield from self._receive_word()
-        if address is None or self.chip.peek(address, 1) is None:
+        if address is None or self.chip.memory_at(address) is None:
             yield from self._answer(NACK)
             return
         yield from self._answer(ACK)
+        yield from self._wait_until_idle(no_stretch=False)  # the vectors are read first
         self.chip.jump(address)
         yield Wait.EVER
 
@@ -419,8 +453,8 @@ class Loader:
         if not (yield from self._allowed()):
             return
         address = yield from self._receive_word()
-        memory = None if address is None else self.chip.writable(address)
-        if address is None or memory is None:
+        memory = None if address is None else self.chip.memory_at(address)
+        if address is None or memory is None or memory.name not in _WRITABLE:
             yield from self._answer(NACK)
             return
         yield from self._answer(ACK)
@@ -436,19 +470,33 @@ class Loader:
         if checksum != 0:
             yield from self._answer(NACK)
             return
-        if memory == "options":
+        if memory.name == "options":
             raise NotModelled("writing option bytes")
-        if memory == "ram":
-            self.chip.poke_ram(address, bytes(self._buffer[:length]))
+        if memory.name == "ram":
+            yield from self._write_ram(address, length, memory)
         else:
-            yield from self._program_flash(address - FLASH_START, length, no_stretch)
+            yield from self._program_flash(address, length, memory, no_stretch)
         yield from self._answer(ACK)  # whatever became of it: OPENBL ignores the result
 
-    def _program_flash(self, offset: int, length: int, no_stretch: bool) -> Program:
-        """Double word by double word; a length that is no multiple of 8 takes stale bytes along."""
+    def _write_ram(self, address: int, length: int, memory: Memory) -> Program:
+        """Word by word, as OPENBL-G0 does: a length that is no multiple of 4 takes stale bytes
+        along, an unaligned word or one beyond the end is a fault [D]."""
+        length = (length + 3) // 4 * 4
+        if address % 4 or address + length > memory.end:
+            yield from self._fault()
+        self.chip.poke_ram(address, bytes(self._buffer[:length]))
+
+    def _program_flash(
+        self, address: int, length: int, memory: Memory, no_stretch: bool
+    ) -> Program:
+        """Double word by double word; a length that is no multiple of 8 takes stale bytes along.
+        Beyond the end of flash is a bus error [D]."""
         flash = self.chip.flash
         for index in range(0, length, GRANULE):
-            flash.start_program(offset + index, bytes(self._buffer[index : index + GRANULE]))
+            if address + index >= memory.end:
+                yield from self._fault()
+            data = bytes(self._buffer[index : index + GRANULE])
+            flash.start_program(address - memory.start + index, data)
             yield from self._wait_until_idle(no_stretch)
 
     def _erase(self, no_stretch: bool) -> Program:
@@ -469,13 +517,12 @@ class Loader:
         if code != 0xFFFF:
             yield from self._answer(NACK)
             return
-        flash.start_mass_erase()
-        done = flash.busy
+        done = flash.start_mass_erase()
         yield from self._wait_until_idle(no_stretch)
         yield from self._answer(ACK if done else NACK)
 
     def _erase_pages(self, count: int, no_stretch: bool) -> Program:
-        """The page list in a frame of its own. Errors of single pages are never reported (OPENBL)."""
+        """The page list in a frame of its own. Errors of pages are never reported (OPENBL)."""
         if count > MAX_ERASE_PAGES:
             yield from self._answer(NACK)
             return
@@ -484,6 +531,8 @@ class Loader:
         if _xor(frame) != 0:
             yield from self._answer(NACK)
             return
+        if self.quirks.erase_clears_errors:
+            self.chip.flash.error = False
         for index in range(0, 2 * count, 2):
             self.chip.flash.start_page_erase(int.from_bytes(frame[index : index + 2], "big"))
             if not self.quirks.does_not_wait_for_erase:
@@ -504,6 +553,7 @@ class Loader:
             yield from self._answer(NACK)
             return
         yield from self._answer(ACK)
+        yield from self._wait_until_idle(no_stretch=True)
         data = self._sound_bytes(address, size)
         if len(data) < size:
             yield from self._fault()
@@ -528,9 +578,19 @@ def _xor(data: bytes) -> int:
 def crc_stm32(data: bytes) -> int:
     """CRC unit at reset: polynomial 0x04C11DB7, start 0xFFFFFFFF, 32-bit little-endian words."""
     crc = 0xFFFF_FFFF
-    for index in range(0, len(data), 4):
-        crc ^= int.from_bytes(data[index : index + 4], "little")
-        for _ in range(32):
-            crc = (crc << 1 ^ 0x04C1_1DB7 if crc & 0x8000_0000 else crc << 1) & 0xFFFF_FFFF
+    for (word,) in struct.iter_unpack("<I", data):
+        crc ^= word
+        for _ in range(4):
+            crc = (crc << 8 & 0xFFFF_FFFF) ^ _CRC_TABLE[crc >> 24]
     return crc
+
+
+def _crc_of_byte(byte: int) -> int:
+    crc = byte << 24
+    for _ in range(8):
+        crc = (crc << 1 ^ 0x04C1_1DB7 if crc & 0x8000_0000 else crc << 1) & 0xFFFF_FFFF
+    return crc
+
+
+_CRC_TABLE = [_crc_of_byte(byte) for byte in range(256)]
 

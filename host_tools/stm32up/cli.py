@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -240,14 +241,18 @@ def simulate_command(context: Context, folder: Path | None) -> None:
     """Keep a simulated board running and print its port; Ctrl-C ends it."""
     port = f"{simulation.PORT}:{folder}" if folder else simulation.PORT
     output = context.output
-    with session.simulated(port, context.board, output.report, options=context.sim_options) as url:
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore Ctrl-C
+        signal.signal(number, signal.default_int_handler)
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        session.simulated(port, context.board, output.report, options=context.sim_options) as url,
+    ):
         output.close()
         if context.as_json:
             output.report({"event": "port", "port": url})
         else:
             print(f"{url}\nUse it in another terminal: stm32up --port {url} status", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        threading.Event().wait()
     if context.as_json:
         output.result({"status": "stopped"})
 

@@ -400,3 +400,24 @@ def test_the_same_image_verified_here_is_what_the_board_got(run, fake, image):
     assert images.verify(got)["version"] == "1.4.2"
     digest = hashlib.sha256(image.read_bytes()).hexdigest()
     assert run("--port", fake.port, "--json", "push", image).result["sha256"] == digest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_simulate_prints_its_port_and_ends_cleanly(tmp_path, number):
+    program = (
+        "import sys; from stm32up import cli, simulation; real = simulation.started\n"
+        f"command = (sys.executable, '-c', {FAKE_SIM!r})\n"
+        "simulation.started = lambda p, b, o=(): real(p, b, o, command)\n"
+        f"sys.exit(cli.run(['--json', 'simulate', '--dir', {str(tmp_path / 'state')!r}]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    event: dict[str, str] = {}
+    while event.get("event") != "port":
+        event = json.loads(process.stdout.readline())
+    assert event["port"].startswith("socket://")
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert json.loads(out) == {"event": "result", "ok": True, "status": "stopped"}
+    assert (tmp_path / "state" / "ended").exists()

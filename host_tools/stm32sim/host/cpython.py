@@ -17,6 +17,7 @@ from __future__ import annotations
 import builtins
 import errno
 import importlib
+import os
 import sys
 import traceback
 import types
@@ -33,6 +34,7 @@ _FROM_CPYTHON = frozenset(
     ["array", "binascii", "cmath", "collections", "errno", "hashlib", "heapq", "io", "json"]
     + ["math", "random", "re", "struct"]
 )
+_found: dict[tuple[Path, str], Path] = {}
 _code_of: dict[Path, tuple[int, int, types.CodeType]] = {}
 
 
@@ -132,10 +134,14 @@ class DevicePackages:
     def _find(self, name: str) -> Path | None:
         if name in _SHIMS:
             return _SHIMS[name]
-        relative = name.replace(".", "/")
         for folder in self._search_path:
+            known = _found.get((folder, name))
+            if known is not None and os.path.isfile(known):
+                return known
+            relative = name.replace(".", "/")
             for path in (folder / relative / "__init__.py", folder / f"{relative}.py"):
                 if path.is_file():
+                    _found[folder, name] = path
                     return path
         return None
 
@@ -201,7 +207,7 @@ def _with_errno(call: Call) -> Call:
 
 def _compiled(path: Path) -> types.CodeType:
     """The code of a file, compiled once for as long as the file stays the same."""
-    status = path.stat()
+    status = os.stat(path)
     known = _code_of.get(path)
     if known is not None and known[:2] == (status.st_mtime_ns, status.st_size):
         return known[2]

@@ -1,0 +1,99 @@
+"""The command against a simulated board: real MicroPython, real mpremote, the application executed."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stm32up import cli, device, inputs
+
+BOARDS = {"rp2": "pico_nucleo_g071rb", "esp32": "esp32_nucleo_g071rb"}
+APPLICATION = device.PROJECT / "boards" / "nucleo_g071rb_app"
+FLASH_SIZE = 128 * 1024
+
+
+@dataclass
+class Ran:
+    """What a command did."""
+
+    status: int
+    events: list[dict[str, Any]]
+    errors: list[str]  # lines on stderr
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return self.events[-1]
+
+
+class Commands:
+    """Runs stm32up on one simulated board whose state is kept in `folder`."""
+
+    def __init__(self, folder: Path, board: str, capfd: pytest.CaptureFixture[str] | None) -> None:
+        self.folder = folder
+        self.board = board
+        self._capfd = capfd
+
+    def __call__(self, *arguments: str | Path, sim: tuple[str, ...] = ()) -> Ran:
+        options = [part for option in sim for part in ("--sim-option", option)]
+        port = ["--port", f"sim:{self.folder}", "--board", self.board, "--json", *options]
+        status = cli.run([*port, *(str(argument) for argument in arguments)])
+        if self._capfd is None:
+            return Ran(status, [], [])
+        out, err = self._capfd.readouterr()
+        return Ran(status, [json.loads(line) for line in out.splitlines()], err.splitlines())
+
+    def flash(self) -> bytes:
+        """The target's main flash."""
+        return (self.folder / "target.flash").read_bytes()[:FLASH_SIZE]
+
+    def target(self) -> bytes:
+        """All of the target that is not volatile; empty for a target nobody has met."""
+        path = self.folder / "target.flash"
+        return path.read_bytes() if path.exists() else b""
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with app-1.0.0.img, app-1.1.0.img, and full.img: 1.1.0 filled up to 128 KB."""
+    folder = tmp_path_factory.mktemp("images")
+    for version in ("1.0.0", "1.1.0"):
+        source = APPLICATION / f"app-{version}.hex"
+        build(source, folder / f"app-{version}.img", version)
+    application = inputs.read(APPLICATION / "app-1.1.0.hex", device.chip("STM32G071RB"), None)
+    rest = random.Random(0).randbytes(FLASH_SIZE - len(application.data))
+    (folder / "full.bin").write_bytes(application.data + rest)
+    build(folder / "full.bin", folder / "full.img", "1.1.0")
+    return folder
+
+
+def build(source: Path, target: Path, version: str, *more: str) -> None:
+    command = ["--json", "image", "build", str(source), "--version", version, "-o", str(target)]
+    assert cli.run([*command, *more]) == 0
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """For each kind of host the state of a board with the updater on it and a blank target."""
+    states = {}
+    for host, board in BOARDS.items():
+        folder = tmp_path_factory.mktemp(host)
+        assert Commands(folder, board, None)("deploy").status == 0
+        states[host] = folder
+    return states
+
+
+@pytest.fixture
+def stm32up(
+    host: str, deployed: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> Commands:
+    """The command, on a board of this host's kind that nobody else uses."""
+    folder = tmp_path / "state"
+    shutil.copytree(deployed[host], folder)
+    capfd.readouterr()
+    return Commands(folder, BOARDS[host], capfd)

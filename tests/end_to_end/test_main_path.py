@@ -1,0 +1,86 @@
+"""From an image on the desktop to an application that runs on the target."""
+
+from __future__ import annotations
+
+import json
+
+from tests.end_to_end.conftest import FLASH_SIZE, build
+
+
+def test_a_128_kb_image_is_installed_and_the_flash_equals_it(stm32up, images):
+    ran = stm32up("update", images / "full.img")
+    assert ran.status == 0 and ran.errors == []
+    result = ran.result
+    assert result["event"] == "result" and result["ok"] and result["status"] == "installed"
+    assert result["bytes"] == result["verified"] == FLASH_SIZE and result["version"] == "1.1.0"
+    assert result["target_ms"] < 1.25 * 9100  # the floor of the wires and the flash is 9.1 s
+    assert stm32up.flash() == (images / "full.bin").read_bytes()
+
+
+def test_every_line_is_json_and_progress_goes_up(stm32up, images):
+    ran = stm32up("update", images / "full.img")
+    progress = [event for event in ran.events if event["event"] == "progress"]
+    written = [event["done"] for event in progress if event["phase"] == "write"]
+    assert written == sorted(written) and written[-1] == progress[-1]["total"] == 64
+
+
+def test_an_update_then_another_then_nothing(stm32up, images):
+    assert stm32up("update", images / "app-1.0.0.img").result["version"] == "1.0.0"
+    assert stm32up("update", images / "app-1.1.0.img").result["version"] == "1.1.0"
+    assert stm32up("update", images / "app-1.1.0.img").result["status"] == "up-to-date"
+    status = stm32up("status").result
+    assert status["phase"] == "idle" and status["confirmed"] == "1.1.0"
+
+
+def test_probe_reports_the_chip_and_changes_nothing(stm32up, images):
+    stm32up("update", images / "app-1.0.0.img")
+    before = stm32up.target()
+    result = stm32up("probe").result
+    assert result["ok"] and result["product_id"] == "0x460" and result["chip"] == "STM32G071RB"
+    assert result["loader"] == "11.4"
+    assert result["option_bytes"]["nBOOT_SEL"] == 0 and result["option_bytes"]["RDP"] == 0
+    assert result["application"] == "running" and result["application_version"] == "1.0.0"
+    assert stm32up.target() == before
+
+
+def test_a_blank_target_is_probed_as_blank(stm32up):
+    assert stm32up("probe").result["application"] == "blank"
+
+
+def test_the_log_tells_the_story(stm32up, images, tmp_path):
+    stm32up("update", images / "app-1.0.0.img")
+    assert stm32up("logs", "pull", "-o", tmp_path / "log").status == 0
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["n"] for line in lines] == list(range(len(lines)))
+    assert [line["event"] for line in lines][-4:] == ["loader", "written", "starting", "result"]
+
+
+def test_deploying_twice_copies_nothing_the_second_time(stm32up):
+    result = stm32up("deploy").result
+    assert result["copied"] == [] and result["unchanged"] > 10
+
+
+def test_every_loader_version_serves(stm32up, images):
+    for loader in ("11.1", "11.2", "11.3"):
+        sim = (f"loader={loader}",)
+        for version in ("1.0.0", "1.1.0"):
+            ran = stm32up("update", images / f"app-{version}.img", sim=sim)
+            assert ran.result["status"] == "installed", (loader, ran.result)
+
+
+def test_pushed_and_installed_at_the_next_start(stm32up, images):
+    assert stm32up("push", images / "app-1.0.0.img").result["ok"]
+    assert stm32up("status").result["inbox"] == ["/updater/inbox/app-1.0.0.img"]
+    assert stm32up("update", images / "app-1.1.0.img").result["version"] == "1.1.0"
+    assert stm32up("status").result["inbox"] == []
+
+
+def test_a_broken_application_is_rolled_back_to_the_one_before(stm32up, images, tmp_path):
+    stm32up("update", images / "app-1.0.0.img")
+    dead = (0x2000_9000).to_bytes(4, "little") + (0x0800_00C1).to_bytes(4, "little")
+    dead += b"\xfe\xe7" * 2000  # branches to itself
+    (tmp_path / "dead.bin").write_bytes(dead)
+    build(tmp_path / "dead.bin", tmp_path / "dead.img", "2.0.0")
+    result = stm32up("update", tmp_path / "dead.img").result
+    assert not result["ok"] and result["status"] == "rolled-back" and result["version"] == "1.0.0"
+    assert stm32up("probe").result["application_version"] == "1.0.0"
