@@ -1,5 +1,5 @@
-"""The target's application as far as the updater knows it: does it answer, which version, and will it
-enter the loader."""
+"""The target's application as far as the updater knows it: does it answer, which version, and will
+it enter the loader."""
 
 from .errors import BusError
 
@@ -9,8 +9,8 @@ VERSION_LENGTH = 8  # as MCUboot's image_version: major, minor, revision u16, bu
 class Application:
     """An application that answers at `address` of an I2CBus.
 
-    `register` is written, then 8 bytes of version are read; `enter_command` is the frame that makes
-    it enter the loader, or None."""
+    `register` is written, then 8 bytes of version are read; `enter_command` is the frame that
+    makes it enter the loader, or None."""
 
     def __init__(self, bus, address, register, enter_command=None):
         self._bus = bus

@@ -64,7 +64,8 @@ class Board:
         self.confirm = confirm or self._application and self._application.runs or _trust
 
     def application_version(self):
-        """The 8 bytes of version the application answers; None if it is silent or cannot be asked."""
+        """The 8 bytes of version the application answers; None if it is silent or cannot be
+        asked."""
         return self._application.version() if self._application else None
 
 

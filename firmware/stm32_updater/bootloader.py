@@ -53,7 +53,8 @@ class Bootloader:
         self._erase_code = _ERASE
 
     def get_version(self):
-        """Protocol version, e.g. 0x12 for V1.2; picks No-Stretch commands if the loader has them."""
+        """Protocol version, e.g. 0x12 for V1.2; picks No-Stretch commands if the loader has
+        them."""
         self._command(_GET_VERSION, "Get Version")
         self._link.receive_into(self._status)
         version = self._status[0]

@@ -1,9 +1,9 @@
 """The chips this package can update: product ID -> where the loader answers and how flash is cut.
 
-Listed are the families whose I2C address AN2606 gives in the family's table and whose erase unit is
-confirmed by a second source (stlink's chip files, the reference manual). Left out, among others:
-C051, C071, C091, U0 (erase unit not confirmed), G0B0/G0B1/G0C1 and G47x/G48x (two banks: how the
-loader numbers the pages of the second is not confirmed).
+Listed are the families whose I2C address AN2606 gives in the family's table and whose erase unit
+is confirmed by a second source (stlink's chip files, the reference manual). Left out, among
+others: C051, C071, C091, U0 (erase unit not confirmed), G0B0/G0B1/G0C1 and G47x/G48x (two banks:
+how the loader numbers the pages of the second is not confirmed).
 """
 
 from micropython import const
@@ -27,15 +27,15 @@ LOADER_TIMEOUT_MS = const(1000)
 # AN2606 table 108, V11.3: after a page erase nothing may be sent for this long.
 ERASE_SETTLE_MS = const(40)
 
-# Flash size in KB by the eleventh letter of a part number (STM32G071RB: B); ordering information in
-# ST's data sheets.
+# Flash size in KB by the eleventh letter of a part number (STM32G071RB: B); ordering information
+# in ST's data sheets.
 _SIZE_LETTERS = {"4": 16, "6": 32, "8": 64, "B": 128, "C": 256, "E": 512}
 
 _G0_OPTIONS = const(0x1FFF7800)  # where option bytes start; RM0490 table 18
 
 # product ID, first letters of the part numbers, I2C address, page size, RAM in KB, address of the
-# loader's ID byte, option bytes (0: not known here). From AN2606 tables 3, 226 and the family's own
-# table; RAM sizes from the data sheets.
+# loader's ID byte, option bytes (0: not known here). From AN2606 tables 3, 226 and the family's
+# own table; RAM sizes from the data sheets.
 _FAMILIES = (
     (0x443, ("STM32C011",), 0x64, 2048, 6, 0, _G0_OPTIONS),
     (0x453, ("STM32C031",), 0x63, 2048, 12, 0, _G0_OPTIONS),
@@ -44,7 +44,8 @@ _FAMILIES = (
     (0x460, ("STM32G070", "STM32G071", "STM32G081"), 0x51, 2048, 36, 0x1FFF6FFE, _G0_OPTIONS),
     (0x468, ("STM32G431", "STM32G441"), 0x54, 2048, 32, 0, 0),
     (0x479, ("STM32G491", "STM32G4A1"), 0x5F, 2048, 112, 0, 0),
-    (0x435, ("STM32L431", "STM32L432", "STM32L433", "STM32L442", "STM32L443"), 0x48, 2048, 64, 0, 0),
+    (0x435, ("STM32L431", "STM32L432", "STM32L433"), 0x48, 2048, 64, 0, 0),
+    (0x435, ("STM32L442", "STM32L443"), 0x48, 2048, 64, 0, 0),
     (0x462, ("STM32L451", "STM32L452", "STM32L462"), 0x4A, 2048, 160, 0, 0),
 )
 
@@ -90,7 +91,8 @@ class Quirks:
     """What a loader version asks of the host.
 
     `erase_settle_ms`: silence after each page erase (AN2606 table 108, V11.3).
-    `clears_empty_flag`: an NRST pulse on empty flash without BOOT0 held is fatal until power-on."""
+    `clears_empty_flag`: an NRST pulse on empty flash without BOOT0 held is fatal until
+    power-on."""
 
     def __init__(self, product_id, loader_id):
         flawed = product_id == 0x460 and loader_id in (0xB3, None)

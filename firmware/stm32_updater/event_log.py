@@ -1,4 +1,5 @@
-"""A log that survives power cuts: JSON lines in two files of bounded size, flushed line by line."""
+"""A log that survives power cuts: JSON lines in two files of bounded size, flushed line by
+line."""
 
 import json
 import os

@@ -1,9 +1,10 @@
 """Converge: make the target's flash equal to an image, from whatever state it is in.
 
-Updating, resuming, repairing and rolling back are this one routine. A page is *in doubt* from before
-its first erase until it was read back and a durable record says so; a page in doubt is never believed,
-even if it reads right, since interrupted cells may flip later. The image's first granule - stack
-pointer and reset vector - is written last, so that a part of an application can never run.
+Updating, resuming, repairing and rolling back are this one routine. A page is *in doubt* from
+before its first erase until it was read back and a durable record says so; a page in doubt is
+never believed, even if it reads right, since interrupted cells may flip later. The image's first
+granule, stack pointer and reset vector, is written last, so that a part of an application can
+never run.
 """
 
 from micropython import const

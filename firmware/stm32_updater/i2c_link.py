@@ -11,7 +11,8 @@ from micropython import const
 from .errors import BusStuck, BusTimeout, NoAnswer
 
 # What differs between ports (MicroPython ports/rp2/machine_i2c.c, ports/esp32/machine_i2c.c,
-# extmod/machine_i2c.c). Errors are told by sets, since a port may use several numbers for one thing.
+# extmod/machine_i2c.c). Errors are told by sets, since a port may use several numbers for one
+# thing.
 _ABSENT = (5, 19)  # EIO (rp2), ENODEV (esp32, SoftI2C): the address was not acknowledged
 _TIMED_OUT = (110, 116)  # ETIMEDOUT (rp2, SoftI2C), ETIMEDOUT of esp32's C library
 
@@ -26,7 +27,8 @@ _RECOVERY_CLOCKS = const(9)  # I2C specification UM10204 section 3.1.16: bus cle
 def transaction_timeout_us(frequency):
     """The `timeout=` for machine.I2C: the longest frame at `frequency` Hz and a long stretch.
 
-    The default of 50 ms covers the whole transaction on rp2, too little for 258 bytes at 47 kHz."""
+    The default of 50 ms covers the whole transaction on rp2, too little for 258 bytes at 47
+    kHz."""
     return _LONGEST_FRAME * _BITS_PER_BYTE * 1_000_000 // frequency + _STRETCH_US
 
 

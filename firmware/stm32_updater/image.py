@@ -25,8 +25,9 @@ from .errors import (
 )
 
 _MAGIC = const(0x96F3B83D)
-_HEADER = "<IIHHIIBBHI"  # magic, load address, header size, protected TLV size, payload size, flags,
-_HEADER_SIZE = const(32)  # version; 4 bytes of padding follow
+# magic, load address, header size, protected TLV size, payload size, flags, version
+_HEADER = "<IIHHIIBBHI"
+_HEADER_SIZE = const(32)  # 4 bytes of padding follow
 _VERSION = "<BBHI"  # struct image_version: major, minor, revision, build number
 _FLAG_ROM_FIXED = const(0x100)  # the load address is the flash address it was linked for
 _FLAGS_NOT_FOR_US = const(0x20 | 0x04 | 0x08 | 0x10 | 0x200 | 0x400)  # RAM load, encrypted, ...

@@ -1,7 +1,7 @@
 """What the option bytes of a G0 or C0 say. Reading only: nothing here, or above, can change them.
 
-Layout: eight bytes per word, the word and its complement, from the chip's `options_address`; RM0490
-table 18. Bits: CMSIS device header of the STM32G071.
+Layout: eight bytes per word, the word and its complement, from the chip's `options_address`;
+RM0490 table 18. Bits: CMSIS device header of the STM32G071.
 """
 
 import struct

@@ -5,8 +5,8 @@
     confirmed.img   the last image whose application has answered
     state.0 state.1 the record, written in turn
 
-Two files in turn make the record safe on littlefs and on FAT alike: rewriting one in place can lose it
-on FAT, but never the other.
+Two files in turn make the record safe on littlefs and on FAT alike: rewriting one in place can
+lose it on FAT, but never the other.
 """
 
 import binascii
@@ -111,7 +111,8 @@ class Store:
         self._move(image, self.confirmed)
 
     def _move(self, image, destination):
-        """Rename over what may be there. FAT deletes first: a cut between leaves only the source."""
+        """Rename over what may be there. FAT deletes first: a cut between leaves only the
+        source."""
         source = image.path
         if source == destination:
             return

@@ -56,10 +56,10 @@ class Updater:
 
     def run(self):
         """Do whatever is to be done and return the result event. For the start of a product."""
-        event = {}
-        for event in self.events():
+        result = None
+        for result in self.events():  # noqa: B007, the last one counts
             pass
-        return event
+        return result
 
     def events(self):
         """The same step by step: `for` waits in between, `async for` lets other tasks run."""
@@ -103,8 +103,8 @@ class Updater:
         yield from self._carry_on(record, image)
 
     def _resumed(self, record, refusal):
-        """The image an interrupted update is about. If that is gone, or nothing is known: a running
-        application is left alone, a silent one replaced by the best image there is.
+        """The image an interrupted update is about. If that is gone, or nothing is known: a
+        running application is left alone, a silent one replaced by the best image there is.
 
         None, after a result event, if there is nothing to do or nothing to do it with."""
         image = self._find(record.image)

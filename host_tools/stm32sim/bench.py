@@ -1,8 +1,8 @@
 """A NUCLEO-G071RB wired to a simulated host whose device code runs in this very process.
 
-    bench = Bench(applications=known_images(...))
-    bench.push(image_bytes)
-    events = bench.run()
+bench = Bench(applications=known_images(...))
+bench.push(image_bytes)
+events = bench.run()
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     python -m stm32sim.board --state DIR --board board.json [--option NAME=VALUE]...
 
-Prints {"port": "socket://127.0.0.1:N"} when the REPL can be connected to, and ends when its standard
-input is closed. DIR keeps the host's flash and the target's, so that the same board comes back.
+Prints {"port": "socket://127.0.0.1:N"} when the REPL can be connected to, and ends when its
+standard input is closed. DIR keeps the host's flash and the target's, so that the same board comes
+back.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class Options:
 
 
 class TargetState:
-    """The target's non-volatile memory in a file: main flash, the state of its cells, option bytes."""
+    """The target's non-volatile memory in a file: main flash, the state of its cells, option
+    bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

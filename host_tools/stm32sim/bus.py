@@ -143,7 +143,7 @@ class Bus:
         return acked
 
     def _start_unseen(self) -> bool:
-        """SDA is low already, so no START appears: nine clocks, and a low SDA passes for an ACK."""
+        """SDA is low already, so no START appears: nine clocks, and low SDA passes for an ACK."""
         for _ in range(8):
             self.pulse_scl()
         acked = not self.sda_high

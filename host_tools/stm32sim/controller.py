@@ -17,7 +17,7 @@ _RECOVERY_CLOCKS = 9
 
 
 class Controller:
-    """One constructed I2C object. Subclasses say what errors look like and what `timeout` means."""
+    """One I2C object. Subclasses say what errors look like and what `timeout` means."""
 
     absent = EIO  # nobody ACKed the address
     timed_out = ETIMEDOUT
@@ -74,7 +74,7 @@ class Controller:
         return bytes(data)
 
     def _limits(self, length: int) -> tuple[int | None, int | None]:
-        """How long all of a transaction of `length` bytes may take, and one stretch of SCL (ns)."""
+        """ns that all of a transaction of `length` bytes may take, and one stretch of SCL."""
         return self._timeout, None
 
     def _open(self, length: int) -> Bus:
@@ -91,7 +91,7 @@ class Controller:
 
     def _give_up(self, reason: Exception) -> OSError:
         bus = self._bus
-        if isinstance(reason, BusStuck):  # it waits for a free bus as long as it waits for anything
+        if isinstance(reason, BusStuck):  # it waits for SDA as long as it waits for anything
             limits = [] if bus.deadline is None else [bus.deadline - bus.clock.now]
             if bus.stretch_limit is not None:
                 limits.append(bus.stretch_limit)
@@ -102,10 +102,10 @@ class Controller:
 
 
 class Rp2Controller(Controller):
-    """rp2 hardware I2C: one deadline for the transaction, no STOP after a timeout, short counts."""
+    """rp2 hardware I2C: one deadline for a transaction, no STOP after a timeout, short counts."""
 
     def write(self, address: int, data: bytes, stop: bool = True) -> int:
-        """As Controller.write; without data it is bit-banged, with SoftI2C's errors [V MPY-RP2]."""
+        """As Controller.write; without data bit-banged, with SoftI2C's errors [V MPY-RP2]."""
         if data:
             return super().write(address, data, stop)
         soft = SoftController(self._bus, self._frequency, self._timeout // NS_PER_US)

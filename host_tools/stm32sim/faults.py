@@ -136,4 +136,3 @@ class FaultyTarget:
         if self._bus.clock.now < self._held_until:
             return True
         return not self._busy_for_ever and self._target.holding_scl()
-

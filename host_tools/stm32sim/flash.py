@@ -1,4 +1,4 @@
-"""Main flash of an STM32G0: pages, 64-bit granules with ECC, and what a loss of power leaves behind.
+"""Main flash of an STM32G0: pages, 64-bit granules with ECC, and what a loss of power leaves.
 
 Evidence: RM0444 ch. 3 / RM0490 ch. 4 (same flash IP), HAL-G0, AN2606; [V] verified in the source,
 [D] derived, [R] recollection.
@@ -43,14 +43,14 @@ class FlashTimes:
     mass_erase: int
 
 
-# DS12232 flash characteristics [R], consistent with 40.1 ms mass erase [V GOOGLE-RS] and the limits
-# of 36 ms a page and 37 ms a block in production drivers [V SAMSUNG].
+# DS12232 flash characteristics [R], consistent with 40.1 ms mass erase [V GOOGLE-RS] and the
+# limits of 36 ms a page and 37 ms a block in production drivers [V SAMSUNG].
 TYPICAL = FlashTimes(85 * NS_PER_US, 22 * NS_PER_MS, 22_100 * NS_PER_US)
 SLOWEST = FlashTimes(125 * NS_PER_US, 40 * NS_PER_MS, 40_100 * NS_PER_US)
 
 
 class EccError(Exception):
-    """A read met a torn granule: two or more wrong bits, an NMI on silicon [V RM0444 FLASH_ECCR]."""
+    """A read met a torn granule: two or more wrong bits, an NMI on silicon [V RM0444]."""
 
 
 @dataclass
@@ -66,13 +66,13 @@ class _Operation:
 class Flash:
     """Main flash and the state machine that erases and programs it.
 
-    An operation is started, is busy until its time is over, and then has happened. Refusals set the
-    error flag, which nobody outside sees; as long as it is set every further operation is refused too
-    (PGSERR, [V RM0490 4.3]; AN2606 4.6 says the same of the loader: one bad write and all following
-    ones fail).
+    An operation is started, is busy until its time is over, and then has happened. Refusals set
+    the error flag, which nobody outside sees; as long as it is set every further operation is
+    refused too (PGSERR, [V RM0490 4.3]; AN2606 4.6 says the same of the loader: one bad write and
+    all following ones fail).
 
-    `tap` is called as tap("erase" | "program", position in the operation 0..3) several times inside
-    each operation, so that power can be cut there.
+    `tap` is called as tap("erase" | "program", position in the operation 0..3) several times
+    inside each operation, so that power can be cut there.
     """
 
     def __init__(self, clock: Clock, size: int, times: FlashTimes = TYPICAL) -> None:
@@ -116,9 +116,7 @@ class Flash:
         """Offsets of granules in [start, end) that are torn or may flip."""
         last = ((self.size if end is None else end) + GRANULE - 1) // GRANULE
         return [
-            index * GRANULE
-            for index in range(start // GRANULE, last)
-            if self.cells[index] in WEAK
+            index * GRANULE for index in range(start // GRANULE, last) if self.cells[index] in WEAK
         ]
 
     def load(self, content: bytes, offset: int = 0) -> None:
@@ -213,7 +211,7 @@ class Flash:
     def interrupt(self) -> None:
         """Power is gone, or a reset came: what was under way is left torn, flags are cleared.
 
-        What silicon leaves is not specified; every outcome that is physically sensible occurs [D]."""
+        What silicon leaves is not specified; every outcome that physics allows occurs [D]."""
         operation, self._operation = self._operation, None
         self.error = False
         if operation is None:
@@ -241,8 +239,9 @@ class Flash:
                 self.cells[index] = Cell.WEAK_ERASED if blank else Cell.WEAK_PROGRAMMED
         else:
             old = self.data[index * GRANULE : (index + 1) * GRANULE]
-            bits = (self.randomness.getrandbits(8) for _ in old)
-            self._put(index, bytes(new | was & bit for new, was, bit in zip(data, old, bits)))
+            bits = self.randomness.randbytes(GRANULE)  # those that had not become 0 yet
+            mixed = (new | was & bit for new, was, bit in zip(data, old, bits, strict=True))
+            self._put(index, bytes(mixed))
             self.cells[index] = Cell.TORN
 
     def _tear_erase(self, index: int, done: float) -> None:

@@ -72,6 +72,7 @@ class Quirks:
     connection_stretch: int = CONNECTION  # ns SCL is held at the first address match
     survives_probe: bool = False  # a zero-length write; [?] V1.2 is said to bear i2cdetect
     ecc_error: str = "hang"  # what a fault of its CPU leads to: "hang" or "reset" [?]
+    stretches_anyway: bool = False  # No-Stretch commands too, as G05x and F723 were seen to do
     has_checksum: bool = True  # 0xA1; V1.2 has it [V AN4221], a G070 was seen to refuse it
     erase_clears_errors: bool = False  # of earlier flash operations; OPENBL-G0 does, the ROM [?]
     # ns a connected loader waits for the next command: None in AN2606 and OPENBL, but OPENBL's
@@ -330,7 +331,7 @@ class Loader:
     def _wait_until_idle(self, no_stretch: bool) -> Program:
         """Until the operation is over; a No-Stretch command answers reads meanwhile with BUSY."""
         while self._busy():
-            if not no_stretch:
+            if not no_stretch or self.quirks.stretches_anyway:
                 yield Wait.IDLE
                 continue
             yield Wait.IDLE_OR_ADDRESS
@@ -593,4 +594,3 @@ def _crc_of_byte(byte: int) -> int:
 
 
 _CRC_TABLE = [_crc_of_byte(byte) for byte in range(256)]
-

@@ -1,4 +1,4 @@
-"""Option bytes of the STM32G0x1: how they are stored, what they mean, what being torn makes of them.
+"""Option bytes of the STM32G0x1: how they are stored, what they mean, and what if they are torn.
 
 Evidence: RM0490 table 18 (same layout), CMSIS-G0 for the bits, BMP and RM0490 for factory values.
 """
@@ -95,9 +95,7 @@ class Options:
 
 # What is loaded when a word and its complement differ: level 1, every page PCROP, boot from main
 # flash for ever; on G0x1 that closes the debug port too [V RM0490, RM0444 p. 90].
-LOCKED = Options(
-    optr=0xFFFF_FEFF, wrp1a=0x3F, wrp1b=0x3F, pcrop=True, boot_lock=True, valid=False
-)
+LOCKED = Options(optr=0xFFFF_FEFF, wrp1a=0x3F, wrp1b=0x3F, pcrop=True, boot_lock=True, valid=False)
 
 
 class OptionBytes:
@@ -117,7 +115,7 @@ class OptionBytes:
         return int.from_bytes(self.data[offset : offset + 4], "little")
 
     def _area(self, start: int, end: int) -> bool:
-        """Whether two PCROP registers span something; 9 bits of each, in units of 512 bytes [R]."""
+        """Whether two PCROP registers span something; 9 bits of each, 512 bytes a unit [R]."""
         return self.word(start) & 0x1FF <= self.word(end) & 0x1FF
 
     def load(self) -> Options:

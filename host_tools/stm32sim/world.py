@@ -1,4 +1,5 @@
-"""A whole simulated bench: one clock, an STM32, the bus, the wires between, and the host's hardware.
+"""A whole simulated bench: one clock, an STM32, the bus, the wires between, and the host's
+hardware.
 
 `World.call` is the seam (host/seam.py) that device code works through, whichever Python runs it.
 """

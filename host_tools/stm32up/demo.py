@@ -1,4 +1,5 @@
-"""What a newcomer sees first: a board from nothing to an updated target, with the commands to type.
+"""What a newcomer sees first: a board from nothing to an updated target, with the commands to
+type.
 
     python -m stm32up.demo
 
@@ -57,7 +58,7 @@ def _commands(port: str, folder: Path) -> int:
         status = subprocess.run([sys.executable, "-m", "stm32up.cli", *command]).returncode
         if status:
             return status
-    print("\nThe whole path, without hardware. README.md tells how to do it with a Pico and a NUCLEO.")
+    print("\nThat was the whole path without hardware; README.md tells how to do it with boards.")
     return 0
 
 

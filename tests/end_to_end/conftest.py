@@ -1,4 +1,5 @@
-"""The command against a simulated board: real MicroPython, real mpremote, the application executed."""
+"""The command against a simulated board: real MicroPython, real mpremote, the application
+executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Whatever goes wrong at whatever transaction of an update, it ends in time, and the next run mends it."""
+"""Whatever goes wrong at whatever transaction of an update, it ends in time, and the next run
+mends it."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from stm32sim.faults import KINDS, Fault, FaultyTarget
 from tests.support import image, known, payload
 
 PAYLOAD = payload(2304)  # two pages: every kind of frame, and few enough to try them all
-LONGEST = 90 * NS_PER_S  # the product's patience: three attempts of everything, each with a deadline
+LONGEST = 90 * NS_PER_S  # three attempts of everything, each with a deadline
 
 
 def bench_on(host: str) -> Bench:

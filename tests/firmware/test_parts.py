@@ -110,4 +110,4 @@ def test_no_board_json_says_deploy(make_bench):
     bench.files.fs_remove("/board.json")
     with pytest.raises(Exception) as caught:
         bench.updater()
-    assert "deploy" in caught.value.next_step
+    assert "deploy" in caught.value.next_step  # type: ignore[attr-defined]

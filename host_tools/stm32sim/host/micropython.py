@@ -18,8 +18,7 @@ from types import TracebackType
 from typing import IO
 
 from . import protocol
-from .filesystem import HostFilesystem
-from .seam import Call, HostFailed, HostPowerLost, HostReset
+from .seam import Call, HostFailed, HostLife, HostPowerLost, HostReset
 from .terminal import Terminal
 
 DEFAULT_HEAP = 192 * 1024
@@ -48,7 +47,7 @@ class MicroPythonHost:
     def __init__(
         self,
         call: Call,
-        filesystem: HostFilesystem,
+        filesystem: HostLife,
         *,
         port: int = 0,
         heapsize: int = DEFAULT_HEAP,

@@ -21,9 +21,22 @@ code which catches those cannot live on: after them nothing on the host runs any
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 Call = Callable[..., Any]
+
+
+class HostLife(Protocol):
+    """What a host's interpreter tells the world around it: a HostFilesystem, or all of a World."""
+
+    def mount(self) -> None:
+        """It starts, with the files that flash holds."""
+
+    def power_loss(self) -> None:
+        """It is gone, and open files with it, without a write."""
+
+    def soft_reset(self) -> None:
+        """It starts anew after closing open files, whatever is in them."""
 
 
 class HostPowerLost(BaseException):
