@@ -1,4 +1,4 @@
-"""The smallest product: bring the target up to date, then do the product's own work.
+"""The smallest product: keep the target up to date, and do the product's own work.
 
 A product with a watchdog makes it here and gives its `feed`:
 
@@ -10,20 +10,31 @@ import time
 
 from stm32_updater import Updater, UpdaterError
 
+AGAIN_MS = 60_000  # an update that failed (a target without power, say) is tried again
+
 
 def work():
     """What the product is for."""
-    time.sleep_ms(1000)
+    time.sleep_ms(100)
+
+
+def update():
+    """Bring the target up to date; True if nothing is left to do."""
+    try:
+        result = Updater.from_board("/board.json").run()
+        print(result)
+        return result["ok"]
+    except UpdaterError as error:
+        print(error.message, error.next_step)
+        return False
 
 
 def main():
-    try:
-        result = Updater.from_board("/board.json").run()
-        print(result)  # an update that failed is tried again at the next start
-    except UpdaterError as error:
-        print(error.message, error.next_step)
+    done, tried = update(), time.ticks_ms()
     while True:
         work()
+        if not done and time.ticks_diff(time.ticks_ms(), tried) > AGAIN_MS:
+            done, tried = update(), time.ticks_ms()
 
 
 if __name__ == "__main__":

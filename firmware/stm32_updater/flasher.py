@@ -82,7 +82,7 @@ class Flasher:
         doubt.add(first)
         doubt.save()  # the intent: from here on these pages may be anything
         total = len(todo) + 1
-        self._attempt(first, payload, image, self._erase)
+        self._attempt(first, payload, image, self._erase_first_granule)
         for done, page in enumerate(todo):
             self._attempt(page, payload, image, self._write_page)
             doubt.remove(page)
@@ -112,6 +112,15 @@ class Flasher:
         self._target.loader.erase_page(page)
         self._clock.sleep(self._target.quirks.erase_settle_ms)
         self.erased_pages += 1
+
+    def _erase_first_granule(self, page, payload, image):
+        """From here on the old application cannot run. That must be seen, not believed: other
+        pages are changed next."""
+        self._erase(page, payload, image)
+        granule = self._found[:GRANULE]
+        self._target.loader.read_into(image.address, granule)
+        if granule != _BLANK[:GRANULE]:
+            raise VerifyFailed("page %d was erased but is not blank" % page)
 
     def _write_page(self, page, payload, image):
         self._erase(page, payload, image)

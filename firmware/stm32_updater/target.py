@@ -59,6 +59,8 @@ class Target:
         Leaves BOOT0 high, so that a loader that resets itself comes back as the loader.
         Raises LoaderSilent, WrongChip, ReadProtected, BusStuck."""
         for left in range(_ENTER_TRIES - 1, -1, -1):
+            if not left:
+                self.power_cycle()  # the last resort: BOOT0 ignored since a debugger was seen, ...
             try:
                 self._reach_loader()
                 self._identify()
@@ -74,20 +76,25 @@ class Target:
                     )
             self._clock.sleep(_BETWEEN_TRIES_MS)
 
-    def leave_loader(self):
-        """Reset into the application, or ask the loader to start it where no pin can do that."""
+    def start_application(self):
+        """Out of the loader, by what works first: a reset; Go, if the loader is still there (EMPTY
+        flag latched at power-on); the supply. Whether the application runs is for others to ask.
+
+        Where nothing could run the loader stays: a reset would lead into blank flash, and without
+        BOOT0 there is no way back from there before the next power-on (AN2606 table 108)."""
+        if self._first_granule_blank():
+            if self._pins.boot0 is not None:
+                self._pins.boot0(0)
+            return
         if self._pins.boot0 is not None:
             self._pins.boot0(0)
         if self._pins.nrst is not None:
             self._reset()
-        else:
-            self.go()
-
-    def stay_in_loader(self):
-        """Let go of BOOT0 without a reset: with blank flash a reset would lead nowhere, and V11.3
-        would not come back from there before the next power-on (AN2606 table 108)."""
-        if self._pins.boot0 is not None:
-            self._pins.boot0(0)
+        if not self.in_loader():
+            return
+        self._go()
+        if self.in_loader():
+            self.power_cycle()
 
     def power_cycle(self):
         """Take the supply away and give it back. False if no pin can do that."""
@@ -98,13 +105,6 @@ class Target:
         self._pins.supply(1)
         self._clock.sleep(chips.STARTUP_MS)
         return True
-
-    def go(self):
-        """Have the loader start the application; a loader that does not answer is no error."""
-        try:
-            self.loader.go(self.chip.flash_start)
-        except (LoaderError, BusError):
-            pass  # what runs now is asked next
 
     def in_loader(self):
         """Whether the loader answers now. One real command; never a bus scan."""
@@ -123,9 +123,23 @@ class Target:
             return None
         return data
 
-    def first_granule_blank(self):
+    def blank(self):
         """Whether nothing could run: stack pointer and reset vector read as erased flash."""
         return self.read_memory(self.chip.flash_start, chips.GRANULE) == b"\xff" * chips.GRANULE
+
+    def _first_granule_blank(self):
+        """As `blank`; False where no loader answers."""
+        try:
+            return self.blank()
+        except (LoaderError, BusError):
+            return False
+
+    def _go(self):
+        try:
+            self.loader.go(self.chip.flash_start)
+        except (LoaderError, BusError):
+            pass  # what runs now is asked next
+        self._clock.sleep(chips.STARTUP_MS)
 
     def _reach_loader(self):
         """The reset comes first, then the bus: a loader that is out of step holds SCL until it is

@@ -210,21 +210,24 @@ class Updater:
             yield from self._roll_back(record, image)
 
     def _converge(self, record, image):
-        target = self._target
-        target.enter_loader()
-        yield {
-            "event": "loader",
-            "chip": self._board.chip.name,
-            "version": target.quirks.version,
-            "protocol": "%d.%d" % (target.protocol_version >> 4, target.protocol_version & 15),
-        }
-
         def save():
             record.doubt = doubt.bits
             self._store.save(record)
 
+        target = self._target
         doubt = Doubt(record.doubt, save)
-        yield from self._flasher.converge(image, doubt)
+        try:
+            target.enter_loader()
+            yield {
+                "event": "loader",
+                "chip": self._board.chip.name,
+                "version": target.quirks.version,
+                "protocol": _protocol(target),
+            }
+            yield from self._flasher.converge(image, doubt)
+        except UpdaterError:
+            target.start_application()  # the old one, if nothing was erased yet
+            raise
         yield {
             "event": "written",
             "bytes": image.size,
@@ -236,7 +239,7 @@ class Updater:
         """Start the application and ask it, up to the board's number of tries."""
         for number in range(1, self._board.confirm_tries + 1):
             yield {"event": "starting", "try": number}
-            self._start()
+            self._target.start_application()
             deadline = self._clock.deadline(self._board.confirm_timeout_ms)
             while not self._board.confirm(image):
                 if deadline.expired():
@@ -245,18 +248,6 @@ class Updater:
             else:
                 return True
         return False
-
-    def _start(self):
-        """Out of the loader: by reset, and if the loader is still there (EMPTY flag latched at
-        power-on) by Go, and last by taking the supply away."""
-        target = self._target
-        target.leave_loader()
-        if not target.in_loader():
-            return
-        target.go()
-        self._clock.sleep(_POLL_MS)
-        if target.in_loader():
-            target.power_cycle()
 
     def _commit(self, record, image):
         """The application has answered: this image is the confirmed one now."""
@@ -297,7 +288,7 @@ class Updater:
             record.image = None
             self._store.save(record)
             self._store.discard(self._store.candidate)
-            self._start()
+            self._target.start_application()
             raise ApplicationSilent(
                 "application %s was written and verified but does not prove itself, and there is "
                 "no earlier one to go back to" % image.version
@@ -341,26 +332,21 @@ class Updater:
         written. Raises LoaderSilent, WrongChip, BusError."""
         version = self._board.application_version()
         target = self._target
-        target.enter_loader()
-        options = target.options
-        blank = target.first_granule_blank()
-        found = {
-            "chip": self._board.chip.name,
-            "product_id": "0x%03X" % self._board.chip.product_id,
-            "loader": target.quirks.version,
-            "protocol": "%d.%d" % (target.protocol_version >> 4, target.protocol_version & 15),
-            "option_bytes": None if options is None else options.as_dict(),
-            "application": "blank" if blank else "silent",
-            "application_version": None,
-        }
-        if version is not None:
-            found["application"] = "running"
-            found["application_version"] = version_text(version)
-        if blank:
-            target.stay_in_loader()
-        else:
-            self._start()
-        return found
+        try:
+            target.enter_loader()
+            options = target.options
+            state = "running" if version else "blank" if target.blank() else "silent"
+            return {
+                "chip": self._board.chip.name,
+                "product_id": "0x%03X" % self._board.chip.product_id,
+                "loader": target.quirks.version,
+                "protocol": _protocol(target),
+                "option_bytes": None if options is None else options.as_dict(),
+                "application": state,
+                "application_version": version_text(version) if version else None,
+            }
+        finally:
+            target.start_application()
 
 
 class _Events:
@@ -396,6 +382,11 @@ def _result(ok, status, error=None, **more):
 
 def _about(event, image):
     return {"event": event, "image": image.path, "version": image.version, "bytes": image.size}
+
+
+def _protocol(target):
+    """As ST writes it: "1.2"."""
+    return "%d.%d" % (target.protocol_version >> 4, target.protocol_version & 15)
 
 
 def _hex(digest):
