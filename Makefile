@@ -14,6 +14,7 @@ DEVICE_CODE := $(wildcard firmware/stm32_updater firmware/stm32_bench firmware/m
 
 help:
 	@echo "make demo   install an application on a simulated board, from nothing"
+	@echo "make setup  only what the others need: .venv/bin/stm32up"
 	@echo "make test   all tests"
 	@echo "make lint   ruff, and mypy: desktop code strictly, device code against both ports"
 	@echo "make app    rebuild the STM32 application (needs arm-none-eabi-gcc)"

@@ -55,38 +55,20 @@ static void tick(void)
     i2c_tick();
 }
 
-/* Leave the chip as a reset would, then start ST's loader. */
+/* Declare the flash empty and reset: the boot logic then starts ST's loader, now and after every
+ * other system reset, whatever is in flash by then. The reset puts back all else that was used. */
 _Noreturn static void enter_loader(void)
 {
-    SYST_CSR = 0;
-    SYST_RVR = 0;
-    SYST_CVR = 0;
-    RCC_APBRSTR1 |= RCC_APB1_I2C1;
-    RCC_APBRSTR1 &= ~RCC_APB1_I2C1;
-    RCC_IOPRSTR |= RCC_IOP_A | RCC_IOP_B;
-    RCC_IOPRSTR &= ~(RCC_IOP_A | RCC_IOP_B);
-    RCC_APBENR2 |= RCC_APBENR2_SYSCFGEN;
-    (void)RCC_APBENR2; /* RM0444 "Clock-gating": a peripheral listens two cycles after its enable bit */
-    SYSCFG_CFGR1 = (SYSCFG_CFGR1 & ~SYSCFG_MEM_MODE) | SYSCFG_MEM_MODE_SYSTEM_MEMORY;
-    RCC_APBENR2 &= ~RCC_APBENR2_SYSCFGEN;
-    RCC_APBENR1 &= ~RCC_APB1_I2C1;
-    RCC_IOPENR &= ~(RCC_IOP_A | RCC_IOP_B);
-    SCB_VTOR = 0;
-
-    const uint32_t stack = REGISTER(SYSTEM_MEMORY);
-    const uint32_t entry = REGISTER(SYSTEM_MEMORY + 4);
-    __asm volatile("dsb\n\t"
-                   "isb\n\t"
-                   "msr msp, %0\n\t"
-                   "bx %1"
-                   :
-                   : "r"(stack), "r"(entry)
-                   : "memory");
-    __builtin_unreachable();
+    FLASH_ACR |= FLASH_ACR_EMPTY;
+    (void)FLASH_ACR; /* the write has arrived before the reset is requested */
+    SCB_AIRCR = SCB_AIRCR_RESET;
+    for (;;) { /* the reset takes a few cycles to arrive */
+    }
 }
 
 int main(void)
 {
+    FLASH_ACR &= ~FLASH_ACR_EMPTY; /* from now on a system reset leads to this application again */
     run_from_hsi16();
     start_led();
     start_tick();

@@ -11,27 +11,25 @@
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
-/* RM0444 "Embedded SRAM", "Boot configuration" */
-#define SYSTEM_MEMORY 0x1FFF0000u
+/* RM0444 "Embedded flash memory (FLASH)" */
+#define FLASH_ACR REGISTER(0x40022000u)
+#define FLASH_ACR_EMPTY (1u << 16) /* PROGEMPTY in ST's headers; kept through system resets */
 
 /* RM0444 "Reset and clock control (RCC)" */
 #define RCC_CR       REGISTER(0x40021000u)
 #define RCC_CFGR     REGISTER(0x40021008u)
-#define RCC_IOPRSTR  REGISTER(0x40021024u)
 #define RCC_APBRSTR1 REGISTER(0x4002102Cu)
 #define RCC_IOPENR   REGISTER(0x40021034u)
 #define RCC_APBENR1  REGISTER(0x4002103Cu)
-#define RCC_APBENR2  REGISTER(0x40021040u)
 #define RCC_CCIPR    REGISTER(0x40021054u)
-#define RCC_CR_RESET         0x00000500u /* HSI16 on and ready, not divided, nothing else */
-#define RCC_CR_HSION         (1u << 8)
-#define RCC_CR_HSIRDY        (1u << 10)
-#define RCC_CFGR_SWS         (7u << 3) /* 0: the system clock is HSISYS */
-#define RCC_IOP_A            (1u << 0) /* the same bit in IOPENR and IOPRSTR */
-#define RCC_IOP_B            (1u << 1)
-#define RCC_APB1_I2C1        (1u << 21) /* the same bit in APBENR1 and APBRSTR1 */
-#define RCC_APBENR2_SYSCFGEN (1u << 0)
-#define RCC_CCIPR_I2C1SEL    (3u << 12) /* 0: PCLK */
+#define RCC_CR_RESET      0x00000500u /* HSI16 on and ready, not divided, nothing else */
+#define RCC_CR_HSION      (1u << 8)
+#define RCC_CR_HSIRDY     (1u << 10)
+#define RCC_CFGR_SWS      (7u << 3) /* 0: the system clock is HSISYS */
+#define RCC_IOP_A         (1u << 0)
+#define RCC_IOP_B         (1u << 1)
+#define RCC_APB1_I2C1     (1u << 21) /* the same bit in APBENR1 and APBRSTR1 */
+#define RCC_CCIPR_I2C1SEL (3u << 12) /* 0: PCLK */
 
 /* RM0444 "General-purpose I/Os (GPIO)" */
 #define GPIOA_MODER  REGISTER(0x50000000u)
@@ -64,11 +62,6 @@
 /* RM0444 "Examples of timing settings for fI2CCLK = 16 MHz", the column for 400 kHz. A target uses
  * only PRESC, SCLDEL (500 ns) and SDADEL (250 ns) of it; they also suit slower controllers. */
 #define I2C_TIMINGR_16MHZ 0x10320309u
-
-/* RM0444 "System configuration controller (SYSCFG)" */
-#define SYSCFG_CFGR1 REGISTER(0x40010000u)
-#define SYSCFG_MEM_MODE               3u
-#define SYSCFG_MEM_MODE_SYSTEM_MEMORY 1u
 
 /* Armv6-M: SysTick and the System Control Block */
 #define SYST_CSR  REGISTER(0xE000E010u)

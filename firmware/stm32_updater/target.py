@@ -19,7 +19,7 @@ from .errors import (
 _NRST_LOW_MS = const(2)  # DS12232: an NRST pulse of 300 ns is enough; capacitors want more
 _ENTER_TRIES = const(3)
 _BETWEEN_TRIES_MS = const(100)  # for whoever holds a line to let go of it
-_COMMAND_MS = const(20)  # the application answers its frame, then jumps
+_COMMAND_MS = const(20)  # the application answers its frame, then resets
 _SUPPLY_OFF_MS = const(200)  # capacitors discharge below the power-on reset threshold
 
 

@@ -28,6 +28,12 @@ class Application(I2CDevice, Protocol):
 class Surroundings(Protocol):
     """What an application can do to the chip it runs in."""
 
+    @property
+    def empty_flag(self) -> bool:
+        """EMPTY in FLASH_ACR: the boot logic takes main flash for empty."""
+        ...
+
+    def set_empty_flag(self, value: bool) -> None: ...
     def enter_system_memory(self) -> None: ...
     def system_reset(self) -> None: ...
 
@@ -43,7 +49,7 @@ class KnownImage:
     content: bytes
     version: bytes  # 8 bytes, MCUboot's image_version
     answers: bool = True  # False: hangs silently
-    enters_loader: bool = True
+    enters_loader: bool = True  # False: it knows nothing of the EMPTY flag either
 
 
 class ModelApplication:
@@ -56,6 +62,8 @@ class ModelApplication:
         self._frame = bytearray()
         self._writing = False
         self._reply = b""
+        if image.enters_loader:
+            surroundings.set_empty_flag(False)
 
     def halt(self) -> None:
         self._running = False
@@ -93,7 +101,8 @@ class ModelApplication:
         if self._running and self._writing and bytes(self._frame) == command:
             self._writing = False
             if self.image.enters_loader:
-                self._surroundings.enter_system_memory()
+                self._surroundings.set_empty_flag(True)
+                self._surroundings.system_reset()
         self._writing = False
 
     def holding_scl(self) -> bool:

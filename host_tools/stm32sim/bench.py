@@ -19,6 +19,7 @@ from stm32sim.chip import Stm32
 from stm32sim.clock import NS_PER_MS, Clock
 from stm32sim.flash import TYPICAL, FlashTimes
 from stm32sim.host.cpython import DevicePackages
+from stm32sim.host.fat import FatFilesystem
 from stm32sim.host.filesystem import HostFilesystem
 from stm32sim.host.flash import HostFlash
 from stm32sim.loader import Quirks, quirks_of
@@ -96,7 +97,7 @@ class Bench:
         wiring: Wiring | None = None,
         provisioned: bool = True,
         times: FlashTimes = TYPICAL,
-        flash: HostFlash | None = None,
+        fat: bool = False,
         packages: Path | None = None,
     ) -> None:
         self.clock = Clock()
@@ -108,8 +109,13 @@ class Bench:
         )
         if provisioned:
             self.target.option_bytes = provisioned_option_bytes()
-        self.host_flash = flash or HostFlash()
-        self.files = HostFilesystem(self.host_flash)
+        self.host_flash: HostFlash | FatFilesystem
+        self.files: HostFilesystem | FatFilesystem
+        if fat:
+            self.host_flash = self.files = FatFilesystem()
+        else:
+            self.host_flash = HostFlash()
+            self.files = HostFilesystem(self.host_flash)
         self.world = World(self.target, self.files, wiring=wiring, host=host)
         self.clock.advance(NS_PER_MS)
         self.trace = WireTrace()

@@ -109,8 +109,10 @@ def emulated(clock: Clock) -> ApplicationFactory:
         application = EmulatedApplication(
             clock,
             flash,
+            empty_flag=surroundings.empty_flag,
             on_enter_system_memory=surroundings.enter_system_memory,
             on_reset=surroundings.system_reset,
+            on_empty_flag=surroundings.set_empty_flag,
         )
         return None if application.fault else application
 

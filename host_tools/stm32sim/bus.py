@@ -89,7 +89,11 @@ class Bus:
 
     @property
     def scl_high(self) -> bool:
-        return not self.scl_stuck and not any(device.holding_scl() for device in self.devices)
+        for device in self.devices:
+            within_a_byte = self._hanging and device in self._addressed
+            if device.holding_scl() and not within_a_byte:
+                return False
+        return not self.scl_stuck
 
     @property
     def sda_high(self) -> bool:
@@ -100,12 +104,8 @@ class Bus:
             self.tap(what, value)
 
     def _wait_for_scl(self) -> None:
-        for device in self.devices:
-            if device.holding_scl():
-                break
-        else:
-            if not self.scl_stuck:
-                return
+        if self.scl_high:
+            return
         clock = self.clock
         limit = clock.now + _FOR_EVER
         if self.deadline is not None:
@@ -132,7 +132,7 @@ class Bus:
             if self.arbitrates:
                 raise BusStuck
             return self._start_unseen()
-        self._left_reading = False
+        self._forget_hanging()
         self._pass("start", address << 1 | reading)
         self._addressed = []
         self._bits_pass(10)
@@ -197,7 +197,11 @@ class Bus:
     def _let_go(self) -> None:
         self._addressed = []
         self._reading = False
+        self._forget_hanging()
+
+    def _forget_hanging(self) -> None:
         self._left_reading = False
+        self._hanging = []
 
     # --- a transaction that was never finished ---
 
@@ -219,7 +223,7 @@ class Bus:
         if not self._left_reading:
             return 1
         if self._resets() != self._resets_then:
-            self._left_reading = False
+            self._forget_hanging()
             return 1
         if not self._hanging:
             if not self.scl_high:

@@ -61,6 +61,7 @@ class Boot:
     running: Running
     flash: bytes | None = None  # for an application: what main flash held then
     reason: str = ""
+    ran_partial_application: bool = False  # it crashed, but not before its first instruction
 
 
 class Stm32:
@@ -95,7 +96,7 @@ class Stm32:
         self._noise = random.Random(0)
         self.ram = bytearray(RAM_SIZE)
         self.running = Running.OFF
-        self.empty_flag = False
+        self._empty_flag = False
         self.debugger_seen = False  # an SWD access since power-on forces BOOT0 to 0
         self.boots: list[Boot] = []
         self._nrst_high = True
@@ -145,8 +146,14 @@ class Stm32:
         self.running = Running.RESET
         self._after_start_up(self._start_loader)
 
-    def clear_empty_flag(self) -> None:
-        self.empty_flag = False
+    @property
+    def empty_flag(self) -> bool:
+        """EMPTY in FLASH_ACR: the boot logic takes main flash for empty."""
+        return self._empty_flag
+
+    def set_empty_flag(self, value: bool) -> None:
+        """By software; system resets leave it so [V COLDCARD, HAL_FLASHEx_ForceFlashEmpty]."""
+        self._empty_flag = value
 
     def jump(self, address: int) -> None:
         """Go: the word at `address` becomes SP, the next one the program counter, unchecked."""
@@ -190,7 +197,7 @@ class Stm32:
             raise NotModelled(f"option bytes ask for {beyond}")
         self.flash.write_protected = self.options.protected_pages(self.flash.pages)
         blank = all(byte == ERASED_BYTE for byte in self.flash.data[:4])
-        self.empty_flag = blank and self.flash.cells[0] != Cell.TORN
+        self._empty_flag = blank and self.flash.cells[0] != Cell.TORN
 
     def _boot(self, boot0: bool) -> None:
         """The boot table [V RM0490 table 9]; level 2 never boots system memory [V AN2606]."""
@@ -220,7 +227,8 @@ class Stm32:
         torn = self.flash.cells[0] == Cell.TORN  # stack pointer and reset vector
         application = None if torn else self.applications(content, self)
         if application is None:
-            self._crash(f"no sound application in main flash ({reason})")
+            starts = not torn and _can_start(content)
+            self._crash(f"no sound application in main flash ({reason})", starts)
             return
         self.running = Running.APPLICATION
         self._occupant = application
@@ -237,10 +245,10 @@ class Stm32:
                 content[start : start + GRANULE] = bytes(byte ^ 0xFF for byte in granule)
         return bytes(content)
 
-    def _crash(self, reason: str) -> None:
+    def _crash(self, reason: str, partial: bool = False) -> None:
         self._evict()
         self.running = Running.CRASHED
-        self._note(Running.CRASHED, reason)
+        self.boots.append(Boot(self.clock.now, Running.CRASHED, None, reason, partial))
 
     def _note(self, running: Running, reason: str = "") -> None:
         self.boots.append(Boot(self.clock.now, running, None, reason))
@@ -314,3 +322,10 @@ class Stm32:
 
     def holding_scl(self) -> bool:
         return self._occupant is not None and self._occupant.holding_scl()
+
+
+def _can_start(content: bytes) -> bool:
+    """Whether the core executes anything: a reset vector without the Thumb bit, or into nowhere,
+    is a HardFault before the first instruction (Armv6-M Architecture Reference Manual, B1.5.5)."""
+    reset = int.from_bytes(content[4:8], "little")
+    return bool(reset & 1) and FLASH_START <= reset < FLASH_START + len(content)

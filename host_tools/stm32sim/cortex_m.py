@@ -95,7 +95,8 @@ class EmulatedApplication:
 
     `flash` is the whole main flash. `on_enter_system_memory` is called once when the program jumps
     into the loader, `on_reset` once when it requests a reset; it is over then, as after a fault or
-    `halt()`.
+    `halt()`. `empty_flag` is what it finds as EMPTY in FLASH_ACR; `on_empty_flag` is told at once
+    when it changes that bit.
     """
 
     def __init__(
@@ -103,8 +104,10 @@ class EmulatedApplication:
         clock: Clock,
         flash: bytes,
         *,
+        empty_flag: bool = False,
         on_enter_system_memory: Callable[[], None],
         on_reset: Callable[[], None],
+        on_empty_flag: Callable[[bool], None],
     ) -> None:
         if len(flash) != FLASH_SIZE:
             raise ValueError(f"main flash has {FLASH_SIZE} bytes, not {len(flash)}")
@@ -115,7 +118,9 @@ class EmulatedApplication:
         self._on_reset = on_reset
         self._ending: Callable[[], None] | None = None  # why it is over, once it is
         self._bad_access = ""
-        self.peripherals = Peripherals(lambda: self._now, self._request_reset, self._map_at_zero)
+        self.peripherals = Peripherals(
+            lambda: self._now, self._request_reset, self._map_at_zero, empty_flag, on_empty_flag
+        )
         self._i2c = self.peripherals.i2c
         self._released_at = 0  # ns; SCL is low until then
 

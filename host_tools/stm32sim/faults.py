@@ -55,6 +55,11 @@ class FaultyTarget:
         self._bus.sda_stuck = self._bus.scl_stuck = False
 
     @property
+    def resets(self) -> int:
+        """Of the target: a reset makes it let go of SDA."""
+        return self._target.resets
+
+    @property
     def transactions(self) -> int:
         """How many there were so far."""
         return self._count + 1

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from stm32sim.g071_i2c import I2CTarget
 from stm32sim.g071_registers import (
+    FlashInterface,
     Gpio,
     NotModelled,
     Peripheral,
@@ -31,8 +32,11 @@ class Peripherals:
         now: Callable[[], int],
         request_reset: Callable[[], None],
         map_at_zero: Callable[[bool], None],
+        empty_flag: bool,
+        on_empty_flag: Callable[[bool], None],
     ) -> None:
-        """`now`: ns of the program; `map_at_zero(True)`: system memory instead of flash at 0."""
+        """`now`: ns of the program; `map_at_zero(True)`: system memory instead of flash at 0;
+        `empty_flag`: EMPTY in FLASH_ACR at the start, and `on_empty_flag` when it changes."""
         self.gpioa = Gpio("GPIOA", 0xEBFF_FFFF, 0x0C00_0000, 0x2400_0000)
         self.gpiob = Gpio("GPIOB", 0xFFFF_FFFF, 0, 0)
         self.i2c = I2CTarget(self._i2c_pins_connected)
@@ -48,7 +52,7 @@ class Peripherals:
         self.led_toggles = 0
         self._map_at_zero = map_at_zero
         self._syscfg = Registers("SYSCFG", {0x00: 0})  # CFGR1
-        self._flash = Registers("FLASH", {0x00: 0x0004_0600})  # ACR
+        self._flash = FlashInterface(empty_flag, on_empty_flag)
         self._led = False
         scb = SystemControl(request_reset)
         # the first address of each 1 KB, what is there, and where its clock is enabled

@@ -45,6 +45,25 @@ class Registers:
         self._values[offset] = value
 
 
+class FlashInterface(Registers):
+    """RM0444 "Embedded flash memory (FLASH)": ACR only, of which only EMPTY has an effect."""
+
+    ACR = 0x00
+    AFTER_RESET = 0x0004_0600
+    EMPTY = 1 << 16  # kept through system resets
+
+    def __init__(self, empty: bool, on_empty: Callable[[bool], None]) -> None:
+        """`on_empty` is told whenever the program changes the bit."""
+        super().__init__("FLASH", {self.ACR: self.AFTER_RESET | (self.EMPTY if empty else 0)})
+        self._on_empty = on_empty
+
+    def write(self, offset: int, value: int) -> None:
+        before = self.read(offset)
+        super().write(offset, value)
+        if (before ^ value) & self.EMPTY:
+            self._on_empty(bool(value & self.EMPTY))
+
+
 class Gpio(Registers):
     """One port. RM0444 "General-purpose I/Os (GPIO)". Inputs are not modelled (no IDR)."""
 

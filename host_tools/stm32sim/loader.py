@@ -122,7 +122,7 @@ class Chip(Protocol):
     def poke_ram(self, address: int, data: bytes) -> None: ...
     def system_reset(self) -> None: ...
     def jump(self, address: int) -> None: ...
-    def clear_empty_flag(self) -> None: ...
+    def set_empty_flag(self, value: bool) -> None: ...
 
 
 class NotModelled(Exception):
@@ -153,7 +153,7 @@ class Loader:
         self._deadline: int | None = None
         self._watching = False
         if quirks.clears_empty_flag:
-            chip.clear_empty_flag()
+            chip.set_empty_flag(False)
         self._program = self._main()
         self._waiting = next(self._program)
         chip.flash.on_ready = self._run
@@ -193,12 +193,10 @@ class Loader:
         return NOT_DRIVEN if byte is None else byte
 
     def acked(self, ack: bool) -> None:
-        if not self._selected:
-            return
-        if not ack:
+        if self._selected and not ack:
             self._nack_flag = True
             self._sending = False
-        self._run()
+            self._run()
 
     def stop(self) -> None:
         if self._selected:

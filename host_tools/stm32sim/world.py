@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from stm32sim.bus import Bus
 from stm32sim.chip import Stm32
 from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
 from stm32sim.controller import CALL_OVERHEAD, HARDWARE, Controller, SoftController
-from stm32sim.host.filesystem import HostFilesystem
-from stm32sim.host.seam import HostReset
+from stm32sim.host.seam import Call, HostLife, HostReset
 
 # machine.Pin's numbers, as host/shims/machine.py has them
 _OUT, _OPEN_DRAIN = 1, 2
@@ -35,6 +34,12 @@ class Wiring:
     supply: int | None = None
 
 
+class HostFiles(HostLife, Protocol):
+    """The host's filesystem: littlefs or the model of FAT."""
+
+    def calls(self) -> dict[str, Call]: ...
+
+
 class World:
     """Everything but the host's interpreter.
 
@@ -43,7 +48,7 @@ class World:
     def __init__(
         self,
         target: Stm32,
-        filesystem: HostFilesystem,
+        filesystem: HostFiles,
         *,
         wiring: Wiring | None = None,
         host: str = "rp2",
@@ -76,6 +81,7 @@ class World:
     def power_loss(self) -> None:
         """The host has no power, or is in reset: it drives nothing, and open files are gone."""
         self.filesystem.power_loss()
+        self.bus.abandon()
         self._watchdog_ms = 0
         self._controllers.clear()
         self._levels.clear()

@@ -71,8 +71,22 @@ class Context:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--port", default=transport.AUTO, help="Serial port, URL, auto, sim or sim:DIR.")
-@click.option("--board", default=DEFAULT_BOARD, help="A folder of boards/, or a path.")
+@click.option(
+    "--port",
+    default=transport.AUTO,
+    envvar="STM32UP_PORT",
+    show_envvar=True,
+    show_default=True,
+    help="Serial port, URL, auto, sim (a simulated board) or sim:DIR (its state kept in DIR).",
+)
+@click.option(
+    "--board",
+    default=DEFAULT_BOARD,
+    envvar="STM32UP_BOARD",
+    show_envvar=True,
+    show_default=True,
+    help="A folder of boards/, or a path.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--sim-option", multiple=True, metavar="NAME=VALUE", help="For the simulated board.")
 @click.version_option(__version__)
@@ -101,7 +115,9 @@ def keys_new(context: Context, path: Path, bits: str, passphrase: bool) -> None:
     """Make a private key for signing; it never overwrites a file."""
     keys.new(path, int(bits), _ask_passphrase(path, confirm=True) if passphrase else None)
     public = keys.device_key(_load_key(path))
-    context.output.result({"status": "made", "key": str(path), "bits": int(bits), **_id(public)})
+    context.output.result(
+        "keys new", {"status": "made", "key": str(path), "bits": int(bits), **_id(public)}
+    )
 
 
 @cli.group("image")
@@ -141,7 +157,7 @@ def image_build(
         security_counter=security_counter,
         address=_number("--address", address),
     )
-    context.output.result({"status": "built", **_shown(context, built)})
+    context.output.result("image build", {"status": "built", **built})
 
 
 @image_group.command("show")
@@ -149,7 +165,7 @@ def image_build(
 @click.pass_obj
 def image_show(context: Context, image: Path) -> None:
     """Show header and TLVs, without checking digest and signature."""
-    context.output.result({"status": "shown", **images.show(image)})
+    context.output.result("image show", {"status": "shown", **images.show(image)})
 
 
 @image_group.command("verify")
@@ -159,7 +175,7 @@ def image_show(context: Context, image: Path) -> None:
 def image_verify(context: Context, image: Path, key: Path | None) -> None:
     """Check structure, digest and, with --key, the signature."""
     verified = images.verify(image, _load_key(key) if key else None)
-    context.output.result({"status": "verified", **_shown(context, verified)})
+    context.output.result("image verify", {"status": "verified", **verified})
 
 
 @cli.command("deploy")
@@ -171,12 +187,10 @@ def deploy_command(context: Context, key_paths: tuple[Path, ...], main: bool) ->
     trusted = [_load_key(path) for path in key_paths]
     board = context.board
     report = context.output.report
-    context.output.result(
-        context.on_board(
-            lambda c: deploy.deploy(c, board, report, public_keys=trusted, main=main),
-            prepare=False,
-        )
+    done = context.on_board(
+        lambda c: deploy.deploy(c, board, report, public_keys=trusted, main=main), prepare=False
     )
+    context.output.result("deploy", done)
 
 
 @cli.command("push")
@@ -185,7 +199,8 @@ def deploy_command(context: Context, key_paths: tuple[Path, ...], main: bool) ->
 def push_command(context: Context, image: Path) -> None:
     """Put an image into the board's inbox; continues where it was interrupted."""
     images.verify(image)  # before a board is even looked for
-    context.output.result(context.on_board(lambda c: push.push(c, image, context.output.report)))
+    report = context.output.report
+    context.output.result("push", context.on_board(lambda c: push.push(c, image, report)))
 
 
 @cli.command("update")
@@ -195,21 +210,24 @@ def update_command(context: Context, image: Path) -> None:
     """Push an image and install it on the target."""
     images.verify(image)
     report = context.output.report
-    context.output.result(context.on_board(lambda c: updater.update(c, image, report)))
+    context.output.result("update", context.on_board(lambda c: updater.update(c, image, report)))
 
 
 @cli.command("status")
 @click.pass_obj
 def status_command(context: Context) -> None:
     """State of the updater; does not touch the target."""
-    context.output.result(context.on_board(updater.status))
+    context.output.result("status", context.on_board(updater.status))
 
 
 @cli.command("probe")
 @click.pass_obj
 def probe_command(context: Context) -> None:
-    """What is on the bus: chip, loader, option bytes, application. Read-only."""
-    context.output.result(context.on_board(updater.probe))
+    """What is on the bus: chip, loader, option bytes, application.
+
+    Resets the target into its loader and back; writes nothing.
+    """
+    context.output.result("probe", context.on_board(updater.probe))
 
 
 @cli.group("logs")
@@ -221,7 +239,11 @@ def logs_group() -> None:
 @click.option("-o", "--output", "target", type=FILE, help="Default: standard output.")
 @click.pass_obj
 def logs_pull(context: Context, target: Path | None) -> None:
-    """Fetch the log as JSON lines. Interrupts a running program, but does not reset the board."""
+    """Fetch the log as JSON lines, oldest first.
+
+    Interrupts the program that runs on the board, as every command does, but does not reset the
+    board. The program does not go on by itself: reset the board for that.
+    """
     collected = context.on_board(logs.collect, resume=True)
     if target is not None:
         logs.write(collected, target)
@@ -230,8 +252,10 @@ def logs_pull(context: Context, target: Path | None) -> None:
             context.output.report({"event": "log", "entry": entry})
     else:
         sys.stdout.write(collected.as_lines())
+        if collected.damaged:
+            print(f"note: {collected.damaged} damaged lines are left out", file=sys.stderr)
         return
-    context.output.result({"status": "pulled", **collected.summary()})
+    context.output.result("logs pull", {"status": "pulled", **collected.summary()})
 
 
 @cli.command("simulate")
@@ -251,10 +275,15 @@ def simulate_command(context: Context, folder: Path | None) -> None:
         if context.as_json:
             output.report({"event": "port", "port": url})
         else:
-            print(f"{url}\nUse it in another terminal: stm32up --port {url} status", flush=True)
+            print(
+                f"{context.board.title}, simulated, at {url}\n"
+                f"In another terminal: stm32up --port {url} status\n"
+                "Ctrl-C ends it.",
+                flush=True,
+            )
         threading.Event().wait()
     if context.as_json:
-        output.result({"status": "stopped"})
+        output.result("simulate", {"status": "stopped"})
 
 
 def main() -> None:
@@ -344,11 +373,6 @@ def _number(option: str, text: str | None) -> int | None:
         return None if text is None else int(text, 0)
     except ValueError:
         raise UsageError(f"{option} {text} is not a number", "Write it as 0x08000000.") from None
-
-
-def _shown(context: Context, values: dict[str, Any]) -> dict[str, Any]:
-    """People get the TLVs from `image show`; programs get everything."""
-    return values if context.as_json else {k: v for k, v in values.items() if k != "tlvs"}
 
 
 if __name__ == "__main__":

@@ -1,72 +1,104 @@
-"""What a newcomer sees first: a board from nothing to an updated target, with the commands to
-type.
+"""What a newcomer sees first: from nothing to an updated target, with the commands to type.
 
     python -m stm32up.demo
 
 Everything runs on a simulated board: real MicroPython, reached by mpremote, wired to a simulated
-STM32G071RB that executes the application it is given.
+STM32G071RB that executes the application it is given. Its state is kept in a folder, so every
+command finds the board as the one before left it.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import NamedTuple
 
-from stm32up import boards, cli, device, inputs, session
+from rich.console import Console
+
+from stm32up import boards, cli, device, inputs
 
 APPLICATION = device.PROJECT / "boards" / "nucleo_g071rb_app"
+PORT = "sim:board"
+
+
+class Step(NamedTuple):
+    headline: str
+    commands: tuple[str, ...]  # as typed, after "stm32up"
+    status: int = 0  # the exit status it has to have
+
+
+STEPS = (
+    Step("A key to sign with", ("keys new demo.pem",)),
+    Step(
+        "Three images: an application, its next version (128 KB), a broken one",
+        (
+            "image build app-1.0.0.hex --version 1.0.0 --key demo.pem -o app-1.0.0.img",
+            "image build app-1.1.0.bin --version 1.1.0 --key demo.pem -o app-1.1.0.img",
+            "image build broken.bin --version 2.0.0 --key demo.pem -o broken.img",
+        ),
+    ),
+    Step("The updater goes onto the Pico", ("deploy --key demo.pem",)),
+    Step("Who is on the bus? A blank chip", ("probe",)),
+    Step("The first installation", ("update app-1.0.0.img",)),
+    Step("The update: all of the flash", ("update app-1.1.0.img",)),
+    Step(
+        "The broken one: written and verified, but silent, so the last good one comes back",
+        ("update broken.img",),
+        status=1,
+    ),
+    Step("What the Pico knows, and the log it kept", ("status", "logs pull -o log.jsonl")),
+)
 
 
 def main() -> int:
-    """Run all commands; exit status 0 if every one of them succeeds."""
+    """Run all steps; exit status 0 if every one of them ends as it should."""
+    began = time.monotonic()
+    console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="stm32up-demo-") as name:
         folder = Path(name)
-        board = boards.load(cli.DEFAULT_BOARD)
-        _full_size(board, folder / "app-1.1.0.bin")
-        print("A simulated Pico with MicroPython, wired to a simulated NUCLEO-G071RB.")
-        with session.simulated("sim", board, lambda event: None, options=[session.BLANK]) as port:
-            return _commands(port, folder)
-
-
-def _commands(port: str, folder: Path) -> int:
-    key, first, second = folder / "demo.pem", folder / "app-1.0.0.img", folder / "app-1.1.0.img"
-    on_board = ["--port", port]
-    steps: list[tuple[str, list[str]]] = [
-        ("A key to sign images with.", ["keys", "new", str(key)]),
-        (
-            "An image of the application: its LED blinks, it answers its version over I2C.",
-            ["image", "build", str(APPLICATION / "app-1.0.0.hex"), "--version", "1.0.0"]
-            + ["--key", str(key), "-o", str(first)],
-        ),
-        (
-            "The next version, filled up to the whole 128 KB of flash.",
-            ["image", "build", str(folder / "app-1.1.0.bin"), "--version", "1.1.0"]
-            + ["--key", str(key), "-o", str(second)],
-        ),
-        ("The updater goes onto the Pico.", [*on_board, "deploy", "--key", str(key), "--main"]),
-        ("What is on the bus: a blank chip.", [*on_board, "probe"]),
-        ("The first installation.", [*on_board, "update", str(first)]),
-        ("The update.", [*on_board, "update", str(second)]),
-        ("The application runs and answers its version.", [*on_board, "probe"]),
-        ("The log, as a product in the field keeps it.", [*on_board, "logs", "pull"]),
-    ]
-    for text, command in steps:
-        print(f"\n{text}\n$ stm32up {' '.join(command)}", flush=True)
-        status = subprocess.run([sys.executable, "-m", "stm32up.cli", *command]).returncode
-        if status:
-            return status
-    print("\nThat was the whole path without hardware; README.md tells how to do it with boards.")
+        _prepare(folder)
+        console.print(
+            "A Raspberry Pi Pico with MicroPython, wired to a NUCLEO-G071RB. Both are simulated:\n"
+            "times that the board reports are those of the wires and the flash, in virtual time."
+        )
+        console.print(f"\n$ export STM32UP_PORT={PORT}", style="cyan")
+        for number, step in enumerate(STEPS, 1):
+            console.print(f"\n{number}. {step.headline}", style="bold")
+            for command in step.commands:
+                console.print(f"$ stm32up {command}", style="cyan")
+                if _run(command, folder) != step.status:
+                    return 1
+    console.print(
+        f"\nThat was the whole path, in {time.monotonic() - began:.0f} s and without hardware. "
+        "README.md tells how to go on."
+    )
     return 0
 
 
-def _full_size(board: boards.Board, path: Path) -> None:
-    """The second version of the application, and random bytes behind it up to the end of flash."""
-    application = inputs.read(APPLICATION / "app-1.1.0.hex", board.chip, None).data
-    rest = random.Random(0).randbytes(board.chip.flash_size - len(application))
-    path.write_bytes(application + rest)
+def _run(command: str, folder: Path) -> int:
+    """The exit status of one command."""
+    arguments = [sys.executable, "-m", "stm32up.cli", *command.split()]
+    environment = {**os.environ, "STM32UP_PORT": PORT}
+    return subprocess.run(arguments, cwd=folder, env=environment).returncode
+
+
+def _prepare(folder: Path) -> None:
+    """The inputs: two versions of the application, the second filled up to the end of flash with
+    random bytes, and one that does nothing.
+    """
+    chip = boards.load(cli.DEFAULT_BOARD).chip
+    shutil.copy(APPLICATION / "app-1.0.0.hex", folder)
+    application = inputs.read(APPLICATION / "app-1.1.0.hex", chip, None).data
+    rest = random.Random(0).randbytes(chip.flash_size - len(application))
+    (folder / "app-1.1.0.bin").write_bytes(application + rest)
+    branch_to_itself = b"\xfe\xe7"
+    (folder / "broken.bin").write_bytes(application[:8] + branch_to_itself * 2000)
 
 
 if __name__ == "__main__":

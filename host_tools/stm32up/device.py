@@ -41,6 +41,11 @@ def chip(name: str) -> Chip:
         raise UsageError(str(error)) from None
 
 
+def family(product_id: int) -> str:
+    """The parts that have this product ID, such as "STM32G070/STM32G071/STM32G081"."""
+    return str(_device_module("chips").family_name(product_id))
+
+
 def _device_module(name: str) -> ModuleType:
     """A module of the device package. Outside MicroPython `micropython.const` is missing, so it
     gets a stand-in.

@@ -2,8 +2,11 @@
 does.
 
     {"event": "progress", "phase": "push", "done": number, "total": number}
-    {"event": "result", "ok": true, "status": ...}                               always the last
-    one {"event": "result", "ok": false, "error": code, "message": ..., "next_step": ...}
+    {"event": "result", "ok": true, "status": ...}
+
+or, as the last one of a verb that failed,
+
+    {"event": "result", "ok": false, "error": code, "message": ..., "next_step": ...}
 """
 
 from __future__ import annotations
@@ -33,3 +36,8 @@ def failure(code: str, message: str, next_step: str) -> Event:
         "message": message,
         "next_step": next_step,
     }
+
+
+def in_order(values: dict[str, Any], *first: str) -> dict[str, Any]:
+    """The same with these keys in front, as far as they are there."""
+    return {key: values[key] for key in first if key in values} | values

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stm32up.errors import UsageError
+from stm32up.events import in_order
 from stm32up.transport import Connection
 
 FILES = ("/updater/log.1", "/updater/log.0")  # which is older shows by the numbers
@@ -60,4 +61,7 @@ def _entry(line: bytes) -> Entry | None:
         entry = json.loads(line)
     except ValueError:
         return None
-    return entry if isinstance(entry, dict) and isinstance(entry.get("n"), int) else None
+    if not isinstance(entry, dict) or not isinstance(entry.get("n"), int):
+        return None
+    in_any_order = dict(sorted(entry.items()))  # MicroPython's dicts keep none
+    return in_order(in_any_order, "n", "t", "event")

@@ -1,43 +1,36 @@
-"""What the command prints: for people (progress bars, tables) or, with --json, for programs."""
+"""What the command prints: for people (lines, progress bars, tables) or, with --json, for
+programs.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
-    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
 
+from stm32up import phrases, tables
 from stm32up.errors import Stm32upError, UpdateFailed
-from stm32up.events import Event, failure, result
+from stm32up.events import Event, failure, in_order, result
 
-_WIDE = 1000
-_PHASES = {
-    "deploy": "copying the updater",
-    "push": "pushing the image",
-    "compare": "comparing flash",
-    "erase": "erasing",
-    "write": "writing",
-    "verify": "verifying",
-}
+_TABLES = {"status": tables.status, "probe": tables.probe, "image show": tables.image}
 
 
 class JsonOutput:
     """One JSON object a line on standard output, and nothing else there."""
 
     def report(self, event: Event) -> None:
-        print(json.dumps(event), flush=True)
+        print(json.dumps(in_order(event, "event", "ok", "status")), flush=True)
 
-    def result(self, values: dict[str, Any]) -> None:
+    def result(self, verb: str, values: dict[str, Any]) -> None:
         self.report(result(values))
 
     def error(self, error: Stm32upError) -> None:
@@ -52,109 +45,81 @@ class JsonOutput:
 
 
 class HumanOutput:
-    """Progress on standard error, results on standard output."""
+    """Everything on standard output in the order in which it happens; only errors on standard
+    error. Progress bars are for terminals; they make room for the line that tells how it ended.
+    """
 
     def __init__(self) -> None:
-        self._errors = Console(stderr=True, highlight=False)
-        self._progress: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
+        self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._bar: _Bar | None = None
+        self._last: Event | None = None  # the progress that no other event has followed
 
     def report(self, event: Event) -> None:
         if event["event"] == "progress":
-            self._show_progress(event)
+            self._show(event)
         else:
-            self._errors.print(_sentence(event), style="dim", markup=False, soft_wrap=True)
+            self.close()
+            self._console.print(phrases.event(event))
 
-    def result(self, values: dict[str, Any]) -> None:
+    def result(self, verb: str, values: dict[str, Any]) -> None:
         self.close()
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = _WIDE  # nothing is folded in a file or a pipe
-        console.print(_table(values))
+        if verb in _TABLES:
+            lines = _TABLES[verb](values)
+        else:
+            *lines, last = phrases.result(verb, values)
+        for line in lines:
+            self._console.print(line)
+        if verb not in _TABLES:
+            self._console.print(last, style="bold")
 
     def error(self, error: Stm32upError) -> None:
+        last = self._last
         self.close()
+        if last is not None and last["done"] < last["total"]:
+            self._console.print(phrases.stopped(last))
         print(f"error: {error}", file=sys.stderr)
 
     def close(self) -> None:
-        """Ends the progress bars; also on the way out of an error."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        """Takes the progress bar away; also on the way out of an error."""
+        self._last = None
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
-    def _show_progress(self, event: Event) -> None:
-        if self._progress is None:
-            self._progress = Progress(
-                TextColumn("{task.description:20}"),
-                BarColumn(),
-                TaskProgressColumn(),  # per cent: some phases count bytes, others pages
-                TimeElapsedColumn(),
-                console=self._errors,
-                disable=not self._errors.is_terminal,
-            )
-            self._progress.start()
-        phase = str(event["phase"])
-        if phase not in self._tasks:
-            self._tasks[phase] = self._progress.add_task(_PHASES.get(phase, phase))
-        task = self._tasks[phase]
-        self._progress.update(task, completed=event["done"], total=event["total"])
-
-
-def write_line(text: str, stream: TextIO = sys.stdout) -> None:
-    print(text, file=stream, flush=True)
-
-
-def _sentence(event: Event) -> str:
-    """An event in one line: its name, then what it carries."""
-    if event["event"] == "output":
-        return f"board: {event.get('text', '')}"
-    values = ", ".join(
-        f"{_words(key)} {_text(key, v)}" for key, v in event.items() if key != "event"
-    )
-    return f"{_words(event['event'])}: {values}" if values else _words(event["event"])
-
-
-def _table(values: dict[str, Any]) -> Table:
-    """Two columns: what, and its value. Nested values become "outer inner" rows."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for key, value in _rows(values):
-        table.add_row(key, value)
-    return table
-
-
-def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items():
-        name = f"{prefix}{_words(key)}"
-        if isinstance(value, dict):
-            rows += _rows(value, f"{name} ")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for item in value:
-                rows.append(
-                    (name, ", ".join(f"{_words(k)} {_text(k, v)}" for k, v in item.items()))
-                )
+    def _show(self, event: Event) -> None:
+        if self._last is not None and self._last["phase"] != event["phase"]:
+            self.close()
+        self._last = event
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
+            return
+        if self._bar is None:
+            self._bar = _Bar(self._console, event)
         else:
-            rows.append((name, _text(key, value)))
-    return rows
+            self._bar.update(event)
 
 
-_HEX = {"address": 8, "product_id": 3, "flags_raw": 8}  # digits
+class _Bar:
+    """One phase: what, a bar, per cent, how many of how many, and for how long."""
 
+    def __init__(self, console: Console, event: Event) -> None:
+        what, self._unit = phrases.phase(event)
+        self._progress = Progress(
+            TextColumn("{task.description:19}"),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task(what, count="")
+        self.update(event)
+        self._progress.start()
 
-def _text(key: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int) and key in _HEX:
-        return f"0x{value:0{_HEX[key]}X}"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
-    return str(value)
+    def update(self, event: Event) -> None:
+        done, total = event["done"], event["total"]
+        count = f"{done}/{total} {self._unit}"
+        self._progress.update(self._task, completed=done, total=total, count=count)
 
-
-def _words(key: str) -> str:
-    """A key as words; names that a manual gives, such as nBOOT_SEL, stay as they are."""
-    return key.replace("_", " ").replace("-", " ") if key.islower() else key
+    def close(self) -> None:
+        self._progress.stop()

@@ -95,8 +95,7 @@ def _event(line: str) -> Event:
     except ValueError:
         event = None
     if isinstance(event, dict) and isinstance(event.get("event"), str):
-        first = {key: event[key] for key in ("event", "ok", "status") if key in event}
-        return first | event  # MicroPython's dicts keep no order
+        return event
     return {"event": "output", "text": line}
 
 

@@ -110,7 +110,17 @@ def test_the_first_granule_is_written_last(make_bench):
     data_frames = [f for f in loader_frames(bench) if len(f) > 8 and len(f) == f[0] + 3]
     assert len(first_granule) == 1 and data_frames[-1] == first_granule[0]
     assert len(writes) == len(data_frames)
-    assert data_frames[0][1:9] != OLD[:8]
+
+
+def test_the_old_vectors_are_overwritten_with_zeros_before_anything_else(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    frames = loader_frames(bench)
+    changes = [i for i, f in enumerate(frames) if f in (b"\x32\xcd", b"\x45\xba")]
+    first = changes[0]
+    assert frames[first] == b"\x32\xcd" and frames[first + 1][:4] == FLASH.to_bytes(4, "big")
+    assert frames[first + 2] == b"\x07" + bytes(8) + b"\x07"
+    assert frames[changes[1]] == b"\x45\xba"
 
 
 def test_page_0_is_erased_before_any_other(make_bench):

@@ -14,6 +14,12 @@ from stm32up import cli, device, images, keys
 from tests.host_tools.fake_board import FakeBoard
 
 
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STM32UP_PORT", "STM32UP_BOARD"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def chip() -> device.Chip:
     return device.chip("STM32G071RB")

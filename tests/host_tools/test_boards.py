@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from stm32up import boards, images
+from stm32up import boards, device, images
 from stm32up.errors import BoardFileError, UsageError
 
 GOOD = (boards.BOARDS / "pico_nucleo_g071rb" / "board.toml").read_text()
@@ -150,3 +150,11 @@ def test_any_other_rubbish_is_refused_as_well(tmp_path, text):
 def test_an_unknown_board_tells_which_there_are():
     with pytest.raises(UsageError, match="pico_nucleo_g071rb"):
         boards.load("no-such-board")
+
+
+def test_every_key_is_documented():
+    text = (device.PROJECT / "docs" / "board-toml.md").read_text()
+    for table, keys in boards.KEYS.items():
+        for key in keys - boards.KEYS.keys():
+            wanted = f"{key} = " if "." in table else f"`{key}`"
+            assert wanted in text, f"[{table}] {key}"

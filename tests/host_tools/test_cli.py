@@ -35,7 +35,10 @@ def test_build_show_and_verify_an_image(run, tmp_path, payload, key_files):
     assert ran.result["class_id"] == boards.load("pico_nucleo_g071rb").as_json()["class_id"]
     assert run("--json", "image", "show", target).result["version"] == "1.4.2"
     assert run("--json", "image", "verify", target, *key).result["signature"] == "valid"
-    assert "1.4.2" in run("image", "show", target).out
+    shown = run("image", "show", target).out
+    assert "1.4.2" in shown and "0x08000000" in shown and "STM32G071" in shown
+    assert max(map(len, shown.replace(str(target), "").splitlines())) <= 82  # sha256 has 64
+    assert "the signature is valid" in run("image", "verify", target, *key).out
 
 
 def test_a_new_key_signs(run, tmp_path):
@@ -245,7 +248,22 @@ def test_logs_are_merged_by_number_and_torn_lines_counted(run, fake, tmp_path):
     numbers = [json.loads(line)["n"] for line in (tmp_path / "log").read_text().splitlines()]
     assert numbers == [1, 2, 3]
     assert fake.soft_resets == 0
-    assert run("--port", fake.port, "logs", "pull").out.count("\n") == 3
+    ran = run("--port", fake.port, "logs", "pull")
+    assert ran.out.count("\n") == 3 and "1 damaged" in ran.err
+
+
+def test_log_lines_have_their_keys_in_one_order(run, fake):
+    fake.file("/updater").mkdir()
+    fake.file("/updater/log.0").write_bytes(b'{"z": 1, "event": "x", "a": 2, "t": 5, "n": 3}\n')
+    ran = run("--port", fake.port, "logs", "pull")
+    assert ran.out == '{"n": 3, "t": 5, "event": "x", "a": 2, "z": 1}\n'
+
+
+def test_port_and_board_may_come_from_the_environment(run, fake, monkeypatch):
+    monkeypatch.setenv("STM32UP_PORT", fake.port)
+    assert run("status").status == 0
+    monkeypatch.setenv("STM32UP_BOARD", "none")
+    assert "there is no board none" in one_line(run("status"), 2)
 
 
 def test_a_board_without_a_log_has_an_empty_one(run, fake):

@@ -111,6 +111,12 @@ class Rig:
         """How often the loader was started."""
         return sum(boot.running is Running.LOADER for boot in self.chip.boots)
 
+    def scl(self) -> bool:
+        return self.bus.scl_high
+
+    def sda(self) -> bool:
+        return self.bus.sda_high
+
     # --- frames ---
 
     def send(self, frame: bytes, stop: bool = True) -> int:

@@ -7,14 +7,27 @@ from pathlib import Path
 import bincopy
 import pytest
 
+from stm32sim.board import emulated
 from stm32sim.bus import Bus, Stretched
+from stm32sim.chip import Running
 from stm32sim.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
-from stm32sim.cortex_m import FLASH, FLASH_SIZE, SRAM, SRAM_SIZE, EmulatedApplication
+from stm32sim.cortex_m import (
+    FLASH,
+    FLASH_SIZE,
+    SRAM,
+    SRAM_SIZE,
+    SYSTEM_MEMORY,
+    EmulatedApplication,
+)
+from stm32sim.option_bytes import FACTORY, OPTR
+from tests.simulator.rig import ACK, Rig, word
 
 APP_FOLDER = Path(__file__).parents[2] / "boards" / "nucleo_g071rb_app"
 VERSIONS = ["1.0.0", "1.1.0"]
 ADDRESS = 0x2A
 IDENTITY, VERSION, UPTIME, ENTER_LOADER = 0x00, 0x01, 0x02, 0x10
+FLASH_ACR, EMPTY = 0x4002_2000, 1 << 16
+ENTERED = ["empty", "reset"]
 
 
 def image_version(text: str) -> bytes:
@@ -43,10 +56,16 @@ def storing(address: int, value: int) -> bytes:
     return program(0x4801, 0x4902, 0x6001, 0xE7FE, *words)
 
 
+def jumping(address: int) -> bytes:
+    """Flash with a program that jumps."""
+    # ldr r0, =address; bx r0
+    return program(0x4800, 0x4700, *struct.unpack("<2H", struct.pack("<I", address)))
+
+
 class Bench:
     """A clock, a bus, one emulated STM32 on it, and a controller."""
 
-    def __init__(self, flash: bytes, hertz: int = 400_000) -> None:
+    def __init__(self, flash: bytes, hertz: int = 400_000, *, empty_flag: bool = False) -> None:
         self.clock = Clock()
         self.bus = Bus(self.clock)
         self.bus.set_frequency(hertz)
@@ -54,8 +73,10 @@ class Bench:
         self.app = EmulatedApplication(
             self.clock,
             flash,
+            empty_flag=empty_flag,
             on_enter_system_memory=lambda: self.happened.append("system memory"),
             on_reset=lambda: self.happened.append("reset"),
+            on_empty_flag=lambda value: self.happened.append("empty" if value else "not empty"),
         )
         self.bus.devices.append(self.app)
         self.clock.advance(NS_PER_MS)
@@ -192,34 +213,27 @@ def test_the_same_calls_take_the_same_time_to_the_nanosecond() -> None:
 # The order to enter the loader
 
 
-def test_the_order_enters_the_loader_once(bench: Bench) -> None:
+def test_the_order_sets_the_empty_flag_and_requests_a_reset_once(bench: Bench) -> None:
     bench.write(ENTER_LOADER, *b"BOOT")
     bench.clock.advance(NS_PER_MS)
-    assert bench.happened == ["system memory"]
+    assert bench.happened == ENTERED
+    assert bench.app.peripherals.read(FLASH_ACR) & EMPTY
     assert not bench.present(ADDRESS)
     assert not bench.app.led
     assert bench.app.fault is None
     bench.clock.advance(NS_PER_S)
-    assert bench.happened == ["system memory"]
+    assert bench.happened == ENTERED
 
 
-def test_the_loader_finds_the_chip_as_after_a_reset(bench: Bench) -> None:
-    fresh = Bench(program(0xE7FE)).app.peripherals
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_clears_the_empty_flag_before_anything_else(version: str) -> None:
+    bench = Bench(whole_flash(application(version)), empty_flag=True)
+    assert bench.happened == ["not empty"]
+    assert bench.app.peripherals.read(FLASH_ACR) == 0x0004_0600
+    assert bench.read(IDENTITY, 4) == b"G071"
     bench.write(ENTER_LOADER, *b"BOOT")
     bench.clock.advance(NS_PER_MS)
-    left = bench.app.peripherals
-    for register in (0x00, 0x04, 0x08, 0x0C, 0x14, 0x20, 0x24):
-        assert left.gpioa.read(register) == fresh.gpioa.read(register)
-        assert left.gpiob.read(register) == fresh.gpiob.read(register)
-    for register in (0x00, 0x08, 0x10, 0x18):
-        assert left.i2c.read(register) == fresh.i2c.read(register)
-    for register in (0x00, 0x08, 0x24, 0x2C, 0x30, 0x34, 0x38, 0x3C, 0x40, 0x54):
-        assert left.rcc.read(register) == fresh.rcc.read(register)
-    for register in (0x10, 0x14, 0x18):
-        assert left.systick.read(register) == 0
-    assert left.read(0xE000_ED08) == 0  # VTOR
-    left.write(0x4002_1040, 1)  # SYSCFGEN, to look at CFGR1
-    assert left.read(0x4001_0000) == 1  # MEM_MODE: system memory
+    assert bench.happened == ["not empty", *ENTERED]
 
 
 def test_the_order_is_obeyed_after_the_stop_and_not_before(bench: Bench) -> None:
@@ -230,7 +244,7 @@ def test_the_order_is_obeyed_after_the_stop_and_not_before(bench: Bench) -> None
     assert not bench.happened
     bench.bus.stop()
     bench.clock.advance(NS_PER_MS)
-    assert bench.happened == ["system memory"]
+    assert bench.happened == ENTERED
 
 
 @pytest.mark.parametrize(
@@ -370,6 +384,20 @@ def test_a_program_may_request_a_reset() -> None:
     assert bench.app.fault is None
 
 
+def test_a_program_may_jump_into_the_loader() -> None:
+    bench = Bench(jumping(SYSTEM_MEMORY + 0x101))
+    assert bench.happened == ["system memory"]
+    assert bench.app.fault is None
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_change_of_the_empty_flag_is_reported(before: bool, after: bool) -> None:
+    bench = Bench(storing(FLASH_ACR, 0x0004_0600 | EMPTY * after), empty_flag=before)
+    assert bench.happened == ([] if before == after else ["empty" if after else "not empty"])
+    assert bench.app.fault is None
+
+
 def test_a_peripheral_without_its_clock_reads_0_and_ignores_writes() -> None:
     timingr, apbenr1, i2c1en = 0x4000_5410, 0x4002_103C, 1 << 21
     peripherals = Bench(program(0xE7FE)).app.peripherals
@@ -406,4 +434,91 @@ def test_a_torn_image_ends_in_one_of_the_known_ways() -> None:
         except (AssertionError, Stretched):
             bench.app.halt()
         bench.clock.advance(20 * NS_PER_MS)
-        assert bench.happened in ([], ["reset"], ["system memory"])
+        assert bench.happened in ([], ["reset"], ENTERED, ["empty"])
+
+
+# In the whole chip, whose option bytes ignore BOOT0
+
+
+def whole_chip(version: int, content: bytes) -> Rig:
+    rig = Rig(version=version, content=content, optr=FACTORY[OPTR], boot0=False, powered=False)
+    rig.chip.applications = emulated(rig.clock)
+    rig.power_cycle()
+    return rig
+
+
+def order_into_loader(rig: Rig) -> None:
+    assert rig.running is Running.APPLICATION
+    assert rig.bus.start(ADDRESS, reading=False)
+    for byte in (ENTER_LOADER, *b"BOOT"):
+        assert rig.bus.write(byte)
+    rig.bus.stop()
+    rig.wait(1)
+
+
+def application_answers(rig: Rig) -> bool:
+    acked = rig.bus.start(ADDRESS, reading=False)
+    rig.bus.stop()
+    return acked
+
+
+def let_the_loader_reset_the_chip(rig: Rig) -> None:
+    rig.wait(50)  # V11.3 has not waited for its erase
+    assert rig.send(b"\x31") == 1  # the complement never comes
+    rig.wait(1_100)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_the_order_starts_the_loader(version: int) -> None:
+    rig = whole_chip(version, application())
+    order_into_loader(rig)
+    assert rig.in_step()
+    assert rig.starts == 1
+    assert not application_answers(rig)
+
+
+@pytest.mark.parametrize("erased", [False, True], ids=["intact", "page 0 erased"])
+def test_system_resets_lead_to_the_loader_again(erased: bool) -> None:
+    rig = whole_chip(4, application())
+    order_into_loader(rig)
+    if erased:
+        assert rig.erase(0) == ACK
+    let_the_loader_reset_the_chip(rig)
+    assert rig.starts == 2
+    assert rig.in_step()
+    rig.reset()
+    assert rig.starts == 3
+    assert rig.in_step()
+
+
+@pytest.mark.parametrize("erased", [False, True], ids=["intact", "page 0 erased"])
+def test_v11_3_is_lost_at_a_system_reset(erased: bool) -> None:
+    rig = whole_chip(3, application())
+    order_into_loader(rig)
+    if erased:
+        assert rig.erase(0) == ACK
+    let_the_loader_reset_the_chip(rig)
+    assert not rig.in_step()
+    assert application_answers(rig) != erased
+    rig.power_cycle()
+    assert rig.in_step() == erased
+
+
+@pytest.mark.parametrize("installed", [True, False], ids=["after the order", "on a blank chip"])
+def test_an_application_started_by_go_is_what_a_reset_leads_to_again(installed: bool) -> None:
+    rig = whole_chip(4, application() if installed else b"")
+    if installed:
+        order_into_loader(rig)
+    else:
+        rig.flash.load(application("1.1.0"))
+    in_loader = rig.chip.empty_flag
+    assert in_loader
+    assert rig.command(0x21) == ACK
+    assert rig.ask(word(FLASH)) == ACK
+    for _ in range(2):
+        rig.wait(1)
+        assert rig.running is Running.APPLICATION
+        assert not rig.chip.empty_flag
+        assert application_answers(rig)
+        rig.reset()
+    assert rig.starts == 1

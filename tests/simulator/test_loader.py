@@ -536,9 +536,9 @@ def test_scl_is_held_while_a_stretching_operation_runs(
         rig.ask(count_frame(len(frame) // 2 - 1))
     rig.send(frame)
     began = rig.clock.now
-    assert rig.bus.scl_high
+    assert rig.scl()
     assert rig.bus.start(I2C_ADDRESS, reading=True)
-    assert not rig.bus.scl_high
+    assert not rig.scl()
     assert rig.bus.read(ack=False) == ACK
     rig.bus.stop()
     assert takes <= rig.clock.now - began < takes + NS_PER_MS
@@ -715,7 +715,9 @@ def test_reading_a_torn_granule_hangs_the_loader_until_a_reset(make_rig: MakeRig
 def test_reading_a_torn_granule_may_reset_the_loader(make_rig: MakeRig) -> None:
     rig = make_rig(content=BLOCK, quirks=Quirks(4, ecc_error="reset"))
     tear(rig, 64)
-    assert rig.read(FLASH, 256) == BLOCK[:64] + b"\xff" * 192
+    data = rig.read(FLASH, 256)
+    assert data is not None
+    assert data[:62] == BLOCK[:62] and data[64:] == b"\xff" * 192
     rig.wait(1)
     assert rig.starts == 2
 
@@ -797,6 +799,62 @@ def test_a_loader_that_resets_itself_in_the_middle_of_an_erase_tears_the_page(
     assert rig.resets_itself()
     assert not rig.flash.busy
     assert len(rig.flash.weak_granules()) == PAGE // 8
+
+
+OPERATIONS = {
+    "write": (b"\x32\xcd", word(FLASH + 512), data_frame(BLOCK)),
+    "erase": (b"\x45\xba", count_frame(0), pages_frame([0])),
+    "mass erase": (b"\x45\xba", b"\xff\xff\x00"),
+}
+
+
+@pytest.mark.parametrize("frames", OPERATIONS.values(), ids=OPERATIONS)
+@pytest.mark.parametrize("point", range(4))
+def test_a_cut_at_any_point_of_an_operation_leaves_doubt_that_an_erase_heals(
+    make_rig: MakeRig, frames: tuple[bytes, ...], point: int
+) -> None:
+    rig = make_rig(content=BLOCK)
+    for frame in frames[:-1]:
+        assert rig.ask(frame) == ACK
+    rig.flash.tap = lambda _, at: rig.chip.power(False) if at == point else None
+    rig.send(frames[-1])
+    rig.wait(50)
+    assert rig.running is Running.OFF and not rig.flash.busy
+    assert rig.send(b"\x01\xfe") == -1
+    doubtful = rig.flash.weak_granules()
+    assert len(doubtful) == {0x32: 1, 0x45: PAGE // 8 if len(frames) == 3 else 16384}[frames[0][0]]
+    rig.flash.tap = None
+    rig.power_cycle()
+    assert rig.erase(0) == ACK
+    assert rig.flash.weak_granules(0, PAGE) == []
+    assert rig.write(FLASH, BLOCK) == ACK
+    assert rig.read(FLASH, 256) == BLOCK
+
+
+@pytest.mark.parametrize("frames", OPERATIONS.values(), ids=OPERATIONS)
+def test_a_cut_between_any_two_bytes_before_the_last_stop_leaves_flash_as_it_was(
+    make_rig: MakeRig, frames: tuple[bytes, ...]
+) -> None:
+    passed = 0
+    cut_at = 0
+    while passed >= cut_at:
+        rig = make_rig(content=BLOCK)
+        cut_at, passed = cut_at + 7, 0
+
+        def tap(what: str, _: int, rig: Rig = rig, at: int = cut_at) -> None:
+            nonlocal passed
+            passed += 1
+            if passed == at:
+                rig.chip.power(False)
+
+        rig.bus.tap = tap
+        for frame in frames[:-1]:
+            rig.ask(frame)
+        rig.send(frames[-1], stop=False)
+        rig.wait(50)
+        assert rig.flash.data == BLOCK + b"\xff" * (128 * 1024 - 256)
+        assert rig.flash.weak_granules() == []
+    assert cut_at > 14
 
 
 # Readout protection level 1

@@ -1,0 +1,219 @@
+"""What people read: order, wording, width, and no control codes in a pipe."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from stm32up import output, phrases, tables
+from stm32up.errors import Stm32upError, UpdateFailed
+from stm32up.events import progress
+
+PROBED: dict[str, Any] = {
+    "application_version": None,
+    "loader": "11.4",
+    "product_id": "0x460",
+    "protocol": "1.2",
+    "chip": "STM32G071RB",
+    "application": "blank",
+    "option_bytes": {
+        "WWDG_SW": 1,
+        "nBOOT_SEL": 0,
+        "BORF_LEV": 3,
+        "NRST_MODE": 3,
+        "WRP1A": None,
+        "BORR_LEV": 3,
+        "IWDG_SW": 1,
+        "nBOOT1": 1,
+        "nBOOT0": 1,
+        "OPTR": "0xFEFFFEAA",
+        "BOR_EN": 0,
+        "WRP1B": [3, 5],
+        "BOOT_LOCK": 0,
+        "RDP": 0,
+    },
+}
+STATUS: dict[str, Any] = {
+    "phase": "idle",
+    "inbox": ["/updater/inbox/a.img", "/updater/inbox/b.img"],
+    "installed": "ab" * 32,
+    "log_lines_lost": 0,
+    "candidate": None,
+    "confirmed": "1.1.0",
+    "failed": "cd" * 32,
+    "pages_in_doubt": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            {"event": "installing", "image": "x", "version": "1.1.0", "bytes": 131072},
+            "installing 1.1.0 (131072 bytes)",
+        ),
+        (
+            {"event": "loader", "chip": "STM32G071RB", "version": "11.4", "protocol": "1.2"},
+            "loader V11.4, protocol V1.2, STM32G071RB",
+        ),
+        (
+            {"event": "written", "bytes": 4096, "verified": 4096, "erased_pages": 3},
+            "written: 4096 of 4096 bytes verified, 3 page erases",
+        ),
+        (
+            {"event": "written", "bytes": 4096, "verified": 4096, "erased_pages": 0},
+            "nothing to write: 4096 of 4096 bytes verified",
+        ),
+        ({"event": "starting", "try": 1}, "starting the application"),
+        ({"event": "starting", "try": 2}, "starting the application again, try 2"),
+        ({"event": "refused", "image": "x", "message": "x is bad"}, "refused: x is bad"),
+        ({"event": "output", "text": "hello {you} [red]"}, "board: hello {you} [red]"),
+        ({"event": "brand-new", "b": 2, "a": "x"}, "brand new: a x, b 2"),
+        ({"event": "loader"}, "loader V?, protocol V?, ?"),
+    ],
+    ids=lambda value: value["event"] if isinstance(value, dict) else "",
+)
+def test_every_event_is_one_line(event, line):
+    assert phrases.event(event) == line
+
+
+def test_the_end_of_an_update_says_what_runs_and_how_long_it_took():
+    installed = {"status": "installed", "version": "1.1.0", "bytes": 8, "target_ms": 9814}
+    assert phrases.result("update", installed) == ["installed 1.1.0 in 9.8 s"]
+    assert "nothing" in phrases.result("update", {"status": "idle"})[0]
+    assert phrases.result("update", {"status": "up-to-date", "version": "1.1.0"})[0].startswith(
+        "1.1.0 is installed already"
+    )
+
+
+def test_a_deployment_lists_what_changed_but_not_everything_anew():
+    done = {"board": "b", "copied": ["/x", "/y"], "unchanged": 0, "removed": ["/z"], "bytes": 5}
+    assert phrases.result("deploy", done) == [
+        "removed /z",
+        "deployed for b: 2 files copied (5 bytes), 0 unchanged",
+    ]
+    assert phrases.result("deploy", {**done, "unchanged": 9})[:2] == ["copied /x", "copied /y"]
+    nothing = {**done, "copied": [], "removed": [], "unchanged": 9}
+    assert phrases.result("deploy", nothing) == ["b: all 9 files are there already"]
+
+
+def test_probe_is_grouped_explained_and_narrow():
+    lines = tables.probe(PROBED)
+    assert lines[:4] == [
+        "chip         STM32G071RB, product ID 0x460",
+        "loader       V11.4, protocol V1.2",
+        "application  there is none: the flash is blank",
+        "option bytes (OPTR 0xFEFFFEAA)",
+    ]
+    assert "  RDP        0    not protected" in lines
+    assert "  nBOOT_SEL  0    BOOT0 pin counts" in lines
+    assert "  WRP1B      3-5  pages 3 to 5 are write-protected" in lines
+    assert max(map(len, lines)) < 80
+    assert tables.probe(dict(reversed(PROBED.items()))) == lines  # whatever order it came in
+
+
+def test_probe_explains_every_value_of_every_field():
+    for name in PROBED["option_bytes"]:
+        for value in range(4):
+            fields = {**PROBED["option_bytes"], name: [value, 9] if "WRP" in name else value}
+            lines = tables.probe({**PROBED, "option_bytes": fields})
+            assert max(map(len, lines)) < 80
+    ignored = {**PROBED["option_bytes"], "nBOOT_SEL": 1}
+    text = "\n".join(tables.probe({**PROBED, "option_bytes": ignored}))
+    assert "BOOT0 pin is ignored" in text and "the application starts" in text
+
+
+def test_what_a_newer_updater_says_is_shown_and_what_an_older_one_leaves_out_does_no_harm():
+    text = "\n".join(tables.probe({"uid": 7, "option_bytes": {"NEW": 5}}))
+    assert "uid" in text and "NEW" in text
+    assert "not known" in "\n".join(tables.probe({"option_bytes": None}))
+    assert tables.status({"mood": "good"})[-1].split() == ["mood", "good"]
+
+
+def test_status_says_what_its_words_mean():
+    lines = tables.status(STATUS)
+    assert lines[0].split(maxsplit=2) == ["phase", "idle", "nothing is under way"]
+    assert any("a.img, b.img" in line for line in lines)
+    assert not any(STATUS["installed"] in line for line in lines)
+    assert max(map(len, lines)) < 80
+
+
+def test_the_order_is_kept_and_only_errors_go_to_stderr(run, fake, image):
+    fake.updater.events_to_come = [
+        {"event": "installing", "version": "1.4.2", "bytes": 5000},
+        {"event": "progress", "phase": "write", "done": 1, "total": 2},
+        {"event": "progress", "phase": "write", "done": 2, "total": 2},
+        {"event": "written", "verified": 5000, "bytes": 5000, "erased_pages": 4},
+        {"event": "result", "ok": True, "status": "installed", "version": "1.4.2"},
+    ]
+    ran = run("--port", fake.port, "update", image)
+    assert ran.err == ""
+    assert [line.split()[0] for line in ran.out.splitlines()] == [
+        "pushed",
+        "installing",
+        "written:",
+        "installed",
+    ]
+    assert "\x1b" not in ran.out and "\r" not in ran.out
+
+
+def test_a_failure_tells_how_far_it_had_come(run, fake, image):
+    fake.updater.events_to_come = [
+        {"event": "progress", "phase": "write", "done": 40, "total": 64},
+        {"event": "result", "ok": False, "message": "gone", "next_step": "Look for it."},
+    ]
+    ran = run("--port", fake.port, "update", image)
+    assert ran.out.splitlines()[-1] == "stopped writing flash after 40 of 64 pages"
+    assert ran.err == "error: gone. Look for it.\n"
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Stands in for a terminal of 80 columns; what was drawn on it."""
+    drawn = io.StringIO()
+    console = Console(
+        file=drawn, force_terminal=True, width=80, markup=False, soft_wrap=True, highlight=False
+    )
+    monkeypatch.setattr(output, "Console", lambda **options: console)
+    return drawn
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+
+
+def test_on_a_terminal_there_is_a_bar_that_fits_and_goes_away(terminal):
+    people = output.HumanOutput()
+    people.report(progress("push", 0, 132086))
+    people.report(progress("push", 132086, 132086))
+    people.report({"event": "pushed", "status": "pushed", "image": "/x/a.img", "sent": 132086})
+    bars = re.findall(r"pushing the image[^\r\n]*", plain(terminal.getvalue()))
+    assert bars and all(len(bar) <= 80 for bar in bars)
+    assert "100% 132086/132086 bytes 0:00:00" in bars[-1]
+    assert terminal.getvalue().endswith("pushed a.img to the inbox (132086 bytes sent)\n")
+    assert "\x1b[2K" in terminal.getvalue()  # the bar's line was cleared
+
+
+def test_each_phase_has_its_own_bar(terminal):
+    people = output.HumanOutput()
+    people.report(progress("compare", 64, 64))
+    people.report(progress("write", 3, 64))
+    people.error(Stm32upError("it broke"))
+    drawn = plain(terminal.getvalue())
+    assert "comparing flash" in drawn and "3/64 pages" in drawn
+    assert drawn.endswith("stopped writing flash after 3 of 64 pages\n")
+
+
+def test_json_has_event_ok_and_status_in_front(capsys):
+    programs = output.JsonOutput()
+    programs.report({"bytes": 1, "event": "installing"})
+    programs.result("probe", {"chip": "x", "status": "fine"})
+    programs.error(UpdateFailed("no", "", {"message": "no", "status": "failed", "ok": False}))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith('{"event": "installing"')
+    assert lines[1].startswith('{"event": "result", "ok": true, "status": "fine"')
+    assert lines[2].startswith('{"event": "result", "ok": false, "status": "failed"')

@@ -1,0 +1,201 @@
+"""The situations in which power is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stm32sim.application import known_images
+from stm32sim.bench import Bench
+from stm32sim.flash import PAGE
+from stm32sim.host.flash import BLOCK_SIZE, HostFlash
+from stm32sim.loader import quirks_of
+from stm32sim.world import Wiring
+from tests.power_cuts.oracle import Judge
+from tests.power_cuts.rig import Scenario
+from tests.support import image, known, payload
+
+
+def _sparse(size: int, seed: int) -> bytes:
+    """A payload whose pages are mostly blank: as many pages as wanted, few bytes to write."""
+    content = bytearray(b"\xff" * size)
+    content[:64] = payload(64, seed)
+    for start in range(PAGE, size, PAGE):
+        content[start + 256 : start + 272] = payload(24, seed + start)[8:]
+    content[-8:] = payload(16, seed + 1)[8:]
+    return bytes(content)
+
+
+OLD = _sparse(2 * PAGE + 64, 1)
+NEW = _sparse(PAGE + 320, 2)
+CHANGED = OLD[: PAGE + 256] + b"changed!" + OLD[PAGE + 264 :]
+FULL = payload(128 * 1024, 3)
+FULL_OLD = payload(100_000, 4)
+TINY = _sparse(256, 6)
+DEAD = _sparse(PAGE + 320, 5)
+APPLICATIONS = known_images(
+    known(OLD, "1.0.0"),
+    known(NEW, "1.1.0"),
+    known(CHANGED, "1.0.1"),
+    known(FULL, "3.0.0"),
+    known(FULL_OLD, "2.0.0"),
+    known(TINY, "1.2.0"),
+    known(DEAD, "1.5.0", answers=False),
+)
+ENTER_BY_COMMAND = {"method": "command", "address": 0x2A, "command": "10424f4f54"}
+
+# Device code other than the product's own, for the seeded bugs.
+packages: Path | None = None
+
+
+def _bench(**arguments: Any) -> Bench:
+    return Bench(applications=APPLICATIONS, packages=packages, **arguments)
+
+
+def _installed(old: bytes, version: str, **arguments: Any) -> Bench:
+    """A product in the field: `old` is installed and confirmed, and the target has been off since."""
+    bench = _bench(**arguments)
+    result = bench.install(image(old, version))
+    if not result["ok"]:
+        raise RuntimeError(f"the scenario cannot begin: {result}")
+    bench.target.power(False)
+    bench.clock.advance(10_000_000)
+    bench.target.power(True)
+    bench.clock.advance(10_000_000)
+    bench.boot()
+    return bench
+
+
+def _update(name: str, **arguments: Any) -> Scenario:
+    """From OLD to NEW, on whatever wiring, loader or host."""
+
+    def build() -> Bench:
+        bench = _installed(OLD, "1.0.0", **arguments)
+        bench.push(image(NEW, "1.1.0"))
+        return bench
+
+    return Scenario(name, build, lambda bench: Judge.of(bench, NEW, OLD))
+
+
+def _first_install() -> Bench:
+    bench = _bench()
+    bench.push(image(NEW, "1.1.0"))
+    return bench
+
+
+def _few_pages() -> Bench:
+    bench = _installed(OLD, "1.0.0")
+    bench.push(image(CHANGED, "1.0.1"))
+    return bench
+
+
+def _roll_back() -> Bench:
+    bench = _installed(OLD, "1.0.0")
+    bench.push(image(DEAD, "1.5.0"))
+    return bench
+
+
+def _preserved() -> Bench:
+    bench = _bench(settings={"preserve": [[0x0800_0000 + 2 * PAGE, PAGE]]})
+    bench.target.flash.load(b"serial number and calibration".ljust(PAGE, b"\x5a"), 2 * PAGE)
+    bench.push(image(NEW, "1.1.0"))
+    return bench
+
+
+def _covers_preserved() -> Bench:
+    bench = _installed(NEW, "1.1.0", settings={"preserve": [[0x0800_0000 + 2 * PAGE, PAGE]]})
+    bench.target.flash.load(b"serial number and calibration".ljust(PAGE, b"\x5a"), 2 * PAGE)
+    bench.push(image(OLD, "1.2.0"))
+    return bench
+
+
+def _damaged_push() -> Bench:
+    bench = _installed(OLD, "1.0.0")
+    damaged = bytearray(image(NEW, "1.1.0"))
+    damaged[600] ^= 1
+    bench.push(bytes(damaged))
+    return bench
+
+
+def _tiny() -> Bench:
+    bench = _installed(NEW, "1.1.0")
+    bench.push(image(TINY, "1.2.0"))
+    return bench
+
+
+def _format_and_push(bench: Bench) -> None:
+    """The host's filesystem did not mount and was formatted; deployed and pushed again."""
+    assert isinstance(bench.host_flash, HostFlash)
+    bench.host_flash.restore([b"\xff" * BLOCK_SIZE] * (bench.host_flash.size // BLOCK_SIZE))
+    bench.files.mount()
+    bench.write_file("/board.json", json.dumps(bench.settings).encode())
+    bench.push(image(NEW, "1.1.0"))
+
+
+def _forgotten() -> Bench:
+    """The host lost its record; somebody pushed an image again."""
+    bench = _installed(OLD, "1.0.0")
+    for name in ("state.0", "state.1", "confirmed.img"):
+        if bench.exists(f"/updater/{name}"):
+            bench.files.fs_remove(f"/updater/{name}")
+    bench.push(image(NEW, "1.1.0"))
+    return bench
+
+
+def _full() -> Bench:
+    bench = _installed(FULL_OLD, "2.0.0")
+    bench.push(image(FULL, "3.0.0"))
+    return bench
+
+
+def _keep_old(bench: Bench) -> Judge:
+    return Judge.of(bench, NEW, OLD, old_is_fine=True)
+
+
+_NO_BOOT0: dict[str, Any] = {
+    "wiring": Wiring(boot0=None),
+    "settings": {"pins": {"boot0": None}, "enter": ENTER_BY_COMMAND},
+}
+_SUPPLY: dict[str, Any] = {"wiring": Wiring(supply=6), "settings": {"pins": {"supply": 6}}}
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("first-install", _first_install, lambda bench: Judge.of(bench, NEW)),
+        _update("update"),
+        Scenario("few-pages", _few_pages, lambda bench: Judge.of(bench, CHANGED, OLD)),
+        Scenario("roll-back", _roll_back, lambda bench: Judge.of(bench, OLD)),
+        Scenario(
+            "preserved-page",
+            _preserved,
+            lambda bench: Judge.of(bench, NEW, preserved=((2 * PAGE, PAGE),)),
+        ),
+        Scenario("damaged-push", _damaged_push, lambda bench: Judge.of(bench, OLD)),
+        Scenario(
+            "covers-preserved",
+            _covers_preserved,
+            lambda bench: Judge.of(bench, NEW, preserved=((2 * PAGE, PAGE),)),
+        ),
+        Scenario("host-forgot", _forgotten, _keep_old),
+        Scenario(
+            "host-formatted",
+            _update("").build,
+            lambda bench: Judge.of(bench, NEW, OLD),
+            restart=_format_and_push,
+        ),
+        _update("esp32", host="esp32"),
+        _update("fat", fat=True),
+        _update("loader-11.1", loader=1),
+        _update("loader-11.2", loader=2),
+        _update("loader-11.3", loader=3),
+        _update("ecc-resets", quirks=replace(quirks_of(4), ecc_error="reset")),
+        _update("supply-switch", **_SUPPLY),
+        _update("by-command", **_NO_BOOT0),
+        Scenario("tiny", _tiny, lambda bench: Judge.of(bench, TINY, NEW)),
+        Scenario("full-size", _full, lambda bench: Judge.of(bench, FULL, FULL_OLD)),
+    )
+}
+

@@ -1,0 +1,244 @@
+"""Bugs put into the device code, one at a time: a rig that does not catch them proves nothing.
+
+Each is a small replacement in one module of a copy of the product package.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from stm32sim.bench import firmware_folder
+from tests.power_cuts import scenarios
+
+
+@dataclass(frozen=True)
+class Bug:
+    """What is wrong, where, and the scenarios that should show it."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+    shows_in: tuple[str, ...] = ("update",)
+
+
+_ERASE_FIRST = "        self._attempt(first, payload, image, self._erase_first_granule)\n"
+_WRITE_FIRST = "        self._attempt(first, payload, image, self._write_first_page)\n"
+_REMOVE_FIRST = "        doubt.remove(first)\n"
+
+BUGS = (
+    Bug("page 0 is not erased first", "flasher", _ERASE_FIRST, ""),
+    Bug(
+        "page 0 is written first, like any other",
+        "flasher",
+        _ERASE_FIRST,
+        "        self._attempt(first, payload, image, self._write_page)\n",
+    ),
+    Bug(
+        "old vectors stay while page 0 is erased",
+        "flasher",
+        "        self._target.loader.write(image.address, granule)\n",
+        "",
+    ),
+    Bug(
+        "first granule is written with its page",
+        "flasher",
+        "        self._write(page, payload, image, GRANULE)\n"
+        "        self._verify(page, payload, image, GRANULE)\n"
+        "        self._target.loader.write(image.address, self._load(payload, 0, 0, GRANULE))\n",
+        "        self._write(page, payload, image, 0)\n",
+        ("few-pages", "update"),
+    ),
+    Bug(
+        "first granule is never written",
+        "flasher",
+        "        self._target.loader.write(image.address, self._load(payload, 0, 0, GRANULE))\n",
+        "",
+    ),
+    Bug("pages are not erased", "flasher", "        self._target.loader.erase_page(page)\n", ""),
+    Bug(
+        "an error is not tried again and not reported",
+        "flasher",
+        "                if not left:\n                    raise\n",
+        "                return None\n",
+    ),
+    Bug(
+        "the loader is not restarted after an error",
+        "flasher",
+        "                self._target.enter_loader()\n\n",
+        "                pass\n\n",
+        ("update", "esp32"),
+    ),
+    Bug(
+        "what differs is not looked for",
+        "flasher",
+        "if page in doubt or not self._holds(page, payload, image):",
+        "if page in doubt:",
+        ("update", "few-pages"),
+    ),
+    Bug(
+        "a page in doubt is believed if it reads right",
+        "flasher",
+        "if page in doubt or not self._holds(page, payload, image):",
+        "if not self._holds(page, payload, image):",
+    ),
+    Bug(
+        "the intent is not recorded",
+        "flasher",
+        "        doubt.save()  # the intent: from here on these pages may be anything\n",
+        "",
+        ("few-pages", "update"),
+    ),
+    Bug(
+        "changed pages are not put in doubt",
+        "flasher",
+        "            doubt.add(page)\n        doubt.add(first)\n",
+        "            pass\n        doubt.add(first)\n",
+        ("few-pages", "update"),
+    ),
+    Bug(
+        "page 0 is not put in doubt",
+        "flasher",
+        "        doubt.add(first)\n",
+        "",
+        ("update", "few-pages"),
+    ),
+    Bug(
+        "page 0 is vouched for before it is written",
+        "flasher",
+        _WRITE_FIRST + _REMOVE_FIRST + "        doubt.save()\n",
+        _REMOVE_FIRST + "        doubt.save()\n" + _WRITE_FIRST,
+    ),
+    Bug(
+        "checkpoint before verify",
+        "flasher",
+        "            self._attempt(page, payload, image, self._write_page)\n"
+        "            doubt.remove(page)\n",
+        "            doubt.remove(page)\n"
+        "            doubt.save()\n"
+        "            self._attempt(page, payload, image, self._write_page)\n",
+    ),
+    Bug(
+        "a checkpoint vouches for all pages",
+        "flasher",
+        "            doubt.remove(page)\n",
+        "            doubt.bits = 0\n            doubt.save()\n",
+        ("few-pages", "update"),
+    ),
+    Bug(
+        "a host that forgot trusts every page",
+        "updater",
+        "every_page = (1 << self._board.chip.pages) - 1",
+        "every_page = 0",
+        ("host-formatted",),
+    ),
+    Bug(
+        "the intent to install is not recorded",
+        "updater",
+        "        record.image = _hex(image.digest)\n        self._store.save(record)\n",
+        "        record.image = _hex(image.digest)\n",
+        ("roll-back", "update"),
+    ),
+    Bug(
+        "an application that is silent counts as proven",
+        "updater",
+        "        if (yield from self._proves_itself(image)):",
+        "        if (yield from self._proves_itself(image)) or True:",
+        ("roll-back",),
+    ),
+    Bug(
+        "the candidate is not kept as the confirmed image",
+        "updater",
+        "        self._store.confirm(image)\n",
+        "",
+        ("roll-back",),
+    ),
+    Bug(
+        "any kept image will do for the one recorded",
+        "updater",
+        "            if image.digest == _digest(digest):\n                return image\n"
+        "        return None",
+        "            return image\n        return None",
+        ("roll-back",),
+    ),
+    Bug(
+        "a digest is not checked before installing",
+        "updater",
+        "        image.check_vectors(board.chip)\n        image.check_digest(self._clock)\n",
+        "        image.check_vectors(board.chip)\n",
+        ("damaged-push",),
+    ),
+    Bug(
+        "preserved regions are not looked at",
+        "image",
+        "if start < region_start + length and region_start < last_page_end:",
+        "if False:",
+        ("covers-preserved",),
+    ),
+    Bug(
+        "one page more than the image covers is erased",
+        "flasher",
+        "        self._target.loader.erase_page(page)\n",
+        "        self._target.loader.erase_page(page)\n"
+        "        self._target.loader.erase_page(page + 1)\n",
+        ("preserved-page",),
+    ),
+    Bug(
+        "Go is not tried when the loader is still there",
+        "target",
+        "        self._go()\n        if self.in_loader():\n            self.power_cycle()\n",
+        "",
+        ("first-install",),
+    ),
+    Bug(
+        "BOOT0 stays high",
+        "target",
+        "        if self._pins.boot0 is not None:\n            self._pins.boot0(0)\n"
+        "        if self._pins.nrst is not None:\n            self._reset()\n"
+        "        if not",
+        "        if self._pins.nrst is not None:\n            self._reset()\n        if not",
+    ),
+    Bug(
+        "the target is not reset into its loader",
+        "target",
+        "            self._pins.boot0(1)\n            self._reset()\n",
+        "            self._pins.boot0(1)\n",
+    ),
+    Bug(
+        "log lines are not flushed",
+        "event_log",
+        '        with open(path, mode) as file:\n            file.write(text + "\\n")\n',
+        '        self._kept = open(path, mode)\n        self._kept.write(text + "\\n")\n',
+        ("update", "first-install"),
+    ),
+    Bug(
+        "a loader that is out of step is not told from one that is gone",
+        "i2c_link",
+        "        self._bus = self._make_bus()\n        return stuck\n",
+        "        return stuck\n",
+        ("update", "esp32"),
+    ),
+)
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """Scenarios run device code with this bug in it."""
+    with TemporaryDirectory() as name:
+        package = Path(name, "stm32_updater")
+        shutil.copytree(firmware_folder() / "stm32_updater", package)
+        module = package / f"{bug.module}.py"
+        source = module.read_text()
+        if source.count(bug.old) != 1:
+            raise ValueError(f"the place for {bug.name!r} in {bug.module} is gone or not unique")
+        module.write_text(source.replace(bug.old, bug.new))
+        before, scenarios.packages = scenarios.packages, Path(name)
+        try:
+            yield
+        finally:
+            scenarios.packages = before
