@@ -1,4 +1,5 @@
-"""What must be true after any cut, asked of the simulated world itself and not of the device code."""
+"""What must be true after any cut, asked of the simulated world itself and not of the device
+code."""
 
 from __future__ import annotations
 
@@ -95,9 +96,9 @@ class Judge:
             if bytes(target.flash.data[start : start + len(content)]) != content:
                 violations.append(f"the preserved region at {start:#x} changed")
         for _, reading, data in bench.trace.transactions:
-            if not reading and len(data) == 2 and data[0] ^ data[1] == 0xFF:
-                if data[0] in DANGEROUS:
-                    violations.append(f"opcode {data[0]:#x} on the wire")
+            command = not reading and len(data) == 2 and data[0] ^ data[1] == 0xFF
+            if command and data[0] in DANGEROUS:
+                violations.append(f"opcode {data[0]:#x} on the wire")
         return violations + self._log_violations(bench)
 
     def _log_violations(self, bench: Bench) -> list[str]:

@@ -1,8 +1,9 @@
 """Runs an update once, counts its events, and repeats it with the power cut at each of them.
 
-An event is a byte or the end of a frame on the bus, a quarter of a flash operation of the target, or
-an operation on the host's own flash. Instead of replaying an update up to its n-th event, the process forks there: the
-child cuts, recovers, is judged and ends; the parent goes on to event n + 1.
+An event is a byte or the end of a frame on the bus, a quarter of a flash operation of the target,
+or an operation on the host's own flash. Instead of replaying an update up to its n-th event, the
+process forks there: the child cuts, recovers, is judged and ends; the parent goes on to event n +
+1.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ class Rig:
             self.on_event(self.count, place)
 
     def cut(self, cut: Cut) -> None:
-        """Do it, here and now. Ends the host's run by an exception unless only the target is cut."""
+        """Do it, here and now. Ends the host's run by an exception unless only the target is
+        cut."""
         self.on_event = None
         bench, what = self.bench, cut.what
         outage = OUTAGES[cut.at % len(OUTAGES)]
@@ -229,9 +231,7 @@ def replay(scenario: Scenario, cuts: list[Cut]) -> Case:
     return Case(scenario.name, [str(cut) for cut in cuts], place, settle(bench, judge))
 
 
-def _after(
-    scenario: Scenario, rig: Rig, cut: Cut, result: dict[str, Any] | None
-) -> None:
+def _after(scenario: Scenario, rig: Rig, cut: Cut, result: dict[str, Any] | None) -> None:
     """Time goes by until the supply is back."""
     bench = rig.bench
     if result is None and cut.what != CTRL_C:
@@ -334,4 +334,3 @@ def _read(results: Path) -> Iterator[Case]:
     for line in results.read_text().splitlines():
         fields = json.loads(line)
         yield Case(**{**fields, "verdict": Verdict(**fields["verdict"])})
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +55,8 @@ def _bench(**arguments: Any) -> Bench:
 
 
 def _installed(old: bytes, version: str, **arguments: Any) -> Bench:
-    """A product in the field: `old` is installed and confirmed, and the target has been off since."""
+    """A product in the field: `old` is installed and confirmed, and the target has been off
+    since."""
     bench = _bench(**arguments)
     result = bench.install(image(old, version))
     if not result["ok"]:
@@ -198,4 +198,3 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("full-size", _full, lambda bench: Judge.of(bench, FULL, FULL_OLD)),
     )
 }
-

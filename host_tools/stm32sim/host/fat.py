@@ -1,8 +1,9 @@
-"""A host filesystem with FAT's habits, as a model: what VfsFat leaves behind after a loss of power.
+"""A host filesystem with FAT's habits, as a model: what VfsFat leaves behind after a loss of
+power.
 
 Measured on the real VfsFat over a RAM block device: rewriting a file in place leaves it empty at
-nearly every cut, and a rename over an existing file first deletes that one. Each durable step here is
-announced by `tap`, as `HostFlash` does it, and either happens or does not.
+nearly every cut, and a rename over an existing file first deletes that one. Each durable step here
+is announced by `tap`, as `HostFlash` does it, and either happens or does not.
 """
 
 from __future__ import annotations
