@@ -104,6 +104,12 @@ class Bus:
             self.tap(what, value)
 
     def _wait_for_scl(self) -> None:
+        for device in self.devices:
+            if device.holding_scl():
+                break
+        else:
+            if not self.scl_stuck:
+                return
         if self.scl_high:
             return
         clock = self.clock
@@ -117,11 +123,15 @@ class Bus:
 
     def _bits_pass(self, count: int) -> None:
         """The time of `count` bits; the controller's deadline can pass with them."""
-        end = self.clock.now + count * self._bit
+        clock = self.clock
+        end = clock.now + count * self._bit
         if self.deadline is not None and end > self.deadline:
-            self.clock.advance_to(self.deadline)
+            clock.advance_to(self.deadline)
             raise Stretched
-        self.clock.advance_to(end)
+        if clock.quiet_until(end):
+            clock.now = end
+        else:
+            clock.advance_to(end)
 
     def start(self, address: int, reading: bool) -> bool:
         """START and the address byte, 10 bit times; True if a device pulled the ACK.

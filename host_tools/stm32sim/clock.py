@@ -59,6 +59,10 @@ class Clock:
         if instant > self.now:
             self.now = instant
 
+    def quiet_until(self, instant: int) -> bool:
+        """Whether nothing is due up to `instant` (ns)."""
+        return not self._alarms or self._alarms[0][0] > instant
+
     def advance_until(self, happened: Callable[[], bool], limit: int) -> bool:
         """Go from alarm to alarm until `happened()`; False if it had not by `limit` (ns)."""
         alarms = self._alarms

@@ -1,9 +1,7 @@
 """ST's ROM bootloader ("loader") of the STM32G07x/08x as seen over I2C: AN4221, frame by frame.
 
 The program is written as the ROM is believed to be: straight-line code that waits for flags of the
-I2C peripheral (ADDR, RXNE, TXIS, NACKF, STOPF). Whatever a host does out of turn therefore meets
-the same flag waits as on silicon: SCL held low, a byte left over in a data register, and after the
-loader's own timeout a system reset.
+I2C peripheral, see polled_i2c.py.
 
 Evidence: AN4221 rev 14 for frames; ST's open bootloader (OPENBL) for what happens between them;
 AN2606 for the versions. Where the sources are silent the simulator refuses.
@@ -13,15 +11,13 @@ from __future__ import annotations
 
 import random
 import struct
-from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Protocol
 
-from stm32sim.bus import NOT_DRIVEN
 from stm32sim.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
 from stm32sim.flash import FLASH_START, GRANULE, Flash
+from stm32sim.polled_i2c import NO_BYTE, PolledI2C, Program, Wait
 
 ACK, NACK, BUSY = 0x79, 0x1F, 0x76  # AN4221 section 2
 PRODUCT_ID = 0x460  # G07x/08x, AN2606 table 226
@@ -38,26 +34,7 @@ LOADER_ID_ADDRESS = 0x1FFF_6FFE  # AN2606 table 3; 0xBn means V11.n
 COMMANDS = bytes.fromhex("0001021121314463738292" + "324564748393a1")
 
 
-class Wait(Enum):
-    """What the program waits for."""
-
-    ADDRESS = auto()
-    COMMAND_ADDRESS = auto()  # as ADDRESS, with no timeout: the wait for the next command
-    RECEIVE = auto()
-    SEND = auto()
-    NACK = auto()
-    STOP = auto()
-    COMMAND_BYTE = auto()  # as RECEIVE, for the first byte of a command
-    IDLE = auto()  # no operation under way
-    IDLE_OR_ADDRESS = auto()
-    EVER = auto()
-
-
-Program = Generator[Wait, int, None]
-
-_TIMED = {Wait.ADDRESS, Wait.RECEIVE, Wait.COMMAND_BYTE, Wait.SEND, Wait.NACK, Wait.STOP}
 _WRITABLE = ("flash", "ram", "options")
-_PROBED = -1  # instead of a command byte: the frame had none
 _RAM_NOISE = random.Random(0).randbytes(264)  # what power-on leaves in the payload buffer
 
 
@@ -129,33 +106,20 @@ class NotModelled(Exception):
     """A host used something this simulator has no honest answer for yet."""
 
 
-class Loader:
-    """The loader running in a chip: an I2CDevice whose program is a generator of waits."""
+class Loader(PolledI2C):
+    """The loader running in a chip; an I2CDevice."""
+
+    address = I2C_ADDRESS
+    patience = TIMEOUT
 
     def __init__(self, chip: Chip, quirks: Quirks) -> None:
         self.chip = chip
         self.quirks = quirks
-        self._clock = chip.clock
         self._buffer = bytearray(_RAM_NOISE)  # payload; keeps what was in it (OPENBL-G0)
-        # the I2C peripheral
-        self._address_match = False
-        self._received: deque[int] = deque()  # RXDR and the shift register: SCL is held at two
-        self._sending = False
-        self._transmit: int | None = None  # TXDR; nobody flushes it, so it can outlast its frame
-        self._nack_flag = False
-        self._stop_flag = False
-        self._selected = False  # between address match and STOP
-        self._connected = False
-        self._held_until = 0
         self._computing_until = 0
-        # the program
-        self._running = True
-        self._deadline: int | None = None
-        self._watching = False
         if quirks.clears_empty_flag:
             chip.set_empty_flag(False)
-        self._program = self._main()
-        self._waiting = next(self._program)
+        super().__init__(chip.clock, quirks.connection_stretch)
         chip.flash.on_ready = self._run
 
     def halt(self) -> None:
@@ -163,164 +127,26 @@ class Loader:
         self._running = False
         self.chip.flash.on_ready = None
 
-    # --- the I2C peripheral, as the bus sees it ---
-
-    def start(self, address: int, reading: bool) -> bool:
-        if address != I2C_ADDRESS:
-            self._selected = self._sending = False  # and no STOPF to come [strict]
-            return False
-        self._selected = True
-        self._address_match = True
-        self._sending = reading
-        if not self._connected:
-            self._connected = True
-            self._held_until = self._clock.now + self.quirks.connection_stretch
-            self._clock.at(self._held_until, self._run)
-        else:
-            self._run()
-        return True
-
-    def write(self, byte: int) -> bool:
-        if not self._selected or self._sending:
-            return False
-        self._received.append(byte)
-        self._run()
-        return True
-
-    def read(self) -> int:
-        byte, self._transmit = self._transmit, None
-        self._run()  # TXDR is empty: the next byte is put there while this one is on the wires
-        return NOT_DRIVEN if byte is None else byte
-
-    def acked(self, ack: bool) -> None:
-        if self._selected and not ack:
-            self._nack_flag = True
-            self._sending = False
-            self._run()
-
-    def stop(self) -> None:
-        if self._selected:
-            self._selected = False
-            self._sending = False
-            self._stop_flag = True
-            self._run()
-
-    def holding_scl(self) -> bool:
-        return self._running and (
-            self._address_match
-            or len(self._received) >= 2
-            or (self._sending and self._transmit is None)
-        )
-
-    # --- running the program ---
-
-    def _run(self) -> None:
-        """Let the program go on as far as flags allow."""
-        if self._clock.now < self._held_until:
-            return
-        while self._running:
-            ready, value = self._satisfied(self._waiting)
-            if not ready:
-                break
-            self._deadline = None
-            self._waiting = self._program.send(value)
-        if self._running:
-            self._watch()
-
-    def _satisfied(self, wait: Wait) -> tuple[bool, int]:
-        if wait is Wait.RECEIVE:
-            return (True, self._received.popleft()) if self._received else (False, 0)
-        if wait is Wait.SEND:
-            return self._sending and self._transmit is None and not self._address_match, 0
-        if wait is Wait.STOP:
-            if self._stop_flag:
-                self._stop_flag = False
-                return True, 0
-            return False, 0
-        if wait is Wait.NACK:
-            if self._nack_flag:
-                self._nack_flag = False
-                return True, 0
-            return False, 0
-        if wait is Wait.ADDRESS or wait is Wait.COMMAND_ADDRESS:
-            if self._address_match:
-                self._address_match = False
-                return True, 0
-            return False, 0
-        if wait is Wait.COMMAND_BYTE:
-            if self._received:
-                return True, self._received.popleft()
-            return self.quirks.survives_probe and self._stop_flag, _PROBED
-        if wait is Wait.IDLE:
-            return not self._busy(), 0
-        if wait is Wait.IDLE_OR_ADDRESS:
-            return not self._busy() or self._address_match, 0
-        return False, 0
-
     def _busy(self) -> bool:
         return self.chip.flash.busy or self._clock.now < self._computing_until
 
-    def _watch(self) -> None:
-        """One alarm serves all timeouts: when it goes off early it looks again later."""
-        if self._deadline is None:
-            limit = self._patience()
-            if limit is None:
-                return
-            self._deadline = self._clock.now + limit
-        if not self._watching:
-            self._watching = True
-            self._clock.at(self._deadline, self._timeout)
+    def _give_up(self) -> None:
+        self.chip.system_reset()
 
-    def _patience(self) -> int | None:
-        """ns the program waits where it is now; None: for ever."""
-        if self._waiting in _TIMED:
-            return TIMEOUT
-        if self._waiting is Wait.COMMAND_ADDRESS and self._connected:
-            return self.quirks.idle_timeout
-        return None
+    def _survives_empty_frame(self) -> bool:
+        return self.quirks.survives_probe
 
-    def _timeout(self) -> None:
-        self._watching = False
-        if not self._running or self._deadline is None:
-            return
-        if self._clock.now >= self._deadline:
-            self.chip.system_reset()
-        else:
-            self._watch()
+    def _idle_patience(self) -> int | None:
+        return self.quirks.idle_timeout
 
     # --- small steps ---
 
-    def _send(self, byte: int) -> Program:
-        yield Wait.SEND
-        self._transmit = byte
-
     def _answer(self, byte: int) -> Program:
         """One status byte in a read frame of its own."""
-        yield Wait.ADDRESS
-        yield from self._send(byte)
-        yield Wait.NACK
-        yield Wait.STOP
-
-    def _send_all(self, data: bytes) -> Program:
-        """A reply in one read frame; a host that reads another length loses step."""
-        yield Wait.ADDRESS
-        for byte in data:
-            yield Wait.SEND
-            self._transmit = byte
-        yield Wait.NACK
-        yield Wait.STOP
-
-    def _receive_frame(self, length: int) -> Generator[Wait, int, bytes]:
-        """A write frame of exactly `length` bytes."""
-        yield Wait.ADDRESS
-        data = bytearray()
-        for _ in range(length):
-            data.append((yield Wait.RECEIVE))
-        yield Wait.STOP
-        return bytes(data)
+        return self._send_frame(bytes([byte]))
 
     def _receive_word(self) -> Generator[Wait, int, int | None]:
-        """Four bytes MSB first and their XOR; answers NACK and gives None if that is wrong."""
+        """Four bytes MSB first and their XOR; None if that is wrong."""
         frame = yield from self._receive_frame(5)
         if _xor(frame) != 0:
             return None
@@ -358,12 +184,12 @@ class Loader:
         }
         known = COMMANDS if self.quirks.has_checksum else COMMANDS[:-1]
         while True:
-            yield Wait.COMMAND_ADDRESS
-            code = yield Wait.COMMAND_BYTE
-            if code == _PROBED:
-                self._stop_flag = False
+            yield Wait.ADDRESS_FOR_EVER
+            code = yield Wait.FIRST_BYTE
+            if code == NO_BYTE:
+                yield Wait.STOP
                 continue
-            complement = yield Wait.RECEIVE
+            complement = (yield from self._receive(1))[0]
             yield Wait.STOP
             handler = handlers.get(code)
             if code ^ complement != 0xFF or code not in known:
@@ -381,17 +207,17 @@ class Loader:
 
     def _get(self) -> Program:
         yield from self._answer(ACK)
-        yield from self._send_all(bytes([len(COMMANDS), PROTOCOL_VERSION]) + COMMANDS)
+        yield from self._send_frame(bytes([len(COMMANDS), PROTOCOL_VERSION]) + COMMANDS)
         yield from self._answer(ACK)
 
     def _get_version(self) -> Program:
         yield from self._answer(ACK)
-        yield from self._send_all(bytes([PROTOCOL_VERSION]))
+        yield from self._send_frame(bytes([PROTOCOL_VERSION]))
         yield from self._answer(ACK)
 
     def _get_id(self) -> Program:
         yield from self._answer(ACK)
-        yield from self._send_all(b"\x01" + self.quirks.product_id.to_bytes(2, "big"))
+        yield from self._send_frame(b"\x01" + self.quirks.product_id.to_bytes(2, "big"))
         yield from self._answer(ACK)
 
     def _read_memory(self) -> Program:
@@ -411,11 +237,11 @@ class Loader:
         length = count + 1
         sound = self._sound_bytes(address, length)
         if len(sound) == length:
-            yield from self._send_all(sound)
+            yield from self._send_frame(sound)
             return
         yield Wait.ADDRESS
-        for byte in sound:
-            yield from self._send(byte)
+        if sound:
+            yield from self._send(sound)
         yield from self._fault()
 
     def _sound_bytes(self, address: int, length: int) -> bytes:
@@ -458,15 +284,12 @@ class Loader:
             return
         yield from self._answer(ACK)
         yield Wait.ADDRESS
-        checksum = code = yield Wait.RECEIVE
+        code = (yield from self._receive(1))[0]
         length = code + 1
-        for index in range(length):
-            byte = yield Wait.RECEIVE
-            self._buffer[index] = byte
-            checksum ^= byte
-        checksum ^= yield Wait.RECEIVE
+        data = yield from self._receive(length + 1)
+        self._buffer[:length] = data[:length]
         yield Wait.STOP
-        if checksum != 0:
+        if code ^ _xor(data) != 0:
             yield from self._answer(NACK)
             return
         if memory.name == "options":
@@ -560,7 +383,7 @@ class Loader:
         yield from self._wait_until_idle(no_stretch=True)
         crc = crc_stm32(data).to_bytes(4, "big")
         yield from self._answer(ACK)
-        yield from self._send_all(crc + bytes([_xor(crc)]))
+        yield from self._send_frame(crc + bytes([_xor(crc)]))
 
     def _in_flash(self, address: int) -> bool:
         return FLASH_START <= address < FLASH_START + self.chip.flash.size
