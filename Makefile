@@ -7,15 +7,17 @@ NODE_DIR := host_tools/stm32sim/host
 STUBS_VERSION := 1.29.0.post1
 STDLIB_STUBS_VERSION := 1.29.0.post2
 PORTS := rp2 esp32
+JOBS ?= 2
 DEVICE_CODE := $(wildcard firmware/stm32_updater firmware/stm32_bench firmware/main.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint app clean
+.PHONY: help setup demo test torture lint app clean
 
 help:
 	@echo "make demo   install an application on a simulated board, from nothing"
 	@echo "make setup  only what the others need: .venv/bin/stm32up"
 	@echo "make test   all tests"
+	@echo "make torture JOBS=2  cut the power at every instant, and print what came of it"
 	@echo "make lint   ruff, and mypy: desktop code strictly, device code against both ports"
 	@echo "make app    rebuild the STM32 application (needs arm-none-eabi-gcc)"
 	@echo "make clean  remove what the targets made, the virtual environment included"
@@ -45,6 +47,9 @@ demo: setup
 
 test: setup $(PORTS:%=$(VENV)/stubs/%/.installed)
 	$(BIN)/python -m pytest -n 2
+
+torture: setup
+	$(BIN)/python -m tests.power_cuts.torture --jobs $(JOBS) -o build/torture.json
 
 lint: $(VENV)/.installed $(PORTS:%=lint-device-%)
 	$(BIN)/ruff check .

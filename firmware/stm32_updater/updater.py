@@ -113,6 +113,7 @@ class Updater:
             return image
         if self._board.application_version() is not None:
             record.phase = phases.IDLE
+            record.image = None
             self._store.save(record)
             yield _result(True, "idle")
             return None

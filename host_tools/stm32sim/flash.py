@@ -17,6 +17,7 @@ from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
 GRANULE = 8  # bytes; 64 data bits + 8 ECC bits, the unit of programming [V RM0444]
 PAGE = 2048  # bytes, the unit of erasing [V RM0444]
 ERASED_BYTE = 0xFF
+TAPS = {"erase": 16, "program": 8}  # points in an operation where `Flash.tap` is called
 FLASH_START = 0x0800_0000
 
 
@@ -71,8 +72,8 @@ class Flash:
     refused too (PGSERR, [V RM0490 4.3]; AN2606 4.6 says the same of the loader: one bad write and
     all following ones fail).
 
-    `tap` is called as tap("erase" | "program", position in the operation 0..3) several times
-    inside each operation, so that power can be cut there.
+    `tap` is called as tap("erase" | "program", number of the point) at several points inside each
+    operation, so that power can be cut there.
     """
 
     def __init__(self, clock: Clock, size: int, times: FlashTimes = TYPICAL) -> None:
@@ -172,9 +173,10 @@ class Flash:
         now = self.clock.now
         operation = _Operation(now, now + takes, page, pages, granule, data)
         self._operation = operation
-        for point in range(4) if self.tap is not None else ():
+        points = TAPS[what]
+        for point in range(points) if self.tap is not None else ():
             touch = functools.partial(self._touch, operation, what, point)
-            self.clock.at(now + takes * point // 4, touch)
+            self.clock.at(now + takes * point // points, touch)
         self.clock.at(operation.ends, lambda: self._finish(operation))
         return True
 
@@ -221,8 +223,7 @@ class Flash:
             self._tear_program(operation.granule, operation.data, done)
         else:
             for page in range(operation.first_page, operation.first_page + operation.pages):
-                for index in self._granules_of(page):
-                    self._tear_erase(index, done)
+                self._tear_page(page, done)
 
     def _granules_of(self, page: int) -> Iterator[int]:
         return iter(range(page * PAGE // GRANULE, (page + 1) * PAGE // GRANULE))
@@ -243,6 +244,20 @@ class Flash:
             mixed = (new | was & bit for new, was, bit in zip(data, old, bits, strict=True))
             self._put(index, bytes(mixed))
             self.cells[index] = Cell.TORN
+
+    def _tear_page(self, page: int, done: float) -> None:
+        """The cells of a page lose their charge together, more or less: an erase cut early may
+        leave all of it readable, one cut late may leave all of it blank, and both may flip."""
+        fate = self.randomness.random()
+        for index in self._granules_of(page):
+            if fate < (1 - done) / 3:
+                if self.cells[index] == Cell.PROGRAMMED:
+                    self.cells[index] = Cell.WEAK_PROGRAMMED
+            elif fate > 1 - done / 3:
+                self._put(index, bytes([ERASED_BYTE]) * GRANULE)
+                self.cells[index] = Cell.WEAK_ERASED
+            else:
+                self._tear_erase(index, done)
 
     def _tear_erase(self, index: int, done: float) -> None:
         blank = self.cells[index] in BLANK

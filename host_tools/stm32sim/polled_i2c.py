@@ -1,8 +1,8 @@
 """An STM32's I2C peripheral as a target, and a program that does nothing but poll its flags.
 
-The program is a generator: it yields what it waits for and goes on when flags allow. Whatever a host
-does out of turn meets the flags as on silicon: SCL held low, a byte left over in a data register, and
-after the program's own timeout a system reset.
+The program is a generator: it yields what it waits for and goes on when flags allow. Whatever a
+host does out of turn meets the flags as on silicon: SCL held low, a byte left over in a data
+register, and after the program's own timeout a system reset.
 
 Evidence: RM0444 "Inter-integrated circuit interface (I2C)" for the flags; ST's open bootloader
 (OPENBL, Interfaces/Patterns/I2C) for how a loader polls them.

@@ -1,9 +1,9 @@
 """Runs an update once, counts its events, and repeats it with the power cut at each of them.
 
-An event is a byte or the end of a frame on the bus, a quarter of a flash operation of the target,
-or an operation on the host's own flash. Instead of replaying an update up to its n-th event, the
-process forks there: the child cuts, recovers, is judged and ends; the parent goes on to event n +
-1.
+An event is a byte or the end of a frame on the bus, one of several points inside a flash operation
+of the target, or an operation on the host's own flash. Instead of replaying an update up to its
+n-th event, the process forks there: the child cuts, recovers, is judged and ends; the parent goes
+on to event n + 1.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ class Rig:
         cut."""
         self.on_event = None
         bench, what = self.bench, cut.what
+        bench.target.flash.randomness.seed(str(cut))  # every cut tears in its own way
         outage = OUTAGES[cut.at % len(OUTAGES)]
         if what in (TARGET, BOTH, BOTH_TORN):
             bench.target.power(False)
@@ -139,10 +140,21 @@ class Rig:
         return OUTAGES[cut.at % len(OUTAGES)]
 
 
-def run_host(bench: Bench) -> dict[str, Any] | None:
+Tell = Callable[[dict[str, Any]], None]
+
+
+class CannotBegin(Exception):
+    """A scenario's world did not come up: the device code is broken before any cut."""
+
+
+def run_host(bench: Bench, tell: Tell | None = None) -> dict[str, Any] | None:
     """Let the host do its work; the result, or None if it was cut short."""
+    event: dict[str, Any] = {}
     try:
-        return bench.run()[-1]
+        for event in bench.updater().events():
+            if tell is not None:
+                tell(event)
+        return event
     except HostPowerLost:
         return None
     except KeyboardInterrupt:
@@ -150,14 +162,14 @@ def run_host(bench: Bench) -> dict[str, Any] | None:
         return None
 
 
-def settle(bench: Bench, judge: Judge) -> Verdict:
+def settle(bench: Bench, judge: Judge, tell: Tell | None = None) -> Verdict:
     """Boot the host again and again, as a product does, until nothing is left to do."""
     began = bench.clock.now
     results = []
     for boots in range(1, MAX_BOOTS + 1):
         bench.clock.advance(BETWEEN_BOOTS)
         bench.boot()
-        result = run_host(bench)
+        result = run_host(bench, tell)
         took = bench.clock.now - began
         results.append(result)
         if result is None:
@@ -206,14 +218,13 @@ def count_events(scenario: Scenario) -> int:
     return rig.count
 
 
-def replay(scenario: Scenario, cuts: list[Cut]) -> Case:
+def replay(scenario: Scenario, cuts: list[Cut], tell: Tell | None = None) -> Case:
     """One case again, without forking."""
     bench = scenario.build()
     rig = Rig(bench)
     judge = scenario.judge(bench)
     place = ""
     for cut in cuts:
-        rig.count = 0
         struck: list[str] = []
 
         def strike(number: int, where: str, cut: Cut = cut, struck: list[str] = struck) -> None:
@@ -221,14 +232,18 @@ def replay(scenario: Scenario, cuts: list[Cut]) -> Case:
                 struck.append(where)
                 rig.cut(cut)
 
-        rig.on_event = strike
         if cut is not cuts[0]:
             bench.clock.advance(BETWEEN_BOOTS)
             bench.boot()
-        _after(scenario, rig, cut, run_host(bench))
+        rig.count = 0
+        rig.on_event = strike
+        result = run_host(bench, tell)
+        rig.on_event = None
+        _after(scenario, rig, cut, result)
+        if tell is not None:
+            tell({"event": "cut", "cut": str(cut), "place": "".join(struck) or "never reached"})
         place = struck[0] if struck else "never reached"
-    rig.on_event = None
-    return Case(scenario.name, [str(cut) for cut in cuts], place, settle(bench, judge))
+    return Case(scenario.name, [str(cut) for cut in cuts], place, settle(bench, judge, tell))
 
 
 def _after(scenario: Scenario, rig: Rig, cut: Cut, result: dict[str, Any] | None) -> None:

@@ -14,7 +14,7 @@ from stm32sim.host.flash import BLOCK_SIZE, HostFlash
 from stm32sim.loader import quirks_of
 from stm32sim.world import Wiring
 from tests.power_cuts.oracle import Judge
-from tests.power_cuts.rig import Scenario
+from tests.power_cuts.rig import CannotBegin, Scenario
 from tests.support import image, known, payload
 
 
@@ -33,6 +33,8 @@ NEW = _sparse(PAGE + 320, 2)
 CHANGED = OLD[: PAGE + 256] + b"changed!" + OLD[PAGE + 264 :]
 FULL = payload(128 * 1024, 3)
 FULL_OLD = payload(100_000, 4)
+NINE_OLD = _sparse(9 * PAGE, 7)  # more pages than lie between two checkpoints
+NINE = _sparse(9 * PAGE, 8)
 TINY = _sparse(256, 6)
 DEAD = _sparse(PAGE + 320, 5)
 APPLICATIONS = known_images(
@@ -42,6 +44,8 @@ APPLICATIONS = known_images(
     known(FULL, "3.0.0"),
     known(FULL_OLD, "2.0.0"),
     known(TINY, "1.2.0"),
+    known(NINE_OLD, "4.0.0"),
+    known(NINE, "4.1.0"),
     known(DEAD, "1.5.0", answers=False),
 )
 ENTER_BY_COMMAND = {"method": "command", "address": 0x2A, "command": "10424f4f54"}
@@ -60,7 +64,7 @@ def _installed(old: bytes, version: str, **arguments: Any) -> Bench:
     bench = _bench(**arguments)
     result = bench.install(image(old, version))
     if not result["ok"]:
-        raise RuntimeError(f"the scenario cannot begin: {result}")
+        raise CannotBegin(str(result))
     bench.target.power(False)
     bench.clock.advance(10_000_000)
     bench.target.power(True)
@@ -145,6 +149,12 @@ def _forgotten() -> Bench:
     return bench
 
 
+def _checkpoints() -> Bench:
+    bench = _installed(NINE_OLD, "4.0.0")
+    bench.push(image(NINE, "4.1.0"))
+    return bench
+
+
 def _full() -> Bench:
     bench = _installed(FULL_OLD, "2.0.0")
     bench.push(image(FULL, "3.0.0"))
@@ -194,6 +204,7 @@ SCENARIOS: dict[str, Scenario] = {
         _update("ecc-resets", quirks=replace(quirks_of(4), ecc_error="reset")),
         _update("supply-switch", **_SUPPLY),
         _update("by-command", **_NO_BOOT0),
+        Scenario("checkpoints", _checkpoints, lambda bench: Judge.of(bench, NINE, NINE_OLD)),
         Scenario("tiny", _tiny, lambda bench: Judge.of(bench, TINY, NEW)),
         Scenario("full-size", _full, lambda bench: Judge.of(bench, FULL, FULL_OLD)),
     )

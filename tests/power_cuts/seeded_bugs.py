@@ -44,6 +44,7 @@ BUGS = (
         "flasher",
         "        self._target.loader.write(image.address, granule)\n",
         "",
+        ("update", "few-pages"),
     ),
     Bug(
         "first granule is written with its page",
@@ -66,13 +67,6 @@ BUGS = (
         "flasher",
         "                if not left:\n                    raise\n",
         "                return None\n",
-    ),
-    Bug(
-        "the loader is not restarted after an error",
-        "flasher",
-        "                self._target.enter_loader()\n\n",
-        "                pass\n\n",
-        ("update", "esp32"),
     ),
     Bug(
         "what differs is not looked for",
@@ -102,13 +96,6 @@ BUGS = (
         ("few-pages", "update"),
     ),
     Bug(
-        "page 0 is not put in doubt",
-        "flasher",
-        "        doubt.add(first)\n",
-        "",
-        ("update", "few-pages"),
-    ),
-    Bug(
         "page 0 is vouched for before it is written",
         "flasher",
         _WRITE_FIRST + _REMOVE_FIRST + "        doubt.save()\n",
@@ -136,13 +123,6 @@ BUGS = (
         "every_page = (1 << self._board.chip.pages) - 1",
         "every_page = 0",
         ("host-formatted",),
-    ),
-    Bug(
-        "the intent to install is not recorded",
-        "updater",
-        "        record.image = _hex(image.digest)\n        self._store.save(record)\n",
-        "        record.image = _hex(image.digest)\n",
-        ("roll-back", "update"),
     ),
     Bug(
         "an application that is silent counts as proven",
@@ -215,13 +195,6 @@ BUGS = (
         '        with open(path, mode) as file:\n            file.write(text + "\\n")\n',
         '        self._kept = open(path, mode)\n        self._kept.write(text + "\\n")\n',
         ("update", "first-install"),
-    ),
-    Bug(
-        "a loader that is out of step is not told from one that is gone",
-        "i2c_link",
-        "        self._bus = self._make_bus()\n        return stuck\n",
-        "        return stuck\n",
-        ("update", "esp32"),
     ),
 )
 

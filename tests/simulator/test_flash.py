@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
-from stm32sim.flash import GRANULE, PAGE, SLOWEST, TYPICAL, Cell, EccError, Flash, FlashTimes
+from stm32sim.flash import GRANULE, PAGE, SLOWEST, TAPS, TYPICAL, Cell, EccError, Flash, FlashTimes
 
 SIZE = 8 * PAGE
 DATA = b"\x11\x22\x33\x44\x55\x66\x77\x88"
@@ -303,13 +303,15 @@ def test_an_interrupt_with_nothing_under_way_leaves_all_as_it_is(flash: Flash) -
     assert flash.weak_granules() == []
 
 
-def test_the_tap_is_called_at_four_points_of_every_operation(flash: Flash) -> None:
+def test_the_tap_is_called_at_all_points_of_an_operation(flash: Flash) -> None:
     seen: list[tuple[str, int, int]] = []
     flash.tap = lambda what, point: seen.append((what, point, flash.clock.now))
     flash.start_program(0, DATA)
     flash.clock.advance(TYPICAL.program)
-    quarter = TYPICAL.program // 4
-    assert seen == [("program", point, point * quarter) for point in POINTS]
+    points = TAPS["program"]
+    assert seen == [
+        ("program", point, TYPICAL.program * point // points) for point in range(points)
+    ]
 
 
 @pytest.mark.parametrize("point", POINTS)

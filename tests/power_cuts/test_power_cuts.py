@@ -1,0 +1,112 @@
+"""A slice of what `make torture` does: cuts in every scenario, double cuts, seeded bugs,
+replay."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.power_cuts import rig, seeded_bugs
+from tests.power_cuts.rig import BYTE, CTRL_C, FRAME, HOST, HOST_FLASH, HOST_TORN, TARGET_FLASH
+from tests.power_cuts.scenarios import SCENARIOS
+from tests.power_cuts.torture import FOR_BUGS, kind_of, table
+
+SLICE = {BYTE: 2003, FRAME: 83, TARGET_FLASH: 97, HOST_FLASH: 3}
+BIG = {BYTE: 90001, FRAME: 3001, TARGET_FLASH: 40009, HOST_FLASH: 19}
+
+
+def every_case_is_fine(cases: list[rig.Case]) -> None:
+    bad = [case for case in cases if case.verdict.violations]
+    told = [f"python -m tests.power_cuts.replay {case.id}: {case.verdict}" for case in bad[:5]]
+    assert not bad, "\n".join([f"{len(bad)} of {len(cases)} cases", *told])
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_an_update_survives_a_cut_anywhere(name: str) -> None:
+    only = (HOST, HOST_TORN, CTRL_C) if name == "by-command" else rig.Campaign().only
+    campaign = rig.Campaign(BIG if name == "full-size" else SLICE, only=only)
+    cases = rig.explore(SCENARIOS[name], campaign)
+    assert len(cases) >= 10 or name in ("damaged-push", "covers-preserved")  # no update at all
+    every_case_is_fine(cases)
+
+
+@pytest.mark.parametrize("name", ["tiny", "update"])
+def test_a_second_cut_during_the_recovery_is_survived_as_well(name: str) -> None:
+    every = {BYTE: 2003, FRAME: 101, TARGET_FLASH: 97, HOST_FLASH: 5}
+    cases = rig.explore(SCENARIOS[name], rig.Campaign(every, every))
+    assert sum(len(case.cuts) == 2 for case in cases) > 100
+    every_case_is_fine(cases)
+
+
+QUICK_BUGS = (
+    "page 0 is not erased first",
+    "first granule is never written",
+    "a page in doubt is believed if it reads right",
+    "checkpoint before verify",
+    "an application that is silent counts as proven",
+    "a digest is not checked before installing",
+    "preserved regions are not looked at",
+    "Go is not tried when the loader is still there",
+    "log lines are not flushed",
+)
+
+
+@pytest.mark.parametrize("name", QUICK_BUGS)
+def test_a_seeded_bug_is_caught(name: str) -> None:
+    bug = next(bug for bug in seeded_bugs.BUGS if bug.name == name)
+    with seeded_bugs.planted(bug):
+        try:
+            campaign = rig.Campaign(FOR_BUGS, stop_at_violation=True)
+            cases = rig.explore(SCENARIOS[bug.shows_in[0]], campaign)
+        except rig.CannotBegin:
+            return  # the bug shows before any cut
+        assert any(case.verdict.violations for case in cases)
+
+
+@pytest.mark.parametrize("bug", seeded_bugs.BUGS, ids=lambda bug: bug.name)
+def test_every_seeded_bug_still_has_its_place(bug: seeded_bugs.Bug) -> None:
+    with seeded_bugs.planted(bug):
+        pass
+
+
+def test_there_are_at_least_20_seeded_bugs() -> None:
+    assert len({bug.name for bug in seeded_bugs.BUGS}) >= 20
+
+
+def test_replaying_a_case_gives_its_verdict_again() -> None:
+    scenario = SCENARIOS["tiny"]
+    every = {BYTE: 701, FRAME: 47, TARGET_FLASH: 83, HOST_FLASH: 9}
+    for case in rig.explore(scenario, rig.Campaign(every, every))[::7]:
+        again = rig.replay(scenario, [rig.Cut.parse(cut) for cut in case.cuts])
+        assert (again.verdict, again.place) == (case.verdict, case.place), case.id
+
+
+def test_a_case_that_cannot_be_judged_is_no_case() -> None:
+    scenario = rig.Scenario("broken", SCENARIOS["tiny"].build, lambda bench: None)  # type: ignore
+    with pytest.raises(RuntimeError):
+        rig.explore(scenario, rig.Campaign({BYTE: 0, FRAME: 0, TARGET_FLASH: 0, HOST_FLASH: 9}))
+
+
+def test_the_table_has_a_column_for_every_kind_of_violation() -> None:
+    kinds = [
+        kind_of(text)
+        for text in (
+            "a partial application ran at 5 ns",
+            "3 marginal granules, the first at 0x8",
+            "opcode 0x92 on the wire",
+            "option bytes changed",
+            "the preserved region at 0x0 changed",
+            "log lines share a number",
+            "never settled: None",
+        )
+    ]
+    wanted = ["partial", "marginal", "opcodes", "opcodes", "preserved", "log", "unrecovered"]
+    assert kinds == wanted
+    assert len(table("", []).columns) == 11
+
+
+def test_one_update_wears_the_hosts_flash_by_few_erases() -> None:
+    """128 KB: what a product can count on for its host's flash."""
+    bench = SCENARIOS["full-size"].build()
+    before = bench.host_flash.erases
+    assert rig.run_host(bench)["ok"]
+    assert bench.host_flash.erases - before <= 30
