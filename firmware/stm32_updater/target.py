@@ -5,7 +5,6 @@ from micropython import const
 from . import chips, option_bytes
 from .errors import (
     BusError,
-    BusStuck,
     BusTimeout,
     LoaderError,
     LoaderRefused,
@@ -65,15 +64,15 @@ class Target:
                 self._reach_loader()
                 self._identify()
                 return
-            except BusStuck:
-                if not left:
-                    raise
             except (LoaderRefused, LoaderTimeout, NoAnswer, BusTimeout) as error:
                 if not left:
                     raise LoaderSilent(
                         "the loader at I2C address 0x%02X cannot be reached: %s"
                         % (self._link.address, error.message)
                     )
+            except (LoaderError, BusError):
+                if not left:  # until then a flipped bit may have made it another chip, say
+                    raise
             self._clock.sleep(_BETWEEN_TRIES_MS)
 
     def start_application(self):

@@ -251,8 +251,9 @@ class Flash:
         fate = self.randomness.random()
         for index in self._granules_of(page):
             if fate < (1 - done) / 3:
-                if self.cells[index] == Cell.PROGRAMMED:
-                    self.cells[index] = Cell.WEAK_PROGRAMMED
+                if self.cells[index] != Cell.TORN:
+                    blank = self.cells[index] in BLANK
+                    self.cells[index] = Cell.WEAK_ERASED if blank else Cell.WEAK_PROGRAMMED
             elif fate > 1 - done / 3:
                 self._put(index, bytes([ERASED_BYTE]) * GRANULE)
                 self.cells[index] = Cell.WEAK_ERASED
