@@ -15,7 +15,7 @@ from micropython import const
 from .chips import BLOCK, BLOCK_WRITE_TYPICAL_MS, OPERATION_LIMIT_MS, PAGE_ERASE_TYPICAL_MS
 from .errors import BusError, LoaderError, LoaderRefused, LoaderTimeout
 
-ACK = const(0x79)
+_ACK = const(0x79)
 _NACK = const(0x1F)
 _BUSY = const(0x76)
 
@@ -149,7 +149,7 @@ class Bootloader:
         pause = 1
         while True:
             seen = self._read_status()
-            if seen == ACK:
+            if seen == _ACK:
                 return
             if seen == _NACK:
                 raise LoaderRefused("the loader refused %s" % what)

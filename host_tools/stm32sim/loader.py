@@ -220,14 +220,21 @@ class Loader(PolledI2C):
         yield from self._send_frame(b"\x01" + self.quirks.product_id.to_bytes(2, "big"))
         yield from self._answer(ACK)
 
-    def _read_memory(self) -> Program:
+    def _readable_address(self) -> Generator[Wait, int, int | None]:
+        """How Read and Go begin: protection, then an address in known memory; None after NACK."""
         if not (yield from self._allowed()):
-            return
+            return None
         address = yield from self._receive_word()
         if address is None or self.chip.memory_at(address) is None:
             yield from self._answer(NACK)
-            return
+            return None
         yield from self._answer(ACK)
+        return address
+
+    def _read_memory(self) -> Program:
+        address = yield from self._readable_address()
+        if address is None:
+            return
         count, complement = yield from self._receive_frame(2)
         if count ^ complement != 0xFF:
             yield from self._answer(NACK)
@@ -263,13 +270,9 @@ class Loader(PolledI2C):
         yield Wait.EVER
 
     def _go(self) -> Program:
-        if not (yield from self._allowed()):
+        address = yield from self._readable_address()
+        if address is None:
             return
-        address = yield from self._receive_word()
-        if address is None or self.chip.memory_at(address) is None:
-            yield from self._answer(NACK)
-            return
-        yield from self._answer(ACK)
         yield from self._wait_until_idle(no_stretch=False)  # the vectors are read first
         self.chip.jump(address)
         yield Wait.EVER
