@@ -8,16 +8,18 @@ STUBS_VERSION := 1.29.0.post1
 STDLIB_STUBS_VERSION := 1.29.0.post2
 PORTS := rp2 esp32
 JOBS ?= 2
-DEVICE_CODE := $(wildcard firmware/stm32_updater firmware/stm32_bench firmware/main.py)
+RUNS ?= 1000000
+DEVICE_CODE := $(wildcard firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/main.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture lint app clean
+.PHONY: help setup demo test torture fuzz lint app clean
 
 help:
 	@echo "make demo   install an application on a simulated board, from nothing"
 	@echo "make setup  only what the others need: .venv/bin/stm32up"
 	@echo "make test   all tests"
 	@echo "make torture JOBS=2  cut the power at every instant, and print what came of it"
+	@echo "make fuzz RUNS=1000000 JOBS=2  change files at random, guided by coverage, and report what breaks"
 	@echo "make lint   ruff, and mypy: desktop code strictly, device code against both ports"
 	@echo "make app    rebuild the STM32 application (needs arm-none-eabi-gcc)"
 	@echo "make clean  remove what the targets made, the virtual environment included"
@@ -50,6 +52,13 @@ test: setup $(PORTS:%=$(VENV)/stubs/%/.installed)
 
 torture: setup
 	$(BIN)/python -m tests.power_cuts.torture --jobs $(JOBS) -o build/torture.json
+
+$(VENV)/.fuzz: pyproject.toml $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	touch $@
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz --runs $(RUNS) --jobs $(JOBS)
 
 lint: $(VENV)/.installed $(PORTS:%=lint-device-%)
 	$(BIN)/ruff check .

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import random
 import struct
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from imgtool.keys import RSA
 
 from stm32sim.application import KnownImage
-from stm32up import device, images
+from stm32sim.bench import Bench
+from stm32sim.host.micropython import MicroPythonHost
+from stm32up import deploy, device, images, keys
 
 RAM_END = 0x2000_9000
 FLASH = 0x0800_0000
@@ -30,8 +38,11 @@ def image(
     chip: str = "STM32G071RB",
     product: str | None = None,
     address: int | None = None,
+    key: RSA | None = None,
+    counter: int | None = None,
 ) -> bytes:
-    """The MCUboot image of a payload."""
+    """The MCUboot image of a payload, signed if there is a key; the security counter follows the
+    version unless it is given."""
     with tempfile.TemporaryDirectory() as folder:
         raw, built = Path(folder, "app.bin"), Path(folder, "app.img")
         raw.write_bytes(content)
@@ -39,12 +50,53 @@ def image(
             raw,
             device.chip(chip),
             version,
-            None,
+            key,
             built,
+            security_counter=counter,
             product=product,
             address=address,
         )
         return built.read_bytes()
+
+
+@functools.cache
+def signing_key(bits: int = 2048, number: int = 0) -> RSA:
+    """A key of its own for each `number`."""
+    return RSA(rsa.generate_private_key(public_exponent=keys.EXPONENT, key_size=bits))
+
+
+def trust(bench: Bench, *trusted: RSA) -> None:
+    """Deploy these keys."""
+    for folder in ("/updater", deploy.KEYS):
+        if not bench.exists(folder):
+            bench.files.fs_mkdir(folder)
+    for key in map(keys.device_key, trusted):
+        bench.write_file(f"{deploy.KEYS}/{key.name}", key.content)
+
+
+def rehashed(content: bytes) -> bytes:
+    """An altered image whose digest is right again."""
+    data = bytearray(content)
+    digest = data.rindex(struct.pack("<HH", 0x10, 32))
+    data[digest + 4 : digest + 36] = hashlib.sha256(data[: digest - 4]).digest()
+    return bytes(data)
+
+
+def in_micropython(bench: Bench, code: str) -> Any:
+    """Runs `code` on the bench's host in real MicroPython, with the updater deployed as bytecode;
+    what it leaves in `result`, which went through JSON."""
+    for folder in ("/lib", deploy.LIBRARY):
+        if not bench.exists(folder):
+            bench.files.fs_mkdir(folder)
+    for name, content in deploy.compiled().items():
+        bench.write_file(f"{deploy.LIBRARY}/{name}", content)
+    end = 'import json\nwith open("/result", "w") as file: json.dump(result, file)\n'
+    bench.write_file(deploy.MAIN, f"{code}\n{end}".encode())
+    with MicroPythonHost(bench.world.call, bench.world, platform=bench.world.host) as host:
+        host.power_on()
+        assert host.wait_idle(120.0)
+    bench.world.mount()
+    return json.loads(bench.read_file("/result"))
 
 
 def version_bytes(version: str) -> bytes:
@@ -53,6 +105,6 @@ def version_bytes(version: str) -> bytes:
     return struct.pack("<BBHI", major, minor, revision, 0)
 
 
-def known(content: bytes, version: str = "1.0.0", **behaviour: bool) -> KnownImage:
+def known(content: bytes, version: str = "1.0.0", **behaviour: Any) -> KnownImage:
     """What the simulated target does once it holds `content`."""
     return KnownImage(content, version_bytes(version), **behaviour)

@@ -28,6 +28,10 @@ class Application:
             return None
         return bytes(self._version)
 
+    def answers(self):
+        """Whether any version runs."""
+        return self.version() is not None
+
     def runs(self, image):
         """Whether it answers the version of `image`: the built-in proof of an installation."""
         return self.version() == image.version_bytes
@@ -40,3 +44,34 @@ class Application:
             self._bus.send(self._address, self._enter_command)
         except BusError:
             pass  # no application: whether the loader answers is asked next
+
+
+class Heartbeat:
+    """An application that toggles a line to the host, as seen through `pin()` -> 0 or 1.
+
+    It shows that an application runs, not which: that follows from what was verified. Edges are
+    looked for every millisecond, so both levels must last for 2 ms or more."""
+
+    def __init__(self, pin, edges, timeout_ms, clock):
+        self._pin = pin
+        self._edges = edges
+        self._timeout_ms = timeout_ms
+        self._clock = clock
+
+    def answers(self):
+        """Whether the line changes `edges` times before the time is over."""
+        deadline = self._clock.deadline(self._timeout_ms)
+        level = self._pin()
+        left = self._edges
+        while not deadline.expired():
+            deadline.sleep(1)
+            if self._pin() != level:
+                level = 1 - level
+                left -= 1
+                if not left:
+                    return True
+        return False
+
+    def runs(self, image):
+        """The built-in proof of an installation where the application has no I2C."""
+        return self.answers()

@@ -8,7 +8,7 @@ import binascii
 import json
 
 from . import chips
-from .application import Application
+from .application import Application, Heartbeat
 from .bootloader import Bootloader
 from .errors import BoardError
 from .i2c_link import I2CBus, I2CLink, transaction_timeout_us
@@ -20,6 +20,8 @@ class Board:
 
     `chip`, `target`, `preserved` [(start, length)], `class_id` (16 bytes or None),
     `unsigned_allowed`, `confirm(image)` -> bool, `confirm_tries`, `confirm_timeout_ms`."""
+
+    make_loader = Bootloader
 
     def __init__(self, settings, clock, confirm=None):
         """`settings`: the content of board.json. Raises BoardError."""
@@ -48,20 +50,27 @@ class Board:
         self.unsigned_allowed = bool(settings["unsigned"])
         bus = _make_bus(settings["i2c"])
         self._application = _make_application(settings, bus)
+        self._heartbeat = _make_heartbeat(settings["confirm"], clock)
         link = I2CLink(bus, self.chip.loader_address)
         enter = self._application.enter_loader if self._application else None
         self.target = Target(
             self.chip,
             _make_pins(settings["pins"]),
             link,
-            Bootloader(link, clock),
+            self.make_loader(link, clock),
             clock,
             enter if settings["enter"]["method"] == "command" else None,
         )
         proof = settings["confirm"]
         self.confirm_tries = proof["tries"] or 1
         self.confirm_timeout_ms = proof["timeout_ms"] or 0
-        self.confirm = confirm or self._application and self._application.runs or _trust
+        self._proof = self._heartbeat or self._application
+        self.confirm = confirm or self._proof and self._proof.runs or _trust
+
+    def application_runs(self):
+        """Whether some application runs, as far as this board can tell: False for one that shows
+        nothing."""
+        return self._proof is not None and self._proof.answers()
 
     def application_version(self):
         """The 8 bytes of version the application answers; None if it is silent or cannot be
@@ -103,11 +112,22 @@ def _make_pins(pins):
     )
 
 
+def _make_heartbeat(confirm, clock):
+    """The Heartbeat that board.json describes, or None. The pull-down keeps a line that nobody
+    drives from counting."""
+    if confirm["method"] != "gpio":
+        return None
+    from machine import Pin
+
+    pin = Pin(confirm["pin"], Pin.IN, Pin.PULL_DOWN)
+    return Heartbeat(pin, confirm["edges"], confirm["timeout_ms"], clock)
+
+
 def _make_application(settings, bus):
     """The Application that board.json describes, or None if it cannot be asked anything."""
     confirm, enter = settings["confirm"], settings["enter"]
     command = enter.get("command")
-    if confirm["method"] == "none":
+    if confirm["method"] != "i2c-version":
         if command is None:
             return None
         return Application(bus, enter["address"], 0, binascii.unhexlify(command))

@@ -31,22 +31,25 @@ ERASE_SETTLE_MS = const(40)
 # in ST's data sheets.
 _SIZE_LETTERS = {"4": 16, "6": 32, "8": 64, "B": 128, "C": 256, "E": 512}
 
-_G0_OPTIONS = const(0x1FFF7800)  # where option bytes start; RM0490 table 18
+# Where the chip states its flash size in KB, u16: RM0444 section 41.2, FLASHSIZE_BASE in CMSIS of
+# G0, G4 and L4. C0 has another address, not confirmed here.
+_SIZE = const(0x1FFF75E0)
+_OPTIONS = const(0x1FFF7800)  # where option bytes start; RM0490 table 18
 
 # product ID, first letters of the part numbers, I2C address, page size, RAM in KB, address of the
-# loader's ID byte, option bytes (0: not known here). From AN2606 tables 3, 226 and the family's
-# own table; RAM sizes from the data sheets.
+# loader's ID byte, option bytes, flash size register (0: not known here). From AN2606 tables 3,
+# 226 and the family's own table; RAM sizes from the data sheets.
 _FAMILIES = (
-    (0x443, ("STM32C011",), 0x64, 2048, 6, 0, _G0_OPTIONS),
-    (0x453, ("STM32C031",), 0x63, 2048, 12, 0, _G0_OPTIONS),
-    (0x466, ("STM32G030", "STM32G031", "STM32G041"), 0x56, 2048, 8, 0, _G0_OPTIONS),
-    (0x456, ("STM32G050", "STM32G051", "STM32G061"), 0x62, 2048, 18, 0, _G0_OPTIONS),
-    (0x460, ("STM32G070", "STM32G071", "STM32G081"), 0x51, 2048, 36, 0x1FFF6FFE, _G0_OPTIONS),
-    (0x468, ("STM32G431", "STM32G441"), 0x54, 2048, 32, 0, 0),
-    (0x479, ("STM32G491", "STM32G4A1"), 0x5F, 2048, 112, 0, 0),
-    (0x435, ("STM32L431", "STM32L432", "STM32L433"), 0x48, 2048, 64, 0, 0),
-    (0x435, ("STM32L442", "STM32L443"), 0x48, 2048, 64, 0, 0),
-    (0x462, ("STM32L451", "STM32L452", "STM32L462"), 0x4A, 2048, 160, 0, 0),
+    (0x443, ("STM32C011",), 0x64, 2048, 6, 0, _OPTIONS, 0),
+    (0x453, ("STM32C031",), 0x63, 2048, 12, 0, _OPTIONS, 0),
+    (0x466, ("STM32G030", "STM32G031", "STM32G041"), 0x56, 2048, 8, 0, _OPTIONS, _SIZE),
+    (0x456, ("STM32G050", "STM32G051", "STM32G061"), 0x62, 2048, 18, 0, _OPTIONS, _SIZE),
+    (0x460, ("STM32G070", "STM32G071", "STM32G081"), 0x51, 2048, 36, 0x1FFF6FFE, _OPTIONS, _SIZE),
+    (0x468, ("STM32G431", "STM32G441"), 0x54, 2048, 32, 0, 0, _SIZE),
+    (0x479, ("STM32G491", "STM32G4A1"), 0x5F, 2048, 112, 0, 0, _SIZE),
+    (0x435, ("STM32L431", "STM32L432", "STM32L433"), 0x48, 2048, 64, 0, 0, _SIZE),
+    (0x435, ("STM32L442", "STM32L443"), 0x48, 2048, 64, 0, 0, _SIZE),
+    (0x462, ("STM32L451", "STM32L452", "STM32L462"), 0x4A, 2048, 160, 0, 0, _SIZE),
 )
 
 RAM_START = const(0x20000000)
@@ -54,7 +57,8 @@ RAM_START = const(0x20000000)
 
 class Chip:
     """One part: `name`, `product_id`, `loader_address` (7 bits), `flash_start`, `flash_size`,
-    `page_size`, `ram_size` (bytes), `loader_id_address`, `options_address` (0 if not known)."""
+    `page_size`, `ram_size` (bytes), `loader_id_address`, `options_address`, `flash_size_address`
+    (0 if not known)."""
 
     def __init__(self, name, flash_size, family):
         self.name = name
@@ -66,6 +70,7 @@ class Chip:
         self.ram_size = family[4] * 1024
         self.loader_id_address = family[5]
         self.options_address = family[6]
+        self.flash_size_address = family[7]
 
     @property
     def flash_end(self):

@@ -9,6 +9,9 @@ UpdaterError
         ImageForAnotherProduct
         ImageDoesNotFit     outside the flash, in a preserved region, or not bootable
         ImageNotSigned
+        ImageKeyUnknown     signed with a key that this board does not trust
+        ImageSignatureWrong signed with a trusted key, but not this content
+        ImageTooOld         its security counter is below the one installed here
         ImageFailedBefore   it was installed once and rolled back
     BusError                the I2C bus itself
         NoAnswer            nobody acknowledged the address
@@ -25,6 +28,7 @@ UpdaterError
         PageProtected       a page stays as it was: write protection
     ApplicationSilent       the application does not answer as it should
     StoreError              the host's filesystem
+    HandsOff                a bench operation was interrupted: the target stays as it is
 """
 
 
@@ -87,6 +91,21 @@ class ImageNotSigned(ImageError):
     next_step = "Sign the image, or allow unsigned images in board.toml (development only)."
 
 
+class ImageKeyUnknown(ImageError):
+    code = "image-key"
+    next_step = "Sign the image with a key of this board, or deploy the key: stm32up deploy --key."
+
+
+class ImageSignatureWrong(ImageError):
+    code = "image-signature"
+    next_step = "Do not use this image. Build and sign it again from a source you trust."
+
+
+class ImageTooOld(ImageError):
+    code = "image-older"
+    next_step = "Push a newer image, or build this one with a higher --security-counter."
+
+
 class ImageFailedBefore(ImageError):
     code = "image-failed-before"
     next_step = "Push a newer image."
@@ -120,6 +139,11 @@ class LoaderSilent(LoaderError):
     next_step = (
         "Check the wiring of SDA, SCL, NRST and BOOT0, that nBOOT_SEL is 0, and that no debugger "
         "was attached since power-on."
+    )
+    without_boot0 = (
+        "Without BOOT0 only the application or a blank chip starts its loader: switch the "
+        "target's supply off and on and run again. If that does not help, hold its BOOT0 high "
+        "while switching on (nBOOT_SEL must be 0), or use a debugger."
     )
 
 
@@ -158,6 +182,11 @@ class PageProtected(FlashError):
 class ApplicationSilent(UpdaterError):
     code = "application-silent"
     next_step = "Check that the application answers as [confirm] in board.toml says."
+
+
+class HandsOff(UpdaterError):
+    code = "hands-off"
+    next_step = "Run `stm32up doctor`; it tells how to end what was begun."
 
 
 class StoreError(UpdaterError):

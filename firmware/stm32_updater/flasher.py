@@ -10,7 +10,7 @@ never run.
 from micropython import const
 
 from .chips import BLOCK, GRANULE
-from .errors import BusError, LoaderError, PageProtected, VerifyFailed
+from .errors import BusError, ImageDoesNotFit, LoaderError, PageProtected, VerifyFailed
 
 _PAGE_TRIES = const(3)
 _CHECKPOINT_PAGES = const(8)  # pages between durable records: at most this much is done again
@@ -54,7 +54,9 @@ class Flasher:
         """Make the target's flash equal to `image`; the target is in its loader. A generator of
         progress events (see updater.py).
 
-        Raises PageProtected before anything is erased; VerifyFailed, LoaderError, BusError."""
+        Raises ImageDoesNotFit, PageProtected before anything is erased; VerifyFailed, LoaderError,
+        BusError."""
+        self._refuse_too_large(image)
         first = self._chip.page_of(image.address)
         pages = range(first, self._chip.page_of(image.address + image.size - 1) + 1)
         self._refuse_protected(pages)
@@ -82,28 +84,30 @@ class Flasher:
         doubt.add(first)
         doubt.save()  # the intent: from here on these pages may be anything
         total = len(todo) + 1
-        self._attempt(first, payload, image, self._erase_first_granule)
+        yield from self._attempt(first, payload, image, self._erase_first_granule)
         for done, page in enumerate(todo):
-            self._attempt(page, payload, image, self._write_page)
+            yield from self._attempt(page, payload, image, self._write_page)
             doubt.remove(page)
             if done % _CHECKPOINT_PAGES == _CHECKPOINT_PAGES - 1:
                 doubt.save()
             yield _progress("write", done + 1, total)
-        self._attempt(first, payload, image, self._write_first_page)
+        yield from self._attempt(first, payload, image, self._write_first_page)
         doubt.remove(first)
         doubt.save()
         yield _progress("write", total, total)
 
     def _attempt(self, page, payload, image, work):
         """Do `work` on a page; after a failure restart the loader and do it again, at most twice.
+        A generator of an event for each failure.
 
         Every `work` begins with an erase, so a half done attempt leaves nothing behind."""
         for left in range(_PAGE_TRIES - 1, -1, -1):
             try:
                 return work(page, payload, image)
-            except (LoaderError, BusError, VerifyFailed):
+            except (LoaderError, BusError, VerifyFailed) as error:
                 if not left:
                     raise
+                yield _retry(page, error)
                 # The loader keeps refusing after one flash error, and one that is out of step
                 # only comes back by a reset.
                 self._target.enter_loader()
@@ -200,6 +204,17 @@ class Flasher:
     def _count_verified(self, page, image):
         self.verified += self._length(page, image)
 
+    def _refuse_too_large(self, image):
+        """`check_fit` went by the part number of board.toml; this goes by the part itself."""
+        size = self._target.flash_size
+        end = image.address - self._chip.flash_start + image.size
+        if size is not None and end > size:
+            raise ImageDoesNotFit(
+                "%s reaches to %d bytes of flash; the part has %d KB, not the %d KB of %s"
+                % (image.path, end, size // 1024, self._chip.flash_size // 1024, self._chip.name),
+                "Correct `chip` in board.toml, and build an image for that part.",
+            )
+
     def _refuse_protected(self, pages):
         options = self._target.options
         for page in pages if options else ():
@@ -211,6 +226,10 @@ class Flasher:
 
 def _progress(phase, done, total):
     return {"event": "progress", "phase": phase, "done": done, "total": total}
+
+
+def _retry(page, error):
+    return {"event": "retry", "page": page, "error": error.code, "message": error.message}
 
 
 def _difference(first, second):

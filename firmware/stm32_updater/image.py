@@ -3,7 +3,7 @@
     header          hdr_size bytes, the first 32 defined (struct image_header)
     payload         img_size bytes: what goes to flash
     protected TLVs  protect_tlv_size bytes, tag 0x6908
-    TLVs            tag 0x6907: SHA-256 over all of the above, signature
+    TLVs            tag 0x6907: SHA-256 over all of the above, hash of a key, its signature
 
 Source: MCUboot bootutil/image.h and its design document, section "Image format".
 """
@@ -20,7 +20,6 @@ from .errors import (
     ImageDoesNotFit,
     ImageForAnotherChip,
     ImageForAnotherProduct,
-    ImageNotSigned,
     StoreError,
 )
 
@@ -38,9 +37,12 @@ _TLV_KEY_HASH = const(0x01)
 _TLV_SHA256 = const(0x10)
 _TLV_RSA2048 = const(0x20)
 _TLV_RSA3072 = const(0x23)
+_SIGNATURE_SIZES = {_TLV_RSA2048: 256, _TLV_RSA3072: 384}
 _TLV_SECURITY_COUNTER = const(0x50)
 _TLV_CLASS_ID = const(0x75)
 _TLV_PRODUCT_ID = const(0xA0)  # vendor range: the chip's 12-bit product ID, u16 little endian
+# What the digest cannot cover, and nothing else, stands outside the protected part.
+_UNPROTECTED = (_TLV_KEY_HASH, _TLV_SHA256, _TLV_RSA2048, _TLV_RSA3072)
 _MAX_TLV_AREA = const(2048)  # RSA-3072 with all our TLVs takes about 550 bytes
 _CHUNK = const(1024)
 
@@ -50,7 +52,8 @@ class Image:
 
     `version` (text), `version_bytes` (8 bytes as in the header), `address` (of the payload in the
     target's flash), `size` (bytes of payload), `digest` (32 bytes; names the image), `product_id`,
-    `class_id` (16 bytes or None), `security_counter`, `signed`."""
+    `class_id` (16 bytes or None), `security_counter`, `signature` (256 or 384 bytes, or None),
+    `key_hash` (32 bytes: of the key that made the signature)."""
 
     def __init__(self, path, header, tlvs, payload_offset):
         self.path = path
@@ -63,7 +66,8 @@ class Image:
         self.product_id = struct.unpack("<H", tlvs[_TLV_PRODUCT_ID])[0]
         self.class_id = tlvs.get(_TLV_CLASS_ID)
         self.security_counter = struct.unpack("<I", tlvs[_TLV_SECURITY_COUNTER])[0]
-        self.signed = _TLV_RSA2048 in tlvs or _TLV_RSA3072 in tlvs
+        self.signature = tlvs.get(_TLV_RSA2048) or tlvs.get(_TLV_RSA3072)
+        self.key_hash = tlvs.get(_TLV_KEY_HASH)
         self.protected_end = payload_offset + self.size + header[3]
 
     def rank(self):
@@ -114,14 +118,10 @@ class Image:
                     % (self.path, region_start, length)
                 )
 
-    def check_product(self, class_id, unsigned_allowed):
-        """Whether this image was made for this product.
-
-        Raises ImageForAnotherProduct, ImageNotSigned."""
+    def check_product(self, class_id):
+        """Whether this image was made for this product. Raises ImageForAnotherProduct."""
         if class_id is not None and self.class_id != class_id:
             raise ImageForAnotherProduct("%s was built for another product" % self.path)
-        if not self.signed and not unsigned_allowed:
-            raise ImageNotSigned("%s is not signed" % self.path)
 
     def check_vectors(self, chip):
         """Whether stack pointer and reset vector make sense (RM0444: initial SP in RAM, reset
@@ -207,10 +207,21 @@ def open_image(path):
     ):
         if len(tlvs.get(kind, b"")) != length:
             raise ImageDamaged("%s does not state its %s" % (path, name))
-    for kind in (_TLV_PRODUCT_ID, _TLV_SECURITY_COUNTER):
-        if kind not in protected:
-            raise ImageDamaged("%s states its kind outside the protected part" % path)
+    for kind in tlvs:
+        if (kind in protected) == (kind in _UNPROTECTED):
+            raise ImageDamaged("%s: TLV 0x%02X does not belong where it stands" % (path, kind))
+    _check_signature_form(path, tlvs)
     return Image(path, header, tlvs, header_size)
+
+
+def _check_signature_form(path, tlvs):
+    """No signature, or one that names its key. Raises ImageDamaged."""
+    kinds = [kind for kind in _SIGNATURE_SIZES if kind in tlvs]
+    if len(kinds) > 1:
+        raise ImageDamaged("%s has two signatures" % path)
+    for kind in kinds:
+        if len(tlvs[kind]) != _SIGNATURE_SIZES[kind] or len(tlvs.get(_TLV_KEY_HASH, b"")) != 32:
+            raise ImageDamaged("%s: its signature or the hash of its key is cut short" % path)
 
 
 def version_text(raw):

@@ -1,9 +1,11 @@
 """What the host keeps: images, and one record of what is under way.
 
     inbox/*.img     pushed images
+    keys/*.pub      public keys; see signature.py
     candidate.img   the image being installed
     confirmed.img   the last image whose application has answered
     state.0 state.1 the record, written in turn
+    hands-off       a bench operation is under way, or was interrupted: {"what": text}
 
 Two files in turn make the record safe on littlefs and on FAT alike: rewriting one in place can
 lose it on FAT, but never the other.
@@ -18,13 +20,17 @@ from micropython import const
 
 from .errors import StoreError
 
-_VERSION = const(1)
+# A record of another version counts as none at all: what is lost with it, the target and the kept
+# images tell again.
+_VERSION = const(2)
 # Phases of the record
 UNKNOWN = "unknown"  # there is none
 IDLE = "idle"
 INSTALLING = "installing"
 CONFIRMING = "confirming"
 ROLLING_BACK = "rolling back"
+_PHASES = (UNKNOWN, IDLE, INSTALLING, CONFIRMING, ROLLING_BACK)
+_DIGEST_DIGITS = const(64)
 
 
 class Record:
@@ -32,14 +38,16 @@ class Record:
 
     `phase`; `image`: digest (hex) of the image being installed or rolled back to, or None;
     `installed`: digest of the confirmed image, or None; `failed`: digest of the image that was
-    rolled back last, or None; `doubt`: flash pages nothing vouches for, as bits."""
+    rolled back last, or None; `doubt`: flash pages nothing vouches for, as bits; `counter`: the
+    highest security counter whose image was ever confirmed."""
 
-    def __init__(self, phase, image, installed, failed, doubt):
+    def __init__(self, phase, image, installed, failed, doubt, counter):
         self.phase = phase
         self.image = image
         self.installed = installed
         self.failed = failed
         self.doubt = doubt
+        self.counter = counter
 
 
 class Store:
@@ -50,6 +58,7 @@ class Store:
         self.candidate = folder + "/candidate.img"
         self.confirmed = folder + "/confirmed.img"
         self.inbox = folder + "/inbox"
+        self.keys = folder + "/keys"
         self._states = (folder + "/state.0", folder + "/state.1")
         self._number = 0
         for path in (folder, self.inbox):
@@ -70,7 +79,12 @@ class Store:
             return None
         self._number = best["number"]
         return Record(
-            best["phase"], best["image"], best["installed"], best["failed"], int(best["doubt"], 16)
+            best["phase"],
+            best["image"],
+            best["installed"],
+            best["failed"],
+            int(best["doubt"], 16),
+            best["counter"],
         )
 
     def save(self, record):
@@ -85,6 +99,7 @@ class Store:
                 "installed": record.installed,
                 "failed": record.failed,
                 "doubt": "%x" % record.doubt,
+                "counter": record.counter,
             }
         )
         try:
@@ -109,6 +124,18 @@ class Store:
     def confirm(self, image):
         """Make `image` the confirmed one. Raises StoreError."""
         self._move(image, self.confirmed)
+
+    def hands_off(self):
+        """What bench operation was begun and not ended, as text; None if there is none. A note
+        that cannot be read is a note."""
+        path = self.folder + "/hands-off"
+        if not exists(path):
+            return None
+        try:
+            with open(path) as file:
+                return str(json.load(file)["what"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return "an unknown operation"
 
     def _move(self, image, destination):
         """Rename over what may be there. FAT deletes first: a cut between leaves only the
@@ -149,7 +176,8 @@ def _check(text):
 
 
 def _read_state(path):
-    """A sound record as a dict, or None: missing, cut short, altered, or of another version."""
+    """A sound record as a dict, or None: missing, cut short, altered, of another version, or with
+    something in it that no record of this version holds."""
     try:
         with open(path) as file:
             text = file.read()
@@ -158,5 +186,31 @@ def _read_state(path):
     check, body = text[:16], text[16:]
     if check != _check(body):
         return None
-    state = json.loads(body)
-    return state if state.get("version") == _VERSION else None
+    try:
+        state = json.loads(body)
+        sound = state["version"] == _VERSION and _is_sound(state)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return state if sound else None
+
+
+def _is_sound(state):
+    """Whether every field is of the kind that `save` writes. Raises KeyError, TypeError."""
+    return (
+        state["phase"] in _PHASES
+        and _is_number(state["number"])
+        and _is_number(state["counter"])
+        and _is_hex(state["doubt"])
+        and all(
+            state[key] is None or _is_hex(state[key]) and len(state[key]) == _DIGEST_DIGITS
+            for key in ("image", "installed", "failed")
+        )
+    )
+
+
+def _is_number(value):
+    return type(value) is int and 0 <= value <= 0xFFFFFFFF
+
+
+def _is_hex(value):
+    return type(value) is str and value and all(digit in "0123456789abcdef" for digit in value)

@@ -38,7 +38,8 @@ class Target:
     """An STM32 behind its loader's link and its pins.
 
     Known after `enter_loader`: `protocol_version` (0x12 is V1.2), `quirks` (chips.Quirks),
-    `options` (OptionBytes, None for a family whose layout is not known here)."""
+    `options` (OptionBytes, None for a family whose layout is not known here), `flash_size` (bytes:
+    what the part itself says, or None where its loader does not let that be read)."""
 
     def __init__(self, chip, pins, link, bootloader, clock, enter_command=None):
         """`enter_command`: a callable that asks the application to enter the loader, or None."""
@@ -47,6 +48,7 @@ class Target:
         self.protocol_version = 0
         self.quirks = chip.quirks(None)
         self.options = None
+        self.flash_size = None
         self._pins = pins
         self._link = link
         self._clock = clock
@@ -68,7 +70,8 @@ class Target:
                 if not left:
                     raise LoaderSilent(
                         "the loader at I2C address 0x%02X cannot be reached: %s"
-                        % (self._link.address, error.message)
+                        % (self._link.address, error.message),
+                        LoaderSilent.without_boot0 if self._pins.boot0 is None else None,
                     )
             except (LoaderError, BusError):
                 if not left:  # until then a flipped bit may have made it another chip, say
@@ -113,6 +116,25 @@ class Target:
             return False
         return True
 
+    def hold_boot0(self):
+        """BOOT0 high, and no reset: where the pin counts, the next one leads to the loader."""
+        if self._pins.boot0 is not None:
+            self._pins.boot0(1)
+
+    def check_chip(self):
+        """Ask a loader that answers which chip it belongs to. Raises WrongChip."""
+        product_id = self.loader.get_id()
+        if product_id != self.chip.product_id:
+            raise WrongChip(
+                "the chip is 0x%03X (%s), the board says 0x%03X (%s)"
+                % (
+                    product_id,
+                    chips.family_name(product_id),
+                    self.chip.product_id,
+                    self.chip.name,
+                )
+            )
+
     def read_memory(self, address, length):
         """`length` bytes (1..256) from `address`, or None where the loader refuses to read."""
         data = bytearray(length)
@@ -156,17 +178,7 @@ class Target:
 
     def _identify(self):
         self.protocol_version = self.loader.get_version()
-        product_id = self.loader.get_id()
-        if product_id != self.chip.product_id:
-            raise WrongChip(
-                "the chip is 0x%03X (%s), the board says 0x%03X (%s)"
-                % (
-                    product_id,
-                    chips.family_name(product_id),
-                    self.chip.product_id,
-                    self.chip.name,
-                )
-            )
+        self.check_chip()
         loader_id = None
         if self.chip.loader_id_address:
             data = self.read_memory(self.chip.loader_id_address, 1)
@@ -177,6 +189,15 @@ class Target:
             if data is None:
                 raise ReadProtected("the target refuses to be read: readout protection level 1")
             self.options = option_bytes.OptionBytes(data)
+        self.flash_size = self._read_flash_size()
+
+    def _read_flash_size(self):
+        address = self.chip.flash_size_address
+        data = self.read_memory(address, 2) if address else None
+        if data is None:
+            return None
+        kilobytes = data[0] | data[1] << 8
+        return None if kilobytes in (0, 0xFFFF) else kilobytes * 1024
 
     def _reset(self):
         self._pins.nrst(0)

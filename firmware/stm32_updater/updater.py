@@ -3,15 +3,20 @@
 `Updater.events()` is a generator of dicts; each has "event" first:
 
     {"event": "refused", "image": path, "error": code, "message", "next_step"}
+    {"event": "checked", "image": path, "version": ..., "hash_ms", "signature_ms",
+     "key": id of the key that signed it, or None if that was not asked (see signature.py)}
     {"event": "installing" | "resuming" | "rolling-back" | "superseded", "image": path,
      "version": ..., "bytes": ...}
     {"event": "loader", "version": "11.4", "protocol": "1.2", "chip": ...}
     {"event": "progress", "phase": "compare" | "write", "done": pages, "total": pages}
+    {"event": "retry", "page": number, "error": code, "message"}
     {"event": "written", "bytes": ..., "verified": ..., "erased_pages": ...}
     {"event": "starting", "try": n}
     {"event": "result", "ok": bool, "status": ..., ...}       always the last one
 
-Status is "idle", "up-to-date", "installed", "rolled-back", "waiting" or "failed".
+Status is "idle", "up-to-date", "installed", "rolled-back", "waiting" or "failed". After an
+installation it has "target_ms", and "hash_ms" and "signature_ms" unless the image was checked in
+an earlier boot.
 """
 
 import asyncio
@@ -20,7 +25,8 @@ import binascii
 from micropython import const
 
 from . import store as phases
-from .errors import ApplicationSilent, ImageError, ImageFailedBefore, StoreError, UpdaterError
+from .admission import Admission, about
+from .errors import ApplicationSilent, HandsOff, ImageError, UpdaterError
 from .event_log import EventLog
 from .flasher import Doubt, Flasher
 from .image import open_image, version_text
@@ -37,6 +43,7 @@ class Updater:
         self._clock = clock
         self._target = board.target
         self._store = Store(folder)
+        self._admission = Admission(board, self._store, clock)
         self._log = EventLog(folder, clock)
         self._flasher = Flasher(board.target, clock)
         self._started = clock.now()
@@ -54,41 +61,57 @@ class Updater:
         clock = Clock(feed)
         return cls(Board.load(path, clock, confirm), clock)
 
-    def run(self):
-        """Do whatever is to be done and return the result event. For the start of a product."""
+    def run(self, force=False):
+        """Do whatever is to be done and return the result event. For the start of a product.
+
+        `force`: a pushed image is written although it is installed already, all of it, whatever
+        the target seems to hold, or although it failed before. No other check is left out."""
         result = None
-        for result in self.events():  # noqa: B007, the last one counts
+        for result in self.events(force):  # noqa: B007, the last one counts
             pass
         return result
 
-    def events(self):
+    def events(self, force=False):
         """The same step by step: `for` waits in between, `async for` lets other tasks run."""
-        return _Events(self._logged())
+        return _Events(self._logged(force))
 
-    def _logged(self):
-        for event in self._guarded():
+    def _logged(self, force):
+        for event in self._guarded(force):
             if event["event"] != "progress":
                 self._log.write(event)
             yield event
 
-    def _guarded(self):
+    def _guarded(self, force):
         """Every end is a result event; errors of this package become one, others pass through."""
         try:
-            yield from self._flow()
+            self._respect_hands_off()
+            yield from self._flow(force)
+        except HandsOff as error:
+            yield _result(False, "waiting", error)
         except UpdaterError as error:
             yield _result(False, "failed", error)
 
-    def _flow(self):
+    def _respect_hands_off(self):
+        """A target whose option bytes are being changed must not even be reset."""
+        what = self._store.hands_off()
+        if what is not None:
+            raise HandsOff("a bench operation was begun and not ended: %s" % what)
+
+    def _flow(self, force):
+        every_page = (1 << self._board.chip.pages) - 1
         record = self._store.load()
         if record is None:  # the host forgot everything, or never knew
-            every_page = (1 << self._board.chip.pages) - 1
-            record = Record(phases.UNKNOWN, None, None, None, every_page)
-        image, refusal = yield from self._newest(self._pushed_images(record), record)
+            record = Record(phases.UNKNOWN, None, None, None, every_page, 0)
+        pushed = self._admission.pushed(record)
+        image, refusal = yield from self._admission.newest(pushed, record, force)
         if image is not None:
-            if image.digest == _digest(record.installed) and self._board.confirm(image):
+            installed = _hex(image.digest) == record.installed
+            if installed and not force and self._board.confirm(image):
                 self._store.discard(image.path)
                 yield _result(True, "up-to-date", version=image.version)
                 return
+            if force:
+                record.doubt = every_page
             yield self._intend("installing", record, image)
         elif refusal is not None and record.phase == phases.IDLE:
             raise refusal
@@ -107,18 +130,20 @@ class Updater:
         running application is left alone, a silent one replaced by the best image there is.
 
         None, after a result event, if there is nothing to do or nothing to do it with."""
-        image = self._find(record.image)
+        image = self._admission.find(record.image)
         if image is not None:
-            yield _about("resuming", image)
+            yield about("resuming", image)
             return image
-        if self._board.application_version() is not None:
+        if self._board.application_runs():
             record.phase = phases.IDLE
             record.image = None
             self._store.save(record)
+            if refusal is not None:
+                raise refusal
             yield _result(True, "idle")
             return None
         kept = [path for path in self._store.kept() if phases.exists(path)]
-        image, _ = yield from self._newest(kept, record)
+        image, _ = yield from self._admission.newest(kept, record)
         if image is None and refusal is not None:
             raise refusal
         if image is None:
@@ -131,62 +156,6 @@ class Updater:
         yield self._intend("installing", record, image)
         return image
 
-    # --- which image ---
-
-    def _pushed_images(self, record):
-        """Paths of images that want to be installed. A candidate that nobody knows of was adopted
-        from the inbox just before a cut."""
-        paths = self._store.inbox_images()
-        if record.image is None and phases.exists(self._store.candidate):
-            paths.append(self._store.candidate)
-        return paths
-
-    def _newest(self, paths, record):
-        """The newest image that passes every check, and the last refusal; either may be None.
-
-        The others are removed: refused ones for good, older ones as superseded."""
-        best = refusal = None
-        for path in paths:
-            try:
-                image = self._checked(path, record)
-            except ImageError as error:
-                refusal = error
-                event = {"event": "refused", "image": path}
-                event.update(error.as_dict())
-                yield event
-                self._store.discard(path)
-                continue
-            if best is None or image.rank() > best.rank():
-                best, image = image, best
-            if image is not None:
-                yield _about("superseded", image)
-                self._store.discard(image.path)
-        return best, refusal
-
-    def _checked(self, path, record):
-        """An Image that may be installed. Raises ImageError: nothing was done to the target."""
-        board = self._board
-        image = open_image(path)
-        image.check_fit(board.chip, board.preserved)
-        image.check_product(board.class_id, board.unsigned_allowed)
-        image.check_vectors(board.chip)
-        image.check_digest(self._clock)
-        if image.digest == _digest(record.failed):
-            raise ImageFailedBefore("%s was installed before and did not prove itself" % path)
-        return image
-
-    def _find(self, digest):
-        """The sound image with this digest (hex) among those kept, or None."""
-        for path in self._store.kept():
-            try:
-                image = open_image(path)
-                image.check_digest(self._clock)
-            except (ImageError, StoreError):
-                continue  # missing or damaged: the other one may be the one
-            if image.digest == _digest(digest):
-                return image
-        return None
-
     def _intend(self, event, record, image):
         """Durable: from here on the target is on its way to `image`. Returns the event."""
         if image.path != self._store.confirmed:
@@ -194,14 +163,18 @@ class Updater:
         record.phase = phases.INSTALLING
         record.image = _hex(image.digest)
         self._store.save(record)
-        return _about(event, image)
+        return about(event, image)
 
     # --- what is under way ---
 
     def _carry_on(self, record, image):
         """From any phase to the end, which is a result event."""
         if record.phase != phases.CONFIRMING:
-            yield from self._converge(record, image)
+            try:
+                yield from self._converge(record, image)
+            except ImageError:  # the part is smaller than its name says: nothing was erased
+                self._forget(record)
+                raise
         if record.phase == phases.INSTALLING:
             record.phase = phases.CONFIRMING
             self._store.save(record)
@@ -257,6 +230,7 @@ class Updater:
         record.phase = phases.IDLE
         record.image = None
         record.installed = _hex(image.digest)
+        record.counter = max(record.counter, image.security_counter)
         self._store.save(record)
         if rolled_back:
             return _result(
@@ -275,6 +249,7 @@ class Updater:
             bytes=image.size,
             verified=self._flasher.verified,
             target_ms=self._clock.since(self._started),
+            **self._admission.times,
         )
 
     def _roll_back(self, record, image):
@@ -283,12 +258,11 @@ class Updater:
             raise ApplicationSilent("neither the new application nor the last good one answers")
         self._target.enter_loader()  # if that fails the wires are at fault, not the application
         record.failed = _hex(image.digest)
-        previous = None if record.installed == record.failed else self._find(record.installed)
+        previous = None
+        if record.installed != record.failed:
+            previous = self._admission.find(record.installed)
         if previous is None:
-            record.phase = phases.IDLE
-            record.image = None
-            self._store.save(record)
-            self._store.discard(self._store.candidate)
+            self._forget(record)
             self._target.start_application()
             raise ApplicationSilent(
                 "application %s was written and verified but does not prove itself, and there is "
@@ -298,8 +272,15 @@ class Updater:
         record.image = record.installed
         self._store.save(record)
         self._store.discard(self._store.candidate)
-        yield _about("rolling-back", previous)
+        yield about("rolling-back", previous)
         yield from self._carry_on(record, previous)
+
+    def _forget(self, record):
+        """Nothing is under way any more, and the candidate is gone."""
+        record.phase = phases.IDLE
+        record.image = None
+        self._store.save(record)
+        self._store.discard(self._store.candidate)
 
     # --- looking ---
 
@@ -330,13 +311,15 @@ class Updater:
 
     def probe(self):
         """What is on the bus: a dict. The target is reset into its loader and back; nothing is
-        written. Raises LoaderSilent, WrongChip, BusError."""
+        written. Raises LoaderSilent, WrongChip, BusError, HandsOff."""
+        self._respect_hands_off()
+        runs = self._board.application_runs()
         version = self._board.application_version()
         target = self._target
         try:
             target.enter_loader()
             options = target.options
-            state = "running" if version else "blank" if target.blank() else "silent"
+            state = "running" if runs else "blank" if target.blank() else "silent"
             return {
                 "chip": self._board.chip.name,
                 "product_id": "0x%03X" % self._board.chip.product_id,
@@ -381,10 +364,6 @@ def _result(ok, status, error=None, **more):
     return result
 
 
-def _about(event, image):
-    return {"event": event, "image": image.path, "version": image.version, "bytes": image.size}
-
-
 def _protocol(target):
     """As ST writes it: "1.2"."""
     return "%d.%d" % (target.protocol_version >> 4, target.protocol_version & 15)
@@ -392,8 +371,3 @@ def _protocol(target):
 
 def _hex(digest):
     return binascii.hexlify(digest).decode()
-
-
-def _digest(text):
-    """The digest that `text` is in hex; None stays None."""
-    return None if text is None else binascii.unhexlify(text)

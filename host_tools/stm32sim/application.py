@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stm32sim.bus import NOT_DRIVEN, I2CDevice
+from stm32sim.clock import NS_PER_MS, Clock
 
 APP_ADDRESS = 0x2A
 IDENTITY_REGISTER, VERSION_REGISTER, COMMAND_REGISTER = 0x00, 0x01, 0x10
@@ -20,6 +21,12 @@ ENTER_LOADER_KEY = b"BOOT"
 class Application(I2CDevice, Protocol):
     """Code running from main flash."""
 
+    @property
+    def led(self) -> bool:
+        """PA5 is driven high: LD4 of the NUCLEO, and the heartbeat where a wire leads to the
+        host."""
+        ...
+
     def halt(self) -> None:
         """Power loss or reset: nothing of it happens any more."""
         ...
@@ -27,6 +34,9 @@ class Application(I2CDevice, Protocol):
 
 class Surroundings(Protocol):
     """What an application can do to the chip it runs in."""
+
+    @property
+    def clock(self) -> Clock: ...
 
     @property
     def empty_flag(self) -> bool:
@@ -50,6 +60,7 @@ class KnownImage:
     version: bytes  # 8 bytes, MCUboot's image_version
     answers: bool = True  # False: hangs silently
     enters_loader: bool = True  # False: it knows nothing of the EMPTY flag either
+    blinks_ms: int = 0  # how long PA5 stays high, and then low; 0: for ever low
 
 
 class ModelApplication:
@@ -64,6 +75,11 @@ class ModelApplication:
         self._reply = b""
         if image.enters_loader:
             surroundings.set_empty_flag(False)
+
+    @property
+    def led(self) -> bool:
+        blinks = self.image.blinks_ms * NS_PER_MS
+        return bool(blinks and self._surroundings.clock.now // blinks % 2)
 
     def halt(self) -> None:
         self._running = False

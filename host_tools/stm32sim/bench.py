@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ NUCLEO: dict[str, Any] = {
         "method": "i2c-version",
         "address": 0x2A,
         "register": 0x01,
+        "pin": None,
+        "edges": None,
         "timeout_ms": 2000,
         "tries": 3,
     },
@@ -84,7 +86,8 @@ class WireTrace:
 
 
 class Bench:
-    """One world and its host. `settings` are merged over NUCLEO, section by section."""
+    """One world and its host. `settings` are merged over NUCLEO, section by section; `options`
+    are values of option registers (stm32sim.option_bytes) that the target begins with."""
 
     def __init__(
         self,
@@ -96,7 +99,10 @@ class Bench:
         settings: dict[str, Any] | None = None,
         wiring: Wiring | None = None,
         provisioned: bool = True,
+        options: Mapping[int, int] | None = None,
         times: FlashTimes = TYPICAL,
+        flash_size: int = 128 * 1024,
+        flash_size_readable: bool = False,
         fat: bool = False,
         packages: Path | None = None,
     ) -> None:
@@ -104,11 +110,14 @@ class Bench:
         self.target = Stm32(
             self.clock,
             quirks=quirks or quirks_of(loader),
+            flash_size=flash_size,
             times=times,
             applications=applications,
+            engineering_area_readable=flash_size_readable,
         )
         if provisioned:
             self.target.option_bytes = provisioned_option_bytes()
+        self.target.option_bytes.program(options or {})
         self.host_flash: HostFlash | FatFilesystem
         self.files: HostFilesystem | FatFilesystem
         if fat:

@@ -3,17 +3,19 @@
     python -m stm32sim.board --state DIR --board board.json [--option NAME=VALUE]...
 
 Prints {"port": "socket://127.0.0.1:N"} when the REPL can be connected to, and ends when its
-standard input is closed. DIR keeps the host's flash and the target's, so that the same board comes
-back.
+standard input is closed, or when the host has lost its power. DIR keeps the host's flash and the
+target's, so that the same board comes back.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,35 @@ from stm32sim.chip import Stm32
 from stm32sim.clock import NS_PER_MS, Clock
 from stm32sim.cortex_m import EmulatedApplication
 from stm32sim.faults import KINDS, Fault, FaultyTarget
-from stm32sim.flash import SLOWEST, TYPICAL, Cell
+from stm32sim.flash import SLOWEST, TAPS, TYPICAL, Cell
 from stm32sim.host.filesystem import Format, HostFilesystem
 from stm32sim.host.flash import HostFlash
 from stm32sim.host.micropython import MicroPythonHost
-from stm32sim.loader import Quirks, quirks_of
-from stm32sim.option_bytes import WRP1AR, OptionBytes
+from stm32sim.host.seam import HostPowerLost
+from stm32sim.loader import FOR_EVER, Quirks, quirks_of
+from stm32sim.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, OptionBytes
 from stm32sim.world import Wiring, World
+
+HOUR_S = 3600.0
+
+
+# What can be wrong with the target, for the doctor.
+TARGETS = (
+    "absent",  # nobody is on the bus
+    "unpowered",
+    "debugged",  # an ST-LINK has touched SWD since power-on
+    "level-2",  # readout protection for ever
+    "locked",  # its option bytes were torn
+)
+# What can be wrong with the wires.
+WIRES: dict[str, Callable[[Wiring], Wiring]] = {
+    "exchanged": lambda wiring: replace(wiring, scl=wiring.sda, sda=wiring.scl),
+    "no-pull-ups": lambda wiring: replace(wiring, pull_ups=""),
+    "long": lambda wiring: replace(wiring, fastest=100_000),
+    "nrst-open": lambda wiring: replace(wiring, nrst=None),
+    "nrst-low": lambda wiring: replace(wiring, nrst_held=True),
+    "boot0-open": lambda wiring: replace(wiring, boot0=None),
+}
 
 
 @dataclass(frozen=True)
@@ -39,11 +63,19 @@ class Options:
 
     loader: str = "11.4"  # version of the target's loader, 11.1 to 11.4
     product_id: str = ""  # the chip's, if it shall not be a G07x
-    target: str = "present"  # or "absent": nobody is on the bus
+    target: str = "present"  # or one of TARGETS
+    wires: str = "good"  # or one of WIRES
     provisioned: str = "1"  # 0: factory option bytes, which ignore the BOOT0 pin
     flash: str = "typical"  # or "slowest": how long the target's flash takes
     write_protected: str = ""  # number of a write-protected page
+    rdp: str = "0"  # or "1": a factory has protected the target against being read
+    unprotect_ack: str = "late"  # or "early", "never": see loader.Quirks, as for the next
+    unprotect_answer: str = "busy"  # or "stretch", "nack"
+    unprotect_busy_ms: str = "0"  # how long Readout Unprotect takes beyond its time; or "for-ever"
+    option_ack: str = "before"  # or "early", "lost"
+    supply_mv: str = "3300"  # the target's supply, where [bench] measures it
     fault: str = ""  # KIND@TRANSACTION; see faults.KINDS
+    cut: str = ""  # N: host and target lose their power in the middle of the N-th page erase
     blank_host: str = ""  # for stm32up: deploy nothing by itself
 
     @classmethod
@@ -63,7 +95,14 @@ class Options:
         major, _, minor = self.loader.partition(".")
         if major != "11" or minor not in ("1", "2", "3", "4"):
             raise ValueError(f"no loader version {self.loader!r}; there are 11.1 to 11.4")
-        quirks = quirks_of(int(minor))
+        busy = self.unprotect_busy_ms
+        quirks = replace(
+            quirks_of(int(minor)),
+            option_ack=_one_of(self.option_ack, "before", "early", "lost"),
+            unprotect_ack=_one_of(self.unprotect_ack, "late", "early", "never"),
+            unprotect_answer=_one_of(self.unprotect_answer, "busy", "stretch", "nack"),
+            unprotect_delay=FOR_EVER if busy == "for-ever" else int(busy) * NS_PER_MS,
+        )
         return replace(quirks, product_id=int(self.product_id, 0)) if self.product_id else quirks
 
     @property
@@ -74,6 +113,20 @@ class Options:
         if kind not in KINDS or not at.isdigit():
             raise ValueError(f"no fault {self.fault!r}; write KIND@NUMBER with {', '.join(KINDS)}")
         return Fault(kind, int(at))
+
+    @property
+    def erase_to_cut(self) -> int | None:
+        if not self.cut:
+            return None
+        if not self.cut.isdigit() or self.cut == "0":
+            raise ValueError(f"no page erase has the number {self.cut!r}; the first is 1")
+        return int(self.cut)
+
+
+def _one_of(value: str, *allowed: str) -> str:
+    if value not in allowed:
+        raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+    return value
 
 
 class TargetState:
@@ -119,6 +172,21 @@ def emulated(clock: Clock) -> ApplicationFactory:
     return make
 
 
+def cut_power(world: World, erase: int) -> None:
+    """Host and target lose their power in the middle of this page erase, counted from 1."""
+    left = erase
+
+    def tap(what: str, point: int) -> None:
+        nonlocal left
+        if what == "erase" and point == TAPS[what] // 2:
+            left -= 1
+            if left == 0:
+                world.target.power(False)
+                raise HostPowerLost
+
+    world.target.flash.tap = tap
+
+
 def make_world(state: Path, settings: dict[str, Any], options: Options) -> World:
     """The target in its last state, its host's filesystem, and the wires of board.json."""
     clock = Clock()
@@ -131,6 +199,9 @@ def make_world(state: Path, settings: dict[str, Any], options: Options) -> World
     target.option_bytes = (
         provisioned_option_bytes() if options.provisioned == "1" else OptionBytes()
     )
+    if _one_of(options.rdp, "0", "1") == "1":
+        optr = target.option_bytes.word(OPTR)
+        target.option_bytes.store(OPTR, optr & ~0xFF | RDP_LEVEL_1)
     TargetState(state / "target.flash").restore(target)
     if options.write_protected:
         page = int(options.write_protected, 0)
@@ -148,19 +219,39 @@ def make_world(state: Path, settings: dict[str, Any], options: Options) -> World
         nrst=pins["nrst"],
         boot0=pins["boot0"],
         supply=pins["supply"],
+        heartbeat=settings["confirm"].get("pin"),
     )
+    if _one_of(options.wires, "good", *WIRES) != "good":
+        wiring = WIRES[options.wires](wiring)
+    if options.target == "unpowered":
+        wiring = replace(wiring, pull_ups="target")
+    if options.target == "level-2":
+        optr = target.option_bytes.word(OPTR)
+        target.option_bytes.store(OPTR, optr & ~0xFF | RDP_LEVEL_2)
+    if options.target == "locked":
+        target.option_bytes.data[4] = target.option_bytes.data[0]  # word and complement alike
     world = World(target, filesystem, wiring=wiring, host=settings["host"])
-    if options.target == "absent":
+    if _one_of(options.target, "present", *TARGETS) == "absent":
         world.bus.devices.clear()
+    elif options.target == "unpowered":
+        target.power(False)
+    elif options.target == "debugged":
+        target.attach_debugger()
     fault = options.fault_to_make
     if fault is not None:
         FaultyTarget(world.bus, target, fault)
+    erase = options.erase_to_cut
+    if erase is not None:
+        cut_power(world, erase)
+    bench = settings.get("bench")
+    if bench is not None:
+        world.analog[bench["supply_adc"]] = round(int(options.supply_mv) / bench["divider"])
     clock.advance(NS_PER_MS)  # the target has been on for a while when the host starts
     return world
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until standard input ends."""
+    """Run until standard input ends or the power is gone."""
     parser = argparse.ArgumentParser(prog="stm32sim.board", description=__doc__)
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--board", type=Path, required=True)
@@ -178,10 +269,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with MicroPythonHost(world.call, world, platform=world.host) as host:
             host.power_on()
             print(json.dumps({"port": host.url}), flush=True)
-            sys.stdin.buffer.read()
+            threading.Thread(target=_off_at_end_of_input, args=(host,), daemon=True).start()
+            while not host.wait_off(HOUR_S):
+                pass
     finally:
         state.keep(world.target)
     return 0
+
+
+def _off_at_end_of_input(host: MicroPythonHost) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    host.power_off()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Evidence: RM0490 table 9 and sections 3.1, 4.5 (same boot logic), AN2606 table 2
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -98,6 +98,7 @@ class Stm32:
         self.running = Running.OFF
         self._empty_flag = False
         self.debugger_seen = False  # an SWD access since power-on forces BOOT0 to 0
+        self._flash_shut = False  # level 1 was entered since power-on: reading flash is a fault
         self.boots: list[Boot] = []
         self._nrst_high = True
         self._boot0_high = False
@@ -113,7 +114,7 @@ class Stm32:
         self._stop()
         self.running = Running.OFF
         if on:
-            self.debugger_seen = False
+            self.debugger_seen = self._flash_shut = False
             self.ram[:] = self._noise.randbytes(RAM_SIZE)
             self._load_options()
             self._reset()
@@ -130,14 +131,50 @@ class Stm32:
         """BOOT0, shared with SWCLK (PA14); looked at when a reset ends."""
         self._boot0_high = high
 
-    def attach_debugger(self) -> None:
-        """ST-LINK talks over SWD: BOOT0 is forced low until the next power-on [V RM0490 3.1]."""
+    def attach_debugger(self) -> bool:
+        """ST-LINK talks over SWD; whether it is answered. If so, BOOT0 is forced low until the
+        next power-on [V RM0490 3.1]."""
+        if not self.debug_port_open:
+            return False
         self.debugger_seen = True
+        return True
+
+    @property
+    def bricked(self) -> bool:
+        """Option bytes are torn: whatever reset or power-on comes, nothing answers any more, and
+        nothing is left that could write them anew [V RM0444 p. 90]."""
+        return self.option_bytes.torn
+
+    @property
+    def debug_port_open(self) -> bool:
+        """Whether SWD answers: never at level 2 [V RM0490 4.5], nor under level 1 together with
+        BOOT_LOCK, which is what torn option bytes amount to [R]."""
+        if self.running is Running.OFF or self.options.rdp_level == 2:
+            return False
+        return not (self.options.rdp_level == 1 and self.options.boot_lock)
 
     # --- resets and what they lead to ---
 
     def system_reset(self) -> None:
         """A reset from inside (watchdog, SYSRESETREQ, the loader's timeout)."""
+        self._reset()
+
+    def start_options(self, values: Mapping[int, int], longer: int = 0) -> bool:
+        """OPTSTRT, as Flash.start_options; at level 2 nothing is changed any more
+        [V RM0490 4.5]."""
+        if self.rdp_level == 2:
+            return False
+        return self.flash.start_options(self.option_bytes, values, longer)
+
+    def launch_options(self) -> None:
+        """OBL_LAUNCH: option bytes are loaded and the chip is reset [V RM0490].
+
+        A part that so comes under readout protection needs a power-on: until then every read of
+        flash data is a fault [V RM0490, for level 1; D for 2]."""
+        self._stop()
+        was_open = self.rdp_level == 0
+        self._load_options()
+        self._flash_shut |= was_open and self.rdp_level != 0
         self._reset()
 
     def enter_system_memory(self) -> None:
@@ -200,7 +237,10 @@ class Stm32:
         self._empty_flag = blank and self.flash.cells[0] != Cell.TORN
 
     def _boot(self, boot0: bool) -> None:
-        """The boot table [V RM0490 table 9]; level 2 never boots system memory [V AN2606]."""
+        """The boot table [V RM0490 table 9]; level 2 never boots system memory [V AN2606].
+
+        Not modelled: at level 1 with nBOOT_SEL = 0 a G030 may fail to boot at power-on, until the
+        next one (its errata 2.2.3 [V]; whether a G071 does is not known)."""
         options = self.options
         if not options.valid:
             self.running = Running.LOCKED
@@ -224,6 +264,9 @@ class Stm32:
     def _start_main_flash(self, reason: str) -> None:
         self._evict()
         content = self._fetched()
+        if self._flash_shut:
+            self._crash(f"readout protection is new and needs a power-on ({reason})")
+            return
         torn = self.flash.cells[0] == Cell.TORN  # stack pointer and reset vector
         application = None if torn else self.applications(content, self)
         if application is None:
@@ -256,8 +299,15 @@ class Stm32:
     # --- memory as the loader sees it ---
 
     @property
-    def read_protected(self) -> bool:
-        return self.options.rdp_level != 0
+    def rdp_level(self) -> int:
+        return self.options.rdp_level
+
+    @property
+    def flash_readable(self) -> bool:
+        """Flash is a bus error to code in system memory under level 1 [V RM0490 4.5], and so it
+        stays until a power-on if that level was entered since the last [V; strict: back at level 0
+        too]."""
+        return self.rdp_level == 0 and not self._flash_shut
 
     def memory_at(self, address: int) -> Memory | None:
         """The memory with `address` in it; None where the loader refuses: peripherals, its own
@@ -300,6 +350,13 @@ class Stm32:
     def poke_ram(self, address: int, data: bytes) -> None:
         start = address - RAM_START
         self.ram[start : start + len(data)] = data
+
+    @property
+    def led(self) -> bool | None:
+        """The level that the application gives PA5; None in reset and in the loader, where nobody
+        drives it."""
+        occupant = self._occupant
+        return None if occupant is None or isinstance(occupant, Loader) else occupant.led
 
     # --- on the bus: whoever runs answers ---
 

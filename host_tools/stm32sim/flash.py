@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
 from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
+from stm32sim.option_bytes import OPTION_LENGTH, OptionBytes
 
 GRANULE = 8  # bytes; 64 data bits + 8 ECC bits, the unit of programming [V RM0444]
 PAGE = 2048  # bytes, the unit of erasing [V RM0444]
 ERASED_BYTE = 0xFF
-TAPS = {"erase": 16, "program": 8}  # points in an operation where `Flash.tap` is called
+# Points in an operation where `Flash.tap` is called.
+TAPS = {"erase": 16, "program": 8, "option": 16}
 FLASH_START = 0x0800_0000
 
 
@@ -43,6 +45,12 @@ class FlashTimes:
     page_erase: int
     mass_erase: int
 
+    @property
+    def option(self) -> int:
+        """The option page is erased and its 16 double words are programmed [D: no source states
+        the time of an option programming]."""
+        return self.page_erase + OPTION_LENGTH // GRANULE * self.program
+
 
 # DS12232 flash characteristics [R], consistent with 40.1 ms mass erase [V GOOGLE-RS] and the
 # limits of 36 ms a page and 37 ms a block in production drivers [V SAMSUNG].
@@ -58,22 +66,20 @@ class EccError(Exception):
 class _Operation:
     started: int
     ends: int
-    first_page: int  # for an erase: the pages it covers
-    pages: int
-    granule: int = -1  # for programming: which granule, and what goes there
-    data: bytes = b""
+    complete: Callable[[], None]
+    tear: Callable[[float], None]  # told the share of its time that had passed
 
 
 class Flash:
-    """Main flash and the state machine that erases and programs it.
+    """Main flash and the state machine that erases and programs it, and the option bytes too.
 
     An operation is started, is busy until its time is over, and then has happened. Refusals set
     the error flag, which nobody outside sees; as long as it is set every further operation is
     refused too (PGSERR, [V RM0490 4.3]; AN2606 4.6 says the same of the loader: one bad write and
     all following ones fail).
 
-    `tap` is called as tap("erase" | "program", number of the point) at several points inside each
-    operation, so that power can be cut there.
+    `tap` is called as tap("erase" | "program" | "option", number of the point) at the TAPS points
+    inside each operation, so that power can be cut there.
     """
 
     def __init__(self, clock: Clock, size: int, times: FlashTimes = TYPICAL) -> None:
@@ -136,13 +142,28 @@ class Flash:
         """Begin to erase one page."""
         if self._refused(page not in range(self.pages) or page in self.write_protected):
             return False
-        return self._begin("erase", self.times.page_erase, page, 1)
+        return self._begin_erase(self.times.page_erase, range(page, page + 1))
 
-    def start_mass_erase(self) -> bool:
-        """Begin to erase everything; refused if any page is protected [V RM0490 4.3]."""
-        if self._refused(bool(self.write_protected)):
+    def start_mass_erase(self, *, despite_protection: bool = False) -> bool:
+        """Begin to erase everything; refused if any page is protected [V RM0490 4.3], but
+        `despite_protection` when hardware does it on the way from level 1 to 0 [D]."""
+        if self._refused(bool(self.write_protected) and not despite_protection):
             return False
-        return self._begin("erase", self.times.mass_erase, 0, self.pages)
+        return self._begin_erase(self.times.mass_erase, range(self.pages))
+
+    def start_options(
+        self, options: OptionBytes, values: Mapping[int, int], longer: int = 0
+    ) -> bool:
+        """Begin to erase and rewrite the option page (OPTSTRT), with new `values` of some
+        registers. `longer`: ns it takes beyond its time."""
+        if self._refused(False):
+            return False
+        return self._begin(
+            "option",
+            self.times.option + longer,
+            lambda: options.program(values),
+            lambda done: options.tear(values, done, self.randomness),
+        )
 
     def start_program(self, offset: int, data: bytes) -> bool:
         """Begin to program one granule (8 bytes, 8-aligned offset).
@@ -159,7 +180,12 @@ class Flash:
             return False
         if self._refused(self.cells[index] not in BLANK and data != bytes(GRANULE)):
             return False
-        return self._begin("program", self.times.program, offset // PAGE, 1, index, data)
+        return self._begin(
+            "program",
+            self.times.program,
+            functools.partial(self._program_now, index, data),
+            functools.partial(self._tear_program, index, data),
+        )
 
     def _refused(self, wrong: bool) -> bool:
         if self.error or self.busy or wrong:
@@ -167,11 +193,19 @@ class Flash:
             return True
         return False
 
+    def _begin_erase(self, takes: int, pages: range) -> bool:
+        return self._begin(
+            "erase",
+            takes,
+            functools.partial(self._erase_now, pages),
+            functools.partial(self._tear_pages, pages),
+        )
+
     def _begin(
-        self, what: str, takes: int, page: int, pages: int, granule: int = -1, data: bytes = b""
+        self, what: str, takes: int, complete: Callable[[], None], tear: Callable[[float], None]
     ) -> bool:
         now = self.clock.now
-        operation = _Operation(now, now + takes, page, pages, granule, data)
+        operation = _Operation(now, now + takes, complete, tear)
         self._operation = operation
         points = TAPS[what]
         for point in range(points) if self.tap is not None else ():
@@ -188,22 +222,21 @@ class Flash:
         if self._operation is not operation:
             return  # power was lost meanwhile
         self._operation = None
-        if operation.granule < 0:
-            for page in range(operation.first_page, operation.first_page + operation.pages):
-                self._erase_now(page)
-        else:
-            index = operation.granule
-            weak = self.cells[index] in WEAK
-            self._put(index, operation.data)
-            self.cells[index] = Cell.WEAK_PROGRAMMED if weak else Cell.PROGRAMMED
+        operation.complete()
         if self.on_ready is not None:
             self.on_ready()
 
-    def _erase_now(self, page: int) -> None:
-        self.erase_counts[page] += 1
-        self.data[page * PAGE : (page + 1) * PAGE] = bytes([ERASED_BYTE]) * PAGE
-        first = page * PAGE // GRANULE
-        self.cells[first : first + PAGE // GRANULE] = bytes(PAGE // GRANULE)
+    def _program_now(self, index: int, data: bytes) -> None:
+        weak = self.cells[index] in WEAK
+        self._put(index, data)
+        self.cells[index] = Cell.WEAK_PROGRAMMED if weak else Cell.PROGRAMMED
+
+    def _erase_now(self, pages: range) -> None:
+        for page in pages:
+            self.erase_counts[page] += 1
+            self.data[page * PAGE : (page + 1) * PAGE] = bytes([ERASED_BYTE]) * PAGE
+            first = page * PAGE // GRANULE
+            self.cells[first : first + PAGE // GRANULE] = bytes(PAGE // GRANULE)
 
     def _put(self, index: int, data: bytes) -> None:
         self.data[index * GRANULE : (index + 1) * GRANULE] = data
@@ -218,12 +251,7 @@ class Flash:
         self.error = False
         if operation is None:
             return
-        done = (self.clock.now - operation.started) / (operation.ends - operation.started)
-        if operation.granule >= 0:
-            self._tear_program(operation.granule, operation.data, done)
-        else:
-            for page in range(operation.first_page, operation.first_page + operation.pages):
-                self._tear_page(page, done)
+        operation.tear((self.clock.now - operation.started) / (operation.ends - operation.started))
 
     def _granules_of(self, page: int) -> Iterator[int]:
         return iter(range(page * PAGE // GRANULE, (page + 1) * PAGE // GRANULE))
@@ -244,6 +272,10 @@ class Flash:
             mixed = (new | was & bit for new, was, bit in zip(data, old, bits, strict=True))
             self._put(index, bytes(mixed))
             self.cells[index] = Cell.TORN
+
+    def _tear_pages(self, pages: range, done: float) -> None:
+        for page in pages:
+            self._tear_page(page, done)
 
     def _tear_page(self, page: int, done: float) -> None:
         """The cells of a page lose their charge together, more or less: an erase cut early may

@@ -11,12 +11,24 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from stm32sim.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
 from stm32sim.flash import FLASH_START, GRANULE, Flash
+from stm32sim.option_bytes import (
+    OPTION_LENGTH,
+    OPTION_START,
+    OPTR,
+    RDP_LEVEL_0,
+    RDP_LEVEL_1,
+    WRP1AR,
+    WRP1BR,
+    OptionBytes,
+    registers_written,
+    write_protected_area,
+)
 from stm32sim.polled_i2c import NO_BYTE, PolledI2C, Program, Wait
 
 ACK, NACK, BUSY = 0x79, 0x1F, 0x76  # AN4221 section 2
@@ -33,8 +45,9 @@ LOADER_ID_ADDRESS = 0x1FFF_6FFE  # AN2606 table 3; 0xBn means V11.n
 # The list that Get answers, in the order of AN4221 section 2.1 for V1.2.
 COMMANDS = bytes.fromhex("0001021121314463738292" + "324564748393a1")
 
-
-_WRITABLE = ("flash", "ram", "options")
+FOR_EVER = 10 * 365 * 24 * 3600 * NS_PER_S  # longer than any world lasts
+_WRITABLE = ("flash", "ram")
+_NOBODY = -1  # as an I2C address: the peripheral is switched off
 _RAM_NOISE = random.Random(0).randbytes(264)  # what power-on leaves in the payload buffer
 
 
@@ -55,6 +68,35 @@ class Quirks:
     # ns a connected loader waits for the next command: None in AN2606 and OPENBL, but OPENBL's
     # port to the G0C1 resets itself there too.
     idle_timeout: int | None = None
+    # Status after option bytes were written (Write Memory, Write (Un)protect, Readout Protect;
+    # they are torn by whatever resets the chip before they are programmed):
+    # "before" the launch that resets the chip; "early", while they are still being programmed
+    # [V OPENBL-G0: it does not wait]; or "lost" in that reset [AN4221 2.6; D].
+    option_ack: str = "before"
+    # Readout Unprotect. Second status: "late", when all is done [V AN4221]; "early", before
+    # anything begins [V OPENBL]; or "never".
+    unprotect_ack: str = "late"
+    # What a read meets meanwhile: "busy" (0x93; 0x92 stretches), "stretch", or "nack": nobody at
+    # the address [V AN4221, OPENBL; which of them is open].
+    unprotect_answer: str = "busy"
+    # ns it takes beyond its time: the option page stays erased so long [D: a G071 was seen BUSY
+    # for 40 s and was locked by the reset that followed]. FOR_EVER: it never ends.
+    unprotect_delay: int = 0
+    erases_first: bool = True  # False: option bytes are rewritten before flash is erased [?]
+    write_protect_in_one_frame: bool = False  # OPENBL wants the length in a frame of its own
+    # The checksum command is listed as available under level 1 [V AN4221 table 2], where flash
+    # is a bus error to a loader [V RM0490 4.5]: False takes the second for true.
+    checksum_when_protected: bool = False
+
+    def __post_init__(self) -> None:
+        for value, known in (
+            (self.ecc_error, ("hang", "reset")),
+            (self.option_ack, ("before", "early", "lost")),
+            (self.unprotect_ack, ("late", "early", "never")),
+            (self.unprotect_answer, ("busy", "nack", "stretch")),
+        ):
+            if value not in known:
+                raise ValueError(f"no such quirk: {value!r}; there are {', '.join(known)}")
 
 
 def quirks_of(version: int, *, pc11_low: bool = False) -> Quirks:
@@ -87,7 +129,25 @@ class Chip(Protocol):
     flash: Flash
 
     @property
-    def read_protected(self) -> bool: ...
+    def option_bytes(self) -> OptionBytes: ...
+    @property
+    def rdp_level(self) -> int:
+        """Readout protection, as loaded: 0, 1 or 2."""
+        ...
+
+    @property
+    def flash_readable(self) -> bool:
+        """Whether readout protection lets a loader read main flash."""
+        ...
+
+    def start_options(self, values: Mapping[int, int], longer: int = 0) -> bool:
+        """OPTSTRT: erase and rewrite the option page; whether it began."""
+        ...
+
+    def launch_options(self) -> None:
+        """OBL_LAUNCH: load option bytes and reset."""
+        ...
+
     def memory_at(self, address: int) -> Memory | None:
         """The memory an address is in; None where the loader refuses it."""
         ...
@@ -103,7 +163,7 @@ class Chip(Protocol):
 
 
 class NotModelled(Exception):
-    """A host used something this simulator has no honest answer for yet."""
+    """A host used something this simulator has no honest answer for."""
 
 
 class Loader(PolledI2C):
@@ -180,6 +240,14 @@ class Loader(PolledI2C):
             0x32: lambda: self._write_memory(True),
             0x44: lambda: self._erase(False),
             0x45: lambda: self._erase(True),
+            0x63: lambda: self._write_protect(False),
+            0x64: lambda: self._write_protect(True),
+            0x73: lambda: self._write_unprotect(False),
+            0x74: lambda: self._write_unprotect(True),
+            0x82: lambda: self._readout_protect(False),
+            0x83: lambda: self._readout_protect(True),
+            0x92: lambda: self._readout_unprotect(False),
+            0x93: lambda: self._readout_unprotect(True),
             0xA1: self._get_checksum,
         }
         known = COMMANDS if self.quirks.has_checksum else COMMANDS[:-1]
@@ -191,17 +259,15 @@ class Loader(PolledI2C):
                 continue
             complement = (yield from self._receive(1))[0]
             yield Wait.STOP
-            handler = handlers.get(code)
             if code ^ complement != 0xFF or code not in known:
                 yield from self._answer(NACK)
-            elif handler is None:
-                raise NotModelled(f"loader command 0x{code:02X}: option bytes and protection")
             else:
-                yield from handler()
+                yield from handlers[code]()
 
-    def _allowed(self) -> Generator[Wait, int, bool]:
-        """The status after the code of a command that readout protection forbids."""
-        allowed = not self.chip.read_protected
+    def _allowed(self, up_to: int = 0) -> Generator[Wait, int, bool]:
+        """The status after the code of a command that readout protection above level `up_to`
+        forbids. Only Get, Get Version and Get ID work at level 2 [V AN2606]."""
+        allowed = self.chip.rdp_level <= up_to
         yield from self._answer(ACK if allowed else NACK)
         return allowed
 
@@ -251,14 +317,16 @@ class Loader(PolledI2C):
             yield from self._send(sound)
         yield from self._fault()
 
-    def _sound_bytes(self, address: int, length: int) -> bytes:
-        """What the CPU can read from `address` on: it ends before a torn granule, and where the
-        memory ends."""
+    def _sound_bytes(self, address: int, length: int, protected_too: bool = False) -> bytes:
+        """What the CPU can read from `address` on: it ends before a torn granule, where the
+        memory ends, and at once in flash that readout protection shuts."""
         memory = self.chip.memory_at(address)
         if memory is None:
             return b""
         length = min(length, memory.end - address)
         if memory.name == "flash":
+            if not (protected_too or self.chip.flash_readable):
+                return b""
             length = self.chip.flash.sound_length(address - memory.start, length)
         return self.chip.peek(address, length) if length else b""
 
@@ -282,7 +350,7 @@ class Loader(PolledI2C):
             return
         address = yield from self._receive_word()
         memory = None if address is None else self.chip.memory_at(address)
-        if address is None or memory is None or memory.name not in _WRITABLE:
+        if address is None or memory is None or not _is_writable(memory, address):
             yield from self._answer(NACK)
             return
         yield from self._answer(ACK)
@@ -292,12 +360,14 @@ class Loader(PolledI2C):
         data = yield from self._receive(length + 1)
         self._buffer[:length] = data[:length]
         yield Wait.STOP
-        if code ^ _xor(data) != 0:
+        too_long = memory.name == "options" and length > OPTION_LENGTH  # [strict; OPENBL-G0 cuts]
+        if code ^ _xor(data) != 0 or too_long:
             yield from self._answer(NACK)
             return
         if memory.name == "options":
-            raise NotModelled("writing option bytes")
-        if memory.name == "ram":
+            values = registers_written(bytes(self._buffer[:length]))
+            yield from self._program_options(values, no_stretch)
+        elif memory.name == "ram":
             yield from self._write_ram(address, length, memory)
         else:
             yield from self._program_flash(address, length, memory, no_stretch)
@@ -323,6 +393,98 @@ class Loader(PolledI2C):
             data = bytes(self._buffer[index : index + GRANULE])
             flash.start_program(address - memory.start + index, data)
             yield from self._wait_until_idle(no_stretch)
+
+    def _program_options(self, values: Mapping[int, int], no_stretch: bool) -> Program:
+        """Rewrite the option page, tell so, launch. Nobody looks whether the programming began:
+        after an earlier error it does not [strict: OPENBL-G0 clears the flags], and the ACK comes
+        all the same."""
+        ack = self.quirks.option_ack
+        self.chip.start_options(values)
+        if ack == "early":
+            yield from self._answer(ACK)
+        yield from self._wait_until_idle(no_stretch)
+        if ack == "before":
+            yield from self._answer(ACK)
+        yield from self._launch()
+
+    def _launch(self) -> Program:
+        """Over I2C every version reloads option bytes: V11.2 forgets to only over USART."""
+        self.chip.launch_options()
+        yield Wait.EVER
+
+    def _write_protect(self, no_stretch: bool) -> Program:
+        """Pairs of first and last page, area A, then B; unchecked [V OPENBL-G0]. An area without
+        its pair stays as it is."""
+        if not (yield from self._allowed()):
+            return
+        codes = yield from self._receive_sector_codes()
+        if codes is None:
+            yield from self._answer(NACK)
+            return
+        values = {}
+        for index, register in enumerate((WRP1AR, WRP1BR)):
+            pair = codes[2 * index : 2 * index + 2]
+            if len(pair) == 2:
+                values[register] = write_protected_area(*pair)
+        yield from self._program_options(values, no_stretch)
+
+    def _receive_sector_codes(self) -> Generator[Wait, int, bytes | None]:
+        """Number of codes less one, then the codes and their XOR; None if a checksum is wrong."""
+        if self.quirks.write_protect_in_one_frame:
+            yield Wait.ADDRESS
+            count = (yield from self._receive(1))[0]
+            codes = yield from self._receive(count + 2)
+            yield Wait.STOP
+            return None if count ^ _xor(codes) else codes[:-1]
+        count, complement = yield from self._receive_frame(2)
+        if count ^ complement != 0xFF:
+            return None
+        yield from self._answer(ACK)
+        codes = yield from self._receive_frame(count + 2)
+        return None if _xor(codes) else codes[:-1]
+
+    def _write_unprotect(self, no_stretch: bool) -> Program:
+        if (yield from self._allowed()):
+            none = write_protected_area(0x3F, 0)
+            yield from self._program_options({WRP1AR: none, WRP1BR: none}, no_stretch)
+
+    def _readout_protect(self, no_stretch: bool) -> Program:
+        if (yield from self._allowed()):
+            yield from self._program_options(self._optr_with(RDP_LEVEL_1), no_stretch)
+
+    def _optr_with(self, rdp: int) -> dict[int, int]:
+        return {OPTR: self.chip.option_bytes.word(OPTR) & ~0xFF | rdp}
+
+    def _readout_unprotect(self, no_stretch: bool) -> Program:
+        """Flash is erased and option bytes are rewritten for level 0, at level 0 too. NACK if the
+        erase is refused: at level 0 it heeds write protection [D from AN4221 2.11, RM0490 4.3].
+        What is refused leaves the error flag set, so nothing after it begins either."""
+        if not (yield from self._allowed(up_to=1)):
+            return
+        quirks = self.quirks
+        if quirks.unprotect_ack == "early":
+            yield from self._answer(ACK)
+        if quirks.unprotect_answer == "nack":
+            self.address = _NOBODY
+        answers = no_stretch and quirks.unprotect_answer == "busy"
+        steps = [self._start_unprotect_erase, self._start_unprotect_options]
+        done = False
+        for start in steps if quirks.erases_first else reversed(steps):
+            done = start()
+            yield from self._wait_until_idle(answers)
+        self.address = I2C_ADDRESS
+        if quirks.unprotect_ack == "late":
+            yield from self._answer(ACK if done else NACK)
+        if done:
+            yield from self._launch()
+
+    def _start_unprotect_erase(self) -> bool:
+        protected = self.chip.rdp_level == 1
+        return self.chip.flash.start_mass_erase(despite_protection=protected)
+
+    def _start_unprotect_options(self) -> bool:
+        values = self._optr_with(RDP_LEVEL_0)
+        return self.chip.start_options(values, self.quirks.unprotect_delay)
 
     def _erase(self, no_stretch: bool) -> Program:
         if not (yield from self._allowed()):
@@ -366,7 +528,7 @@ class Loader(PolledI2C):
 
     def _get_checksum(self) -> Program:
         """0xA1: CRC-32 as the STM32's CRC unit computes it (AN4221 section 2.20)."""
-        if not (yield from self._allowed()):
+        if not (yield from self._allowed(up_to=1)):
             return
         address = yield from self._receive_word()
         if address is None or not self._in_flash(address):
@@ -379,7 +541,7 @@ class Loader(PolledI2C):
             return
         yield from self._answer(ACK)
         yield from self._wait_until_idle(no_stretch=True)
-        data = self._sound_bytes(address, size)
+        data = self._sound_bytes(address, size, self.quirks.checksum_when_protected)
         if len(data) < size:
             yield from self._fault()
         self._compute(size // 4 * CRC_WORD)
@@ -390,6 +552,14 @@ class Loader(PolledI2C):
 
     def _in_flash(self, address: int) -> bool:
         return FLASH_START <= address < FLASH_START + self.chip.flash.size
+
+
+def _is_writable(memory: Memory, address: int) -> bool:
+    """Option bytes are written from their start on, or not at all [V AN4221 2.6; strict: OPENBL
+    takes any address inside them for it]."""
+    if memory.name == "options":
+        return address == OPTION_START
+    return memory.name in _WRITABLE
 
 
 def _xor(data: bytes) -> int:

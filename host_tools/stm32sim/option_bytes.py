@@ -1,10 +1,13 @@
 """Option bytes of the STM32G0x1: how they are stored, what they mean, and what if they are torn.
 
-Evidence: RM0490 table 18 (same layout), CMSIS-G0 for the bits, BMP and RM0490 for factory values.
+Evidence: RM0490 table 18 (same layout), CMSIS-G0 for the bits, BMP and RM0490 for factory values,
+RM0444 p. 90 for what an interrupted programming can do, OPENBL-G0 for how a loader writes them.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 OPTION_START = 0x1FFF_7800
@@ -37,7 +40,38 @@ FACTORY = {
 }
 
 RDP_LEVEL_0 = 0xAA
+RDP_LEVEL_1 = 0xBB  # what HAL-G0 writes; every other byte means level 1 too [V RM0490 4.5]
 RDP_LEVEL_2 = 0xCC
+
+# A write of at least so many bytes to the option area reaches that register [V OPENBL-G0].
+_REACHED = {
+    OPTR: 4,
+    PCROP1ASR: 10,
+    PCROP1AER: 20,
+    WRP1AR: 28,
+    WRP1BR: 36,
+    PCROP1BSR: 42,
+    PCROP1BER: 50,
+    SECR: 116,
+}
+
+
+def registers_written(data: bytes) -> dict[int, int]:
+    """What Write Memory of `data` (1 to 128 bytes) at OPTION_START puts into which registers.
+
+    OPTR is always written: by less than 4 bytes with the first of them, and all its other bits
+    become 0. Complements that are sent along are not looked at: hardware makes its own
+    [V OPENBL-G0; the ROM is not known to differ]."""
+    values = {OPTR: data[0]}
+    for offset, least in _REACHED.items():
+        if len(data) >= least:
+            values[offset] = int.from_bytes(data[offset : offset + 4], "little")
+    return values
+
+
+def write_protected_area(start: int, end: int) -> int:
+    """WRP1AR or WRP1BR for the pages `start` to `end`: 6 bits each [V CMSIS-G0]."""
+    return start & 0x3F | (end & 0x3F) << 16
 
 
 @dataclass(frozen=True)
@@ -111,6 +145,38 @@ class OptionBytes:
         self.data[offset : offset + 4] = value.to_bytes(4, "little")
         self.data[offset + 4 : offset + 8] = (value ^ 0xFFFF_FFFF).to_bytes(4, "little")
 
+    def program(self, values: Mapping[int, int]) -> None:
+        """A whole option programming: these registers get new values, all others keep theirs."""
+        for offset, value in values.items():
+            self.store(offset, value)
+
+    def tear(self, values: Mapping[int, int], done: float, randomness: random.Random) -> None:
+        """An option programming was cut when the share `done` of its time had passed.
+
+        Only a cut before the first cell changes leaves what was there. From then on any word may
+        be old, blank, new or in between, and at least one does not match its complement
+        [V RM0444 p. 90 that it can be so; strict that it always is]."""
+        if not done:
+            return
+        for offset in FACTORY:
+            slot = slice(offset, offset + 8)
+            fate = randomness.randrange(4)
+            if fate == 0:
+                self.data[slot] = bytes(
+                    byte | randomness.getrandbits(8) for byte in self.data[slot]
+                )
+            elif fate == 1:
+                self.data[slot] = b"\xff" * 8
+            elif fate == 2 and offset in values:
+                self.store(offset, values[offset])
+        unfinished = randomness.choice(list(FACTORY))
+        self.data[unfinished : unfinished + 8] = b"\xff" * 8
+
+    @property
+    def torn(self) -> bool:
+        """Whether a register that exists does not match its complement."""
+        return any(self.word(offset) ^ self.word(offset + 4) != 0xFFFF_FFFF for offset in FACTORY)
+
     def word(self, offset: int) -> int:
         return int.from_bytes(self.data[offset : offset + 4], "little")
 
@@ -120,10 +186,8 @@ class OptionBytes:
 
     def load(self) -> Options:
         """What the chip takes over at power-on or option launch."""
-        for offset in FACTORY:
-            complement = int.from_bytes(self.data[offset + 4 : offset + 8], "little")
-            if self.word(offset) ^ complement != 0xFFFF_FFFF:
-                return LOCKED
+        if self.torn:
+            return LOCKED
         return Options(
             optr=self.word(OPTR),
             wrp1a=self.word(WRP1AR),

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from stm32sim.bus import Bus
-from stm32sim.chip import Stm32
+from stm32sim.bus import FASTEST, NOT_DRIVEN, Bus
+from stm32sim.chip import Running, Stm32
 from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
 from stm32sim.controller import CALL_OVERHEAD, HARDWARE, Controller, SoftController
 from stm32sim.host.seam import Call, HostLife, HostReset
 
 # machine.Pin's numbers, as host/shims/machine.py has them
 _OUT, _OPEN_DRAIN = 1, 2
+_PULL_UP = 1
 _PIN_CALL = 5 * NS_PER_US  # what a pin or clock call costs on the host [R]
 
 PWRON_RESET, HARD_RESET, WDT_RESET, SOFT_RESET = 1, 2, 3, 5
@@ -25,19 +26,53 @@ PWRON_RESET, HARD_RESET, WDT_RESET, SOFT_RESET = 1, 2, 3, 5
 
 @dataclass(frozen=True)
 class Wiring:
-    """Which host pin goes where; None: not wired. Defaults are boards/pico_nucleo_g071rb."""
+    """Which host pin goes where; None: not wired. Defaults are boards/pico_nucleo_g071rb.
+
+    `pull_ups`: where the resistors of SDA and SCL end: "host" or "target", whose 3.3 V that is; ""
+    if there are none. `fastest`: Hz up to which the lines rise in time. `nrst_held`: somebody
+    pulls NRST low for good."""
 
     scl: int = 5
     sda: int = 4
     nrst: int | None = 2
     boot0: int | None = 3
     supply: int | None = None
+    heartbeat: int | None = None  # from the target's PA5
+    pull_ups: str = "host"
+    fastest: int = FASTEST
+    nrst_held: bool = False
 
 
 class HostFiles(HostLife, Protocol):
     """The host's filesystem: littlefs or the model of FAT."""
 
     def calls(self) -> dict[str, Call]: ...
+
+
+class DeadRail:
+    """Pull-up resistors that end at the target's 3.3 V: without that supply they pull low. As a
+    device on the bus it answers nothing and holds SCL."""
+
+    def __init__(self, target: Stm32) -> None:
+        self._target = target
+
+    def start(self, address: int, reading: bool) -> bool:
+        return False
+
+    def write(self, byte: int) -> bool:
+        return False
+
+    def read(self) -> int:
+        return NOT_DRIVEN
+
+    def acked(self, ack: bool) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def holding_scl(self) -> bool:
+        return self._target.running is Running.OFF
 
 
 class World:
@@ -60,6 +95,8 @@ class World:
         self.host = host
         self.bus = Bus(self.clock)
         self.bus.devices.append(target)
+        if self.wiring.pull_ups == "target":
+            self.bus.devices.append(DeadRail(target))
         self.reset_cause = PWRON_RESET
         self._fs_calls = filesystem.calls()
         self._served: dict[str, Callable[..., Any]] = {
@@ -69,6 +106,8 @@ class World:
         }
         self._levels: dict[int, int] = {}  # pins the host drives
         self._open_drain: set[int] = set()
+        self._pulls: dict[int, int] = {}  # the host's own, far weaker than any resistor
+        self.analog: dict[int, int] = {}  # mV at pins of the host
         self._controllers: list[Controller] = []
         self._booted = self.clock.now
         self._watchdog_ms = 0
@@ -86,6 +125,7 @@ class World:
         self._controllers.clear()
         self._levels.clear()
         self._open_drain.clear()
+        self._pulls.clear()
         self._drive_target()
 
     def mount(self) -> None:
@@ -124,6 +164,10 @@ class World:
     def _serve_sleep_us(self, duration: int) -> None:
         self.clock.advance(duration * NS_PER_US)
 
+    def _serve_adc_read(self, pin: int) -> int:
+        self.clock.advance(_PIN_CALL)
+        return min(65535, self.analog.get(pin, 0) * 65535 // 3300)
+
     def _serve_wdt_start(self, timeout_ms: int) -> None:
         self._watchdog_ms = timeout_ms
         self._watchdog_fed = self.clock.now
@@ -145,11 +189,14 @@ class World:
     ) -> int:
         self.clock.advance(CALL_OVERHEAD[self.host])
         wired = (scl, sda) == (self.wiring.scl, self.wiring.sda)
+        rises = bool(self.wiring.pull_ups) and freq <= self.wiring.fastest
         kind = SoftController if soft else HARDWARE[self.host]
         for pin in (scl, sda):
             if pin is not None:
                 self._levels.pop(pin, None)
-        bus = self.bus if wired else Bus(self.clock)  # other pins: nothing is connected there
+        # Other pins: nothing is connected there. Lines that rise too late: the target sees no
+        # bit as it was meant, and no address [D].
+        bus = self.bus if wired and rises else Bus(self.clock)
         self._controllers.append(kind(bus, freq, timeout_us))
         return len(self._controllers) - 1
 
@@ -166,6 +213,7 @@ class World:
     def _serve_pin_init(self, pin: int, mode: int, pull: int, value: int | None) -> None:
         self.clock.advance(_PIN_CALL)
         self._open_drain.discard(pin)
+        self._pulls[pin] = pull
         if mode == _OPEN_DRAIN:
             self._open_drain.add(pin)
             self._drive(pin, 0 if value == 0 else None)
@@ -181,11 +229,32 @@ class World:
 
     def _serve_pin_read(self, pin: int) -> int:
         self.clock.advance(_PIN_CALL)
-        if pin == self.wiring.scl:
-            return int(self.bus.scl_high and self._levels.get(pin) != 0)
-        if pin == self.wiring.sda:
-            return int(self.bus.sda_high and self._levels.get(pin) != 0)
-        return self._levels.get(pin, 1)
+        wiring = self.wiring
+        if self._levels.get(pin) == 0:
+            return 0
+        if pin == wiring.scl:
+            return int(self.bus.scl_high and self._line_pulled_up(pin))
+        if pin == wiring.sda:
+            return int(self.bus.sda_high and self._line_pulled_up(pin))
+        if pin in self._levels:
+            return 1
+        if pin == wiring.nrst:
+            return int(not wiring.nrst_held and self.target.running is not Running.OFF)
+        if pin == wiring.boot0:
+            return 0
+        if pin == wiring.heartbeat and self.target.led is not None:
+            return int(self.target.led)
+        return self._own_pull(pin)
+
+    def _line_pulled_up(self, pin: int) -> bool:
+        """SDA or SCL, driven low by nobody. Resistors beat the pull of the host's pin [D]."""
+        if not self.wiring.pull_ups:
+            return bool(self._own_pull(pin))
+        return self.wiring.pull_ups == "host" or self.target.running is not Running.OFF
+
+    def _own_pull(self, pin: int) -> int:
+        """What a pin reads that nothing outside pulls; 0 without a pull of its own [strict]."""
+        return int(self._pulls.get(pin) == _PULL_UP)
 
     def _drive(self, pin: int, level: int | None) -> None:
         """A pin drives a level, or (None) lets go."""
@@ -203,11 +272,13 @@ class World:
             self._drive_target()
 
     def _drive_target(self) -> None:
-        """NRST has a pull-up, BOOT0 a pull-down, the supply switch is on unless told otherwise."""
+        """NRST has a pull-up, BOOT0 a resistor to ground, the supply switch is on unless told
+        otherwise."""
         wiring = self.wiring
         if wiring.supply is not None:
             self.target.power(self._levels.get(wiring.supply, 1) != 0)
         if wiring.boot0 is not None:
             self.target.boot0(self._levels.get(wiring.boot0, 0) != 0)
         if wiring.nrst is not None:
-            self.target.nrst(self._levels.get(wiring.nrst, 1) != 0)
+            released = self._levels.get(wiring.nrst, 1) != 0
+            self.target.nrst(released and not wiring.nrst_held)

@@ -11,12 +11,14 @@ key is always there; what does not apply is null:
     i2c      {"id": number | null (SoftI2C), "scl": pin, "sda": pin, "freq": Hz}
     pins     {"nrst": pin, "boot0": pin | null, "supply": pin | null (active high)}
     enter    {"method": "boot0" | "command", "address": 7 bits | null, "command": hex digits |
-    null} confirm  {"method": "i2c-version" | "none", "address": 7 bits | null, "register": number
-    | null,
+              null}
+    confirm  {"method": "i2c-version" | "gpio" | "none", "address": 7 bits | null,
+              "register": number | null, "pin": pin | null, "edges": number | null,
               "timeout_ms": number | null, "tries": number | null}
     preserve [[start, length], ...]: flash that is never erased, in whole pages
     class_id 32 hex digits: what an image for this product carries
     unsigned true if images without a signature may be installed
+    bench    null | {"supply_adc": pin, "divider": number, "min_mv": mV}: see [bench]
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +37,20 @@ from stm32up.toml_lines import Lines, of_syntax_error
 
 BOARDS = device.PROJECT / "boards"
 HIGHEST_PIN = {"rp2": 29, "esp32": 48}
+# RP2040 datasheet 4.9; on an ESP32 whichever of its ADC pins the chip has, MicroPython tells.
+ADC_PINS = {"rp2": range(26, 30), "esp32": range(49)}
 MAX_FREQUENCY = 1_000_000  # Hz: what the loaders of G0 bear (AN2606)
 KEYS = {
-    "": {"title", "host", "chip", "i2c", "pins", "enter", "confirm", "flash", "images"},
+    "": {"title", "host", "chip", "i2c", "pins", "enter", "confirm", "flash", "images", "bench"},
     "i2c": {"id", "scl", "sda", "frequency"},
     "pins": {"nrst", "boot0", "supply"},
     "enter": {"method", "command"},
     "enter.command": {"address", "bytes"},
-    "confirm": {"method", "address", "register", "timeout_ms", "tries"},
+    "confirm": {"method", "address", "register", "pin", "edges", "timeout_ms", "tries"},
     "flash": {"preserve"},
     "flash.preserve": {"start", "length"},
     "images": {"product", "unsigned"},
+    "bench": {"supply_adc", "divider", "min_mv"},
 }
 
 
@@ -59,12 +64,25 @@ class Command:
 
 @dataclass(frozen=True)
 class Confirm:
-    """How the application proves that it runs: its version is read over I2C."""
+    """How the application proves that it runs: its version is read over I2C, or it toggles a pin
+    of the host. What belongs to the other method is None."""
 
-    address: int
-    register: int
+    method: str
     timeout_ms: int
     tries: int
+    address: int | None = None
+    register: int | None = None
+    pin: int | None = None
+    edges: int | None = None
+
+
+@dataclass(frozen=True)
+class Supply:
+    """How the host sees the target's supply: through a divider, at a pin of its ADC."""
+
+    supply_adc: int  # pin
+    divider: float  # the supply over what the pin sees
+    min_mv: int
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,7 @@ class Board:
     preserve: tuple[tuple[int, int], ...]  # (start, length) in bytes
     product: str
     unsigned: bool
+    bench: Supply | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The content of board.json; the module's docstring says what stands where."""
@@ -101,15 +120,18 @@ class Board:
                 "command": command.content.hex() if command else None,
             },
             "confirm": {
-                "method": "i2c-version" if confirm else "none",
+                "method": confirm.method if confirm else "none",
                 "address": confirm.address if confirm else None,
                 "register": confirm.register if confirm else None,
+                "pin": confirm.pin if confirm else None,
+                "edges": confirm.edges if confirm else None,
                 "timeout_ms": confirm.timeout_ms if confirm else None,
                 "tries": confirm.tries if confirm else None,
             },
             "preserve": [list(region) for region in self.preserve],
             "class_id": images.class_id(self.product).hex,
             "unsigned": self.unsigned,
+            "bench": None if self.bench is None else asdict(self.bench),
         }
 
 
@@ -182,10 +204,11 @@ class _Reader:
             boot0=pins["boot0"],
             supply=pins["supply"],
             command=command,
-            confirm=self._confirm(),
+            confirm=self._confirm(pins["pin"]),
             preserve=preserve,
             product=product,
             unsigned=self._get("images", "unsigned", bool, "true or false", False),
+            bench=self._bench(host),
         )
 
     # What the tables mean
@@ -201,7 +224,8 @@ class _Reader:
         """The pin numbers by what they are for, None for one that is not wired."""
         wanted = [("i2c", "scl"), ("i2c", "sda"), ("pins", "nrst")]
         wanted += [("pins", key) for key in ("boot0", "supply") if key in self._table("pins")]
-        pins: dict[str, Any] = {"boot0": None, "supply": None}
+        wanted += [("confirm", "pin")] if "pin" in self._table("confirm") else []
+        pins: dict[str, Any] = {"boot0": None, "supply": None, "pin": None}
         used: dict[int, str] = {}
         for table, key in wanted:
             pin = self._number(table, key, 0, HIGHEST_PIN[host])
@@ -246,16 +270,31 @@ class _Reader:
             raise self._error("enter", "command", "each of bytes must be 0 to 255")
         return Command(address, bytes(content))
 
-    def _confirm(self) -> Confirm | None:
-        if self._choice("confirm", "method", ("i2c-version", "none")) == "none":
-            for key in self._table("confirm").keys() - {"method"}:
-                raise self._error("confirm", key, 'is only for method = "i2c-version"')
+    def _confirm(self, pin: int | None) -> Confirm | None:
+        keys = {
+            "i2c-version": {"address", "register", "timeout_ms", "tries"},
+            "gpio": {"pin", "edges", "timeout_ms", "tries"},
+            "none": set[str](),
+        }
+        method = self._choice("confirm", "method", keys)
+        for key in sorted(self._table("confirm").keys() - {"method"} - keys[method]):
+            right = " or ".join(f'"{name}"' for name in keys if key in keys[name])
+            raise self._error("confirm", key, f"is only for method = {right}")
+        if method == "none":
             return None
+        timeout_ms = self._number("confirm", "timeout_ms", 1, 60_000)
+        tries = self._number("confirm", "tries", 1, 100)
+        if method == "gpio":
+            if pin is None:
+                raise self._error("confirm", "pin", 'is needed by method = "gpio"')
+            edges = self._number("confirm", "edges", 2, 1000)
+            return Confirm(method, timeout_ms, tries, pin=pin, edges=edges)
         return Confirm(
+            method,
+            timeout_ms,
+            tries,
             address=self._number("confirm", "address", 0x08, 0x77, show=hex),
             register=self._number("confirm", "register", 0, 255),
-            timeout_ms=self._number("confirm", "timeout_ms", 1, 60_000),
-            tries=self._number("confirm", "tries", 1, 100),
         )
 
     def _preserve(self, chip: device.Chip) -> tuple[tuple[int, int], ...]:
@@ -283,6 +322,18 @@ class _Reader:
                 raise self._error("flash", "preserve", f"{shown} overlaps another region")
             checked.append((start, length))
         return tuple(sorted(checked))
+
+    def _bench(self, host: str) -> Supply | None:
+        if not self._table("bench"):
+            return None
+        lowest = min(ADC_PINS[host])
+        pin = self._number("bench", "supply_adc", lowest, HIGHEST_PIN[host])
+        if pin not in ADC_PINS[host]:
+            raise self._error("bench", "supply_adc", f"pin {pin} has no ADC")
+        divider = self._table("bench").get("divider", 1)
+        if type(divider) not in (int, float) or not 1 <= divider <= 20:
+            raise self._error("bench", "divider", "must be a number, 1 to 20")
+        return Supply(pin, divider, self._number("bench", "min_mv", 1700, 3600, unit=" mV"))
 
     # How values are read
 

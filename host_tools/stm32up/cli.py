@@ -19,9 +19,12 @@ from imgtool.keys import RSA, RSAPublic
 
 from stm32up import (
     __version__,
+    bench_verbs,
     boards,
     deploy,
     device,
+    doctor,
+    forum,
     images,
     keys,
     logs,
@@ -110,14 +113,27 @@ def keys_group() -> None:
 @click.argument("path", type=FILE, metavar="KEY.pem")
 @click.option("--bits", type=click.Choice(["2048", "3072"]), default="3072", show_default=True)
 @click.option("--passphrase", is_flag=True, help=f"Encrypt it; asks, or takes {PASSPHRASE}.")
+@click.option("--development", is_flag=True, help="Mark it: no board for a product takes it.")
 @click.pass_obj
-def keys_new(context: Context, path: Path, bits: str, passphrase: bool) -> None:
+def keys_new(context: Context, path: Path, bits: str, passphrase: bool, development: bool) -> None:
     """Make a private key for signing; it never overwrites a file."""
-    keys.new(path, int(bits), _ask_passphrase(path, confirm=True) if passphrase else None)
+    secret = _ask_passphrase(path, confirm=True) if passphrase else None
+    keys.new(path, int(bits), secret, development=development)
     public = keys.device_key(_load_key(path))
     context.output.result(
         "keys new", {"status": "made", "key": str(path), "bits": int(bits), **_id(public)}
     )
+
+
+@keys_group.command("public")
+@click.argument("path", type=FILE, metavar="KEY.pem")
+@click.option("-o", "--output", "target", type=FILE, required=True, metavar="KEY.pub.pem")
+@click.pass_obj
+def keys_public(context: Context, path: Path, target: Path) -> None:
+    """Write the public half of a key: all that deploy and verify need."""
+    key = _with_passphrase(path, lambda secret: keys.write_public(path, target, secret))
+    made = {"key": str(target), "bits": key.key_size(), **_id(keys.device_key(key))}
+    context.output.result("keys public", {"status": "made", **made})
 
 
 @cli.group("image")
@@ -178,17 +194,45 @@ def image_verify(context: Context, image: Path, key: Path | None) -> None:
     context.output.result("image verify", {"status": "verified", **verified})
 
 
+@image_group.command("digest")
+@click.argument("image", type=FILE)
+@click.option("-o", "--output", "target", type=FILE, required=True, metavar="DIGEST")
+@click.pass_obj
+def image_digest(context: Context, image: Path, target: Path) -> None:
+    """Write the 32 bytes that a token or a signing service has to sign."""
+    done = images.write_digest(image, target)
+    context.output.result("image digest", {"status": "written", **done})
+
+
+@image_group.command("sign")
+@click.argument("image", type=FILE)
+@click.option("--key", type=FILE, required=True, help="Private key; public with --signature.")
+@click.option("--signature", type=FILE, help="Made elsewhere, of what image digest wrote.")
+@click.option("-o", "--output", "target", type=FILE, required=True)
+@click.pass_obj
+def image_sign(
+    context: Context, image: Path, key: Path, signature: Path | None, target: Path
+) -> None:
+    """Sign an image that was built without a key, or replace its signature."""
+    signed = images.sign(image, _load_key(key), target, signature=signature)
+    context.output.result("image sign", {"status": "signed", **signed})
+
+
 @cli.command("deploy")
 @click.option("--key", "key_paths", type=FILE, multiple=True, help="Keys the board shall trust.")
 @click.option("--main", is_flag=True, help="Also firmware/main.py, as /main.py.")
+@click.option("--bench", is_flag=True, help="Also what provision and unprotect need. No product.")
 @click.pass_obj
-def deploy_command(context: Context, key_paths: tuple[Path, ...], main: bool) -> None:
+def deploy_command(context: Context, key_paths: tuple[Path, ...], main: bool, bench: bool) -> None:
     """Put the updater on the board; copies only what changed."""
-    trusted = [_load_key(path) for path in key_paths]
+    trusted = {path: _load_key(path) for path in key_paths}
     board = context.board
+    deploy.check_keys(board, trusted)
     report = context.output.report
+    public_keys = list(trusted.values())
     done = context.on_board(
-        lambda c: deploy.deploy(c, board, report, public_keys=trusted, main=main), prepare=False
+        lambda c: deploy.deploy(c, board, report, public_keys=public_keys, main=main, bench=bench),
+        prepare=False,
     )
     context.output.result("deploy", done)
 
@@ -205,12 +249,26 @@ def push_command(context: Context, image: Path) -> None:
 
 @cli.command("update")
 @click.argument("image", type=FILE)
+@click.option("--force", is_flag=True, help="Write it even if it is installed or failed before.")
 @click.pass_obj
-def update_command(context: Context, image: Path) -> None:
+def update_command(context: Context, image: Path, force: bool) -> None:
     """Push an image and install it on the target."""
     images.verify(image)
     report = context.output.report
-    context.output.result("update", context.on_board(lambda c: updater.update(c, image, report)))
+    context.output.result(
+        "update", context.on_board(lambda c: updater.update(c, image, report, force=force))
+    )
+
+
+@cli.command("run")
+@click.pass_obj
+def run_command(context: Context) -> None:
+    """Run the updater once, as the product does when it starts.
+
+    It finishes an interrupted update, installs what lies in the inbox, or has nothing to do.
+    """
+    report = context.output.report
+    context.output.result("run", context.on_board(lambda c: updater.run(c, report)))
 
 
 @cli.command("status")
@@ -228,6 +286,89 @@ def probe_command(context: Context) -> None:
     Resets the target into its loader and back; writes nothing.
     """
     context.output.result("probe", context.on_board(updater.probe))
+
+
+_YES = click.option("--yes", is_flag=True, help="Do not ask. For production lines.")
+
+
+@cli.command("provision")
+@click.option(
+    "--bor", type=click.Choice(list(bench_verbs.BOR)), help="Brown-out level; default: as it is."
+)
+@_YES
+@click.pass_obj
+def provision_command(context: Context, bor: str | None, yes: bool) -> None:
+    """Bench: make the target heed BOOT0, by one write of its option bytes.
+
+    Shows every bit first and asks. Does nothing if they are right. Keep the target's supply on.
+    """
+    confirm = _confirmation(context, "provision", yes)
+    report = context.output.report
+    done = context.on_board(lambda c: bench_verbs.provision(c, report, confirm, bor), bench=True)
+    context.output.result("provision", done)
+
+
+@cli.command("unprotect")
+@click.option("--install", "image", type=FILE, help="Then push this image and install it.")
+@_YES
+@click.pass_obj
+def unprotect_command(context: Context, image: Path | None, yes: bool) -> None:
+    """Bench: take readout protection away, which ERASES the target.
+
+    Asks first. Keep the target's supply on until it is over.
+    """
+    confirm = _confirmation(context, "unprotect", yes)
+    report = context.output.report
+    if image is not None:
+        images.verify(image)
+
+    def verb(connection: transport.Connection) -> dict[str, Any]:
+        done = bench_verbs.unprotect(connection, report, confirm)
+        if image is None:
+            return done
+        if done["status"] == "unprotected":
+            report({"event": "unprotected"})
+        installed = updater.update(connection, image, report)
+        return {**done, "status": installed["status"], "version": installed.get("version")}
+
+    context.output.result("unprotect", context.on_board(verb, bench=True))
+
+
+def _confirmation(context: Context, verb: str, yes: bool) -> bench_verbs.Confirm:
+    """What a bench verb calls before it does anything. Raises UsageError if nobody can answer."""
+    if yes:
+        return lambda plan: None
+    if context.as_json or not sys.stdin.isatty():
+        raise bench_verbs.nobody_to_ask(verb)
+
+    def confirm(plan: bench_verbs.Plan) -> None:
+        for line in bench_verbs.warning(verb, plan):
+            click.echo(line)
+        word = bench_verbs.WORDS[verb]
+        if click.prompt(f"Type {word} to go on", default="", show_default=False) != word:
+            raise bench_verbs.refused()
+
+    return confirm
+
+
+@cli.command("doctor")
+@click.option(
+    "--power-cycled",
+    is_flag=True,
+    help="The target was just switched off and on, with no debugger connected.",
+)
+@click.pass_obj
+def doctor_command(context: Context, power_cycled: bool) -> None:
+    """What is wrong, why it is believed, and what to do next.
+
+    Looks at the host's files, the wires and the target, which is reset into its loader and back.
+    Writes nothing, and needs no updater on the board. Exit status 1 if something is wrong.
+    """
+    board = context.board
+    found = context.on_board(lambda c: doctor.doctor(c, board, power_cycled=power_cycled))
+    context.output.result("doctor", found)
+    if not found["ok"]:
+        raise click.exceptions.Exit(Stm32upError.exit_status)
 
 
 @cli.group("logs")
@@ -260,9 +401,45 @@ def logs_pull(context: Context, target: Path | None) -> None:
 
 @cli.command("simulate")
 @click.option("--dir", "folder", type=FILE, help="Keep the board's state here.")
+@click.option("--scenario", type=click.Choice(["forum"]), help="Tell a story instead of that.")
+@click.option(
+    "--instants",
+    type=click.IntRange(1),
+    default=forum.INSTANTS,
+    show_default=True,
+    help="Story: how often the supply fails in each of its runs.",
+)
+@click.option("--seed", type=int, default=forum.SEED, show_default=True, help="Story: when.")
+@click.option("--only", metavar="LANE/NUMBER", help="Story: one of these again, with all details.")
+@click.option("--draw", type=FILE, metavar="FILE.svg", help="Story: draw its runs.")
 @click.pass_obj
-def simulate_command(context: Context, folder: Path | None) -> None:
-    """Keep a simulated board running and print its port; Ctrl-C ends it."""
+def simulate_command(
+    context: Context,
+    folder: Path | None,
+    scenario: str | None,
+    instants: int,
+    seed: int,
+    only: str | None,
+    draw: Path | None,
+) -> None:
+    """Keep a simulated board running and print its port; Ctrl-C ends it.
+
+    --scenario forum tells how the chip was locked that this project is about, and what becomes of
+    it in other hands: see docs/forum-case.md.
+    """
+    if scenario is None:
+        if only or draw:
+            raise UsageError("--only and --draw belong to --scenario forum")
+        _keep_a_board(context, folder)
+    elif only:
+        done = forum.only(context.output.report, seed, only)
+        context.output.result("simulate forum case", done)
+    else:
+        done = forum.run(context.output.report, seed=seed, instants=instants, drawing=draw)
+        context.output.result("simulate forum", done)
+
+
+def _keep_a_board(context: Context, folder: Path | None) -> None:
     port = f"{simulation.PORT}:{folder}" if folder else simulation.PORT
     output = context.output
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore Ctrl-C
@@ -345,10 +522,14 @@ def _fail(output: JsonOutput | HumanOutput, error: Stm32upError) -> int:
 
 
 def _load_key(path: Path) -> RSA | RSAPublic:
+    return _with_passphrase(path, lambda secret: keys.load(path, secret))
+
+
+def _with_passphrase(path: Path, use: Callable[[str | None], T]) -> T:
     try:
-        return keys.load(path, os.environ.get(PASSPHRASE))
+        return use(os.environ.get(PASSPHRASE))
     except keys.PassphraseNeeded:
-        return keys.load(path, _ask_passphrase(path))
+        return use(_ask_passphrase(path))
 
 
 def _ask_passphrase(path: Path, confirm: bool = False) -> str:

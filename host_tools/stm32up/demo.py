@@ -22,6 +22,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from stm32up import boards, cli, device, inputs
+from stm32up.errors import FAILED, NO_BOARD
 
 APPLICATION = device.PROJECT / "boards" / "nucleo_g071rb_app"
 PORT = "sim:board"
@@ -46,13 +47,19 @@ STEPS = (
     Step("The updater goes onto the Pico", ("deploy --key demo.pem",)),
     Step("Who is on the bus? A blank chip", ("probe",)),
     Step("The first installation", ("update app-1.0.0.img",)),
-    Step("The update: all of the flash", ("update app-1.1.0.img",)),
+    Step(
+        "The update, all of the flash; in the middle the plug of host and target is pulled",
+        ("--sim-option cut=32 update app-1.1.0.img",),
+        status=NO_BOARD,
+    ),
+    Step("The plug is in again, and the Pico knows what it was about", ("status",)),
+    Step("So the updater, which a product runs at every start, goes on", ("run",)),
     Step(
         "The broken one: written and verified, but silent, so the last good one comes back",
         ("update broken.img",),
-        status=1,
+        status=FAILED,
     ),
-    Step("What the Pico knows, and the log it kept", ("status", "logs pull -o log.jsonl")),
+    Step("What runs now, and the log of it all", ("status", "probe", "logs pull -o log.jsonl")),
 )
 
 

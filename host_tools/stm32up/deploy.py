@@ -11,7 +11,7 @@ import hashlib
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from imgtool.keys import RSA, RSAPublic
 
 from stm32up import device, keys
 from stm32up.boards import Board
-from stm32up.errors import Stm32upError
+from stm32up.errors import DeviceError, Stm32upError, UsageError
 from stm32up.events import Report, progress
 from stm32up.transport import Connection
 
 LIBRARY = "/lib/stm32_updater"
+BENCH_LIBRARY = "/lib/stm32_bench"
+HANDS_OFF = "/updater/hands-off"  # stm32_bench/hands_off.py
 BOARD_JSON = "/board.json"
 MAIN = "/main.py"
 INBOX = "/updater/inbox"
@@ -36,25 +38,36 @@ def deploy(
     board: Board,
     report: Report,
     *,
-    public_keys: Iterable[RSA | RSAPublic] = (),
+    public_keys: Sequence[RSA | RSAPublic] = (),
     main: bool = False,
+    bench: bool = False,
 ) -> dict[str, Any]:
     """Makes the board's files equal to ours, copying only what differs; returns what it did.
 
     With `public_keys`, these become the keys that the board trusts, and others are removed;
-    without, its keys stay as they are.
+    without, its keys stay as they are. With `bench` the bench package comes along; without, one
+    that is there is removed. Raises UsageError if that would leave a product without keys, and
+    DeviceError if a bench operation is unfinished; then nothing was changed.
     """
-    modules = {f"{LIBRARY}/{name}": code for name, code in compiled().items()}
+    if not public_keys and not board.unsigned:
+        _check_present_keys(connection)
+    if not bench:
+        _check_nothing_unfinished(connection)
+    modules = _modules(LIBRARY, device.PACKAGE)
+    bench_modules = _modules(BENCH_LIBRARY, device.BENCH) if bench else {}
     trusted = {f"{KEYS}/{key.name}": key.content for key in map(keys.device_key, public_keys)}
-    wanted = {**modules, **trusted, BOARD_JSON: board_json(board)}
+    wanted = {**modules, **bench_modules, **trusted, BOARD_JSON: board_json(board)}
     if main:
         wanted[MAIN] = device.MAIN.read_bytes()
-    for folder in (LIBRARY, INBOX, KEYS):
+    for folder in (LIBRARY, INBOX, KEYS, *([BENCH_LIBRARY] if bench else [])):
         connection.make_folder(folder)
     copied = _copy_changed(connection, wanted, report)
     # A .py beside its .mpy would be imported instead of it, and a module that is gone would live
     # on.
     removed = _remove_others(connection, LIBRARY, modules)
+    removed += _remove_others(connection, BENCH_LIBRARY, bench_modules)
+    if not bench and connection.is_folder(BENCH_LIBRARY):
+        connection.remove_folder(BENCH_LIBRARY)
     if trusted:
         removed += _remove_others(connection, KEYS, trusted)
     return {
@@ -67,21 +80,70 @@ def deploy(
     }
 
 
-def is_deployed(connection: Connection) -> bool:
-    """Whether an updater is on the board, of whatever version."""
-    return bool(connection.list_folder(LIBRARY))
+def check_keys(board: Board, trusted: Mapping[Path, RSA | RSAPublic]) -> None:
+    """Raises UsageError for a development key on a board that takes signed images only.
+
+    Such a board is a product: what everybody can sign is no better than what nobody has signed.
+    """
+    if board.unsigned:
+        return
+    for path, key in trusted.items():
+        reason = keys.why_development(path, key)
+        if reason:
+            raise UsageError(
+                f"{path} is a development key ({reason}), and {board.name} is a product",
+                "Deploy the product's own key, or set unsigned = true in board.toml.",
+            )
+
+
+def _check_present_keys(connection: Connection) -> None:
+    """A product deployed without --key lives on the keys it has. They count only if they were
+    deployed to a product: a board for development takes development keys too.
+    """
+    try:
+        before = json.loads(connection.read_file(BOARD_JSON) or b"{}")
+    except ValueError:
+        before = {}
+    was_product = isinstance(before, dict) and before.get("unsigned") is False
+    if was_product and any(not file.is_folder for file in connection.list_folder(KEYS)):
+        return
+    raise UsageError(
+        "this board takes signed images only and has no product key, so nothing could be "
+        "installed",
+        "Deploy with --key KEY.pub.pem.",
+    )
+
+
+def _check_nothing_unfinished(connection: Connection) -> None:
+    """A target with half-written option bytes needs the package that knows how to look at it."""
+    if connection.list_folder(BENCH_LIBRARY) and connection.hash_file(HANDS_OFF) is not None:
+        raise DeviceError(
+            "a bench operation was begun and not ended, so the bench package is still needed",
+            "Run stm32up provision or unprotect again: it looks at the target first.",
+        )
+
+
+def is_deployed(connection: Connection, *, bench: bool = False) -> bool:
+    """Whether an updater is on the board, of whatever version; with `bench`, that package too."""
+    folders = (LIBRARY, BENCH_LIBRARY) if bench else (LIBRARY,)
+    return all(connection.list_folder(folder) for folder in folders)
 
 
 def board_json(board: Board) -> bytes:
     return json.dumps(board.as_json(), separators=(",", ":")).encode()
 
 
-def compiled() -> dict[str, bytes]:
-    """The device package as bytecode, by file name: {"updater.mpy": ...}."""
+def _modules(folder: str, package: Path) -> dict[str, bytes]:
+    """Where each module of a device package goes, and its bytecode."""
+    return {f"{folder}/{name}": code for name, code in compiled(package).items()}
+
+
+def compiled(package: Path = device.PACKAGE) -> dict[str, bytes]:
+    """A device package as bytecode, by file name: {"updater.mpy": ...}."""
     with tempfile.TemporaryDirectory() as folder:
         return {
             f"{source.stem}.mpy": _compile(source, Path(folder) / "out.mpy")
-            for source in sorted(device.PACKAGE.glob("*.py"))
+            for source in sorted(package.glob("*.py"))
         }
 
 

@@ -9,13 +9,15 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from stm32up.errors import UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
 FIRMWARE = PROJECT / "firmware"
 PACKAGE = FIRMWARE / "stm32_updater"  # what `deploy` compiles
+BENCH = FIRMWARE / "stm32_bench"  # what `deploy --bench` compiles too
+DOCTOR = FIRMWARE / "stm32_doctor"  # what `doctor` sends into the host's RAM
 MAIN = FIRMWARE / "main.py"
 
 
@@ -27,6 +29,7 @@ class Chip(Protocol):
     flash_start: int
     flash_size: int
     page_size: int
+    loader_address: int  # 7 bits
 
 
 def chip(name: str) -> Chip:
@@ -44,6 +47,12 @@ def chip(name: str) -> Chip:
 def family(product_id: int) -> str:
     """The parts that have this product ID, such as "STM32G070/STM32G071/STM32G081"."""
     return str(_device_module("chips").family_name(product_id))
+
+
+def option_bytes(data: bytes) -> dict[str, Any]:
+    """The 128 bytes of a G0's or C0's option area, decoded: names to numbers."""
+    decoded: dict[str, Any] = _device_module("option_bytes").OptionBytes(data).as_dict()
+    return decoded
 
 
 def _device_module(name: str) -> ModuleType:

@@ -36,8 +36,10 @@ RSA3072 = 0x23
 SECURITY_COUNTER = 0x50
 CLASS_ID = 0x75
 PRODUCT_ID = 0x00A0  # ours, in the range for vendors: the chip's product ID, u16
-PROTECTED_TYPES = (SECURITY_COUNTER, CLASS_ID, PRODUCT_ID)  # anywhere else they prove nothing
 SIGNATURES = {RSA2048: "rsa2048", RSA3072: "rsa3072"}
+SIGNATURE_SIZES = {RSA2048: 256, RSA3072: 384}
+# What the digest cannot cover. All else proves nothing unless it is protected.
+UNPROTECTED = (KEYHASH, SHA256, RSA2048, RSA3072)
 NAMES = {
     KEYHASH: "key hash",
     SHA256: "sha256",
@@ -60,6 +62,9 @@ FLAG_NAMES = {
     0x400: "compressed-lzma2",
     0x800: "compressed-arm-thumb",
 }
+# Encrypted, compressed, run from RAM, not to be started: the updater refuses them.
+UNSUITED = 0x004 | 0x008 | 0x010 | 0x020 | 0x200 | 0x400
+MAX_TLV_AREA = 2048  # bytes; the updater reads an area at once. RSA-3072 takes about 550
 
 
 class Tlv(NamedTuple):
@@ -81,7 +86,7 @@ class Parsed(NamedTuple):
 
     def find(self, tlv_type: int) -> bytes | None:
         """The value of the first TLV of this type in the area where it belongs."""
-        wanted = (tlv_type, tlv_type in PROTECTED_TYPES)
+        wanted = (tlv_type, tlv_type not in UNPROTECTED)
         return next((tlv.value for tlv in self.tlvs if (tlv.type, tlv.protected) == wanted), None)
 
 
@@ -131,6 +136,8 @@ def _tlv_area(data: bytes, start: int, wanted_magic: int) -> tuple[list[Tlv], in
         raise ImageError(f"the image is damaged: no TLVs at 0x{start:X}")
     if end > len(data):
         raise ImageError(f"the image is truncated: {len(data)} of {end} bytes or more")
+    if size > MAX_TLV_AREA:
+        raise ImageError(f"the image is damaged: a TLV area of {size} bytes")
     tlvs, position = [], start + INFO.size
     while position < end:
         if position + INFO.size > end:

@@ -9,6 +9,7 @@ header; the application stays linked at its flash address.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import io
@@ -60,7 +61,7 @@ def build(
     does. `address` is where a raw binary begins (default: the start of flash). Raises UsageError,
     ImageError, KeyFileError; then `output` is not touched.
     """
-    if key is not None and not hasattr(key, "sign"):
+    if key is not None and not isinstance(key, RSA):
         raise KeyFileError("a public key cannot sign", "Give the private key.")
     payload = inputs.read(source, chip, address)
     image = imgtool_image.Image(
@@ -84,11 +85,66 @@ def build(
             )
             image.save(built)
         content = Path(built).read_bytes()
-    try:
-        output.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}") from None
+    _write(output, content)
     return show(output)
+
+
+def write_digest(path: Path, output: Path) -> dict[str, Any]:
+    """Writes what is to be signed: SHA-256 of header, payload and protected TLVs, 32 bytes.
+
+    The signature is RSA-PSS of that digest, with SHA-256 for MGF1 too and a salt of 32 bytes.
+    Raises ImageError for an image that `verify` refuses.
+    """
+    verify(path)
+    digest = image_format.parse(_read(path)).find(image_format.SHA256) or b""
+    _write(output, digest)
+    return {"file": str(output), "sha256": digest.hex()}
+
+
+def sign(
+    path: Path, key: RSA | RSAPublic, output: Path, *, signature: Path | None = None
+) -> dict[str, Any]:
+    """Signs an image, or gives it a signature that was made elsewhere; returns what `verify` does.
+
+    `key` is private, or public with `signature`: a file with the bare signature, 256 or 384 bytes,
+    or the same in base64. A signature that is there already is replaced. Raises ImageError,
+    KeyFileError, UsageError; then `output` is not touched.
+    """
+    verify(path)
+    signed_part = image_format.parse(_read(path)).signed_part
+    value = _made_elsewhere(signature, key) if signature else _signature(key, signed_part)
+    tlvs = imgtool_image.TLV("little")
+    tlvs.add("SHA256", hashlib.sha256(signed_part).digest())
+    tlvs.add("KEYHASH", keys.key_hash(key))
+    tlvs.add(key.sig_tlv(), value)
+    content: bytes = signed_part + tlvs.get()
+    verified = check(output, content, key)
+    _write(output, content)
+    return verified
+
+
+def _signature(key: RSA | RSAPublic, signed_part: bytes) -> bytes:
+    if not isinstance(key, RSA):
+        raise KeyFileError(
+            "a public key cannot sign", "Give the private key, or a --signature made elsewhere."
+        )
+    made: bytes = key.sign(signed_part)
+    return made
+
+
+def _made_elsewhere(path: Path, key: RSA | RSAPublic) -> bytes:
+    """The signature in this file, as it is or in base64 (as imgtool exchanges them)."""
+    content = _read(path)
+    size = key.key_size() // 8
+    if len(content) != size:
+        with contextlib.suppress(ValueError):
+            content = base64.b64decode(content, validate=False)
+    if len(content) != size:
+        raise ImageError(
+            f"{path} is no signature by this key: {len(content)} bytes, not {size}",
+            "Have it made of what stm32up image digest wrote.",
+        )
+    return content
 
 
 def show(path: Path) -> dict[str, Any]:
@@ -104,23 +160,60 @@ def verify(path: Path, key: RSA | RSAPublic | None = None) -> dict[str, Any]:
     There, "signature" is decided: "valid", "unchecked" (no key given) or "none". Raises
     ImageError.
     """
-    parsed = image_format.parse(_read(path))
+    return check(path, _read(path), key)
+
+
+def check(path: Path, content: bytes, key: RSA | RSAPublic | None) -> dict[str, Any]:
+    """What `verify` does, of bytes; `path` is what messages call them."""
+    parsed = image_format.parse(content)
+    _check_kind(path, parsed)
     if hashlib.sha256(parsed.signed_part).digest() != parsed.find(image_format.SHA256):
         raise ImageError(
             f"{path} is damaged: its digest does not match", "Build it again, or copy it again."
         )
-    if not parsed.payload or len(parsed.payload) % inputs.GRANULE:
-        raise ImageError(f"{path} holds {len(parsed.payload)} bytes, not whole granules of 8")
-    if not parsed.flags & image_format.ROM_FIXED:
-        raise ImageError(f"{path} names no flash address", "Build it with stm32up image build.")
-    if len(parsed.find(image_format.PRODUCT_ID) or b"") != 2:
-        raise ImageError(f"{path} names no chip", "Build it with stm32up image build.")
-    signed = any(tlv.type in image_format.SIGNATURES for tlv in parsed.tlvs)
-    signature = "unchecked" if signed else "none"
+    _check_signature_form(path, parsed)
+    signature = "unchecked" if _signatures(parsed) else "none"
     if key is not None:
         _check_signature(path, parsed, key)
         signature = "valid"
     return {**_describe(path, parsed), "signature": signature}
+
+
+def _check_kind(path: Path, parsed: image_format.Parsed) -> None:
+    """What the updater on the board wants to find, beyond a sound structure."""
+    hint = "Build it with stm32up image build."
+    unsuited = parsed.flags & image_format.UNSUITED
+    if unsuited:
+        names = [name for bit, name in image_format.FLAG_NAMES.items() if unsuited & bit]
+        raise ImageError(f"{path} is {', '.join(names)}, which the updater cannot install", hint)
+    if not parsed.flags & image_format.ROM_FIXED:
+        raise ImageError(f"{path} names no flash address", hint)
+    if not parsed.payload:
+        raise ImageError(f"{path} has no payload", hint)
+    if len({tlv.type for tlv in parsed.tlvs}) < len(parsed.tlvs):
+        raise ImageError(f"{path} says something twice: two TLVs of one type", hint)
+    for tlv in parsed.tlvs:
+        if tlv.protected == (tlv.type in image_format.UNPROTECTED):
+            raise ImageError(f"{path} has TLV 0x{tlv.type:02X} where it does not belong", hint)
+    if len(parsed.find(image_format.PRODUCT_ID) or b"") != 2:
+        raise ImageError(f"{path} names no chip", hint)
+    if len(parsed.find(image_format.SECURITY_COUNTER) or b"") != 4:
+        raise ImageError(f"{path} has no security counter", hint)
+
+
+def _signatures(parsed: image_format.Parsed) -> list[image_format.Tlv]:
+    return [tlv for tlv in parsed.tlvs if tlv.type in image_format.SIGNATURES]
+
+
+def _check_signature_form(path: Path, parsed: image_format.Parsed) -> None:
+    """No signature, or one that names its key."""
+    hint = "Sign it again: stm32up image sign."
+    if len(_signatures(parsed)) > 1:
+        raise ImageError(f"{path} has two signatures", hint)
+    for tlv in _signatures(parsed):
+        size = image_format.SIGNATURE_SIZES[tlv.type]
+        if len(tlv.value) != size or len(parsed.find(image_format.KEYHASH) or b"") != 32:
+            raise ImageError(f"{path}: the signature or the hash of its key is cut short", hint)
 
 
 def _check_signature(path: Path, parsed: image_format.Parsed, key: RSA | RSAPublic) -> None:
@@ -128,7 +221,7 @@ def _check_signature(path: Path, parsed: image_format.Parsed, key: RSA | RSAPubl
     kind = next(kind for kind, name in image_format.SIGNATURES.items() if name == _kind(key))
     signature = parsed.find(kind)
     if signature is None:
-        if any(tlv.type in image_format.SIGNATURES for tlv in parsed.tlvs):
+        if _signatures(parsed):
             raise ImageError(f"{path} is signed with another key than {_kind(key)}", hint)
         raise ImageError(f"{path} is not signed", hint)
     if parsed.find(image_format.KEYHASH) != keys.key_hash(key):
@@ -173,6 +266,13 @@ def _describe(path: Path, parsed: image_format.Parsed) -> dict[str, Any]:
             for tlv in parsed.tlvs
         ],
     }
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,8 @@
-"""Keys for signing images: RSA, since checking one is a single pow() on the host MCU."""
+"""Keys for signing images: RSA, since checking one is a single pow() on the host MCU.
+
+A development key is one that more people have than a product can trust. It is known by a line of
+text before its PEM block, or because MCUboot publishes its private half.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,14 @@ from stm32up.errors import KeyFileError, UsageError
 
 SIZES = (2048, 3072)  # bits; the ones MCUboot knows
 EXPONENT = 65537
+# RFC 7468 section 2 allows text before a PEM block; every reader skips it.
+DEVELOPMENT = "stm32up development key: a board for a product refuses it"
+# KEYHASH of the keys in sim/mcuboot-sys/csupport/keys.c of mcu-tools/mcuboot. Their private halves
+# are root-rsa-2048.pem and root-rsa-3072.pem there, so anybody can sign with them.
+PUBLISHED = {
+    "fc5701dc6135e1323847bdc40f04d2e5bee5833b23c29f93593d00018cfa9994": "root-rsa-2048.pem",
+    "449793fb65cd7698753d5b3f35fab15f1e3a45111ff24e1d46741de5ae12d59e": "root-rsa-3072.pem",
+}
 
 
 class PassphraseNeeded(KeyFileError):
@@ -33,7 +45,9 @@ class DeviceKey(NamedTuple):
     content: bytes
 
 
-def new(path: Path, bits: int = 3072, passphrase: str | None = None) -> None:
+def new(
+    path: Path, bits: int = 3072, passphrase: str | None = None, *, development: bool = False
+) -> None:
     """Writes a new private key as PEM, readable by its owner only. Never overwrites a file."""
     if bits not in SIZES:
         raise UsageError(f"{bits} bits is not a key size that MCUboot knows", "Take 2048 or 3072.")
@@ -44,16 +58,26 @@ def new(path: Path, bits: int = 3072, passphrase: str | None = None) -> None:
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
     )
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise UsageError(
-            f"{path} exists and is not overwritten", "Give the key another name."
-        ) from None
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
-    with os.fdopen(handle, "wb") as file:
-        file.write(pem)
+    _write_new(path, _marked(pem, development), 0o600)
+
+
+def write_public(source: Path, output: Path, passphrase: str | None = None) -> RSA | RSAPublic:
+    """Writes the public half of the key in `source`, and returns the key.
+
+    That a key is for development stays with it. Never overwrites a file.
+    """
+    key = load(source, passphrase)
+    _write_new(output, _marked(key.get_public_pem(), why_development(source, key) != ""), 0o644)
+    return key
+
+
+def why_development(path: Path, key: RSA | RSAPublic) -> str:
+    """Why the key in this file is for development only; empty if it is not."""
+    published = PUBLISHED.get(key_hash(key).hex())
+    if published is not None:
+        return f"MCUboot publishes its private half as {published}"
+    before_block = _read(path).partition(b"-----BEGIN")[0]
+    return "it says so itself" if DEVELOPMENT.encode() in before_block else ""
 
 
 def load(path: Path, passphrase: str | None = None) -> RSA | RSAPublic:
@@ -62,13 +86,7 @@ def load(path: Path, passphrase: str | None = None) -> RSA | RSAPublic:
     Raises PassphraseNeeded, or KeyFileError for everything that is not an RSA key of 2048 or 3072
     bits.
     """
-    try:
-        pem = path.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the key {path}: {error.strerror}", "Make one: stm32up keys new KEY.pem."
-        ) from None
-    key = _parse(path, pem, None if passphrase is None else passphrase.encode())
+    key = _parse(path, _read(path), None if passphrase is None else passphrase.encode())
     if not isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
         raise KeyFileError(
             f"{path} is not an RSA key, and the updater checks RSA signatures only",
@@ -97,6 +115,32 @@ def device_key(key: RSA | RSAPublic) -> DeviceKey:
     modulus: int = key._get_public().public_numbers().n
     content = modulus.to_bytes(key.key_size() // 8, "big")
     return DeviceKey(f"{key_hash(key).hex()[:16]}.pub", content)
+
+
+def _marked(pem: bytes, development: bool) -> bytes:
+    return DEVELOPMENT.encode() + b"\n" + pem if development else pem
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        raise UsageError(
+            f"{path} exists and is not overwritten", "Give the key another name."
+        ) from None
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the key {path}: {error.strerror}", "Make one: stm32up keys new KEY.pem."
+        ) from None
 
 
 def _parse(path: Path, pem: bytes, passphrase: bytes | None) -> object:

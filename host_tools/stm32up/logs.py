@@ -59,9 +59,10 @@ def merge(files: Iterable[bytes]) -> Log:
 def _entry(line: bytes) -> Entry | None:
     try:
         entry = json.loads(line)
-    except ValueError:
+        json.dumps(entry, allow_nan=False)  # Python reads NaN and 1e999, which are no JSON
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(entry, dict) or not isinstance(entry.get("n"), int):
+    if not isinstance(entry, dict) or type(entry.get("n")) is not int:
         return None
     in_any_order = dict(sorted(entry.items()))  # MicroPython's dicts keep none
     return in_order(in_any_order, "n", "t", "event")

@@ -21,7 +21,12 @@ from stm32up import phrases, tables
 from stm32up.errors import Stm32upError, UpdateFailed
 from stm32up.events import Event, failure, in_order, result
 
-_TABLES = {"status": tables.status, "probe": tables.probe, "image show": tables.image}
+_TABLES = {
+    "status": tables.status,
+    "probe": tables.probe,
+    "doctor": tables.doctor,
+    "image show": tables.image,
+}
 
 
 class JsonOutput:
@@ -59,7 +64,8 @@ class HumanOutput:
             self._show(event)
         else:
             self.close()
-            self._console.print(phrases.event(event))
+            for line in tables.plan(event) if event["event"] == "plan" else [phrases.event(event)]:
+                self._console.print(line)
 
     def result(self, verb: str, values: dict[str, Any]) -> None:
         self.close()

@@ -17,20 +17,38 @@ Values = dict[str, Any]
 PHASES = {
     "deploy": ("copying the updater", "bytes"),
     "push": ("pushing the image", "bytes"),
+    "blank check": ("looking for what is left", "pages"),
     "compare": ("comparing flash", "pages"),
     "write": ("writing flash", "pages"),
+    "naive": ("cutting naive host", "times"),
+    "unprotect-slow": ("cutting patient host", "times"),
+    "unprotect": ("cutting unprotect", "times"),
+    "update": ("cutting the update", "times"),
 }
 _EVENTS = {
     "refused": "refused: {message}",
+    "retry": "page {page} again: {message}",
     "installing": "installing {version} ({bytes} bytes)",
     "resuming": "resuming the installation of {version} ({bytes} bytes)",
     "rolling-back": "going back to {version} ({bytes} bytes)",
     "superseded": "left out {version}: a newer image is there",
     "loader": "loader V{version}, protocol V{protocol}, {chip}",
+    "interrupted": "an earlier {what} was interrupted ({stage}); waiting, then looking",
+    "power-on-needed": "switch the target's supply off and on once, or it may go by what it had",
+    "sending": "sending {what}; hands off the target",
+    "doubt": "the bus failed, so it may have arrived or not: {message}",
+    "unprotected": "readout protection is off and the flash is blank",
     "output": "board: {text}",
+    "lane": "{title}",
+    "naive": "{what}",
+    "supply-fails": "the supply of host and target fails",
+    "outcome": "in the end: {outcome}",
 }
 _RESULTS = {
     "keys new": "made {key}: RSA, {bits} bits, id {key_id}; keep it secret",
+    "keys public": "made {key}: public half of key {key_id}, RSA, {bits} bits",
+    "image digest": "written to {file}: {sha256}",
+    "image sign": "signed {file}: version {version}, {signed}",
     "image build": "built {file}: version {version}, {bytes} bytes, {signed}",
     "logs pull": "{entries} entries, numbers {first} to {last}",
 }
@@ -133,6 +151,31 @@ def _deploy_ended(values: _Known) -> list[str]:
     return [*lines, f"deployed for {values['board']}: {counts}"]
 
 
+_TAKE_AWAY = "before this host goes into a product, take the bench package off: stm32up deploy"
+
+
+def _seen(values: _Known) -> str:
+    return f"after {seconds(values['ms'])} the target says: {values['what']}"
+
+
+def _hands_off(values: _Known) -> str:
+    return f"hands off for {seconds(values['ms'])}: nothing is sent, reset or switched"
+
+
+def _provision_ended(values: _Known) -> list[str]:
+    if values["status"] == "nothing-to-do":
+        return [f"OPTR {values['before']} is right already; nothing was written"]
+    return [_TAKE_AWAY, f"provisioned: OPTR is {values['after']}, read back; BOOT0 counts now"]
+
+
+def _unprotect_ended(values: _Known) -> list[str]:
+    if values["status"] == "not-protected":
+        return ["the target is not protected; nothing was done"]
+    if values["status"] == "unprotected":
+        return ["install an application: stm32up update IMAGE", _EVENTS["unprotected"]]
+    return [_TAKE_AWAY, f"unprotected, and {values['version']} is {values['status']}"]
+
+
 def _image_verified(values: _Known) -> list[str]:
     signature = {
         "valid": "the signature is valid",
@@ -142,14 +185,67 @@ def _image_verified(values: _Known) -> list[str]:
     return [f"{values['file']} is sound: version {values['version']}, {signature}"]
 
 
+def _checked(values: _Known) -> str:
+    key = values["key"]
+    signed = f"signed by {key} ({values['signature_ms']} ms)" if key else "signature not checked"
+    return f"checked {values['version']}: sound ({values['hash_ms']} ms), {signed}"
+
+
+def _told(values: _Known) -> str:
+    return f"{values['ms'] / 1000:9.3f} s  {values['what']}"
+
+
+def _at(values: _Known) -> str:
+    return f"{values['ms'] / 1000:9.3f} s  {event(values['what'])}"
+
+
+def _way_back(values: _Known) -> str:
+    answer = "an answer" if values["answered"] else "no answer"
+    return f"             {values['what']}: {answer}"
+
+
+def _counted(values: _Known) -> str:
+    window, total = values["window_ms"], values["total_ms"]
+    line = (
+        f"{values['title']}: the supply failed {values['instants']} times, "
+        f"{values['locked']} locked, {values['recovered']} recovered"
+    )
+    for what, how_often in values["other"].items():
+        line += f", {how_often} {what}"
+    line += f"; danger for {window:.1f} of {total:.0f} ms, {window / total:.2%}"
+    return f"{line}\n  again: {values['replay']}" if values["replay"] else line
+
+
+def _forum_ended(values: _Known) -> list[str]:
+    update = values["lanes"][-1]
+    return [f"the field package: {update['locked']} of {update['instants']} locked"]
+
+
+def _forum_case_ended(values: _Known) -> list[str]:
+    case = f"{values['lane']}/{values['number']}"
+    return [f"{case}: the supply failed after {values['ms']:.6f} ms: {values['status']}"]
+
+
 _SAYINGS: dict[str, Callable[[_Known], str]] = {
+    "told": _told,
+    "at": _at,
+    "way-back": _way_back,
+    "counted": _counted,
+    "checked": _checked,
     "written": _written,
     "starting": _starting,
     "pushed": _pushed,
+    "seen": _seen,
+    "hands-off": _hands_off,
 }
 _ENDS: dict[str, Callable[[_Known], list[str]]] = {
     "push": _push_ended,
     "update": _update_ended,
+    "run": _update_ended,
     "deploy": _deploy_ended,
+    "provision": _provision_ended,
+    "unprotect": _unprotect_ended,
     "image verify": _image_verified,
+    "simulate forum": _forum_ended,
+    "simulate forum case": _forum_case_ended,
 }

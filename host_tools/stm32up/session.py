@@ -22,11 +22,12 @@ def opened(
     options: Iterable[str] = (),
     resume: bool = False,
     prepare: bool = True,
+    bench: bool = False,
 ) -> Iterator[Connection]:
     """The board on this port. Raises NoBoard.
 
     A simulated board that has no updater yet gets it by the normal deployment, unless `prepare` is
-    False or its options say that it is blank.
+    False or its options say that it is blank; with `bench`, the bench package too.
     """
     if not simulation.wanted(port):
         with connected(port, resume=resume) as connection:
@@ -37,8 +38,8 @@ def opened(
         simulation.started(port, board, options) as url,
         connected(url, resume=resume) as connection,
     ):
-        if prepare and BLANK not in options and not deploy.is_deployed(connection):
-            deploy.deploy(connection, board, report)
+        if prepare and BLANK not in options and not deploy.is_deployed(connection, bench=bench):
+            deploy.deploy(connection, board, report, bench=bench)
         yield connection
 
 

@@ -6,6 +6,7 @@ program: what is missing reads "?", what is unknown here is shown as it is.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -113,6 +114,26 @@ def _shown(value: Any) -> str:
     return "-".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+# stm32up provision, unprotect
+
+
+def plan(values: Values) -> list[str]:
+    """What a bench verb is about to do: OPTR bit by bit, what changes marked."""
+    if "fields" not in values:
+        return [f"{values.get('chip', '?')} is read-protected; plan: {values.get('command', '?')}"]
+    fields = values["fields"]
+    after = {field["name"]: field["after"] for field in fields}
+    rows: list[Row] = []
+    for field in fields:
+        low, width, name = field["low"], field["width"], field["name"]
+        bits = f"{low + width - 1}:{low}" if width > 1 else f"{low}"
+        was, will = (f"{field[key]:0{width}b}" for key in ("before", "after"))
+        meaning = _MEANINGS[name](after) if was != will and name in _MEANINGS else ""
+        value = was if was == will else f"{was} -> {will}"
+        rows.append((f"{'*' if was != will else ' '} {bits:>5}  {name}", value, meaning))
+    return [f"OPTR {values['before']} -> {values['after']}, * changes:", *aligned(rows)]
+
+
 Meaning = Callable[[Values], str]
 
 
@@ -176,6 +197,50 @@ _MEANINGS: dict[str, Meaning] = {
     "BORR_LEV": _level("BORR_LEV", "rising"),
     "BORF_LEV": _level("BORF_LEV", "falling"),
 }
+
+
+# stm32up doctor
+
+
+def doctor(values: Values) -> list[str]:
+    """The diagnosis: what is wrong, why it is believed, what to do next; then the rest."""
+    findings = values["findings"]
+    parts: list[tuple[str, list[str]]] = []
+    if not values["ok"]:
+        first, *findings = findings
+        title = "Probably beyond help" if first["severity"] == "beyond help" else "What is wrong"
+        parts = [
+            (title, [first["what"]]),
+            ("Why this is believed", first["evidence"]),
+            ("How it comes about", [first["cause"]]),
+            ("What to do next", [first["next_step"]]),
+        ]
+    notices = [other for other in findings if other["severity"] == "notice"]
+    for title, others in (
+        ("If it is not that", values["otherwise"]),
+        ("Also seen", [other for other in findings if other not in notices]),
+        ("Worth knowing", notices),
+    ):
+        parts.append((title, [f"{other['what']} {other['next_step']}" for other in others]))
+    told = [_told(title, texts) for title, texts in parts if texts]
+    lines = [line for part in told for line in ["", *part]][1:]
+    return lines if not values["ok"] else ["nothing is wrong", *lines]
+
+
+def _told(title: str, texts: list[str]) -> list[str]:
+    """A heading and paragraphs under it; several become a list."""
+    bullet = "- " if len(texts) > 1 else ""
+    lines = [title]
+    for text in texts:
+        lines += textwrap.wrap(
+            text,
+            width=80,
+            initial_indent=f"  {bullet}",
+            subsequent_indent="  " + " " * len(bullet),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
 
 
 # stm32up image show

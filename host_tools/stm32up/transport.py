@@ -236,6 +236,11 @@ class Connection:
         entries = (line.split(" ", 2) for line in lines)
         return sorted(FileInfo(name, kind == "16384", int(size)) for kind, size, name in entries)
 
+    def is_folder(self, path: str) -> bool:
+        parent, _, name = path.rpartition("/")
+        files = self.list_folder(parent or "/")
+        return any(file.name == name and file.is_folder for file in files)
+
     def make_folder(self, path: str) -> None:
         """Makes a folder, and the folders above it, unless they are there."""
         parts = PurePosixPath(path).parts
@@ -245,6 +250,10 @@ class Connection:
 
     def remove(self, path: str) -> None:
         self.exec(f"import os\nos.remove({path!r})")
+
+    def remove_folder(self, path: str) -> None:
+        """Removes an empty folder."""
+        self.exec(f"import os\nos.rmdir({path!r})")
 
     def rename(self, old: str, new: str) -> None:
         """Gives a file another name, replacing what had it, in one step (littlefs)."""

@@ -33,19 +33,24 @@ except UpdaterError as e:
 """
 
 
-def update(connection: Connection, image: Path, report: Report) -> dict[str, Any]:
-    """Pushes the image and runs the updater; returns the values of its result.
+def update(
+    connection: Connection, image: Path, report: Report, *, force: bool = False
+) -> dict[str, Any]:
+    """Pushes the image and runs the updater; returns the values of its result. `force` writes an
+    image that is installed already.
 
     Raises UpdateFailed with the updater's own result, NoUpdater, and what `push` raises.
     """
     pushed = push(connection, image, report)
     report({"event": "pushed", **pushed})
-    return run(connection, report)
+    return run(connection, report, force=force)
 
 
-def run(connection: Connection, report: Report) -> dict[str, Any]:
+def run(connection: Connection, report: Report, *, force: bool = False) -> dict[str, Any]:
     """Runs the updater once, as the product does at boot, with whatever lies in its inbox."""
-    return _call(connection, "for event in u.events(): print(json.dumps(event))", report)
+    how = "force=True" if force else ""
+    call = f"for event in u.events({how}): print(json.dumps(event))"
+    return _call(connection, call, report)
 
 
 def status(connection: Connection) -> dict[str, Any]:
@@ -63,7 +68,14 @@ def _print_result(method: str) -> str:
 
 
 def _call(connection: Connection, call: str, report: Report | None = None) -> dict[str, Any]:
-    """Runs the code and reports its events; returns the values of the last one, the result."""
+    return collect(connection, _CALL.format(board=BOARD_JSON, call=call), report)
+
+
+def collect(connection: Connection, code: str, report: Report | None = None) -> dict[str, Any]:
+    """Runs code that prints events and reports them; returns the values of the result, the last.
+
+    Raises UpdateFailed with a result that is not ok, NoUpdater, DeviceError.
+    """
     results: list[Event] = []
 
     def on_line(line: str) -> None:
@@ -73,7 +85,6 @@ def _call(connection: Connection, call: str, report: Report | None = None) -> di
         elif report is not None:
             report(event)
 
-    code = _CALL.format(board=BOARD_JSON, call=call)
     try:
         connection.exec(code, on_line, silence_s=SILENCE_S)
     except DeviceError as error:
@@ -100,6 +111,8 @@ def _event(line: str) -> Event:
 
 
 def _explained(error: DeviceError) -> Exception:
+    if error.kind == "ImportError" and "stm32_bench" in error.message:
+        return NoUpdater("the board has no bench package", "Put it there: stm32up deploy --bench.")
     if error.kind == "ImportError" and "stm32_updater" in error.message:
         return NoUpdater("the board has no updater", "Put it there: stm32up deploy.")
     if error.kind == "MemoryError":

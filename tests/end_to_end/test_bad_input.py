@@ -131,6 +131,11 @@ def test_a_simulation_option_that_does_not_exist(stm32up):
     assert ran.status == 3 and "louder" in ran.errors[0]
 
 
+def test_a_cut_at_no_erase(stm32up):
+    ran = stm32up("status", sim=("cut=0",))
+    assert ran.status == 3 and "'0'" in ran.errors[0]
+
+
 @pytest.mark.parametrize(
     "fault",
     ["busy for ever@40", "answer lost@61", "data held low@30", "loader resets itself@77"],

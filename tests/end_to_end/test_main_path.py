@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.end_to_end.conftest import FLASH_SIZE, build
+from stm32up import boards
+from tests.end_to_end.conftest import APPLICATION, FLASH_SIZE, build
 
 
 def test_a_128_kb_image_is_installed_and_the_flash_equals_it(stm32up, images):
@@ -63,9 +64,26 @@ def test_deploying_twice_copies_nothing_the_second_time(stm32up):
 def test_every_loader_version_serves(stm32up, images):
     for loader in ("11.1", "11.2", "11.3"):
         sim = (f"loader={loader}",)
-        for version in ("1.0.0", "1.1.0"):
-            ran = stm32up("update", images / f"app-{version}.img", sim=sim)
-            assert ran.result["status"] == "installed", (loader, ran.result)
+        ran = stm32up("update", images / "app-1.1.0.img", "--force", sim=sim)
+        assert ran.result["status"] == "installed", (loader, ran.result)
+
+
+def test_a_product_takes_signed_images_only(stm32up, images, tmp_path):
+    """The signature is checked by real MicroPython, with the key that was deployed."""
+    board, key = tmp_path / "product", tmp_path / "key.pem"
+    board.mkdir()
+    settings = (boards.BOARDS / stm32up.board / "board.toml").read_text()
+    (board / "board.toml").write_text(settings.replace("unsigned = true", "unsigned = false"))
+    stm32up.board = str(board)
+    key_id = stm32up("keys", "new", key).result["key_id"]
+    assert stm32up("deploy", "--key", key).result["ok"]
+    refused = stm32up("update", images / "app-1.0.0.img")
+    assert refused.status == 1 and refused.result["error"] == "image-unsigned"
+    build(APPLICATION / "app-1.0.0.hex", tmp_path / "app.img", "1.0.0", "--key", str(key))
+    ran = stm32up("update", tmp_path / "app.img")
+    (checked,) = [event for event in ran.events if event["event"] == "checked"]
+    assert checked["key"] == key_id and ran.result["status"] == "installed"
+    assert {"hash_ms", "signature_ms"} < ran.result.keys()
 
 
 def test_pushed_and_installed_at_the_next_start(stm32up, images):
@@ -73,6 +91,31 @@ def test_pushed_and_installed_at_the_next_start(stm32up, images):
     assert stm32up("status").result["inbox"] == ["/updater/inbox/app-1.0.0.img"]
     assert stm32up("update", images / "app-1.1.0.img").result["version"] == "1.1.0"
     assert stm32up("status").result["inbox"] == []
+
+
+def test_the_power_fails_in_the_middle_and_the_next_run_goes_on(stm32up, images):
+    stm32up("update", images / "app-1.0.0.img")
+    ran = stm32up("update", images / "full.img", sim=("cut=32",))
+    assert ran.status == 3 and ran.result["error"] == "no-board"
+    assert len(ran.errors) == 1 and "lost the board" in ran.errors[0]
+    progress = [event["done"] for event in ran.events if event.get("phase") == "write"]
+    assert progress[-1] == 30  # one erase was page 0's; the 32nd was cut
+    status = stm32up("status").result
+    assert status["phase"] == "installing" and status["candidate"] == "1.1.0"
+    assert status["confirmed"] == "1.0.0" and status["pages_in_doubt"] == 64 - 24
+    assert stm32up("probe").result["application"] == "blank"
+    ran = stm32up("run")
+    assert ran.status == 0 and ran.events[0]["event"] == "resuming"
+    assert ran.result["version"] == "1.1.0" and ran.result["verified"] == FLASH_SIZE
+    assert stm32up.flash() == (images / "full.bin").read_bytes()
+    assert stm32up("probe").result["application_version"] == "1.1.0"
+
+
+def test_run_installs_what_was_pushed_and_then_has_nothing_to_do(stm32up, images):
+    assert stm32up("run").status == 1  # nothing recorded, no application, no image
+    stm32up("push", images / "app-1.0.0.img")
+    assert stm32up("run").result["version"] == "1.0.0"
+    assert stm32up("run").result["status"] == "idle"
 
 
 def test_a_broken_application_is_rolled_back_to_the_one_before(stm32up, images, tmp_path):

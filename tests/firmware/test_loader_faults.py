@@ -57,3 +57,23 @@ def test_every_transaction_may_fail(host: str, kind: str) -> None:
         assert second["ok"], f"{case}, then {second}"
         assert bench.flash_holds(PAYLOAD), case
         assert forbidden(bench) == [], case
+
+
+def test_a_page_that_is_tried_again_is_told_and_logged() -> None:
+    bench = bench_on("rp2")
+    bench.push(image(PAYLOAD))
+    done = False
+
+    def reset_once(what: str, value: int) -> None:
+        """The target resets itself between two frames, after its second page erase."""
+        nonlocal done
+        if what == "start" and not done and sum(bench.target.flash.erase_counts) == 2:
+            done = True
+            bench.target.system_reset()
+
+    bench.world.bus.tap = reset_once
+    events = bench.run()
+    (retry,) = [event for event in events if event["event"] == "retry"]
+    assert retry["error"] and retry["message"] and retry["page"] in (0, 1)
+    assert events[-1]["ok"] and bench.flash_holds(PAYLOAD)
+    assert b'"event": "retry"' in bench.read_file("/updater/log.0")

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import struct
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from stm32sim.application import known_images
+from stm32sim.bench import Bench
 from stm32sim.chip import Running
-from tests.support import FLASH, RAM_END, image, known, payload
+from stm32up import image_format, images, keys
+from tests.support import (
+    FLASH,
+    RAM_END,
+    image,
+    known,
+    payload,
+    rehashed,
+    signing_key,
+    trust,
+)
 
 RUNNING = payload(3000, 5)
 GOOD = payload(4000, 6)
@@ -28,7 +41,12 @@ def refuse(bench, content: bytes) -> dict:
     """The result of pushing `content`; asserts that the target saw nothing of it."""
     boots = len(bench.target.boots)
     before = bytes(bench.target.flash.data)
+    levels = set()
+    bench.target.nrst = lambda high: levels.add(("NRST", high))
+    bench.target.boot0 = lambda high: levels.add(("BOOT0", high))
     result = bench.install(content)
+    del bench.target.nrst, bench.target.boot0
+    assert levels <= {("NRST", True), ("BOOT0", False)}
     assert not result["ok"] and result["message"] and result["next_step"]
     assert "\n" not in result["message"]
     assert len(bench.trace) == 0, "the bus was used"
@@ -143,5 +161,234 @@ def test_a_refused_image_does_not_stand_in_the_way_of_a_good_one(bench):
     bench.push(b"rubbish", "a")
     bench.push(image(GOOD, "1.1.0"), "b")
     events = bench.run()
-    assert [event["event"] for event in events][:2] == ["refused", "installing"]
+    assert [event["event"] for event in events][:2] == ["refused", "checked"]
     assert events[-1]["ok"] and bench.flash_holds(GOOD)
+
+
+# --- signed images for a product ---
+
+PRODUCT = "kettle"
+KEY, OTHER_KEY, LARGE_KEY = (
+    functools.partial(signing_key, *which) for which in ((2048,), (2048, 1), (3072,))
+)
+
+
+@pytest.fixture
+def product() -> Bench:
+    """What is sold: one product's images only, signed by one of two keys. 1.0.0 is installed."""
+    settings = {"unsigned": False, "class_id": images.class_id(PRODUCT).hex}
+    applications = known_images(known(RUNNING), known(GOOD, "1.1.0"))
+    bench = Bench(settings=settings, applications=applications)
+    trust(bench, KEY(), LARGE_KEY())
+    assert bench.install(signed(RUNNING, "1.0.0"))["ok"]
+    bench.trace = type(bench.trace)()
+    bench.world.bus.tap = bench.trace.tap
+    return bench
+
+
+def signed(content: bytes = GOOD, version: str = "1.1.0", **changes) -> bytes:
+    return image(content, version, **{"key": KEY(), "product": PRODUCT, **changes})
+
+
+def end_of_signed_part(content: bytes) -> int:
+    return len(image_format.parse(content).signed_part)
+
+
+def with_tlvs(content: bytes, *tlvs: tuple[int, bytes]) -> bytes:
+    """The image with other TLVs outside its protected part."""
+    area = b"".join(struct.pack("<HH", kind, len(value)) + value for kind, value in tlvs)
+    info = struct.pack("<HH", image_format.OTHER_MAGIC, len(area) + 4)
+    return content[: end_of_signed_part(content)] + info + area
+
+
+def others(content: bytes) -> list[tuple[int, bytes]]:
+    """Its TLVs outside the protected part: digest, key hash, signature."""
+    tlvs = image_format.parse(content).tlvs
+    return [(tlv.type, tlv.value) for tlv in tlvs if not tlv.protected]
+
+
+def moved_into_protected_part(content: bytes, kind: int) -> bytes:
+    """The image with one of its TLVs among the protected ones."""
+    (value,) = [value for found, value in others(content) if found == kind]
+    size = struct.unpack_from("<H", content, 10)[0] + 4 + len(value)
+    end = end_of_signed_part(content)
+    start = end - struct.unpack_from("<H", content, 10)[0]
+    area = content[start + 4 : end] + struct.pack("<HH", kind, len(value)) + value
+    info = struct.pack("<HH", image_format.PROTECTED_MAGIC, size)
+    head = content[:10] + struct.pack("<H", size) + content[12:start]
+    kept = [tlv for tlv in others(content) if tlv[0] != kind]
+    moved = with_tlvs(head + info + area + content[end:], *kept)
+    return moved if kind == image_format.SHA256 else rehashed(moved)
+
+
+def signature_of(content: bytes) -> tuple[int, bytes]:
+    return next(tlv for tlv in others(content) if tlv[0] in image_format.SIGNATURES)
+
+
+def with_signature(content: bytes, signature: tuple[int, bytes]) -> bytes:
+    kept = [tlv for tlv in others(content) if tlv[0] not in image_format.SIGNATURES]
+    return with_tlvs(content, *kept, signature)
+
+
+def changed(content: bytes, at: int) -> bytes:
+    """One bit is another, and the digest is right again."""
+    data = bytearray(content)
+    data[at] ^= 1
+    return rehashed(bytes(data))
+
+
+@pytest.mark.parametrize("key", [KEY, LARGE_KEY], ids=["2048", "3072"])
+def test_a_signed_image_is_installed(product, key):
+    product.push(signed(key=key()))
+    events = product.run()
+    assert events[0]["event"] == "checked"
+    assert events[0]["key"] + ".pub" == keys.device_key(key()).name
+    assert events[-1]["ok"] and product.flash_holds(GOOD)
+    assert {"hash_ms", "signature_ms"} < events[-1].keys()
+
+
+WRONG: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "not signed": ("image-unsigned", lambda: signed(key=None)),
+    "signed with an unknown key": ("image-key", lambda: signed(key=OTHER_KEY())),
+    "signed with an unknown key that claims to be known": (
+        "image-signature",
+        lambda: with_tlvs(
+            signed(key=OTHER_KEY()),
+            *[tlv for tlv in others(signed(key=OTHER_KEY())) if tlv[0] != image_format.KEYHASH],
+            (image_format.KEYHASH, keys.key_hash(KEY())),
+        ),
+    ),
+    "signed with a known key that claims to be the other": (
+        "image-signature",
+        lambda: with_tlvs(
+            signed(),
+            *[tlv for tlv in others(signed()) if tlv[0] != image_format.KEYHASH],
+            (image_format.KEYHASH, keys.key_hash(LARGE_KEY())),
+        ),
+    ),
+    "with the signature of another image": (
+        "image-signature",
+        lambda: with_signature(signed(), signature_of(signed(RUNNING, "1.0.0"))),
+    ),
+    "with a flipped bit in its signature": (
+        "image-signature",
+        lambda: signed()[:-100] + bytes([signed()[-100] ^ 1]) + signed()[-99:],
+    ),
+    "with a changed payload": ("image-signature", lambda: changed(signed(), 0x200 + 1000)),
+    "with a changed payload and the old digest": (
+        "image-damaged",
+        lambda: signed()[:2000] + bytes([signed()[2000] ^ 1]) + signed()[2001:],
+    ),
+    "with a changed version": ("image-signature", lambda: changed(signed(), 22)),
+    "with a changed padding of the header": ("image-signature", lambda: changed(signed(), 300)),
+    "with a raised security counter": (
+        "image-signature",
+        lambda: changed(signed(), signed().index(struct.pack("<HH", 0x50, 4)) + 4),
+    ),
+    "for another product": ("image-product", lambda: signed(product="toaster")),
+    "for no product": ("image-product", lambda: signed(product=None)),
+    "for another chip": ("image-chip", lambda: signed(chip="STM32G031K8")),
+    "older": ("image-older", lambda: signed(RUNNING, "0.9.0")),
+    "older by its counter": ("image-older", lambda: signed(counter=(1 << 24) - 1)),
+    "with two signatures": (
+        "image-damaged",
+        lambda: with_tlvs(signed(), *others(signed()), signature_of(signed(key=LARGE_KEY()))),
+    ),
+    "with one signature twice": (
+        "image-damaged",
+        lambda: with_tlvs(signed(), *others(signed()), signature_of(signed())),
+    ),
+    "with a signature that names no key": (
+        "image-damaged",
+        lambda: with_tlvs(
+            signed(), *[tlv for tlv in others(signed()) if tlv[0] != image_format.KEYHASH]
+        ),
+    ),
+    "with a short signature": (
+        "image-damaged",
+        lambda: with_signature(signed(), (image_format.RSA2048, bytes(255))),
+    ),
+    "with a class id that nobody signed": (
+        "image-damaged",
+        lambda: with_tlvs(
+            signed(product=None),
+            *others(signed(product=None)),
+            (image_format.CLASS_ID, images.class_id(PRODUCT).bytes),
+        ),
+    ),
+    "with an unknown TLV that nobody signed": (
+        "image-damaged",
+        lambda: with_tlvs(signed(), *others(signed()), (0x3333, b"x")),
+    ),
+    "with its digest in the protected part": (
+        "image-damaged",
+        lambda: moved_into_protected_part(signed(), image_format.SHA256),
+    ),
+    "with its key hash in the protected part": (
+        "image-damaged",
+        lambda: moved_into_protected_part(signed(), image_format.KEYHASH),
+    ),
+    "with its signature in the protected part": (
+        "image-damaged",
+        lambda: moved_into_protected_part(signed(), image_format.RSA2048),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_an_image_that_is_wrong_in_one_way(product, what):
+    error, make = WRONG[what]
+    result = refuse(product, make())
+    assert result["error"] == error, result
+
+
+def test_a_signed_image_cut_at_every_byte_of_header_and_tlvs(product):
+    whole = signed()
+    payload_end = 512 + len(GOOD)
+    for length in [*range(512), *range(payload_end, len(whole))]:
+        assert refuse(product, whole[:length])["error"] == "image-damaged", length
+
+
+def flips(whole: bytearray) -> Iterator[int]:
+    yield from range(32)
+    yield from range(512 + len(GOOD), len(whole), 3)
+
+
+def test_a_signed_image_with_one_flipped_bit_in_header_or_tlvs(product):
+    whole = bytearray(signed())
+    for at in flips(whole):
+        whole[at] ^= 1
+        assert refuse(product, bytes(whole))["error"].startswith("image"), at
+        whole[at] ^= 1
+
+
+def test_an_unknown_key_is_named_beside_those_that_are_known(product):
+    message = refuse(product, signed(key=OTHER_KEY()))["message"]
+    for key in (KEY(), OTHER_KEY(), LARGE_KEY()):
+        assert keys.device_key(key).name.removesuffix(".pub") in message
+
+
+# --- signatures where the board asks for none ---
+
+
+@pytest.fixture
+def lenient() -> Bench:
+    """Unsigned images are allowed, and a key is known."""
+    bench = Bench(applications=known_images(known(GOOD, "1.1.0")))
+    trust(bench, KEY())
+    return bench
+
+
+@pytest.mark.parametrize("key", [None, KEY, OTHER_KEY], ids=["none", "known", "unknown"])
+def test_where_unsigned_images_are_allowed_a_signature_by_anyone_does_no_harm(lenient, key):
+    lenient.push(signed(key=key and key()))
+    events = lenient.run()
+    assert events[-1]["ok"]
+    known_key = keys.device_key(KEY()).name.removesuffix(".pub")
+    assert events[0]["key"] == (known_key if key is KEY else None)
+
+
+def test_a_wrong_signature_is_refused_even_there(lenient):
+    result = lenient.install(with_signature(signed(), signature_of(signed(RUNNING, "1.0.0"))))
+    assert result["error"] == "image-signature"
+    assert len(lenient.trace) == 1  # whether an application answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -20,8 +21,8 @@ def store_of(bench):
 
 
 def record(store, **changes):
-    fields = {"phase": "idle", "image": None, "installed": None, "failed": None, "doubt": 0}
-    return store.Record(**{**fields, **changes})
+    fields = {"phase": "idle", "image": None, "installed": None, "failed": None}
+    return store.Record(**{**fields, "doubt": 0, "counter": 0, **changes})
 
 
 def test_without_files_there_is_no_record(modules):
@@ -31,10 +32,11 @@ def test_without_files_there_is_no_record(modules):
 def test_a_record_comes_back_as_it_was_saved(modules):
     store = store_of(modules)
     first = store.Store("/updater")
-    first.save(record(store, phase="installing", image="ab" * 32, doubt=(1 << 64) - 1))
+    first.save(record(store, phase="installing", image="ab" * 32, doubt=(1 << 64) - 1, counter=7))
     modules.boot()
     found = store_of(modules).Store("/updater").load()
     assert (found.phase, found.image, found.doubt) == ("installing", "ab" * 32, (1 << 64) - 1)
+    assert found.counter == 7
 
 
 def test_the_newest_record_counts(modules):
@@ -59,11 +61,63 @@ def test_when_the_newest_is_damaged_the_one_before_counts(modules, damage):
             "cut": content[:-1],
             "flip": content[:30] + bytes([content[30] ^ 1]) + content[31:],
             "empty": b"",
-            "newer": content.replace(b'"version": 1', b'"version": 2'),
+            "newer": content.replace(b'"version": 2', b'"version": 3'),
         }[damage]
         assert changed != content
         modules.write_file("/updater/state.0", changed)
     assert store.Store("/updater").load().doubt == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 1},
+        {"number": "7"},
+        {"number": -1},
+        {"number": 2**32},
+        {"number": True},
+        {"phase": "asleep"},
+        {"phase": None},
+        {"image": 5},
+        {"image": "ab"},
+        {"image": "zz" * 32},
+        {"installed": ["ab" * 32]},
+        {"failed": ""},
+        {"doubt": None},
+        {"doubt": 3},
+        {"doubt": ""},
+        {"doubt": "-1"},
+        {"doubt": "0x1"},
+        {"counter": None},
+        {"counter": 1.5},
+        {"counter": -1},
+        {"counter": 2**32},
+        *[{key: ...} for key in ("version", "number", "phase", "image", "doubt", "counter")],
+    ],
+    ids=str,
+)
+def test_a_record_with_a_right_checksum_and_a_field_that_makes_no_sense_is_none(modules, change):
+    store = store_of(modules)
+    store.Store("/updater").save(record(store))
+    fields = json.loads(modules.read_file("/updater/state.1")[16:])
+    for key, value in change.items():
+        if value is ...:
+            del fields[key]
+        else:
+            fields[key] = value
+    write_checked(modules, json.dumps(fields))
+    assert store.Store("/updater").load() is None
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "7", '"version"', "{", "{}", "[2]"])
+def test_a_record_with_a_right_checksum_that_is_no_record_at_all_is_none(modules, text):
+    write_checked(modules, text)
+    assert store_of(modules).Store("/updater").load() is None
+
+
+def write_checked(bench, text: str) -> None:
+    check = hashlib.sha256(text.encode()).hexdigest()[:16]
+    bench.write_file("/updater/state.1", (check + text).encode())
 
 
 def test_one_save_wears_the_host_by_few_operations(modules):

@@ -240,6 +240,30 @@ def test_a_write_protected_page_is_found_before_anything_is_erased(make_bench):
     assert not any(bench.target.flash.erase_counts)
 
 
+def test_a_part_with_less_flash_than_its_name_says_is_found_before_anything_is_erased(make_bench):
+    large = payload(100 * 1024, 3)
+    bench = make_bench(
+        flash_size=64 * 1024,
+        flash_size_readable=True,
+        applications=known_images(known(OLD, "1.0.0"), known(large, "1.1.0")),
+    )
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    erased = list(bench.target.flash.erase_counts)
+    result = bench.install(image(large, "1.1.0"))
+    assert result["error"] == "image-fit"
+    assert "64 KB" in result["message"] and "128 KB" in result["message"]
+    assert bench.target.flash.erase_counts == erased
+    assert bench.target.running is Running.APPLICATION
+    assert bench.run()[-1]["status"] == "idle", "it was given up"
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_part_as_large_as_its_name_says_takes_all_of_it(make_bench, readable):
+    full = payload(128 * 1024, 3)
+    bench = make_bench(flash_size_readable=readable, applications=known_images(known(full)))
+    assert bench.install(image(full))["ok"]
+
+
 def test_a_read_protected_chip_is_reported_as_such(make_bench):
     bench = make_bench(applications=BOTH)
     options = bench.target.option_bytes

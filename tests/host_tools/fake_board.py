@@ -36,6 +36,7 @@ class FakeUpdater:
             {"event": "result", "ok": True, "status": "installed", "bytes": 8, "verified": 8},
         ]
         self.boards: list[str] = []
+        self.forced: list[bool] = []
         self.error: Exception | None = None
 
     def from_board(self, path: str) -> FakeUpdater:
@@ -44,7 +45,8 @@ class FakeUpdater:
             raise self.error
         return self
 
-    def events(self) -> Iterator[Any]:
+    def events(self, force: bool = False) -> Iterator[Any]:
+        self.forced.append(force)
         yield from self.events_to_come
 
     def status(self) -> dict[str, Any]:
@@ -60,6 +62,7 @@ class FakeBoard:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.updater: FakeUpdater | None = FakeUpdater()
+        self.bench: Any = None  # stands for the module stm32_bench
         self.executed: list[str] = []
         self.soft_resets = 0
         self.before_exec: Callable[[str], None] = lambda code: None
@@ -139,7 +142,12 @@ class FakeBoard:
             modules["stm32_updater"] = SimpleNamespace(Updater=self.updater)
             modules["stm32_updater.errors"] = SimpleNamespace(UpdaterError=UpdaterError)
 
+        if self.bench is not None:
+            modules["stm32_bench"] = self.bench
+
         def import_module(name: str, *args: Any) -> ModuleType:
+            if name == "stm32_bench" and self.bench is None:
+                raise ImportError(f"no module named '{name}'")
             if name.startswith("stm32_updater") and self.updater is None:
                 raise ImportError(f"no module named '{name}'")
             module: ModuleType = modules.get(name) or __import__(name, *args)
@@ -161,6 +169,7 @@ class FakeBoard:
             stat=lambda path: os.stat(self.file(path)),
             mkdir=lambda path: os.mkdir(self.file(path)),
             remove=lambda path: os.remove(self.file(path)),
+            rmdir=lambda path: os.rmdir(self.file(path)),
             rename=lambda old, new: os.replace(self.file(old), self.file(new)),
             statvfs=lambda path: (1, 1, self.free, self.free),
         )

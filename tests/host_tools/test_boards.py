@@ -40,12 +40,15 @@ def test_board_json_has_every_key_and_survives_json():
             "method": "i2c-version",
             "address": 0x2A,
             "register": 1,
+            "pin": None,
+            "edges": None,
             "timeout_ms": 2000,
             "tries": 3,
         },
         "preserve": [],
         "class_id": images.class_id("nucleo-demo").hex,
         "unsigned": True,
+        "bench": None,
     }
 
 
@@ -66,10 +69,48 @@ def test_optional_parts_reach_board_json(tmp_path):
     assert content["unsigned"] is False
 
 
-def test_without_confirmation_its_values_are_null(tmp_path):
+def with_confirm(lines: str) -> str:
+    """GOOD with another [confirm] section."""
     start, end = GOOD.index("[confirm]"), GOOD.index("[flash]")
-    text = GOOD[:start] + '[confirm]\nmethod = "none"\n' + GOOD[end:]
-    confirm = load(tmp_path, text).as_json()["confirm"]
+    return f"{GOOD[:start]}[confirm]\n{lines}\n{GOOD[end:]}"
+
+
+HEARTBEAT = 'method = "gpio"\npin = 7\nedges = 4\ntimeout_ms = 500\ntries = 2'
+
+
+def test_a_heartbeat_reaches_board_json(tmp_path):
+    assert load(tmp_path, with_confirm(HEARTBEAT)).as_json()["confirm"] == {
+        "method": "gpio",
+        "address": None,
+        "register": None,
+        "pin": 7,
+        "edges": 4,
+        "timeout_ms": 500,
+        "tries": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("pin = 7\n", "", '[confirm] pin is needed by method = "gpio"'),
+        ("pin = 7", "pin = 3", "[confirm] pin pin 3 is also [pins] boot0"),
+        ("pin = 7", "pin = 77", "[confirm] pin is 77; it must be 0 to 29"),
+        ("edges = 4", "edges = 1", "[confirm] edges is 1; it must be 2 to 1000"),
+        ("edges = 4\n", "", "[confirm] edges is missing"),
+        ("edges = 4", "edges = 4\naddress = 9", 'address is only for method = "i2c-version"'),
+        ('"gpio"', '"i2c-version"', 'edges is only for method = "gpio"'),
+        ('"gpio"', '"none"', 'edges is only for method = "gpio"'),
+    ],
+)
+def test_a_heartbeat_that_cannot_be(tmp_path, old, new, said):
+    with pytest.raises(BoardFileError) as caught:
+        load(tmp_path, with_confirm(HEARTBEAT).replace(old, new))
+    assert said in str(caught.value)
+
+
+def test_without_confirmation_its_values_are_null(tmp_path):
+    confirm = load(tmp_path, with_confirm('method = "none"')).as_json()["confirm"]
     assert confirm.pop("method") == "none"
     assert set(confirm.values()) == {None}
 

@@ -185,6 +185,21 @@ def test_update_passes_on_what_the_updater_says(run, fake, image):
     assert "installed" in run("--port", fake.port, "update", image).out
 
 
+def test_update_force_is_passed_on(run, fake, image):
+    assert run("--port", fake.port, "update", image, "--force").status == 0
+    assert fake.updater.forced == [True]
+    assert run("--port", fake.port, "update", image).status == 0
+    assert fake.updater.forced == [True, False]
+
+
+def test_run_runs_the_updater_with_what_the_board_has(run, fake):
+    ran = run("--port", fake.port, "--json", "run")
+    assert ran.status == 0 and ran.result["status"] == "installed"
+    assert fake.files() == set()
+    fake.updater.events_to_come = [{"event": "result", "ok": True, "status": "idle"}]
+    assert run("--port", fake.port, "run").out == "nothing to do\n"
+
+
 def test_a_failed_update_ends_with_the_updaters_own_error(run, fake, image):
     fake.updater.events_to_come = [
         {
@@ -226,7 +241,7 @@ def test_what_the_board_prints_besides_does_not_break_json(run, fake, image):
 
 def test_a_board_without_the_updater_is_told_to_be_deployed(run, fake, image):
     fake.updater = None
-    for verb in (["update", image], ["status"], ["probe"]):
+    for verb in (["update", image], ["run"], ["status"], ["probe"]):
         ran = run("--port", fake.port, "--json", *verb)
         assert "stm32up deploy" in one_line(ran, 1)
         assert ran.result["error"] == "no-updater"

@@ -57,6 +57,25 @@ STATUS: dict[str, Any] = {
             "installing 1.1.0 (131072 bytes)",
         ),
         (
+            {
+                "event": "checked",
+                "image": "x",
+                "version": "1.1.0",
+                "hash_ms": 141,
+                "signature_ms": 280,
+                "key": "0123456789abcdef",
+            },
+            "checked 1.1.0: sound (141 ms), signed by 0123456789abcdef (280 ms)",
+        ),
+        (
+            {"event": "checked", "image": "x", "version": "1", "hash_ms": 1, "key": None},
+            "checked 1: sound (1 ms), signature not checked",
+        ),
+        (
+            {"event": "retry", "page": 3, "error": "loader-timeout", "message": "no answer"},
+            "page 3 again: no answer",
+        ),
+        (
             {"event": "loader", "chip": "STM32G071RB", "version": "11.4", "protocol": "1.2"},
             "loader V11.4, protocol V1.2, STM32G071RB",
         ),

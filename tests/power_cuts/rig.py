@@ -186,7 +186,9 @@ class Campaign:
 
     `every`: of the events of each place every n-th is cut (0: none), in every way of `CUTS` that
     `only` allows. `second`: the same for a second cut, during the boot that recovers from the
-    first. `share`: (k, of) leaves all but the k-th of every `of` first events to others."""
+    first, but each event in one of these ways only, in turn: a pair of events is one case for each
+    way of its first. `share`: (k, of) leaves all but the k-th of every `of` first events to
+    others."""
 
     every: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 1))
     second: dict[str, int] | None = None
@@ -218,10 +220,12 @@ def count_events(scenario: Scenario) -> int:
     return rig.count
 
 
-def replay(scenario: Scenario, cuts: list[Cut], tell: Tell | None = None) -> Case:
+def replay(
+    scenario: Scenario, cuts: list[Cut], tell: Tell | None = None, counted_by: type[Rig] = Rig
+) -> Case:
     """One case again, without forking."""
     bench = scenario.build()
-    rig = Rig(bench)
+    rig = counted_by(bench)
     judge = scenario.judge(bench)
     place = ""
     for cut in cuts:
@@ -285,9 +289,10 @@ class Explorer:
             k, of = self.campaign.share if not before else (0, 1)
             if chosen % of != k:
                 return
-            for what in CUTS[place]:
-                if what not in self.campaign.only:
-                    continue
+            ways = [what for what in CUTS[place] if what in self.campaign.only]
+            if before and ways:  # a second cut: at each event another way, in turn
+                ways = [ways[chosen % len(ways)]]
+            for what in ways:
                 if not self._in_child():
                     continue
                 mine.append((Cut(what, number), place))

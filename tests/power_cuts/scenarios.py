@@ -15,7 +15,7 @@ from stm32sim.loader import quirks_of
 from stm32sim.world import Wiring
 from tests.power_cuts.oracle import Judge
 from tests.power_cuts.rig import CannotBegin, Scenario
-from tests.support import image, known, payload
+from tests.support import image, known, payload, signing_key, trust
 
 
 def _sparse(size: int, seed: int) -> bytes:
@@ -161,6 +161,39 @@ def _full() -> Bench:
     return bench
 
 
+def _downgrade() -> Bench:
+    """Sound, for this product, but with a lower security counter than what runs."""
+    bench = _installed(NEW, "1.1.0")
+    bench.push(image(OLD, "1.0.0"))
+    return bench
+
+
+def _after_roll_back() -> Bench:
+    """An update failed; the next one has a lower security counter than that one had."""
+    bench = _installed(OLD, "1.0.0")
+    bench.install(image(DEAD, "1.5.0"))
+    bench.boot()
+    bench.push(image(NEW, "1.1.0"))
+    return bench
+
+
+def _signed() -> Bench:
+    """A product that takes signed images only, and beside its update one with a signature that
+    was made for other content."""
+    bench = _bench(settings={"unsigned": False})
+    key = signing_key()
+    trust(bench, key)
+    bench.push(image(OLD, "1.0.0", key=key))
+    result = bench.run()[-1]
+    if not result["ok"]:
+        raise CannotBegin(str(result))
+    bench.boot()
+    signature = image(NEW, "1.1.0", key=key)[-key.key_size() // 8 :]
+    bench.push(image(TINY, "1.2.0", key=key)[: -len(signature)] + signature, "forged")
+    bench.push(image(NEW, "1.1.0", key=key))
+    return bench
+
+
 def _keep_old(bench: Bench) -> Judge:
     return Judge.of(bench, NEW, OLD, old_is_fine=True)
 
@@ -189,6 +222,9 @@ SCENARIOS: dict[str, Scenario] = {
             _covers_preserved,
             lambda bench: Judge.of(bench, NEW, preserved=((2 * PAGE, PAGE),)),
         ),
+        Scenario("downgrade-refused", _downgrade, lambda bench: Judge.of(bench, NEW)),
+        Scenario("after-roll-back", _after_roll_back, lambda bench: Judge.of(bench, NEW, OLD)),
+        Scenario("signed", _signed, lambda bench: Judge.of(bench, NEW, OLD)),
         Scenario("host-forgot", _forgotten, _keep_old),
         Scenario(
             "host-formatted",

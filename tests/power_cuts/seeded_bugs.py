@@ -27,8 +27,10 @@ class Bug:
     shows_in: tuple[str, ...] = ("update",)
 
 
-_ERASE_FIRST = "        self._attempt(first, payload, image, self._erase_first_granule)\n"
-_WRITE_FIRST = "        self._attempt(first, payload, image, self._write_first_page)\n"
+_ERASE_FIRST = (
+    "        yield from self._attempt(first, payload, image, self._erase_first_granule)\n"
+)
+_WRITE_FIRST = "        yield from self._attempt(first, payload, image, self._write_first_page)\n"
 _REMOVE_FIRST = "        doubt.remove(first)\n"
 
 BUGS = (
@@ -37,7 +39,7 @@ BUGS = (
         "page 0 is written first, like any other",
         "flasher",
         _ERASE_FIRST,
-        "        self._attempt(first, payload, image, self._write_page)\n",
+        "        yield from self._attempt(first, payload, image, self._write_page)\n",
     ),
     Bug(
         "old vectors stay while page 0 is erased",
@@ -65,7 +67,8 @@ BUGS = (
     Bug(
         "an error is not tried again and not reported",
         "flasher",
-        "                if not left:\n                    raise\n",
+        "                if not left:\n                    raise\n"
+        "                yield _retry(page, error)\n",
         "                return None\n",
     ),
     Bug(
@@ -104,11 +107,11 @@ BUGS = (
     Bug(
         "checkpoint before verify",
         "flasher",
-        "            self._attempt(page, payload, image, self._write_page)\n"
+        "            yield from self._attempt(page, payload, image, self._write_page)\n"
         "            doubt.remove(page)\n",
         "            doubt.remove(page)\n"
         "            doubt.save()\n"
-        "            self._attempt(page, payload, image, self._write_page)\n",
+        "            yield from self._attempt(page, payload, image, self._write_page)\n",
     ),
     Bug(
         "a checkpoint vouches for all pages",
@@ -140,18 +143,40 @@ BUGS = (
     ),
     Bug(
         "any kept image will do for the one recorded",
-        "updater",
-        "            if image.digest == _digest(digest):\n                return image\n"
+        "admission",
+        "            if _hex(image.digest) == digest:\n                return image\n"
         "        return None",
         "            return image\n        return None",
         ("roll-back",),
     ),
     Bug(
         "a digest is not checked before installing",
-        "updater",
-        "        image.check_vectors(board.chip)\n        image.check_digest(self._clock)\n",
-        "        image.check_vectors(board.chip)\n",
+        "admission",
+        "        image.check_digest(clock)\n",
+        "",
         ("damaged-push",),
+    ),
+    Bug(
+        "what the signature check finds is ignored",
+        "signature",
+        "    if not verify(image.signature, image.digest, modulus):\n",
+        "    if verify(image.signature, image.digest, modulus) is None:\n",
+        ("signed",),
+    ),
+    Bug(
+        "the security counter is not looked at",
+        "admission",
+        "        if image.security_counter < lowest:\n",
+        "        if False:\n",
+        ("downgrade-refused",),
+    ),
+    Bug(
+        "the security counter is raised before the application has proven itself",
+        "updater",
+        "        record.phase = phases.INSTALLING\n",
+        "        record.phase = phases.INSTALLING\n"
+        "        record.counter = max(record.counter, image.security_counter)\n",
+        ("after-roll-back",),
     ),
     Bug(
         "preserved regions are not looked at",

@@ -6,11 +6,13 @@ from __future__ import annotations
 import pytest
 
 from tests.power_cuts import rig, seeded_bugs
+from tests.power_cuts.report import COLUMNS, kind_of, table
 from tests.power_cuts.rig import BYTE, CTRL_C, FRAME, HOST, HOST_FLASH, HOST_TORN, TARGET_FLASH
 from tests.power_cuts.scenarios import SCENARIOS
-from tests.power_cuts.torture import FOR_BUGS, kind_of, table
+from tests.power_cuts.torture import FOR_BUGS
 
 SLICE = {BYTE: 2003, FRAME: 83, TARGET_FLASH: 97, HOST_FLASH: 3}
+NO_UPDATE = ("damaged-push", "covers-preserved", "downgrade-refused")
 BIG = {BYTE: 120011, FRAME: 3001, TARGET_FLASH: 60013, HOST_FLASH: 19}
 
 
@@ -25,14 +27,15 @@ def test_an_update_survives_a_cut_anywhere(name: str) -> None:
     only = (HOST, HOST_TORN, CTRL_C) if name == "by-command" else rig.Campaign().only
     campaign = rig.Campaign(BIG if name == "full-size" else SLICE, only=only)
     cases = rig.explore(SCENARIOS[name], campaign)
-    assert len(cases) >= 10 or name in ("damaged-push", "covers-preserved")  # no update at all
+    assert len(cases) >= 10 or name in NO_UPDATE
     every_case_is_fine(cases)
 
 
 @pytest.mark.parametrize("name", ["tiny", "update"])
 def test_a_second_cut_during_the_recovery_is_survived_as_well(name: str) -> None:
     every = {BYTE: 2503, FRAME: 131, TARGET_FLASH: 131, HOST_FLASH: 7}
-    cases = rig.explore(SCENARIOS[name], rig.Campaign(every, every))
+    second = {BYTE: 997, FRAME: 61, TARGET_FLASH: 61, HOST_FLASH: 3}
+    cases = rig.explore(SCENARIOS[name], rig.Campaign(every, second))
     assert sum(len(case.cuts) == 2 for case in cases) > 100
     every_case_is_fine(cases)
 
@@ -44,6 +47,9 @@ QUICK_BUGS = (
     "checkpoint before verify",
     "an application that is silent counts as proven",
     "a digest is not checked before installing",
+    "what the signature check finds is ignored",
+    "the security counter is not looked at",
+    "the security counter is raised before the application has proven itself",
     "preserved regions are not looked at",
     "Go is not tried when the loader is still there",
     "log lines are not flushed",
@@ -101,7 +107,7 @@ def test_the_table_has_a_column_for_every_kind_of_violation() -> None:
     ]
     wanted = ["partial", "marginal", "opcodes", "opcodes", "preserved", "log", "unrecovered"]
     assert kinds == wanted
-    assert len(table("", []).columns) == 11
+    assert len(table("", []).columns) == len(COLUMNS) + 1
 
 
 def test_one_update_wears_the_hosts_flash_by_few_erases() -> None:
@@ -110,4 +116,4 @@ def test_one_update_wears_the_hosts_flash_by_few_erases() -> None:
     before = bench.host_flash.erases
     result = rig.run_host(bench)
     assert result is not None and result["ok"]
-    assert bench.host_flash.erases - before <= 30
+    assert bench.host_flash.erases - before <= 12

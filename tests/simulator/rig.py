@@ -16,6 +16,7 @@ from stm32sim.loader import I2C_ADDRESS, Quirks, quirks_of
 ACK, NACK, BUSY = 0x79, 0x1F, 0x76
 FLASH, FLASH_END = 0x0800_0000, 0x0802_0000
 RAM, RAM_END = 0x2000_2700, 0x2000_9000
+OPTIONS = 0x1FFF_7800
 APP_ADDRESS = 0x2A
 BOOT_SEL, BOOT1, BOOT0 = 1 << 24, 1 << 25, 1 << 26
 
@@ -205,6 +206,32 @@ class Rig:
             return status
         self.send(count_frame(which))
         return self.final()
+
+    def write_options(self, data: bytes, code: int = 0x31) -> int | None:
+        """Write Memory at the option area; the status that ends it, and time for the reset."""
+        status = self.write(OPTIONS, data, code)
+        self.wait(1)
+        return status
+
+    def write_protect(self, *sectors: int, code: int = 0x63) -> int | None:
+        """Length in a frame of its own, then the codes; time for the reset."""
+        count = len(sectors) - 1
+        for frame in (bytes([code, code ^ 0xFF]), bytes([count, count ^ 0xFF])):
+            status = self.ask(frame)
+            if status != ACK:
+                return status
+        self.send(bytes([*sectors, xor(sectors)]))
+        return self.ended()
+
+    def protection(self, code: int) -> int | None:
+        """A command that is a code and a final status; time for the reset."""
+        status = self.command(code)
+        return self.ended() if status == ACK else status
+
+    def ended(self) -> int | None:
+        status = self.final()
+        self.wait(1)
+        return status
 
     def in_step(self) -> bool:
         """Whether a loader answers as it should; False leaves the bus free."""

@@ -8,12 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from stm32sim import option_bytes
 from stm32sim.bus import Stretched
 from stm32sim.chip import Running
 from stm32sim.clock import NS_PER_MS, NS_PER_S, NS_PER_US
 from stm32sim.flash import PAGE, TYPICAL, Cell, FlashTimes
-from stm32sim.loader import I2C_ADDRESS, NotModelled, Quirks, crc_stm32, quirks_of
+from stm32sim.loader import I2C_ADDRESS, Quirks, crc_stm32, quirks_of
 from tests.simulator.rig import (
     ACK,
     APP,
@@ -223,26 +222,6 @@ def test_a_loader_without_the_checksum_refuses_its_code(make_rig: MakeRig) -> No
     rig = make_rig(quirks=Quirks(4, has_checksum=False))
     assert rig.command(0xA1) == NACK
     assert rig.in_step()
-
-
-# What is not here yet
-
-
-@pytest.mark.parametrize("code", [0x63, 0x64, 0x73, 0x74, 0x82, 0x83, 0x92, 0x93])
-def test_protection_commands_are_not_modelled_and_say_so(rig: Rig, code: int) -> None:
-    with pytest.raises(NotModelled, match="protection"):
-        rig.command(code)
-
-
-@pytest.mark.parametrize("code", WRITES)
-@pytest.mark.parametrize("address", [0x1FFF_7800, 0x1FFF_7804, 0x1FFF_787F])
-def test_writing_option_bytes_is_not_modelled_and_says_so(
-    rig: Rig, code: int, address: int
-) -> None:
-    before = bytes(rig.options.data)
-    with pytest.raises(NotModelled, match="option bytes"):
-        rig.write(address, b"\xaa\xfe\xff\xfe", code)
-    assert rig.options.data == before
 
 
 def test_versions_that_do_not_exist_are_not_modelled(make_rig: MakeRig) -> None:
@@ -855,29 +834,3 @@ def test_a_cut_between_any_two_bytes_before_the_last_stop_leaves_flash_as_it_was
         assert rig.flash.data == BLOCK + b"\xff" * (128 * 1024 - 256)
         assert rig.flash.weak_granules() == []
     assert cut_at > 14
-
-
-# Readout protection level 1
-
-
-def protected_rig(make_rig: MakeRig) -> Rig:
-    optr = option_bytes.FACTORY[option_bytes.OPTR] & ~(1 << 24) & ~0xFF | 0xBB
-    return make_rig(optr=optr, content=BLOCK)
-
-
-@pytest.mark.parametrize("code", [0x11, 0x21, 0x31, 0x32, 0x44, 0x45, 0xA1])
-def test_level_1_refuses_at_the_command_code(make_rig: MakeRig, code: int) -> None:
-    rig = protected_rig(make_rig)
-    assert rig.command(code) == NACK
-    assert rig.in_step()
-
-
-def test_level_1_still_tells_what_the_loader_is(make_rig: MakeRig) -> None:
-    rig = protected_rig(make_rig)
-    assert rig.command(0x00) == ACK
-    assert rig.receive(20)[:2] == b"\x12\x12"
-    assert rig.status() == ACK
-    assert rig.command(0x02) == ACK
-    assert rig.receive(3) == b"\x01\x04\x60"
-    assert rig.status() == ACK
-    assert rig.in_step()

@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 """MicroPython's `machine` of a simulated board. Every effect is a `call`; see seam.py.
 
-Constants are rp2's. What the updater has no use for (ADC, PWM, SPI, Timer, ...) is not here.
+Constants are rp2's. What nothing here has a use for (PWM, SPI, Timer, ...) is not here.
 """
 
 from _host import call
@@ -113,6 +113,16 @@ class I2C(_I2CBase):
 class SoftI2C(_I2CBase):
     def __init__(self, scl, sda, *, freq=400_000, timeout=50_000):
         self._init(-1, True, scl, sda, freq, timeout)
+
+
+class ADC:
+    """As on rp2: 16 bits of its 3.3 V."""
+
+    def __init__(self, id):
+        self._pin = _pin_id(id)
+
+    def read_u16(self):
+        return call("adc_read", self._pin)
 
 
 class WDT:

@@ -1,0 +1,129 @@
+"""What the check of an image costs: the RSA signature and the SHA-256 of 128 KB.
+
+    python -m benchmarks.signature
+
+Runs the deployed bytecode in real MicroPython (its WebAssembly port), by this machine's clock.
+What an RP2040 takes is an estimate, and its basis is printed with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from stm32sim.bench import Bench
+from stm32sim.host.micropython import MicroPythonHost
+from stm32up import deploy, keys
+
+FLASH = 128 * 1024
+SIZES = (2048, 3072)
+MULTIPLICATIONS = keys.EXPONENT.bit_length() - 1 + keys.EXPONENT.bit_count() - 1
+ROUNDS = 200
+MESSAGE = b"benchmark"
+# An RP2040 at 125 MHz, emulated instruction by instruction with the real rp2 port on it.
+RP2040_POW_2048_MS = 122
+RP2040_HASH_US_PER_BYTE = 1.1
+LARGER_KEY = 2.3  # RSA-3072 over RSA-2048, MicroPython's integers on a desktop
+
+CODE = """
+import gc, hashlib, time
+from binascii import unhexlify
+from stm32_updater import signature
+made, digest, modulus = [unhexlify(text) for text in %r]
+chunk = bytes(1024)
+
+def check():
+    return signature.verify(made, digest, modulus)
+
+def power():
+    return pow(int.from_bytes(made, "big"), 65537, int.from_bytes(modulus, "big"))
+
+def digest_of_flash():
+    hasher = hashlib.sha256()
+    for _ in range(%d):
+        hasher.update(chunk)
+    return hasher.digest()
+
+heap = []
+for work, rounds in ((check, %d), (power, %d), (digest_of_flash, 20)):
+    gc.collect()
+    gc.disable()
+    before = gc.mem_alloc()
+    if not work():
+        raise ValueError("the signature is refused")
+    heap.append(gc.mem_alloc() - before)
+    gc.enable()
+    time.ticks_us()  # the desktop looks at its clock
+    for _ in range(rounds):
+        work()
+    time.ticks_us()
+with open("/result", "w") as file:
+    file.write(str(heap[0]))
+"""
+
+
+class Stopwatch:
+    """Passes calls on, and notes when the host asked for the time."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.instants: list[float] = []
+
+    def call(self, name: str, *arguments: object) -> object:
+        if name == "ticks_us":
+            self.instants.append(time.perf_counter())
+        return self._bench.world.call(name, *arguments)
+
+
+def measure(bits: int) -> tuple[list[float], int]:
+    """Milliseconds of the check, of its pow(), and of the hash; bytes of heap of the check."""
+    key = rsa.generate_private_key(public_exponent=keys.EXPONENT, key_size=bits)
+    made = key.sign(MESSAGE, padding.PSS(padding.MGF1(SHA256()), 32), SHA256())
+    modulus = key.public_key().public_numbers().n.to_bytes(bits // 8, "big")
+    texts = [part.hex() for part in (made, hashlib.sha256(MESSAGE).digest(), modulus)]
+    bench = Bench()
+    for folder in ("/lib", deploy.LIBRARY):
+        bench.files.fs_mkdir(folder)
+    for name, content in deploy.compiled().items():
+        bench.write_file(f"{deploy.LIBRARY}/{name}", content)
+    code = CODE % (texts, FLASH // 1024, ROUNDS, ROUNDS)
+    bench.write_file(deploy.MAIN, code.encode())
+    watch = Stopwatch(bench)
+    with MicroPythonHost(watch.call, bench.world) as host:
+        host.power_on()
+        host.wait_idle(120.0)
+    bench.world.mount()
+    heap = int(bench.read_file("/result"))
+    begun = watch.instants[-6::2]
+    ended = watch.instants[-5::2]
+    taken = [after - before for before, after in zip(begun, ended, strict=True)]
+    rounds = (ROUNDS, ROUNDS, 20)
+    return [1000 * seconds / count for seconds, count in zip(taken, rounds, strict=True)], heap
+
+
+def main() -> None:
+    print("MicroPython in Node.js on this machine:")
+    for bits in SIZES:
+        (check, power, hashing), heap = measure(bits)
+        print(
+            f"  RSA-{bits}: check {check:.2f} ms, of that pow() {power:.2f} ms "
+            f"({MULTIPLICATIONS} modular multiplications); heap {heap} bytes, garbage included"
+        )
+    print(f"  SHA-256 of {FLASH // 1024} KB: {hashing:.1f} ms")
+    hash_ms = FLASH * RP2040_HASH_US_PER_BYTE / 1000
+    print("Estimated for an RP2040 at 125 MHz, not measured on one:")
+    for bits, factor in zip(SIZES, (1.0, LARGER_KEY), strict=True):
+        print(f"  RSA-{bits}: pow() {RP2040_POW_2048_MS * factor:.0f} ms")
+    print(f"  SHA-256 of {FLASH // 1024} KB: {hash_ms:.0f} ms, and the reading of the file")
+    print(
+        f"Basis: an instruction-level emulation of it took {RP2040_POW_2048_MS} ms for pow() with "
+        f"2048 bits,\nand {RP2040_HASH_US_PER_BYTE} us for a byte of SHA-256; a desktop build of "
+        f"MicroPython takes {LARGER_KEY} times as long\nfor 3072 bits."
+    )
+
+
+if __name__ == "__main__":
+    main()

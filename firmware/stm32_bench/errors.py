@@ -1,0 +1,47 @@
+"""What can go wrong on the bench, below the updater's UpdaterError.
+
+BenchError
+    LayoutUnknown   nobody here knows what this part's option bytes mean
+    NotAllowed      the target is in a state in which this must not be done
+    PlanOutdated    the target is not what the plan was made for
+    SupplyPoor      the target's supply is too low or not steady
+    NotFinished     the target still works on its option bytes
+    NotDone         it was looked at afterwards, and is not as it should be
+"""
+
+from stm32_updater.errors import UpdaterError
+
+
+class BenchError(UpdaterError):
+    code = "bench"
+
+
+class LayoutUnknown(BenchError):
+    code = "layout-unknown"
+    next_step = "Use ST's STM32CubeProgrammer for this part."
+
+
+class NotAllowed(BenchError):
+    code = "not-allowed"
+
+
+class PlanOutdated(BenchError):
+    code = "plan-outdated"
+    next_step = "Nothing was changed; run the command again and look at the new plan."
+
+
+class SupplyPoor(BenchError):
+    code = "supply-poor"
+    next_step = "Nothing was changed; give the target a steady supply first."
+
+
+class NotFinished(BenchError):
+    code = "not-finished"
+    next_step = (
+        "Leave its supply on, do not reset it, unplug nothing; wait some minutes, then run "
+        "stm32up doctor, or this command again: it looks before it does anything."
+    )
+
+
+class NotDone(BenchError):
+    code = "not-done"

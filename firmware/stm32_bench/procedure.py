@@ -1,0 +1,306 @@
+"""What both procedures of the bench have in common: look, plan, and then keep the hands off.
+
+Events are dicts, "event" first:
+
+    {"event": "interrupted", "what", "stage"}             an earlier run did not come to its end
+    {"event": "power-on-needed"}                          ... only then all of it takes effect
+    {"event": "loader", "chip", "version", "protocol"}
+    {"event": "sending", "what": text}                    the one dangerous command
+    {"event": "doubt", "message"}                         the bus failed while it was sent
+    {"event": "seen", "what", "ms"}                       what the target answers; also every 10 s
+    {"event": "hands-off", "ms": left}                    nothing is sent, reset or switched
+    {"event": "progress", "phase": "blank check", "done": pages, "total": pages}
+    {"event": "result", "ok": bool, "status": ..., ...}   always the last one
+"""
+
+from micropython import const
+
+from stm32_updater import chips, option_bytes
+from stm32_updater.clock import Clock
+from stm32_updater.errors import (
+    BusError,
+    BusStuck,
+    LoaderError,
+    LoaderSilent,
+    ReadProtected,
+    UpdaterError,
+)
+from stm32_updater.event_log import EventLog
+
+from . import loader, optr
+from .board import BenchBoard
+from .errors import LayoutUnknown, NotAllowed, NotFinished, PlanOutdated
+from .hands_off import Note
+
+# All of it takes 85 ms at the longest: a mass erase and the erase of the option page, 40 ms each,
+# and 16 double words (DS12232). So nothing is asked before this is over. Then the loader's last
+# status is fetched: some only then load the new option bytes, and they wait for 1 s.
+FIRST_LOOK_MS = const(500)
+_PAUSE_MS = const(500)  # between looks at a target that says BUSY
+# BUSY was seen for 40 s in the field. When this is over, nothing but time is spent on the target.
+_WATCH_LIMIT_MS = const(60_000)
+_LONGER_MS = const(60_000)
+# After it has fallen silent: ST's driver allows each operation 1 s.
+_SETTLE_MS = const(5000)
+_TELL_EVERY_MS = const(10_000)
+_ENDS = (loader.ACK, loader.NACK, loader.ABSENT, "0xFF")  # nobody drives SDA: reset in the middle
+_TRIES = const(3)
+
+_NO_WAY = (
+    "If the part is blank, switch its supply off and on: it then starts its loader by itself. If "
+    "it holds an application that cannot enter the loader, and the BOOT0 pin is ignored (factory "
+    "option bytes), there is no way over I2C: use an ST-LINK and STM32CubeProgrammer once. Else "
+    "look at the wiring, and for a debugger that was attached since power-on."
+)
+_MAYBE_LOCKED = (
+    "Switch its supply off and on once and run the command again. If it stays silent, and its "
+    "supply failed or it was reset while it worked, it may have locked itself for good."
+)
+
+
+class Procedure:
+    """One verb of the bench. `plan()` looks and changes nothing; `apply(plan)` takes what `plan`
+    said, looks again, and refuses if anything differs. Both are generators of events."""
+
+    what = ""  # in the note and the plan
+
+    def __init__(self, board, clock, folder="/updater"):
+        self.stages = []  # [ms since the command was sent, what was seen]
+        self._board = board
+        self._clock = clock
+        self._target = board.target
+        self._loader = board.target.loader
+        self._note = Note(folder)
+        self._log = EventLog(folder, clock)
+        self._sent = clock.now()
+
+    @classmethod
+    def from_board(cls, path="/board.json", feed=None):
+        """For the board described in the file at `path`. Raises BoardError."""
+        clock = Clock(feed)
+        return cls(BenchBoard.load(path, clock), clock)
+
+    def plan(self, **wishes):
+        """Read-only. The result is the plan: JSON values, to be given to `apply` as they are."""
+        return self._told(self._plan_flow(wishes))
+
+    def apply(self, plan):
+        """Do what `plan` says, at most once."""
+        return self._told(self._apply_flow(plan))
+
+    # --- of each verb ---
+
+    def _planned(self, options, wishes):
+        """The plan for a target with these option bytes (128, None: it refuses to be read)."""
+        raise NotImplementedError
+
+    def _applied(self, plan):
+        """Generator: what the plan says, on a target that is in its loader and as planned. The
+        last event is the result."""
+        raise NotImplementedError
+
+    def _supply_needed(self, plan):
+        """mV that the target's supply must have, whatever the board says."""
+        return 0
+
+    # --- the flow ---
+
+    def _told(self, events):
+        for event in self._guarded(events):
+            if event["event"] != "progress":
+                self._log.write(event)
+            yield event
+
+    def _guarded(self, events):
+        """Every end is a result event. Nothing is tidied up on the way out: whatever ends a
+        procedure in the middle, the target is left alone."""
+        try:
+            yield from events
+        except UpdaterError as error:
+            yield self._result(False, "failed", error.as_dict())
+
+    def _plan_flow(self, wishes):
+        self._check_layout()
+        yield from self._finish_interrupted()
+        options = self._enter()
+        yield self._loader_event()
+        try:
+            plan = self._planned(options, wishes)
+        finally:
+            self._target.start_application()
+        yield self._result(True, plan["status"], plan)
+
+    def _apply_flow(self, plan):
+        self._check_layout()
+        if self._note.read() is not None:
+            raise NotAllowed("an earlier run is not finished", "Make a new plan; it looks first.")
+        if plan.get("what") != self.what or plan.get("chip") != self._board.chip.name:
+            raise PlanOutdated("this plan is for something else")
+        options = self._enter()
+        yield self._loader_event()
+        try:
+            again = self._planned(options, plan["wishes"])
+            for key in again:
+                if again[key] != plan.get(key):
+                    raise PlanOutdated("the target is not what was planned for: %s" % key)
+            if again["status"] == "planned" and self._board.supply is not None:
+                self._board.supply.check(self._clock, self._supply_needed(again))
+        except UpdaterError:
+            self._target.start_application()
+            raise
+        yield from self._applied(again)
+
+    def _check_layout(self):
+        chip = self._board.chip
+        if not chip.options_address:
+            raise LayoutUnknown("the option bytes of the %s are not known here" % chip.name)
+
+    def _finish_interrupted(self):
+        """An earlier run was cut short: wait as long as it would have, look, clear the note."""
+        note = self._note.read()
+        if note is None:
+            return
+        yield {"event": "interrupted", "what": note["what"], "stage": note["stage"]}
+        yield from self._hands_off(_SETTLE_MS)
+        yield from self._wait_for_the_end(note["what"], interrupted=True)
+        self._clear_if_sound(self._look())
+        # Cut short, its loader may have had no chance to load what it had programmed.
+        if not self._target.power_cycle():
+            yield {"event": "power-on-needed"}
+
+    # --- the target ---
+
+    def _enter(self):
+        """Into the loader. Returns the 128 option bytes, None if they may not be read (RDP 1).
+
+        No reset if the loader answers already: a blank part that ignores BOOT0 is in its loader
+        since power-on, and for V11.3 a reset is the way out of there (AN2606 table 108)."""
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                if not self._target.in_loader():
+                    self._reach()
+                return self._identified()
+            except (LoaderError, BusError):  # a flipped bit makes it another chip, say
+                if not left:
+                    raise
+
+    def _look(self):
+        """As `_enter`, for what is left after option bytes were programmed."""
+        try:
+            return self._enter()
+        except LoaderSilent as error:
+            raise LoaderSilent(error.message, _MAYBE_LOCKED)
+
+    def _reach(self):
+        try:
+            self._target.enter_loader()
+        except ReadProtected:
+            pass  # it is in the loader, and that is what is asked here
+        except LoaderSilent as error:
+            raise LoaderSilent(error.message, _NO_WAY)
+
+    def _identified(self):
+        target, chip = self._target, self._board.chip
+        target.protocol_version = self._loader.get_version()
+        target.check_chip()
+        if chip.loader_id_address:
+            data = target.read_memory(chip.loader_id_address, 1)
+            target.quirks = chip.quirks(None if data is None else data[0])
+        return target.read_memory(chip.options_address, option_bytes.LENGTH)
+
+    def _loader_event(self):
+        version = self._target.protocol_version
+        return {
+            "event": "loader",
+            "chip": self._board.chip.name,
+            "version": self._target.quirks.version,
+            "protocol": "%d.%d" % (version >> 4, version & 15),
+        }
+
+    # --- hands off ---
+
+    def _hands_off(self, ms):
+        """Leave the target alone: no frame, no reset, no supply."""
+        while ms > 0:
+            yield {"event": "hands-off", "ms": ms}
+            nap = min(ms, _TELL_EVERY_MS)
+            self._clock.sleep(nap)
+            ms -= nap
+
+    def _wait_for_the_end(self, what, interrupted=False):
+        """Watch until the target falls silent, keep the hands off, be sure. One deadline serves
+        all of it; a target that works even then is left alone for longer, and then for good.
+
+        The only thing worse than a chip that says BUSY for ever is one that was reset while it
+        wrote its option bytes: the tool never does that. One that shows no sign of anything is
+        left alone too, by the run that sent the command; a later one takes a minute of silence
+        for an application that does not talk. Raises NotFinished."""
+        deadline = self._clock.deadline(_WATCH_LIMIT_MS)
+        while True:
+            yield from self._watch(deadline)
+            yield from self._hands_off(_LONGER_MS if deadline.expired() else _SETTLE_MS)
+            seen = self._at_work()
+            if seen is None:
+                return
+            if deadline.expired():
+                break
+        if seen == loader.ABSENT and interrupted:
+            return
+        self._note.write(what, "still at work: " + seen, self._board.chip.name)
+        raise NotFinished("the target may still be programming its option bytes: %s" % seen)
+
+    def _watch(self, deadline):
+        """Ask for statuses until there is another than BUSY, or the deadline is over.
+
+        A loader that is idle takes such a read for something out of turn: it holds SCL, and resets
+        itself after its timeout. That does no harm, unlike a command to one that is at work."""
+        told = -_TELL_EVERY_MS
+        while True:
+            seen = self._loader.status()
+            ms = self._clock.since(self._sent)
+            changed = not self.stages or self.stages[-1][1] != seen
+            if changed:
+                self.stages.append([ms, seen])
+            if changed or ms - told >= _TELL_EVERY_MS:
+                told = ms
+                yield {"event": "seen", "what": seen, "ms": ms}
+            if deadline.expired() or seen in _ENDS:
+                return
+            deadline.sleep(_PAUSE_MS)
+            if seen == loader.HELD and not self._clock_is_held():
+                return
+
+    def _at_work(self):
+        """Asked after hands-off: BUSY, HELD or ABSENT if the target may still work; None if it
+        does not: its loader, reset since, or its application answers."""
+        seen = self._loader.status()
+        if seen == loader.HELD:
+            self._clock.sleep(chips.LOADER_TIMEOUT_MS + _PAUSE_MS)
+            return seen if self._clock_is_held() else None
+        if seen == loader.ABSENT and self._board.application_runs():
+            return None
+        return seen if seen in (loader.BUSY, loader.ABSENT) else None
+
+    def _clock_is_held(self):
+        try:
+            self._loader.free()
+        except BusStuck:
+            return True
+        return False
+
+    def _clear_if_sound(self, options):
+        """The note goes when somebody has looked and nothing is left to be afraid of."""
+        if self._is_sound(options):
+            self._note.clear()
+
+    def _is_sound(self, options):
+        """Option bytes that can be read, without protection and untorn."""
+        word = None if options is None else optr.read(options)
+        return word is not None and word & 0xFF == optr.RDP_LEVEL_0
+
+    def _result(self, ok, status, more):
+        result = {"event": "result", "ok": ok, "status": status}
+        result.update(more)
+        if self.stages:
+            result["stages"] = self.stages
+        return result

@@ -1,0 +1,105 @@
+"""Readout Unprotect, once and with patience: it erases the chip and rewrites its option bytes.
+
+Where the acknowledge of its end comes is not the same in all sources: before the work (ST's open
+bootloader), after it (AN4221 section 2.11), or never, as the chip resets itself. So one that comes
+says nothing, none that comes says nothing, and what became of it is looked at afterwards.
+"""
+
+from micropython import const
+
+from stm32_updater import chips
+from stm32_updater.errors import BusTimeout, LoaderRefused, LoaderTimeout, NoAnswer, UpdaterError
+
+from . import loader
+from .errors import NotAllowed, NotDone
+from .procedure import FIRST_LOOK_MS, Procedure
+
+_PAGES_PER_EVENT = const(4)
+
+
+class Unprotect(Procedure):
+    """Plan: {"status": "planned" | "not-protected", "what", "chip", "wishes", "command": hex,
+    "rdp": 0 or 1, "supply": whether the board can measure it}."""
+
+    what = "unprotect"
+
+    def _planned(self, options, wishes):
+        return {
+            "status": "planned" if options is None else "not-protected",
+            "what": self.what,
+            "chip": self._board.chip.name,
+            "wishes": wishes,
+            "command": "0x%02X" % self._choose() if options is None else None,
+            "rdp": 1 if options is None else 0,
+            "supply": self._board.supply is not None,
+        }
+
+    def _is_sound(self, options):
+        """As protected as before is no worse than before: a torn part never gets to its loader."""
+        return options is None or super()._is_sound(options)
+
+    def _choose(self):
+        """The command to send: the No-Stretch one where the loader lists it."""
+        listed = self._loader.get_commands(self._target.protocol_version)
+        for code in (loader.NS_READOUT_UNPROTECT, loader.READOUT_UNPROTECT):
+            if code in listed:
+                return code
+        raise NotAllowed(
+            "this loader has no Readout Unprotect", "Use STM32CubeProgrammer and an ST-LINK."
+        )
+
+    def _applied(self, plan):
+        if plan["rdp"] == 0:
+            self._target.start_application()
+            yield self._result(True, "not-protected", {})
+            return
+        self._note.write(self.what, "sending", self._board.chip.name)
+        self._target.hold_boot0()
+        self._sent = self._clock.now()
+        yield {"event": "sending", "what": "Readout Unprotect (%s)" % plan["command"]}
+        try:
+            self._loader.readout_unprotect(int(plan["command"], 16))
+        except UpdaterError as error:  # it may have arrived all the same: no second try
+            yield {"event": "doubt", "message": error.message}
+        self._clock.sleep(FIRST_LOOK_MS)
+        yield from self._wait_for_the_end(self.what)
+        options = self._look()
+        yield self._loader_event()
+        if options is None and self._target.power_cycle():  # programmed, but not loaded
+            options = self._look()
+        self._clear_if_sound(options)
+        if options is None:
+            raise NotDone(
+                "the target is still protected: nothing was done, or not loaded yet",
+                "Switch its supply off and on once and run the command again.",
+            )
+        yield from self._check_blank()
+        self._target.start_application()
+        yield self._result(True, "unprotected", {"blank": True})
+
+    def _check_blank(self):
+        """Read all of main flash. Raises NotDone where it is not erased."""
+        chip = self._board.chip
+        block = bytearray(chips.BLOCK)
+        erased = b"\xff" * chips.BLOCK
+        for page in range(chip.pages):
+            start = chip.page_address(page)
+            for address in range(start, start + chip.page_size, chips.BLOCK):
+                try:
+                    self._loader.read_into(address, block)
+                except (LoaderRefused, LoaderTimeout, NoAnswer, BusTimeout) as error:
+                    raise self._not_blank(address, error.message)
+                if block != erased:
+                    raise self._not_blank(address, "it is not erased")
+            if page % _PAGES_PER_EVENT == 0:
+                yield _progress(page, chip.pages)
+
+    def _not_blank(self, address, why):
+        return NotDone(
+            "the protection is off, but flash at 0x%08X is not blank: %s" % (address, why),
+            "stm32up update erases and writes it anew.",
+        )
+
+
+def _progress(done, total):
+    return {"event": "progress", "phase": "blank check", "done": done, "total": total}

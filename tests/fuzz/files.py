@@ -1,0 +1,78 @@
+"""The host's filesystem as the device code under test sees it: files in memory, every access
+counted."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+from tests.fuzz.finding import Finding
+
+ENOENT = 2
+MAX_READ = 4096  # bytes asked for at once; a host has some 100 KB in all
+FREE_READS = 64  # that many, and one more for every 256 bytes of a file
+
+
+class Files:
+    """`open` and `os` over a dict of paths and bytes."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+        self._reads_left = 0
+        self.os = SimpleNamespace(stat=self._stat, mkdir=self._mkdir, listdir=self._listdir)
+
+    def hold(self, **contents: bytes) -> None:
+        """These are the files now: hold(log_0=b"...") is /log.0."""
+        self.contents = {"/" + name.replace("_", "."): data for name, data in contents.items()}
+        self._reads_left = FREE_READS + sum(map(len, contents.values())) // 256
+
+    def open(self, path: str, mode: str = "r") -> Any:
+        if path not in self.contents:
+            raise OSError(ENOENT)
+        kind = _File if "b" in mode else _TextFile
+        return kind(self.contents[path], self)
+
+    def count_read(self, size: int, there: int) -> None:
+        """One read of `size` bytes (-1: all), where `there` bytes are left."""
+        if size > MAX_READ or size < 0 and there > MAX_READ:
+            raise Finding(f"a read of {there if size < 0 else size} bytes at once")
+        self._reads_left -= 1
+        if self._reads_left < 0:
+            raise Finding("it goes on reading for ever")
+
+    def _stat(self, path: str) -> tuple[int, ...]:
+        if path not in self.contents:
+            raise OSError(ENOENT)
+        return (0x8000, 0, 0, 0, 0, 0, len(self.contents[path]), 0, 0, 0)
+
+    def _mkdir(self, path: str) -> None:
+        """Folders need not be made here."""
+
+    def _listdir(self, path: str) -> list[str]:
+        start = path.rstrip("/") + "/"
+        return [name.removeprefix(start) for name in self.contents if name.startswith(start)]
+
+
+class _File(io.BytesIO):
+    def __init__(self, content: bytes, files: Files) -> None:
+        super().__init__(content)
+        self._files = files
+
+    def _left(self) -> int:
+        return max(0, len(self.getbuffer()) - self.tell())
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._files.count_read(-1 if size is None else size, self._left())
+        return super().read(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._files.count_read(len(buffer), self._left())
+        return super().readinto(buffer)
+
+
+class _TextFile(_File):
+    """Text is decoded piece by piece, as MicroPython does it."""
+
+    def read(self, size: int | None = -1, /) -> str:  # type: ignore[override]
+        return super().read(size).decode()

@@ -1,0 +1,81 @@
+"""Files that once ended in something else than a result or an error of our own. Each stays here,
+so that it does not come back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stm32sim.application import known_images
+from stm32sim.bench import Bench
+from tests.fuzz import targets
+from tests.support import image, known, payload
+
+
+def board(**changes: object) -> bytes:
+    """board.json with other values: confirm__tries=5 is "tries" in "confirm"."""
+    settings = json.loads(targets.BoardJson().seeds()[0])
+    for name, value in changes.items():
+        table, _, key = name.rpartition("__")
+        (settings[table] if table else settings)[key] = value
+    return json.dumps(settings).encode()
+
+
+def nested(depth: int) -> bytes:
+    return b"[" * depth
+
+
+MENDED = [
+    ("desktop-log", b'{"n": 1, "x": NaN}\n'),  # came out as a line that is no JSON
+    ("desktop-log", b'{"n": 1, "x": 1e999}\n'),
+    ("desktop-log", b'{"n": true}\n{"n": 7}\n'),  # true is 1 for Python
+    ("desktop-log", nested(16_000)),  # Python's json recurses
+]
+# Defects of the device code that are known and not mended yet. Mended, move them up.
+KNOWN = [
+    ("device-log", b'{"n": 1e999}\n'),  # OverflowError, in MicroPython too
+    ("board-json", board(unsigned="no")),  # any text but "" lets unsigned images in
+    ("board-json", board(class_id="zz")),  # ValueError
+    ("board-json", board(class_id="abcd")),  # no image would ever suit
+    ("board-json", board(preserve=[[1]])),  # ValueError
+    ("board-json", board(preserve=[["a", "b"]])),  # TypeError, once an image is looked at
+    ("board-json", board(chip=5)),  # AttributeError
+    ("board-json", board(enter=5)),  # AttributeError
+    ("board-json", board(enter__command="zz")),  # ValueError
+    ("board-json", board(i2c__freq=0)),  # ZeroDivisionError
+    ("board-json", board(i2c__id=7)),  # ValueError of machine.I2C
+    ("board-json", board(pins__nrst=99)),  # ValueError of machine.Pin
+    ("board-json", board(confirm__tries="x")),  # TypeError, once an application is started
+    ("state", b"\2"),  # the whole file is read, however long it is
+]
+
+
+@pytest.mark.parametrize(("name", "content"), MENDED)
+def test_a_mended_finding_stays_mended(name, content):
+    targets.ALL[name]()(content)
+
+
+UNMENDED = pytest.mark.xfail(strict=True, reason="known, not mended yet")
+
+
+@UNMENDED
+@pytest.mark.parametrize(("name", "content"), KNOWN)
+def test_a_known_finding_is_mended(name, content):
+    targets.ALL[name]()(content)
+
+
+@UNMENDED
+def test_what_is_no_file_in_the_inbox_does_not_stop_every_update():
+    bench = Bench(applications=known_images(known(payload(3000))))
+    bench.updater()  # makes its folders
+    bench.files.fs_mkdir("/updater/inbox/a.img")
+    assert bench.install(image(payload(3000)))["status"] == "installed"
+
+
+@UNMENDED
+def test_a_log_with_an_odd_number_does_not_stop_every_update():
+    bench = Bench(applications=known_images(known(payload(3000))))
+    bench.updater()
+    bench.write_file("/updater/log.0", b'{"n": 1e999}\n')
+    assert bench.install(image(payload(3000)))["status"] == "installed"

@@ -1,0 +1,125 @@
+"""No file, whatever is in it, ends in anything but a result or an error of our own; and the
+fuzzing that says so finds the bugs that are put there on purpose."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from stm32sim.application import KnownImage, known_images
+from stm32sim.bench import Bench
+from tests.fuzz import seeded_bugs, targets
+from tests.fuzz.__main__ import MEMORY_BOUND, Checked, main
+
+LIMITS = settings(
+    max_examples=200,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
+)
+
+
+KNOWN = pytest.mark.xfail(strict=True, reason="known: tests/fuzz/test_findings.py")
+
+
+def every_target(*known: str) -> list:
+    """Parameters for a fixture; the `known` have findings that are not mended yet."""
+    return [pytest.param(name, marks=KNOWN if name in known else ()) for name in targets.ALL]
+
+
+@pytest.fixture(scope="module", params=every_target("board-json", "state"))
+def changed_target(request):
+    return targets.ALL[request.param]()
+
+
+@pytest.fixture(scope="module", params=every_target("state"))
+def target(request):
+    return targets.ALL[request.param]()
+
+
+@LIMITS
+@given(st.data())
+def test_any_change_of_a_real_file_is_borne(changed_target, data):
+    seed = data.draw(st.sampled_from(changed_target.seeds()))
+    changed_target(targets.mutated(seed, data.draw(st.randoms(use_true_random=False))))
+
+
+@LIMITS
+@given(content=st.binary(max_size=600))
+def test_any_bytes_are_borne(target, content):
+    target(content)
+
+
+def test_real_files_are_accepted():
+    """Else the mutations would all be of files that are refused at the first byte."""
+    image = targets.DeviceImage()
+    assert isinstance(image(image.seeds()[1]), tuple)
+    for name in ("board-json", "board-toml", "desktop-key", "desktop-image"):
+        target = targets.ALL[name]()
+        assert not all(isinstance(target(seed), Exception) for seed in target.seeds()), name
+    state = targets.State()
+    assert state.read(state.seeds()[0]) is not None
+
+
+@pytest.mark.parametrize("name", targets.ALL)
+def test_memory_is_bounded(name, tmp_path):
+    checked = Checked(name, 200, tmp_path)
+    checked.random_runs()
+    assert 0 < checked.outcome.peak < MEMORY_BOUND
+
+
+@pytest.fixture(scope="module")
+def product():
+    """A product with an application on it; what the wires carry from now on is in its trace."""
+    image = targets.DeviceImage()
+    content = image.seeds()[1]
+    start = struct.unpack_from("<H", content, 8)[0]
+    known = KnownImage(content[start : start + 256], bytes.fromhex("01 04 0200 07000000"))
+    settings = {"unsigned": False, "class_id": image.class_id.hex()}
+    bench = Bench(applications=known_images(known), settings=settings)
+    bench.updater()  # makes its folders
+    bench.files.fs_mkdir("/updater/keys")
+    for name, key in image.key.items():
+        bench.write_file("/updater" + name, key)
+    assert bench.install(content)["status"] == "installed"
+    return bench
+
+
+@LIMITS
+@given(choose=st.randoms(use_true_random=False))
+def test_no_change_of_a_signed_image_reaches_the_target(product, choose):
+    signed = targets.real_images()[1]
+    changed = targets.mutated(signed, choose)
+    assume(changed != signed)
+    passed, boots = len(product.trace), len(product.target.boots)
+    result = product.install(changed)
+    assert not result["ok"] and result["error"].startswith("image")
+    assert (len(product.trace), len(product.target.boots)) == (passed, boots)
+
+
+QUICK = [bug for bug in seeded_bugs.BUGS if bug.quick]
+
+
+@pytest.mark.parametrize("bug", QUICK, ids=lambda bug: f"{bug.target}: {bug.name}")
+def test_a_seeded_bug_is_found(bug, tmp_path):
+    """The others take more inputs: python -m tests.fuzz.seeded_bugs."""
+    _, kinds = seeded_bugs.new_kinds(bug, seeded_bugs.QUICK, tmp_path, guided=False)
+    assert kinds
+
+
+def test_a_finding_is_saved_and_one_command_replays_it(tmp_path, capsys, monkeypatch):
+    def broken(data: bytes) -> None:
+        if data.startswith(b"boom"):
+            raise KeyError("x")
+
+    monkeypatch.setitem(targets.ALL, "broken", lambda: broken)
+    checked = Checked("broken", 1, tmp_path)
+    checked(b"boom!")
+    (saved,) = checked.outcome.saved
+    assert main(["broken", saved]) == 1
+    assert "KeyError" in capsys.readouterr().out
+    (tmp_path / "harmless").write_bytes(b"no")
+    assert main(["broken", str(tmp_path / "harmless")]) == 0

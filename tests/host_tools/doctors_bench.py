@@ -1,0 +1,121 @@
+"""The doctor at a simulated bench in this process: what it saw, said, and sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from stm32sim.application import known_images
+from stm32sim.bench import NUCLEO, Bench
+from stm32sim.bus import NOT_DRIVEN
+from stm32up import doctor
+from stm32up.diagnosis import Diagnosis, diagnose
+from tests.support import image, known, payload
+
+OLD, NEW, NEWER = payload(9000, 1), payload(7000, 2), payload(6000, 4)
+DEAD = payload(5000, 3)
+APPLICATIONS = known_images(
+    known(OLD, "1.0.0"),
+    known(NEW, "1.1.0"),
+    known(DEAD, "2.0.0", answers=False),
+    known(NEWER, "2.1.0"),
+)
+
+
+class BenchHost:
+    """The host of a Bench as the doctor wants it; connecting to it is a restart."""
+
+    def __init__(self, bench: Bench, updater: bool = True) -> None:
+        self._bench = bench
+        self._updater = updater
+        self._device = bench.boot()
+
+    def read_file(self, path: str) -> bytes | None:
+        return self._bench.read_file(path) if self._bench.exists(path) else None
+
+    def free_space(self) -> int:
+        values = self._device.imports("os").statvfs("/")
+        return int(values[0] * values[3])
+
+    def has_updater(self) -> bool:
+        return self._updater
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        module, _, name = function.partition(".")
+        clock = self._device.imports("stm32_updater.clock").Clock()
+        function_there = getattr(self._device.imports(f"stm32_doctor.{module}"), name)
+        return json.loads(json.dumps(function_there(*json.loads(json.dumps(arguments)), clock)))
+
+
+class Eeprom:
+    """Another device on the bus: it acknowledges its address and swallows what comes."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+        self.received = bytearray()
+        self._addressed = False
+
+    def start(self, address: int, reading: bool) -> bool:
+        self._addressed = address == self.address
+        return self._addressed
+
+    def write(self, byte: int) -> bool:
+        if self._addressed:
+            self.received.append(byte)
+        return self._addressed
+
+    def read(self) -> int:
+        return NOT_DRIVEN
+
+    def acked(self, ack: bool) -> None:
+        pass
+
+    def stop(self) -> None:
+        self._addressed = False
+
+    def holding_scl(self) -> bool:
+        return False
+
+
+def make(host: str = "rp2", content: bytes = b"", **arguments: Any) -> Bench:
+    """A bench whose target holds `content`, programmed by other means, and was power-cycled."""
+    bench = Bench(host=host, applications=APPLICATIONS, **arguments)
+    if content:
+        bench.target.flash.load(content)
+        power_cycle(bench)
+    return bench
+
+
+def installed(host: str = "rp2", times: int = 2, **arguments: Any) -> Bench:
+    """A bench that has updated its target `times` times, to 1.0.0 and 1.1.0; all is well."""
+    bench = make(host, **arguments)
+    for content, version in ((OLD, "1.0.0"), (NEW, "1.1.0"))[:times]:
+        assert bench.install(image(content, version))["ok"]
+    power_cycle(bench)
+    return bench
+
+
+def power_cycle(bench: Bench) -> None:
+    bench.target.power(False)
+    bench.target.power(True)
+    bench.clock.advance(2_000_000)
+
+
+def examined(
+    bench: Bench,
+    *,
+    wanted: dict[str, Any] | None = None,
+    updater: bool = True,
+    power_cycled: bool = False,
+) -> tuple[dict[str, Any], Diagnosis]:
+    """The facts of the target and the diagnosis. `wanted`: sections that --board says otherwise
+    than the bench was made with."""
+    settings = {**bench.settings, **(wanted or {})}
+    host = BenchHost(bench, updater)
+    facts = doctor.examine(host, settings, power_cycled=power_cycled)
+    return facts.target or {}, diagnose(facts, doctor.RULES)
+
+
+def settings(**sections: Any) -> dict[str, Any]:
+    """Settings of a Bench: NUCLEO's, with sections replaced."""
+    return {**NUCLEO, **sections}

@@ -1,0 +1,67 @@
+"""What no host can close: without BOOT0, a target that loses its own supply while its first
+granule is being changed comes back neither in an application nor in its loader.
+
+A blank first granule is no such state: the chip finds itself EMPTY at power-on and starts its
+loader. Zeros are, and a torn granule.
+"""
+
+from __future__ import annotations
+
+from stm32sim.bench import Bench
+from stm32sim.clock import NS_PER_MS
+from stm32sim.flash import GRANULE
+from tests.power_cuts import rig
+from tests.power_cuts.rig import BOTH, BYTE, FRAME, HOST_FLASH, TARGET, TARGET_FLASH
+
+SCENARIO = "by-command"
+CAMPAIGN = rig.Campaign({BYTE: 8, FRAME: 1, TARGET_FLASH: 1, HOST_FLASH: 1}, only=(TARGET, BOTH))
+
+
+def window(scenario: rig.Scenario) -> frozenset[int]:
+    """The events of an uncut run at which that granule is zeros, or in an operation that changes
+    it."""
+    return frozenset(_watched(scenario)[0])
+
+
+def longest_ms(scenario: rig.Scenario) -> float:
+    """How long the longer one of its two parts lasts."""
+    found, watch = _watched(scenario)
+    spans = zip(
+        (number for number in sorted(found) if number - 1 not in found),
+        (number for number in sorted(found) if number + 1 not in found),
+        strict=True,
+    )
+    times = [watch.times[last] - watch.times[first - 1] for first, last in spans]
+    return max(times) / NS_PER_MS
+
+
+def _watched(scenario: rig.Scenario) -> tuple[set[int], _Watch]:
+    watch = _Watch(scenario.build())
+    rig.run_host(watch.bench)
+    held = watch.held
+    found = {number for number, granule in enumerate(held, 1) if granule == bytes(GRANULE)}
+    for number in range(2, len(held) + 1):
+        if held[number - 1] != held[number - 2]:
+            began = max(begin for begin in watch.begins if begin < number)
+            found.update(range(began, number))
+    return found, watch
+
+
+class _Watch(rig.Rig):
+    """Notes for every event when it is and what the granule holds; and where operations begin."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench)
+        self.held: list[bytes] = []
+        self.times: list[int] = []  # ns
+        self.begins: list[int] = []
+        self.on_event = self._look
+
+    def _look(self, number: int, place: str) -> None:
+        self.times.append(self.bench.clock.now)
+        self.held.append(bytes(self.bench.target.flash.data[:GRANULE]))
+
+    def _target_flash(self, what: str, point: int) -> None:
+        if point == 0:
+            self.begins.append(self.count + 1)
+        super()._target_flash(what, point)

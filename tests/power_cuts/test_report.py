@@ -1,0 +1,94 @@
+"""The tables of `make torture`, and what it calls a fault."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from tests.power_cuts import report, torture
+from tests.power_cuts.oracle import Verdict
+from tests.power_cuts.report import AT_LEAST, CHANGING, INTACT, KINDS, Row
+from tests.power_cuts.rig import Case
+
+
+def row(name: str, *violations: str, cases: int = 1) -> Row:
+    made = Row(name, 1)
+    for number in range(cases):
+        verdict = Verdict("nothing" if violations else "new", 1, 1500 + number, list(violations))
+        made.add(Case(name, [f"host@{number}"], "bus byte", verdict))
+    return made
+
+
+@pytest.fixture
+def rows() -> report.Rows:
+    """As they must be, but for how many there are."""
+    found: report.Rows = {kind: [row(kind)] for kind in KINDS}
+    found["bug"] = [row("a bug", "never settled: None")]
+    found["no-boot0"] = [row(INTACT), row(CHANGING, "never settled: None")]
+    return found
+
+
+def test_a_run_as_it_must_be_has_no_faults(rows):
+    assert report.faults(rows, share=10) == []
+
+
+def test_a_whole_run_with_too_few_cuts_is_faulty(rows):
+    assert len(report.faults(rows, share=100)) == 2
+    for kind in ("single", "double"):
+        rows[kind][0].cases = AT_LEAST
+    assert report.faults(rows, share=100) == []
+
+
+@pytest.mark.parametrize("kind", ["single", "double", "micropython"])
+def test_a_violation_is_told_with_its_replay(rows, kind):
+    rows[kind].append(row("update", "option bytes changed"))
+    (fault,) = report.faults(rows, share=10)
+    assert fault.endswith("python -m tests.power_cuts.replay update/host@0")
+
+
+def test_a_bug_that_is_not_caught_is_a_fault(rows):
+    rows["bug"].append(row("another bug"))
+    assert report.faults(rows, share=10) == ["NOT CAUGHT: another bug"]
+    assert report.summary(rows)[0] == "seeded bugs caught: 1 of 2"
+
+
+def test_without_boot0_only_an_unrecovered_target_is_stated_and_only_in_the_window(rows):
+    rows["no-boot0"] = [row(INTACT, "never settled: None"), row(CHANGING, "never settled: None")]
+    assert len(report.faults(rows, share=10)) == 1
+    rows["no-boot0"] = [row(INTACT), row(CHANGING, "a partial application ran at 5 ns")]
+    assert len(report.faults(rows, share=10)) == 1
+
+
+def test_the_numbers_of_a_run_go_between_the_marks(rows, tmp_path, monkeypatch):
+    document = tmp_path / "power-cuts.md"
+    document.write_text(f"before\n{report.BEGIN}\nformer\n{report.END}\nafter\n")
+    monkeypatch.setattr(report, "DOCUMENT", document)
+    told = {kind: [vars(one) for one in found] for kind, found in rows.items()}
+    report.document(json.loads(json.dumps({**told, "minutes": 61.4, "jobs": 2})))
+    text = document.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "former" not in text
+    assert "| single | 1 | 1 | 0 |" in text and "slowest recovery: 1.5 s" in text
+    report.document({**told, "minutes": 61.4, "jobs": 2})
+    assert document.read_text() == text
+
+
+def test_the_document_has_the_marks():
+    text = report.DOCUMENT.read_text()
+    assert text.count(report.BEGIN) == text.count(report.END) == 1
+
+
+def test_without_a_terminal_there_is_a_line_every_minute(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with torture.progress_on(Console(file=io.StringIO()), 8) as advance:
+        for minutes in (0.5, 1.1, 1.5, 2.2):
+            now = minutes * 60
+            advance("7 cuts")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "7 cuts; 25 % of the tasks, 3 min left",
+        "7 cuts; 50 % of the tasks, 2 min left",
+    ]

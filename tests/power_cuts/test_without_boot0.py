@@ -1,0 +1,76 @@
+"""What a target without BOOT0 recovers from, and what it does not: as its wiring.md says."""
+
+from __future__ import annotations
+
+import pytest
+
+from stm32sim.flash import SLOWEST, TYPICAL
+from stm32sim.world import Wiring
+from tests.power_cuts import first_granule, rig, scenarios
+from tests.power_cuts.report import DOCUMENT
+from tests.power_cuts.rig import BOTH, BYTE, FRAME, HOST, HOST_FLASH, TARGET, TARGET_FLASH
+from tests.power_cuts.scenarios import SCENARIOS
+
+SLICE = {BYTE: 2003, FRAME: 83, TARGET_FLASH: 97, HOST_FLASH: 3}
+
+
+@pytest.fixture(scope="module")
+def window() -> frozenset[int]:
+    return first_granule.window(SCENARIOS[first_granule.SCENARIO])
+
+
+def test_only_while_the_first_granule_changes_must_the_targets_supply_not_fail(window):
+    assert len(window) > 20
+    cases = rig.explore(SCENARIOS[first_granule.SCENARIO], rig.Campaign(SLICE, only=(TARGET,)))
+    outside = [case for case in cases if rig.Cut.parse(case.cuts[0]).at not in window]
+    assert len(outside) > 10
+    assert [case for case in outside if case.verdict.violations] == []
+
+
+def test_while_it_changes_most_cuts_of_the_targets_supply_are_for_the_bench(window):
+    scenario = SCENARIOS[first_granule.SCENARIO]
+    cases = [rig.replay(scenario, [rig.Cut(TARGET, at)]) for at in sorted(window)[::3]]
+    lost = [case for case in cases if case.verdict.settled_on == "nothing"]
+    assert len(lost) > len(cases) / 2
+    assert all("hold its BOOT0 high" in case.verdict.violations[0] for case in lost)
+
+
+@pytest.mark.parametrize(("times", "milliseconds"), [(TYPICAL, 25), (SLOWEST, 57)])
+def test_the_window_is_as_long_as_the_documents_say(times, milliseconds):
+    scenario = scenarios._update("by-command", times=times, **scenarios._NO_BOOT0)
+    assert int(first_granule.longest_ms(scenario)) == milliseconds
+    assert f"{milliseconds} ms" in DOCUMENT.read_text()
+
+
+def loader_3(supply: int | None) -> rig.Scenario:
+    pins = {"boot0": None, "supply": supply}
+    settings = {"pins": pins, "enter": scenarios.ENTER_BY_COMMAND}
+    wiring = Wiring(boot0=None, supply=supply)
+    return scenarios._update("loader-11.3", loader=3, wiring=wiring, settings=settings)
+
+
+def test_loader_3_without_boot0_needs_a_power_cycle_after_a_cut_of_the_host():
+    scenario = loader_3(supply=None)
+    window = first_granule.window(scenario)
+    bench = scenario.build()
+    judge, counter = scenario.judge(bench), rig.Rig(bench)
+    halfway = (min(window) + max(window)) // 2
+
+    def strike(number: int, place: str) -> None:
+        if number == halfway:
+            counter.cut(rig.Cut(HOST, number))
+
+    counter.on_event = strike
+    assert rig.run_host(bench) is None
+    assert rig.settle(bench, judge).settled_on == "nothing"
+    bench.target.power(False)
+    bench.clock.advance(100_000_000)
+    bench.target.power(True)
+    assert rig.settle(bench, judge).violations == []
+
+
+def test_a_supply_switch_is_that_power_cycle():
+    scenario = loader_3(supply=6)
+    cases = rig.explore(scenario, rig.Campaign(SLICE, only=(HOST, TARGET, BOTH)))
+    bad = {rig.Cut.parse(case.cuts[0]).at for case in cases if case.verdict.violations}
+    assert len(cases) > 30 and bad <= first_granule.window(scenario)
