@@ -1,9 +1,10 @@
 """The smallest product: keep the target up to date, and do the product's own work.
 
-A product with a watchdog makes it here and gives its `feed`:
+A product with a watchdog makes one, gives its `feed`, and calls it in work() as well:
 
     from machine import WDT
-    updater = Updater.from_board("/board.json", feed=WDT(timeout=5000).feed)
+    wdt = WDT(timeout=5000)
+    updater = Updater.from_board("/board.json", feed=wdt.feed)
 """
 
 import time

@@ -3,6 +3,7 @@
 from micropython import const
 
 from stm32_updater.board import Board
+from stm32_updater.settings import Section
 
 from .loader import BenchLoader
 from .supply import Supply
@@ -16,18 +17,23 @@ class BenchBoard(Board):
 
     make_loader = BenchLoader
 
-    def _build(self, settings, clock, confirm):
-        super()._build(settings, clock, confirm)
-        self.supply = _make_supply(settings.get("bench"))
+    def __init__(self, settings, clock, confirm=None):
+        super().__init__(settings, clock, confirm)
+        bench = settings.get("bench")
+        self.supply = None if bench is None else _make_supply(Section(bench, "bench"))
 
 
 def _make_supply(bench):
-    if bench is None:
-        return None
     from machine import ADC, Pin
 
-    adc = ADC(Pin(bench["supply_adc"]))
-    divider = bench["divider"]
+    pin, min_mv = bench.pin("supply_adc"), bench.number("min_mv", 1700, 3600)
+    divider = bench.get("divider")
+    if type(divider) not in (int, float) or not 1 <= divider <= 20:
+        raise bench.wrong("divider", "must be a number, 1 to 20")
+    try:
+        adc = ADC(Pin(pin))
+    except ValueError as error:
+        raise bench.wrong("supply_adc", "has no ADC: %s" % error)
     # esp32: calibrated, and to see up to 3.1 V the input must be attenuated.
     read_uv = getattr(adc, "read_uv", None)
     if read_uv is not None:
@@ -40,4 +46,4 @@ def _make_supply(bench):
             at_pin = adc.read_u16() * _REFERENCE_MV / _FULL_SCALE
         return round(at_pin * divider)
 
-    return Supply(read_mv, bench["min_mv"])
+    return Supply(read_mv, min_mv)

@@ -7,10 +7,13 @@ found sound. While it is there the updater leaves the target alone, over any num
 import json
 import os
 
+from micropython import const
+
 from stm32_updater.errors import StoreError
 from stm32_updater.store import exists
 
 NAME = "hands-off"
+_MAX_LENGTH = const(1024)  # characters; a note has some 80
 
 
 class Note:
@@ -26,7 +29,7 @@ class Note:
             return None
         try:
             with open(self.path) as file:
-                note = json.load(file)
+                note = json.loads(file.read(_MAX_LENGTH))
         except (OSError, ValueError):
             note = None
         found = {"what": "?", "stage": "?", "chip": "?"}

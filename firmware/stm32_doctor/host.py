@@ -2,12 +2,10 @@
 
 import binascii
 
-from stm32_updater import signature
+from stm32_updater.admission import Admission
 from stm32_updater.board import Board
-from stm32_updater.errors import ImageError, ImageFailedBefore, ImageTooOld, UpdaterError
-from stm32_updater.image import open_image
-from stm32_updater.signature import Keys
-from stm32_updater.store import Store, exists
+from stm32_updater.errors import BoardError, UpdaterError
+from stm32_updater.store import UNKNOWN, Record, Store, exists
 
 
 def trouble_with(settings, clock):
@@ -15,10 +13,8 @@ def trouble_with(settings, clock):
     could."""
     try:
         Board(settings, clock)
-    except UpdaterError as error:
+    except BoardError as error:
         return error.message
-    except (ValueError, OSError) as error:  # from the machine module: no such pin, no such I2C
-        return "its pins do not suit this host: %s" % error
     return None
 
 
@@ -45,34 +41,27 @@ def facts(settings, folder, clock):
             "failed": record.failed,
             "doubt": bin(record.doubt).count("1"),
         }
-    board = Board(settings, clock)
-    keys = Keys(store.keys)
+    else:
+        record = Record(UNKNOWN, None, None, None, 0, 0)  # as the updater takes it
+    admission = Admission(Board(settings, clock), store, clock)
+    lowest = admission.lowest_counter(record)
     found["inbox"] = [
-        _looked_at(path, board, keys, record, clock) for path in store.inbox_images()
+        _looked_at(path, admission, lowest, record.failed) for path in store.inbox_images()
     ]
     for name, path in (("candidate", store.candidate), ("confirmed", store.confirmed)):
         if exists(path):
-            found[name] = _looked_at(path, board, keys, None, clock)
+            found[name] = _looked_at(path, admission)
     return found
 
 
-def _looked_at(path, board, keys, record, clock):
-    """The version of an image, or why it is refused; `record` None: age does not matter."""
+def _looked_at(path, admission, lowest=0, failed=None):
+    """The version of an image, or why the updater refuses it."""
     found = {"path": path}
     try:
-        image = open_image(path)
-        image.check_fit(board.chip, board.preserved)
-        image.check_product(board.class_id)
-        image.check_vectors(board.chip)
-        image.check_digest(clock)
-        signature.check(image, keys, board.unsigned_allowed)
-        if record is not None and image.security_counter < record.counter:
-            raise ImageTooOld("%s is older than what was installed here" % path)
-        if record is not None and _hex(image.digest) == record.failed:
-            raise ImageFailedBefore("%s was installed before and did not prove itself" % path)
+        image, _ = admission.check(path, lowest, failed)
         found["version"] = image.version
         found["version_bytes"] = _hex(image.version_bytes)
-    except ImageError as error:
+    except UpdaterError as error:
         found.update(error.as_dict())
     return found
 

@@ -7,7 +7,7 @@ import binascii
 from . import signature
 from .errors import ImageError, ImageFailedBefore, ImageTooOld, StoreError
 from .image import open_image
-from .store import exists
+from .store import exists, is_folder
 
 
 class Admission:
@@ -33,25 +33,22 @@ class Admission:
     def newest(self, paths, record, force=False):
         """The newest image that passes every check, and the last refusal; either may be None.
 
-        The others are removed: refused ones for good, older ones as superseded. `force` lets one
-        that failed before try again."""
+        The others are removed: refused ones for good, older ones as superseded. A folder is
+        reported, but stays and is no refusal: it would be one for ever. `force` lets an image that
+        failed before try again."""
         best = refusal = None
         self.times = {}
-        lowest = self._lowest_counter(record) if paths else 0
+        lowest = self.lowest_counter(record) if paths else 0
         for path in paths:
             try:
-                image = open_image(path)
-                checked = self._check(image, lowest)
-                if _hex(image.digest) == record.failed and not force:
-                    raise ImageFailedBefore(
-                        "%s was installed before and did not prove itself" % path
-                    )
+                image, checked = self.check(path, lowest, None if force else record.failed)
             except ImageError as error:
-                refusal = error
                 event = {"event": "refused", "image": path}
                 event.update(error.as_dict())
                 yield event
-                self._store.discard(path)
+                if not is_folder(path):
+                    refusal = error
+                    self._store.discard(path)
                 continue
             yield checked
             if best is None or image.rank() > best.rank():
@@ -75,9 +72,15 @@ class Admission:
                 return image
         return None
 
-    def _check(self, image, lowest):
-        """Whether `image` may be installed; returns the event that says so. Raises ImageError."""
+    def check(self, path, lowest=0, failed=None):
+        """The image at `path`, which may be installed, and the event that says so.
+
+        `lowest`: the security counter it must have at least. `failed`: digest (hex) of the image
+        that is not tried again. Raises ImageError, StoreError."""
         board, clock = self._board, self._clock
+        if is_folder(path):
+            raise ImageError("%s is a folder" % path, "Remove it from the host's filesystem.")
+        image = open_image(path)
         image.check_fit(board.chip, board.preserved)
         image.check_product(board.class_id)
         image.check_vectors(board.chip)
@@ -90,18 +93,20 @@ class Admission:
         if image.security_counter < lowest:
             raise ImageTooOld(
                 "%s has the security counter %d; here %d was installed"
-                % (image.path, image.security_counter, lowest)
+                % (path, image.security_counter, lowest)
             )
-        return {
+        if _hex(image.digest) == failed:
+            raise ImageFailedBefore("%s was installed before and did not prove itself" % path)
+        return image, {
             "event": "checked",
-            "image": image.path,
+            "image": path,
             "version": image.version,
             "hash_ms": hash_ms,
             "signature_ms": signature_ms,
             "key": key,
         }
 
-    def _lowest_counter(self, record):
+    def lowest_counter(self, record):
         """The security counter that an image must have at least: the highest that was ever
         confirmed, by the record or by the confirmed image, whichever knows more.
 

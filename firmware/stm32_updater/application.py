@@ -9,18 +9,20 @@ VERSION_LENGTH = 8  # as MCUboot's image_version: major, minor, revision u16, bu
 class Application:
     """An application that answers at `address` of an I2CBus.
 
-    `register` is written, then 8 bytes of version are read; `enter_command` is the frame that
-    makes it enter the loader, or None."""
+    `register` is written, then 8 bytes of version are read; None: it cannot be asked.
+    `enter_command` is the frame that makes it enter the loader, or None."""
 
     def __init__(self, bus, address, register, enter_command=None):
         self._bus = bus
         self._address = address
-        self._register = bytes([register])
+        self._register = None if register is None else bytes([register])
         self._enter_command = enter_command
         self._version = bytearray(VERSION_LENGTH)
 
     def version(self):
         """The 8 bytes it answers, or None."""
+        if self._register is None:
+            return None
         try:
             self._bus.send(self._address, self._register)
             self._bus.receive_into(self._address, self._version)

@@ -1,18 +1,24 @@
 """board.json -> the objects an Updater works with. The only module that makes machine objects.
 
-`stm32up deploy` writes board.json from board.toml, after checking it; what is checked here is only
-what would otherwise end in an error that nobody understands.
+`stm32up deploy` writes board.json from board.toml, after checking it. The file may have been
+changed since, so every value is checked again, all of them before any pin is driven.
 """
 
-import binascii
 import json
+
+from micropython import const
 
 from . import chips
 from .application import Application, Heartbeat
 from .bootloader import Bootloader
 from .errors import BoardError
 from .i2c_link import I2CBus, I2CLink, transaction_timeout_us
+from .settings import Section
 from .target import Pins, Target
+
+_MAX_LENGTH = const(4096)  # characters of board.json; a real one has some 700
+_MAX_HZ = const(1_000_000)
+_CLASS_ID_LENGTH = const(16)
 
 
 class Board:
@@ -25,47 +31,50 @@ class Board:
 
     def __init__(self, settings, clock, confirm=None):
         """`settings`: the content of board.json. Raises BoardError."""
-        try:
-            self._build(settings, clock, confirm)
-        except (KeyError, TypeError, IndexError) as error:
-            raise BoardError("board.json lacks or misstates %s" % error)
+        top = Section(settings)
+        proof = top.section("confirm")
+        self.chip = chips.by_name(top.part_number("chip"))
+        self.preserved = _preserved(top, self.chip)
+        self.class_id = top.hex("class_id", _CLASS_ID_LENGTH, _CLASS_ID_LENGTH, True)
+        self.unsigned_allowed = top.one_of("unsigned", (True, False))
+        self.confirm_tries = proof.number("tries", 1, 100, True) or 1
+        self.confirm_timeout_ms = proof.number("timeout_ms", 1, 60_000, True) or 0
+        enter = _read_enter(top.section("enter"))
+        method = proof.one_of("method", ("i2c-version", "gpio", "none"))
+        asked = _read_asked(proof) if method == "i2c-version" else None
+        heartbeat = _read_heartbeat(proof) if method == "gpio" else None
+        pins = _read_pins(top.section("pins"))
+        bus = _made("[i2c]", _make_bus, top.section("i2c"))
+        self._application = _make_application(bus, asked, enter)
+        link = I2CLink(bus, self.chip.loader_address)
+        self.target = Target(
+            self.chip,
+            _made("[pins]", _make_pins, *pins),
+            link,
+            self.make_loader(link, clock),
+            clock,
+            self._application.enter_loader if enter else None,
+        )
+        self._heartbeat = (
+            _made("[confirm]", _make_heartbeat, *heartbeat, clock) if heartbeat else None
+        )
+        self._proof = self._heartbeat or (self._application if asked else None)
+        self.confirm = confirm or self._proof and self._proof.runs or _trust
 
     @classmethod
     def load(cls, path, clock, confirm=None):
         """A Board from the file at `path`. Raises BoardError."""
         try:
             with open(path) as file:
-                settings = json.load(file)
+                text = file.read(_MAX_LENGTH)
+            settings = json.loads(text) if len(text) < _MAX_LENGTH else None
         except OSError:
             raise BoardError("there is no %s" % path, "Deploy: stm32up deploy")
         except ValueError as error:
             raise BoardError("%s is not JSON: %s" % (path, error))
+        if len(text) >= _MAX_LENGTH:
+            raise BoardError("%s is longer than any board.json" % path)
         return cls(settings, clock, confirm)
-
-    def _build(self, settings, clock, confirm):
-        self.chip = chips.by_name(settings["chip"])
-        self.preserved = [(start, length) for start, length in settings["preserve"]]
-        class_id = settings["class_id"]
-        self.class_id = None if class_id is None else binascii.unhexlify(class_id)
-        self.unsigned_allowed = bool(settings["unsigned"])
-        bus = _make_bus(settings["i2c"])
-        self._application = _make_application(settings, bus)
-        self._heartbeat = _make_heartbeat(settings["confirm"], clock)
-        link = I2CLink(bus, self.chip.loader_address)
-        enter = self._application.enter_loader if self._application else None
-        self.target = Target(
-            self.chip,
-            _make_pins(settings["pins"]),
-            link,
-            self.make_loader(link, clock),
-            clock,
-            enter if settings["enter"]["method"] == "command" else None,
-        )
-        proof = settings["confirm"]
-        self.confirm_tries = proof["tries"] or 1
-        self.confirm_timeout_ms = proof["timeout_ms"] or 0
-        self._proof = self._heartbeat or self._application
-        self.confirm = confirm or self._proof and self._proof.runs or _trust
 
     def application_runs(self):
         """Whether some application runs, as far as this board can tell: False for one that shows
@@ -83,16 +92,69 @@ def _trust(image):
     return True
 
 
+# --- reading: nothing is driven ---
+
+
+def _preserved(top, chip):
+    """[(start, length)], all of them in the flash."""
+    regions = top.get("preserve")
+    if not isinstance(regions, list):
+        raise top.wrong("preserve", "must be a list")
+    for region in regions:
+        if (
+            not isinstance(region, list)
+            or [type(number) for number in region] != [int, int]
+            or not chip.flash_start <= region[0] < region[0] + region[1] <= chip.flash_end
+        ):
+            raise top.wrong("preserve", "must hold [start, length] inside the flash")
+    return [(start, length) for start, length in regions]
+
+
+def _read_enter(enter):
+    """(address, command), or None if BOOT0 does it."""
+    if enter.one_of("method", ("boot0", "command")) == "boot0":
+        return None
+    return enter.number("address", 0x08, 0x77), enter.hex("command", 1, 32)
+
+
+def _read_asked(confirm):
+    """(address, register) of the application's version."""
+    return confirm.number("address", 0x08, 0x77), confirm.number("register", 0, 255)
+
+
+def _read_heartbeat(confirm):
+    """(pin, edges, timeout in ms)"""
+    edges = confirm.number("edges", 2, 1000)
+    return confirm.pin("pin"), edges, confirm.number("timeout_ms", 1, 60_000)
+
+
+def _read_pins(pins):
+    """Numbers of NRST, BOOT0, supply; None: not wired."""
+    return [pins.pin(key, True) for key in ("nrst", "boot0", "supply")]
+
+
+# --- making ---
+
+
+def _made(what, make, *arguments):
+    """`make(*arguments)`, or a BoardError: not every pin can do everything."""
+    try:
+        return make(*arguments)
+    except (ValueError, OSError) as error:
+        raise BoardError("board.json: this host cannot do what %s says: %s" % (what, error))
+
+
 def _make_bus(i2c):
     from machine import I2C, Pin, SoftI2C
 
-    scl, sda, frequency = i2c["scl"], i2c["sda"], i2c["freq"]
+    number = i2c.number("id", 0, 1, True)
+    scl, sda, frequency = i2c.pin("scl"), i2c.pin("sda"), i2c.number("freq", 1000, _MAX_HZ)
     timeout = transaction_timeout_us(frequency)
 
     def make_bus():
-        if i2c["id"] is None:
+        if number is None:
             return SoftI2C(scl=Pin(scl), sda=Pin(sda), freq=frequency, timeout=timeout)
-        return I2C(i2c["id"], scl=Pin(scl), sda=Pin(sda), freq=frequency, timeout=timeout)
+        return I2C(number, scl=Pin(scl), sda=Pin(sda), freq=frequency, timeout=timeout)
 
     def make_line(name):
         return Pin(scl if name == "scl" else sda, Pin.OPEN_DRAIN, value=1)
@@ -100,11 +162,10 @@ def _make_bus(i2c):
     return I2CBus(make_bus, make_line)
 
 
-def _make_pins(pins):
+def _make_pins(nrst, boot0, supply):
     """NRST is open drain: the target and its debugger drive it too."""
     from machine import Pin
 
-    nrst, boot0, supply = pins["nrst"], pins["boot0"], pins["supply"]
     return Pins(
         None if nrst is None else Pin(nrst, Pin.OPEN_DRAIN, value=1),
         None if boot0 is None else Pin(boot0, Pin.OUT, value=0),
@@ -112,28 +173,16 @@ def _make_pins(pins):
     )
 
 
-def _make_heartbeat(confirm, clock):
-    """The Heartbeat that board.json describes, or None. The pull-down keeps a line that nobody
-    drives from counting."""
-    if confirm["method"] != "gpio":
-        return None
+def _make_heartbeat(pin, edges, timeout_ms, clock):
+    """The pull-down keeps a line that nobody drives from counting."""
     from machine import Pin
 
-    pin = Pin(confirm["pin"], Pin.IN, Pin.PULL_DOWN)
-    return Heartbeat(pin, confirm["edges"], confirm["timeout_ms"], clock)
+    return Heartbeat(Pin(pin, Pin.IN, Pin.PULL_DOWN), edges, timeout_ms, clock)
 
 
-def _make_application(settings, bus):
+def _make_application(bus, asked, enter):
     """The Application that board.json describes, or None if it cannot be asked anything."""
-    confirm, enter = settings["confirm"], settings["enter"]
-    command = enter.get("command")
-    if confirm["method"] != "i2c-version":
-        if command is None:
-            return None
-        return Application(bus, enter["address"], 0, binascii.unhexlify(command))
-    return Application(
-        bus,
-        confirm["address"],
-        confirm["register"],
-        None if command is None else binascii.unhexlify(command),
-    )
+    if asked is None and enter is None:
+        return None
+    address, register = asked or (enter[0], None)
+    return Application(bus, address, register, enter[1] if enter else None)

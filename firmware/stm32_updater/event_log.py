@@ -8,6 +8,7 @@ from micropython import const
 
 _MAX_BYTES = const(16384)  # of each of the two files
 _TAIL = const(512)  # more than any line is long
+_MAX_NUMBER = const(0x3FFFFFFF)  # more lines than are ever written
 
 
 class EventLog:
@@ -65,7 +66,9 @@ def _last_number(path):
         return -1
     for line in reversed(lines):
         try:
-            return int(json.loads(line)["n"])
+            number = json.loads(line)["n"]
         except (ValueError, KeyError, TypeError):
-            pass  # cut short by a loss of power, or the first part of a longer line
+            continue  # cut short by a loss of power, or the first part of a longer line
+        if type(number) is int and 0 <= number <= _MAX_NUMBER:
+            return number
     return -1

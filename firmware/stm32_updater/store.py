@@ -31,6 +31,8 @@ CONFIRMING = "confirming"
 ROLLING_BACK = "rolling back"
 _PHASES = (UNKNOWN, IDLE, INSTALLING, CONFIRMING, ROLLING_BACK)
 _DIGEST_DIGITS = const(64)
+_MAX_LENGTH = const(1024)  # characters of a record or a note; a real one has some 400
+_FOLDER = const(0x4000)  # in the first number of os.stat
 
 
 class Record:
@@ -133,7 +135,7 @@ class Store:
             return None
         try:
             with open(path) as file:
-                return str(json.load(file)["what"])
+                return str(json.loads(file.read(_MAX_LENGTH))["what"])
         except (OSError, ValueError, KeyError, TypeError):
             return "an unknown operation"
 
@@ -170,6 +172,13 @@ def exists(path):
     return True
 
 
+def is_folder(path):
+    try:
+        return os.stat(path)[0] & _FOLDER != 0
+    except OSError:
+        return False
+
+
 def _check(text):
     """First 16 hex digits of the text's SHA-256."""
     return binascii.hexlify(hashlib.sha256(text.encode()).digest()[:8]).decode()
@@ -180,7 +189,7 @@ def _read_state(path):
     something in it that no record of this version holds."""
     try:
         with open(path) as file:
-            text = file.read()
+            text = file.read(_MAX_LENGTH)
     except (OSError, UnicodeError):
         return None
     check, body = text[:16], text[16:]

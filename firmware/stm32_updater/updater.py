@@ -6,7 +6,7 @@
     {"event": "checked", "image": path, "version": ..., "hash_ms", "signature_ms",
      "key": id of the key that signed it, or None if that was not asked (see signature.py)}
     {"event": "installing" | "resuming" | "rolling-back" | "superseded", "image": path,
-     "version": ..., "bytes": ...}
+     "version": ..., "bytes": ...}                     rolling back also has "reason", a text
     {"event": "loader", "version": "11.4", "protocol": "1.2", "chip": ...}
     {"event": "progress", "phase": "compare" | "write", "done": pages, "total": pages}
     {"event": "retry", "page": number, "error": code, "message"}
@@ -26,7 +26,7 @@ from micropython import const
 
 from . import store as phases
 from .admission import Admission, about
-from .errors import ApplicationSilent, HandsOff, ImageError, UpdaterError
+from .errors import ApplicationSilent, HandsOff, ImageError, StoreError, UpdaterError
 from .event_log import EventLog
 from .flasher import Doubt, Flasher
 from .image import open_image, version_text
@@ -256,6 +256,7 @@ class Updater:
         """The application did not prove itself: back to the confirmed image, if there is one."""
         if record.phase == phases.ROLLING_BACK:
             raise ApplicationSilent("neither the new application nor the last good one answers")
+        reason = self._why_not(image)
         self._target.enter_loader()  # if that fails the wires are at fault, not the application
         record.failed = _hex(image.digest)
         previous = None
@@ -265,15 +266,26 @@ class Updater:
             self._forget(record)
             self._target.start_application()
             raise ApplicationSilent(
-                "application %s was written and verified but does not prove itself, and there is "
-                "no earlier one to go back to" % image.version
+                "application %s was written and verified but does not prove itself (%s), and "
+                "there is no earlier one to go back to" % (image.version, reason)
             )
         record.phase = phases.ROLLING_BACK
         record.image = record.installed
         self._store.save(record)
         self._store.discard(self._store.candidate)
-        yield about("rolling-back", previous)
+        event = about("rolling-back", previous)
+        event["reason"] = reason
+        yield event
         yield from self._carry_on(record, previous)
+
+    def _why_not(self, image):
+        """For people: how the application failed to prove itself."""
+        version = self._board.application_version()
+        if version is None:
+            return "it is silent"
+        if version == image.version_bytes:
+            return "it answers, but was not confirmed"
+        return "it answers version %s" % version_text(version)
 
     def _forget(self, record):
         """Nothing is under way any more, and the candidate is gone."""
@@ -301,7 +313,7 @@ class Updater:
             if phases.exists(path):
                 try:
                     status[name] = open_image(path).version
-                except ImageError as error:
+                except (ImageError, StoreError) as error:
                     status[name] = error.message
         if record is not None:
             status["installed"] = record.installed

@@ -121,7 +121,14 @@ def keys_new(context: Context, path: Path, bits: str, passphrase: bool, developm
     keys.new(path, int(bits), secret, development=development)
     public = keys.device_key(_load_key(path))
     context.output.result(
-        "keys new", {"status": "made", "key": str(path), "bits": int(bits), **_id(public)}
+        "keys new",
+        {
+            "status": "made",
+            "key": str(path),
+            "bits": int(bits),
+            "development": development,
+            **_id(public),
+        },
     )
 
 
@@ -241,7 +248,10 @@ def deploy_command(context: Context, key_paths: tuple[Path, ...], main: bool, be
 @click.argument("image", type=FILE)
 @click.pass_obj
 def push_command(context: Context, image: Path) -> None:
-    """Put an image into the board's inbox; continues where it was interrupted."""
+    """Put an image into the board's inbox.
+
+    Goes on where it was interrupted. The updater installs the image when it runs next.
+    """
     images.verify(image)  # before a board is even looked for
     report = context.output.report
     context.output.result("push", context.on_board(lambda c: push.push(c, image, report)))
@@ -298,9 +308,10 @@ _YES = click.option("--yes", is_flag=True, help="Do not ask. For production line
 @_YES
 @click.pass_obj
 def provision_command(context: Context, bor: str | None, yes: bool) -> None:
-    """Bench: make the target heed BOOT0, by one write of its option bytes.
+    """Bench: make the target heed BOOT0.
 
-    Shows every bit first and asks. Does nothing if they are right. Keep the target's supply on.
+    By one write of its option bytes; none if they are right. Shows every bit first and asks.
+    Keep the target's supply on.
     """
     confirm = _confirmation(context, "provision", yes)
     report = context.output.report
@@ -313,7 +324,7 @@ def provision_command(context: Context, bor: str | None, yes: bool) -> None:
 @_YES
 @click.pass_obj
 def unprotect_command(context: Context, image: Path | None, yes: bool) -> None:
-    """Bench: take readout protection away, which ERASES the target.
+    """Bench: take readout protection away; ERASES the target.
 
     Asks first. Keep the target's supply on until it is over.
     """
@@ -422,7 +433,9 @@ def simulate_command(
     only: str | None,
     draw: Path | None,
 ) -> None:
-    """Keep a simulated board running and print its port; Ctrl-C ends it.
+    """Keep a simulated board running, or tell a story.
+
+    Prints the board's port; Ctrl-C ends it.
 
     --scenario forum tells how the chip was locked that this project is about, and what becomes of
     it in other hands: see docs/forum-case.md.
@@ -486,7 +499,7 @@ def run(arguments: Sequence[str]) -> int:
     except Stm32upError as error:
         return _fail(output, error)
     except (click.Abort, KeyboardInterrupt):
-        return _fail(output, Interrupted("interrupted"))
+        return _fail(output, Interrupted("interrupted", "Run it again: it goes on where it was."))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return Stm32upError.exit_status

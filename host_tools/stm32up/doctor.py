@@ -20,7 +20,7 @@ RULES = (*rules_state.FIRST, *rules_bus.RULES, *rules_state.RULES)
 # What stm32_doctor imports of the updater. Without its __init__: the flow of an update stays away.
 _MODULES = (
     *("errors", "clock", "chips", "i2c_link", "bootloader", "option_bytes", "application"),
-    *("target", "board", "image", "signature", "store"),
+    *("target", "settings", "board", "image", "signature", "store", "admission"),
 )
 _CALL = """
 import json

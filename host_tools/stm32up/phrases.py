@@ -30,7 +30,7 @@ _EVENTS = {
     "retry": "page {page} again: {message}",
     "installing": "installing {version} ({bytes} bytes)",
     "resuming": "resuming the installation of {version} ({bytes} bytes)",
-    "rolling-back": "going back to {version} ({bytes} bytes)",
+    "rolling-back": "no proof of the new application: {reason}; going back to {version}",
     "superseded": "left out {version}: a newer image is there",
     "loader": "loader V{version}, protocol V{protocol}, {chip}",
     "interrupted": "an earlier {what} was interrupted ({stage}); waiting, then looking",
@@ -45,7 +45,6 @@ _EVENTS = {
     "outcome": "in the end: {outcome}",
 }
 _RESULTS = {
-    "keys new": "made {key}: RSA, {bits} bits, id {key_id}; keep it secret",
     "keys public": "made {key}: public half of key {key_id}, RSA, {bits} bits",
     "image digest": "written to {file}: {sha256}",
     "image sign": "signed {file}: version {version}, {signed}",
@@ -127,6 +126,12 @@ def _pushed(values: _Known) -> str:
     return f"pushed {name} to the inbox ({values['sent']} bytes sent)"
 
 
+def _key_made(values: _Known) -> list[str]:
+    use = "for development only, no product takes it" if values["development"] is True else ""
+    made = f"made {values['key']}: RSA, {values['bits']} bits, id {values['key_id']}"
+    return [f"{made}; {use or 'keep it secret'}"]
+
+
 def _push_ended(values: _Known) -> list[str]:
     return [f"{_pushed(values)}; the updater installs it when it runs next"]
 
@@ -151,7 +156,7 @@ def _deploy_ended(values: _Known) -> list[str]:
     return [*lines, f"deployed for {values['board']}: {counts}"]
 
 
-_TAKE_AWAY = "before this host goes into a product, take the bench package off: stm32up deploy"
+_TAKE_AWAY = "Before this host goes into a product, take the bench package off: stm32up deploy"
 
 
 def _seen(values: _Known) -> str:
@@ -165,15 +170,16 @@ def _hands_off(values: _Known) -> str:
 def _provision_ended(values: _Known) -> list[str]:
     if values["status"] == "nothing-to-do":
         return [f"OPTR {values['before']} is right already; nothing was written"]
-    return [_TAKE_AWAY, f"provisioned: OPTR is {values['after']}, read back; BOOT0 counts now"]
+    done = f"provisioned: OPTR is {values['after']}, read back; BOOT0 counts now"
+    return [f"{done}. {_TAKE_AWAY}"]
 
 
 def _unprotect_ended(values: _Known) -> list[str]:
     if values["status"] == "not-protected":
         return ["the target is not protected; nothing was done"]
     if values["status"] == "unprotected":
-        return ["install an application: stm32up update IMAGE", _EVENTS["unprotected"]]
-    return [_TAKE_AWAY, f"unprotected, and {values['version']} is {values['status']}"]
+        return [f"{_EVENTS['unprotected']}. Install an application: stm32up update IMAGE"]
+    return [f"unprotected, and {values['version']} is {values['status']}. {_TAKE_AWAY}"]
 
 
 def _image_verified(values: _Known) -> list[str]:
@@ -186,9 +192,15 @@ def _image_verified(values: _Known) -> list[str]:
 
 
 def _checked(values: _Known) -> str:
-    key = values["key"]
-    signed = f"signed by {key} ({values['signature_ms']} ms)" if key else "signature not checked"
-    return f"checked {values['version']}: sound ({values['hash_ms']} ms), {signed}"
+    sound = f"checked {values['version']}: sound{_took(values['hash_ms'])}"
+    if not values["key"]:
+        return f"{sound}, not signed by a key of this board, which allows that"
+    return f"{sound}, signed by {values['key']}{_took(values['signature_ms'])}"
+
+
+def _took(milliseconds: Any) -> str:
+    """The simulated host computes in no time: there is nothing to tell then."""
+    return f" ({milliseconds} ms)" if milliseconds else ""
 
 
 def _told(values: _Known) -> str:
@@ -239,6 +251,7 @@ _SAYINGS: dict[str, Callable[[_Known], str]] = {
     "hands-off": _hands_off,
 }
 _ENDS: dict[str, Callable[[_Known], list[str]]] = {
+    "keys new": _key_made,
     "push": _push_ended,
     "update": _update_ended,
     "run": _update_ended,

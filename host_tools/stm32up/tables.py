@@ -23,6 +23,11 @@ _PHASES = {
     "confirming": "written and verified; the application has yet to answer",
     "rolling back": "the last good image is being put back",
 }
+_DOUBT = {
+    "idle": "not vouched for; an update erases what it needs",
+    "installing": "still to be erased and written",
+    "rolling back": "still to be erased and written",
+}
 _STATUS = {
     *("phase", "confirmed", "candidate", "inbox", "failed", "pages_in_doubt", "log_lines_lost"),
     "installed",  # the digest of the confirmed image
@@ -62,7 +67,7 @@ def status(values: Values) -> list[str]:
     if values.get("failed"):
         rows.append(("failed", values["failed"][:8], "digest of an image that is not tried again"))
     if "pages_in_doubt" in values:
-        doubt = "an update writes them anew" if values["pages_in_doubt"] else ""
+        doubt = _DOUBT.get(phase, _DOUBT["idle"]) if values["pages_in_doubt"] else ""
         rows.append(("pages in doubt", str(values["pages_in_doubt"]), doubt))
     if values.get("log_lines_lost"):
         rows.append(("log", f"{values['log_lines_lost']} lines lost", "could not be written"))
@@ -120,7 +125,8 @@ def _shown(value: Any) -> str:
 def plan(values: Values) -> list[str]:
     """What a bench verb is about to do: OPTR bit by bit, what changes marked."""
     if "fields" not in values:
-        return [f"{values.get('chip', '?')} is read-protected; plan: {values.get('command', '?')}"]
+        command = f"Readout Unprotect ({values.get('command', '?')})"
+        return [f"{values.get('chip', '?')} is read-protected; {command} erases all of its flash"]
     fields = values["fields"]
     after = {field["name"]: field["after"] for field in fields}
     rows: list[Row] = []

@@ -22,20 +22,12 @@ LIMITS = settings(
 )
 
 
-KNOWN = pytest.mark.xfail(strict=True, reason="known: tests/fuzz/test_findings.py")
-
-
-def every_target(*known: str) -> list:
-    """Parameters for a fixture; the `known` have findings that are not mended yet."""
-    return [pytest.param(name, marks=KNOWN if name in known else ()) for name in targets.ALL]
-
-
-@pytest.fixture(scope="module", params=every_target("board-json", "state"))
+@pytest.fixture(scope="module", params=targets.ALL)
 def changed_target(request):
     return targets.ALL[request.param]()
 
 
-@pytest.fixture(scope="module", params=every_target("state"))
+@pytest.fixture(scope="module", params=targets.ALL)
 def target(request):
     return targets.ALL[request.param]()
 

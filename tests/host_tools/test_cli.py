@@ -423,7 +423,7 @@ def test_ctrl_c_is_one_line_and_status_130(fake, tmp_path, image):
             break
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err == "error: interrupted\n"
+    assert err == "error: interrupted. Run it again: it goes on where it was.\n"
     assert json.loads(out.splitlines()[-1])["ok"] is False
 
 

@@ -69,7 +69,7 @@ STATUS: dict[str, Any] = {
         ),
         (
             {"event": "checked", "image": "x", "version": "1", "hash_ms": 1, "key": None},
-            "checked 1: sound (1 ms), signature not checked",
+            "checked 1: sound (1 ms), not signed by a key of this board, which allows that",
         ),
         (
             {"event": "retry", "page": 3, "error": "loader-timeout", "message": "no answer"},

@@ -17,12 +17,13 @@ from stm32up import cli, output
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-FOLDERS = "boards|docs|firmware|host_tools|tests"
+PRODUCT = (PROJECT / "docs" / "product.md").read_text(encoding="utf-8")
+FOLDERS = "benchmarks|boards|docs|firmware|host_tools|tests"
 
 
-def blocks(kind: str) -> list[str]:
+def blocks(kind: str, page: str = README) -> list[str]:
     """The fenced blocks with this info string."""
-    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{kind}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 def shell_commands() -> list[str]:
@@ -97,9 +98,9 @@ def test_every_make_target_exists():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("code", blocks("python"))
+@pytest.mark.parametrize("code", blocks("python") + blocks("python", PRODUCT))
 def test_the_examples_are_python(code):
-    compile(code, "README.md", "exec")
+    compile(code, "example", "exec")
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the blocks are for a shell")
