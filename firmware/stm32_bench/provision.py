@@ -2,11 +2,11 @@
 
 import binascii
 
-from stm32_updater.errors import LoaderRefused, ReadProtected, UpdaterError
+from stm32_updater.errors import LoaderRefused, ReadProtected
 
 from . import optr
 from .errors import NotAllowed, NotDone
-from .procedure import FIRST_LOOK_MS, Procedure
+from .procedure import Procedure
 
 _BOR_MARGIN_MV = 100
 
@@ -68,17 +68,9 @@ class Provision(Procedure):
             self._target.start_application()
             yield self._result(True, "nothing-to-do", {"before": plan["before"]})
             return
-        chip = self._board.chip
-        self._note.write(self.what, "sending", chip.name)
-        self._target.hold_boot0()
-        self._sent = self._clock.now()
-        yield {"event": "sending", "what": "OPTR %s" % plan["after"]}
-        try:
-            self._loader.write_optr(chip.options_address, before, after)
-        except UpdaterError as error:  # it may have arrived all the same: no second try, look
-            yield {"event": "doubt", "message": error.message}
-        self._clock.sleep(FIRST_LOOK_MS)
-        yield from self._wait_for_the_end(self.what)
+        address = self._board.chip.options_address
+        shown = "OPTR %s" % plan["after"]
+        yield from self._send(shown, self._loader.write_optr, address, before, after)
         found = self._look()
         yield self._loader_event()
         self._clear_if_sound(found)

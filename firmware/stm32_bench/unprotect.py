@@ -8,11 +8,11 @@ says nothing, none that comes says nothing, and what became of it is looked at a
 from micropython import const
 
 from stm32_updater import chips
-from stm32_updater.errors import BusTimeout, LoaderRefused, LoaderTimeout, NoAnswer, UpdaterError
+from stm32_updater.errors import BusTimeout, LoaderRefused, LoaderTimeout, NoAnswer
 
 from . import loader
 from .errors import NotAllowed, NotDone
-from .procedure import FIRST_LOOK_MS, Procedure
+from .procedure import Procedure
 
 _PAGES_PER_EVENT = const(4)
 
@@ -53,16 +53,8 @@ class Unprotect(Procedure):
             self._target.start_application()
             yield self._result(True, "not-protected", {})
             return
-        self._note.write(self.what, "sending", self._board.chip.name)
-        self._target.hold_boot0()
-        self._sent = self._clock.now()
-        yield {"event": "sending", "what": "Readout Unprotect (%s)" % plan["command"]}
-        try:
-            self._loader.readout_unprotect(int(plan["command"], 16))
-        except UpdaterError as error:  # it may have arrived all the same: no second try
-            yield {"event": "doubt", "message": error.message}
-        self._clock.sleep(FIRST_LOOK_MS)
-        yield from self._wait_for_the_end(self.what)
+        shown, code = "Readout Unprotect (%s)" % plan["command"], int(plan["command"], 16)
+        yield from self._send(shown, self._loader.readout_unprotect, code)
         options = self._look()
         yield self._loader_event()
         if options is None and self._target.power_cycle():  # programmed, but not loaded

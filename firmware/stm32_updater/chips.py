@@ -111,7 +111,8 @@ def by_name(name):
 
     Raises UnknownChip."""
     part = name.upper()
-    for family in _FAMILIES:
+    sound = all("0" <= char <= "9" or "A" <= char <= "Z" for char in part)
+    for family in _FAMILIES if sound else ():
         if part[:9] in family[1]:
             size = _SIZE_LETTERS.get(part[10:11])
             if size is None:

@@ -162,7 +162,7 @@ class WrongChip(LoaderError):
 
 class ReadProtected(LoaderError):
     code = "read-protected"
-    next_step = "Remove the readout protection on the bench: stm32up unprotect (erases the chip)."
+    next_step = "Remove the readout protection on the bench (docs/bench.md); this erases the chip."
 
 
 class FlashError(UpdaterError):

@@ -76,6 +76,6 @@ class Section:
 
     def part_number(self, key):
         value = self.get(key)
-        if type(value) is not str or not all(char.isalpha() or char.isdigit() for char in value):
+        if type(value) is not str:
             raise self.wrong(key, "must be a part number")
         return value

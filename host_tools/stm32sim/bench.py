@@ -22,7 +22,7 @@ from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.fat import FatFilesystem
 from stm32sim.host.filesystem import HostFilesystem
 from stm32sim.host.flash import HostFlash
-from stm32sim.loader import Quirks, quirks_of
+from stm32sim.quirks import Quirks, quirks_of
 from stm32sim.world import Wiring, World
 
 # The contract of board.json, for the wiring of boards/pico_nucleo_g071rb
@@ -84,6 +84,9 @@ class WireTrace:
         elif what in ("write", "read"):
             self._transactions[-1][2].append(value)
 
+    def stream_tap(self, what: str, data: bytes) -> None:
+        self._transactions[-1][2].extend(data)
+
 
 class Bench:
     """One world and its host. `settings` are merged over NUCLEO, section by section; `options`
@@ -129,6 +132,7 @@ class Bench:
         self.clock.advance(NS_PER_MS)
         self.trace = WireTrace()
         self.world.bus.tap = self.trace.tap
+        self.world.bus.stream_tap = self.trace.stream_tap
         self._packages = packages or firmware_folder()
         self.settings = {"host": host, **NUCLEO}
         for key, value in (settings or {}).items():

@@ -3,8 +3,8 @@
     python -m stm32sim.board --state DIR --board board.json [--option NAME=VALUE]...
 
 Prints {"port": "socket://127.0.0.1:N"} when the REPL can be connected to, and ends when its
-standard input is closed, or when the host has lost its power. DIR keeps the host's flash and the
-target's, so that the same board comes back.
+standard input is closed, or when the host has lost its power. The target loses its power then
+too. DIR keeps the host's flash and the target's, so that the same board comes back.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from stm32sim.host.filesystem import Format, HostFilesystem
 from stm32sim.host.flash import HostFlash
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
-from stm32sim.loader import FOR_EVER, Quirks, quirks_of
 from stm32sim.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, OptionBytes
+from stm32sim.quirks import FOR_EVER, Quirks, quirks_of
 from stm32sim.world import Wiring, World
 
 HOUR_S = 3600.0
@@ -69,7 +69,7 @@ class Options:
     flash: str = "typical"  # or "slowest": how long the target's flash takes
     write_protected: str = ""  # number of a write-protected page
     rdp: str = "0"  # or "1": a factory has protected the target against being read
-    unprotect_ack: str = "late"  # or "early", "never": see loader.Quirks, as for the next
+    unprotect_ack: str = "late"  # or "early", "never": see quirks.Quirks, as for the next
     unprotect_answer: str = "busy"  # or "stretch", "nack"
     unprotect_busy_ms: str = "0"  # how long Readout Unprotect takes beyond its time; or "for-ever"
     option_ack: str = "before"  # or "early", "lost"
@@ -273,6 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             while not host.wait_off(HOUR_S):
                 pass
     finally:
+        world.target.power(False)  # first: a flash operation under way must not end well
         state.keep(world.target)
     return 0
 

@@ -23,16 +23,10 @@ from stm32sim.flash import (
     Flash,
     FlashTimes,
 )
-from stm32sim.loader import (
-    LOADER_ID_ADDRESS,
-    SYSTEM_MEMORY_START,
-    Loader,
-    Memory,
-    NotModelled,
-    Quirks,
-    quirks_of,
-)
+from stm32sim.loader import LOADER_ID_ADDRESS, SYSTEM_MEMORY_START, Loader
+from stm32sim.loader_steps import Memory
 from stm32sim.option_bytes import LOCKED, OPTION_LENGTH, OPTION_START, OptionBytes
+from stm32sim.quirks import Quirks, quirks_of
 
 START_UP = 390 * NS_PER_US  # G0, reset to listening: AN2606 table 227
 RAM_START, RAM_SIZE = 0x2000_0000, 36 * 1024  # SRAM with parity off: RM0444 ch. 2
@@ -40,6 +34,10 @@ LOADER_RAM_END = 0x2000_2700  # below: the loader's own, AN2606 table 226
 OTP_START, OTP_LENGTH = 0x1FFF_7000, 1024  # RM0444 p. 69
 ENGINEERING_START, ENGINEERING_END = 0x1FFF_7500, 0x1FFF_7800  # RM0444 p. 69
 UNIQUE_ID_ADDRESS, FLASH_SIZE_ADDRESS = 0x1FFF_7590, 0x1FFF_75E0  # CMSIS-G0
+
+
+class NotModelled(Exception):
+    """A host used something this simulator has no honest answer for."""
 
 
 class Running(Enum):
@@ -368,6 +366,20 @@ class Stm32:
 
     def read(self) -> int:
         return NOT_DRIVEN if self._occupant is None else self._occupant.read()
+
+    def ready_to_take(self) -> int:
+        return self._occupant.ready_to_take() if isinstance(self._occupant, Loader) else 0
+
+    def take(self, data: bytes) -> None:
+        assert isinstance(self._occupant, Loader)
+        self._occupant.take(data)
+
+    def ready_to_give(self) -> int:
+        return self._occupant.ready_to_give() if isinstance(self._occupant, Loader) else 0
+
+    def give(self, count: int) -> bytes:
+        assert isinstance(self._occupant, Loader)
+        return self._occupant.give(count)
 
     def acked(self, ack: bool) -> None:
         if self._occupant is not None:

@@ -63,6 +63,11 @@ class Clock:
         """Whether nothing is due up to `instant` (ns)."""
         return not self._alarms or self._alarms[0][0] > instant
 
+    @property
+    def next_due(self) -> int | None:
+        """The instant of whatever is due next; None: nothing is."""
+        return self._alarms[0][0] if self._alarms else None
+
     def advance_until(self, happened: Callable[[], bool], limit: int) -> bool:
         """Go from alarm to alarm until `happened()`; False if it had not by `limit` (ns)."""
         alarms = self._alarms

@@ -37,10 +37,12 @@ class Controller:
         acked = 0
         try:
             present = bus.start(address, False)
-            for byte in data if present else b"":
-                if not bus.write(byte):
-                    break
-                acked += 1
+            while present and acked < len(data):
+                acked += bus.write_stream(data[acked:])
+                if acked < len(data):
+                    if not bus.write(data[acked]):
+                        break
+                    acked += 1
             if stop or not present or acked < len(data):
                 bus.stop()
         except (Stretched, BusStuck) as reason:
@@ -60,8 +62,9 @@ class Controller:
         data = bytearray()
         try:
             present = bus.start(address, True)
-            for left in range(length if present else 0, 0, -1):
-                data.append(bus.read(ack=left > 1))
+            while present and len(data) < length:
+                data += bus.read_stream(length - 1 - len(data))  # the last one is not ACKed
+                data.append(bus.read(ack=len(data) < length - 1))
             if stop or not present:
                 bus.stop()
         except (Stretched, BusStuck) as reason:

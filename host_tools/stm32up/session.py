@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 from stm32up import deploy, simulation
-from stm32up.boards import Board
+from stm32up.board import Board
 from stm32up.events import Report
 from stm32up.transport import Connection, connected
 

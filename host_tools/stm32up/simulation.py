@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from stm32up.boards import Board
+from stm32up.board import Board
 from stm32up.deploy import board_json
 from stm32up.errors import NoBoard
 

@@ -10,7 +10,8 @@ import pytest
 from stm32sim.application import known_images
 from stm32sim.chip import Running
 from stm32sim.flash import PAGE, SLOWEST
-from stm32sim.loader import I2C_ADDRESS, quirks_of
+from stm32sim.loader_steps import I2C_ADDRESS
+from stm32sim.quirks import quirks_of
 from stm32sim.world import Wiring
 from tests.support import FLASH, image, known, payload
 
@@ -294,6 +295,34 @@ def test_an_application_that_never_answers_is_rolled_back(make_bench):
     assert bench.flash_holds(OLD) and bench.target.running is Running.APPLICATION
     again = bench.install(image(dead, "2.0.0"))
     assert again["error"] == "image-failed-before"
+
+
+@pytest.mark.parametrize(
+    ("version", "answers", "reason"),
+    [("1.2.3", True, "it answers version 1.2.3"), ("2.0.0", False, "it is silent")],
+)
+def test_a_roll_back_says_what_the_new_application_did(make_bench, version, answers, reason):
+    wrong = payload(5000, 9)
+    bench = make_bench(
+        applications=known_images(known(OLD, "1.0.0"), known(wrong, version, answers=answers))
+    )
+    bench.install(image(OLD, "1.0.0"))
+    bench.push(image(wrong, "2.0.0"))
+    (event,) = [event for event in bench.run() if event["event"] == "rolling-back"]
+    assert event["reason"] == reason
+
+
+def test_a_command_into_the_loader_is_no_proof_of_an_application(make_bench):
+    """Without confirmation nothing is asked, at whatever register."""
+    bench = make_bench(
+        applications=BOTH,
+        settings={
+            "enter": {"method": "command", "address": 0x2A, "command": "10424f4f54"},
+            "confirm": {"method": "none"},
+        },
+    )
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    assert not any(address == 0x2A and reading for address, reading, _ in bench.trace.transactions)
 
 
 def test_without_an_earlier_image_a_dead_application_is_reported(make_bench):

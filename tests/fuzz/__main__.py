@@ -105,20 +105,20 @@ class Checked:
 
     def random_runs(self) -> None:
         """Random mutations of the seeds, the same ones every time."""
-        from tests.fuzz import targets
+        from tests.fuzz import mutation
 
         seeds = self.target.seeds()
         for seed in seeds:
             self(seed)
         for _ in range(self._runs - len(seeds)):
-            self(targets.mutated(self._random.choice(seeds), self._random))
+            self(mutation.mutated(self._random.choice(seeds), self._random))
         self.keep()
 
     def guided_runs(self, corpus: Path) -> None:
         """Lets atheris, which is libFuzzer, choose. It ends the process."""
         import atheris
 
-        from tests.fuzz import targets
+        from tests.fuzz import mutation
 
         corpus.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(self.target.seeds()):
@@ -126,7 +126,7 @@ class Checked:
         options = [f"-runs={self._runs}", f"-max_len={MAX_BYTES}", "-seed=1", "-verbosity=0"]
         options += [f"-timeout={SECONDS_PER_INPUT}", "-rss_limit_mb=1024"]
         tokens = self._folder / "tokens"
-        tokens.write_text("".join(f'"{_escaped(token)}"\n' for token in targets.TOKENS))
+        tokens.write_text("".join(f'"{_escaped(token)}"\n' for token in mutation.TOKENS))
         options += [f"-dict={tokens}"]
         options += [f"-artifact_prefix={self._folder}/{self.outcome.target}-"]
         atheris.Setup([sys.argv[0], *options, str(corpus)], self, custom_mutator=_mutator)
@@ -143,10 +143,10 @@ def _mutator(data: bytes, most: int, seed: int) -> bytes:
     """Half of the inputs change as formats do, half as libFuzzer likes it."""
     import atheris
 
-    from tests.fuzz import targets
+    from tests.fuzz import mutation
 
     if seed % 2:
-        return targets.mutated(data, random.Random(seed))[:most]
+        return mutation.mutated(data, random.Random(seed))[:most]
     changed: bytes = atheris.Mutate(data, most)
     return changed
 

@@ -9,17 +9,21 @@ import pytest
 
 from stm32sim.application import known_images
 from stm32sim.bench import Bench
-from tests.fuzz import targets
+from tests.fuzz import desktop_readers, device_readers, targets
 from tests.support import image, known, payload
 
 
 def board(**changes: object) -> bytes:
     """board.json with other values: confirm__tries=5 is "tries" in "confirm"."""
-    settings = json.loads(targets.BoardJson().seeds()[0])
+    settings = json.loads(device_readers.BoardJson().seeds()[0])
     for name, value in changes.items():
         table, _, key = name.rpartition("__")
         (settings[table] if table else settings)[key] = value
     return json.dumps(settings).encode()
+
+
+def board_toml(chip: str) -> bytes:
+    return desktop_readers.BoardToml().seeds()[0].replace(b"STM32G071RB", chip.encode())
 
 
 def nested(depth: int) -> bytes:
@@ -44,6 +48,7 @@ MENDED = [
     ("board-json", board(i2c__id=7)),  # ValueError of machine.I2C
     ("board-json", board(pins__nrst=99)),  # ValueError of machine.Pin
     ("board-json", board(confirm__tries="x")),  # TypeError, once an application is started
+    ("board-toml", board_toml("STM32G071RB=")),  # the desktop took it, the device did not
     ("state", b"\2"),  # the whole file is read, however long it is
 ]
 

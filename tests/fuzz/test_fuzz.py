@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stm32sim.application import KnownImage, known_images
 from stm32sim.bench import Bench
-from tests.fuzz import seeded_bugs, targets
+from tests.fuzz import device_readers, material, mutation, seeded_bugs, targets
 from tests.fuzz.__main__ import MEMORY_BOUND, Checked, main
 
 LIMITS = settings(
@@ -36,7 +36,7 @@ def target(request):
 @given(st.data())
 def test_any_change_of_a_real_file_is_borne(changed_target, data):
     seed = data.draw(st.sampled_from(changed_target.seeds()))
-    changed_target(targets.mutated(seed, data.draw(st.randoms(use_true_random=False))))
+    changed_target(mutation.mutated(seed, data.draw(st.randoms(use_true_random=False))))
 
 
 @LIMITS
@@ -47,12 +47,12 @@ def test_any_bytes_are_borne(target, content):
 
 def test_real_files_are_accepted():
     """Else the mutations would all be of files that are refused at the first byte."""
-    image = targets.DeviceImage()
+    image = device_readers.DeviceImage()
     assert isinstance(image(image.seeds()[1]), tuple)
     for name in ("board-json", "board-toml", "desktop-key", "desktop-image"):
         target = targets.ALL[name]()
         assert not all(isinstance(target(seed), Exception) for seed in target.seeds()), name
-    state = targets.State()
+    state = device_readers.State()
     assert state.read(state.seeds()[0]) is not None
 
 
@@ -66,7 +66,7 @@ def test_memory_is_bounded(name, tmp_path):
 @pytest.fixture(scope="module")
 def product():
     """A product with an application on it; what the wires carry from now on is in its trace."""
-    image = targets.DeviceImage()
+    image = device_readers.DeviceImage()
     content = image.seeds()[1]
     start = struct.unpack_from("<H", content, 8)[0]
     known = KnownImage(content[start : start + 256], bytes.fromhex("01 04 0200 07000000"))
@@ -83,8 +83,8 @@ def product():
 @LIMITS
 @given(choose=st.randoms(use_true_random=False))
 def test_no_change_of_a_signed_image_reaches_the_target(product, choose):
-    signed = targets.real_images()[1]
-    changed = targets.mutated(signed, choose)
+    signed = material.real_images()[1]
+    changed = mutation.mutated(signed, choose)
     assume(changed != signed)
     passed, boots = len(product.trace), len(product.target.boots)
     result = product.install(changed)

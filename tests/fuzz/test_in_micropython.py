@@ -8,7 +8,7 @@ import random
 import pytest
 
 from stm32sim.bench import Bench
-from tests.fuzz import targets
+from tests.fuzz import device_readers, mutation, targets
 from tests.support import in_micropython
 
 COUNT = 150  # files for each reader
@@ -53,7 +53,7 @@ READERS = {
 def files(name: str) -> list[bytes]:
     target, choose = targets.ALL[name](), random.Random(name)
     seeds = target.seeds()
-    changed = [targets.mutated(choose.choice(seeds), choose) for _ in range(COUNT - len(seeds))]
+    changed = [mutation.mutated(choose.choice(seeds), choose) for _ in range(COUNT - len(seeds))]
     if name == "state":  # with the check that they should have
         changed = [target._checked(content[1:]) for content in changed]
     return [*seeds, *changed]
@@ -61,10 +61,10 @@ def files(name: str) -> list[bytes]:
 
 def in_cpython(content: bytes) -> str | None:
     """What the image reader says of a file."""
-    target = targets.DeviceImage()
+    target = device_readers.DeviceImage()
     target.files.hold(app_img=content)
     try:
-        target.image.open_image("/app.img").check_digest(targets.Clock)
+        target.image.open_image("/app.img").check_digest(device_readers.Clock)
     except target.error as error:
         return error.code  # type: ignore[attr-defined]
     return None

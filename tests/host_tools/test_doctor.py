@@ -17,7 +17,9 @@ from stm32sim.bench import Bench
 from stm32sim.chip import Running
 from stm32sim.clock import NS_PER_MS
 from stm32sim.flash import Cell
-from stm32sim.loader import I2C_ADDRESS, Loader, quirks_of
+from stm32sim.loader import Loader
+from stm32sim.loader_steps import I2C_ADDRESS
+from stm32sim.quirks import quirks_of
 from stm32sim.world import Wiring
 from stm32up import doctor
 from stm32up.diagnosis import Severity

@@ -94,11 +94,22 @@ class Rig:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.count = 0
-        self.on_event: Callable[[int, str], None] | None = None
         self._trace = bench.trace.tap
         bench.world.bus.tap = self._bus
+        self.on_event = None
         bench.target.flash.tap = self._target_flash
         bench.host_flash.tap = self._host_flash
+
+    @property
+    def on_event(self) -> Callable[[int, str], None] | None:
+        return self._on_event
+
+    @on_event.setter
+    def on_event(self, on_event: Callable[[int, str], None] | None) -> None:
+        """While nobody asks for events bytes may pass together, uncounted."""
+        self._on_event = on_event
+        bench = self.bench
+        bench.world.bus.stream_tap = bench.trace.stream_tap if on_event is None else None
 
     def _bus(self, what: str, value: int) -> None:
         self._trace(what, value)
@@ -116,8 +127,8 @@ class Rig:
 
     def _happened(self, place: str) -> None:
         self.count += 1
-        if self.on_event is not None:
-            self.on_event(self.count, place)
+        if self._on_event is not None:
+            self._on_event(self.count, place)
 
     def cut(self, cut: Cut) -> None:
         """Do it, here and now. Ends the host's run by an exception unless only the target is
@@ -211,13 +222,6 @@ def explore(scenario: Scenario, campaign: Campaign) -> list[Case]:
         finally:
             gc.unfreeze()
         return list(_read(results))
-
-
-def count_events(scenario: Scenario) -> int:
-    """Events of one uncut run."""
-    rig = Rig(scenario.build())
-    run_host(rig.bench)
-    return rig.count
 
 
 def replay(

@@ -11,7 +11,7 @@ from stm32sim.application import known_images
 from stm32sim.bench import Bench
 from stm32sim.flash import PAGE
 from stm32sim.host.flash import BLOCK_SIZE, HostFlash
-from stm32sim.loader import quirks_of
+from stm32sim.quirks import quirks_of
 from stm32sim.world import Wiring
 from tests.power_cuts.oracle import Judge
 from tests.power_cuts.rig import CannotBegin, Scenario

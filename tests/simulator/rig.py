@@ -11,7 +11,8 @@ from stm32sim.application import KnownImage, known_images
 from stm32sim.bus import Bus, Stretched
 from stm32sim.chip import Running, Stm32
 from stm32sim.clock import NS_PER_MS, NS_PER_S, Clock
-from stm32sim.loader import I2C_ADDRESS, Quirks, quirks_of
+from stm32sim.loader_steps import I2C_ADDRESS
+from stm32sim.quirks import Quirks, quirks_of
 
 ACK, NACK, BUSY = 0x79, 0x1F, 0x76
 FLASH, FLASH_END = 0x0800_0000, 0x0802_0000

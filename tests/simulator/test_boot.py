@@ -9,10 +9,9 @@ import pytest
 
 from stm32sim import option_bytes
 from stm32sim.application import COMMAND_REGISTER, KnownImage, known_images
-from stm32sim.chip import START_UP, Running
+from stm32sim.chip import START_UP, NotModelled, Running
 from stm32sim.clock import NS_PER_US
 from stm32sim.flash import Cell
-from stm32sim.loader import NotModelled
 from stm32sim.option_bytes import FACTORY, OPTR, SECR, WRP1AR, WRP1BR, OptionBytes
 from tests.simulator.rig import ACK, APP, APP_ADDRESS, BOOT0, BOOT1, BOOT_SEL, FLASH, Rig, word
 

@@ -9,7 +9,7 @@ import pytest
 from stm32sim.bus import Bus
 from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
 from stm32sim.controller import Controller, Esp32Controller, Rp2Controller, SoftController
-from stm32sim.loader import I2C_ADDRESS
+from stm32sim.loader_steps import I2C_ADDRESS
 from tests.simulator.rig import BUSY, FLASH, Rig, count_frame, data_frame, pages_frame, word
 from tests.simulator.test_clock_and_bus import OURS, Peg
 

@@ -27,8 +27,8 @@ from stm32sim.forum.lanes import (
     ways_back,
 )
 from stm32sim.forum.recording import Recording, Span, record
-from stm32sim.loader import quirks_of
 from stm32sim.option_bytes import OPTR
+from stm32sim.quirks import quirks_of
 from tests.support import image, version_bytes
 
 SEED = 7

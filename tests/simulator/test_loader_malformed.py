@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from stm32sim.loader import I2C_ADDRESS, Quirks
+from stm32sim.loader_steps import I2C_ADDRESS
+from stm32sim.quirks import Quirks
 from tests.simulator.rig import (
     ACK,
     BUSY,

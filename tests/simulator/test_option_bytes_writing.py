@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from stm32sim.application import known_images
-from stm32sim.chip import Running
+from stm32sim.chip import NotModelled, Running
 from stm32sim.clock import NS_PER_MS, NS_PER_US
 from stm32sim.flash import TAPS, TYPICAL
-from stm32sim.loader import I2C_ADDRESS, NotModelled, Quirks
+from stm32sim.loader_steps import I2C_ADDRESS
 from stm32sim.option_bytes import (
     FACTORY,
     OPTR,
@@ -26,6 +26,7 @@ from stm32sim.option_bytes import (
     WRP1BR,
     OptionBytes,
 )
+from stm32sim.quirks import Quirks
 from tests.simulator.rig import (
     ACK,
     APP,

@@ -10,9 +10,11 @@ from stm32sim.bench import Bench
 from stm32sim.bus import Stretched
 from stm32sim.chip import Running
 from stm32sim.clock import NS_PER_MS, NS_PER_S
+from stm32sim.crc import crc_stm32
 from stm32sim.flash import PAGE, TAPS, TYPICAL, Cell
-from stm32sim.loader import FOR_EVER, I2C_ADDRESS, Quirks, crc_stm32
+from stm32sim.loader_steps import I2C_ADDRESS
 from stm32sim.option_bytes import FACTORY, OPTR, WRP1AR, WRP1BR
+from stm32sim.quirks import FOR_EVER, Quirks
 from tests.simulator.rig import (
     ACK,
     APP,

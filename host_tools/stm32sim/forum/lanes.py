@@ -21,8 +21,8 @@ from stm32sim.chip import RAM_SIZE, RAM_START, Running
 from stm32sim.clock import NS_PER_MS, NS_PER_S
 from stm32sim.flash import FLASH_START
 from stm32sim.host.seam import HostPowerLost
-from stm32sim.loader import Quirks, quirks_of
 from stm32sim.option_bytes import FACTORY, OPTR, RDP_LEVEL_1
+from stm32sim.quirks import Quirks, quirks_of
 
 PATIENCE = 40 * NS_PER_S  # the report says 40 s
 # What the part of the case takes beyond its time: more than that host waited. That it would have

@@ -11,7 +11,7 @@ from stm32sim.application import known_images
 from stm32sim.chip import Running
 from stm32sim.clock import NS_PER_S
 from stm32sim.faults import KINDS, Fault, FaultyTarget
-from stm32sim.loader import FOR_EVER
+from stm32sim.quirks import FOR_EVER
 from tests.firmware.bench.verbs import (
     NOTE,
     PROTECTED,

@@ -8,8 +8,9 @@ from typing import Any
 
 from stm32sim.bench import Bench, Event
 from stm32sim.clock import NS_PER_S
-from stm32sim.loader import I2C_ADDRESS, Quirks, quirks_of
+from stm32sim.loader_steps import I2C_ADDRESS
 from stm32sim.option_bytes import OPTION_START, OPTR, RDP_LEVEL_1
+from stm32sim.quirks import Quirks, quirks_of
 
 FACTORY_OPTR = 0xFFFF_FEAA
 WANTED_OPTR = 0xFEFF_FEAA

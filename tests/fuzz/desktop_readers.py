@@ -1,0 +1,111 @@
+"""Fuzzed on the desktop: image, key, board.toml, log."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+
+from stm32up import boards, images, keys, logs
+from stm32up.errors import Stm32upError
+from tests.fuzz.device_readers import BoardJson
+from tests.fuzz.finding import Finding
+from tests.fuzz.material import BOARD_FILES, LOG_LINES, check_message, private_key, real_images
+
+
+class DesktopLog:
+    """The log as the desktop merges it: what comes out is JSON, line by line, in order."""
+
+    def seeds(self) -> list[bytes]:
+        return LOG_LINES
+
+    def __call__(self, data: bytes) -> object:
+        merged = logs.merge([data, LOG_LINES[0]])
+        lines = merged.as_lines().splitlines()
+        numbers = [json.loads(line, parse_constant=_no_json)["n"] for line in lines]
+        if numbers != sorted(set(numbers)):
+            raise Finding(f"numbers {numbers}")
+        return merged.summary()
+
+
+def _no_json(name: str) -> None:
+    raise Finding(f"{name} is no JSON")
+
+
+class DesktopReader:
+    """A reader of the desktop command, over a file."""
+
+    NAME = "input"
+
+    def __init__(self) -> None:
+        memory = Path("/dev/shm")  # a file on disk takes milliseconds
+        self.folder = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
+        self.path = Path(self.folder.name) / self.NAME
+
+    def __call__(self, data: bytes) -> object:
+        self.path.write_bytes(data)
+        try:
+            return self.read()
+        except Stm32upError as error:
+            return check_message(error, str(error))
+
+    def read(self) -> object:
+        raise NotImplementedError
+
+
+class DesktopImage(DesktopReader):
+    """`image show` and `image verify`."""
+
+    def seeds(self) -> list[bytes]:
+        return real_images()
+
+    def read(self) -> object:
+        shown = images.show(self.path)
+        json.dumps(shown)
+        return images.verify(self.path, private_key())
+
+
+class DesktopKey(DesktopReader):
+    """A PEM file, as --key takes it."""
+
+    def seeds(self) -> list[bytes]:
+        key = private_key().key
+        plain = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+        locked = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+        public = private_key().get_public_pem()
+        return [keys.DEVELOPMENT.encode() + b"\n" + public, plain, locked]
+
+    def read(self) -> object:
+        key = keys.load(self.path)
+        keys.why_development(self.path, key)
+        return keys.device_key(key)
+
+
+class BoardToml(DesktopReader):
+    """board.toml: refused with file and line, or a board whose board.json the device takes."""
+
+    NAME = "board.toml"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.device = BoardJson()
+
+    def seeds(self) -> list[bytes]:
+        return [path.read_bytes() for path in sorted(BOARD_FILES.glob("*/board.toml"))]
+
+    def read(self) -> object:
+        board = boards.load(str(self.path))
+        taken = self.device(json.dumps(board.as_json()).encode())
+        if isinstance(taken, Exception):
+            raise Finding(f"the device does not take it: {taken}")
+        return board

@@ -1,0 +1,55 @@
+"""What the targets have in common: a key, images made with it, and what an error must say."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from imgtool.keys import RSA
+
+from stm32up import images, keys
+from stm32up.device import _device_module as device_module
+from tests.fuzz.finding import Finding
+from tests.support import payload
+
+BOARD_FILES = Path(__file__).parents[2] / "boards"
+LOG_LINES = [
+    b'{"n": 0, "t": 12, "event": "installing", "version": "1.0.0", "bytes": 1576}\n'
+    b'{"n": 1, "t": 900, "event": "result", "ok": true}\n',
+    b'{"n": 7, "t": 1, "event": "refused", "message": "\\u00e9", "x": [1.5e3, null, -1]}\n{"n": 8',
+]
+
+
+@functools.cache
+def private_key() -> RSA:
+    """A key of 2048 bits that is the same in every process: inputs that hold its signatures can
+    be replayed."""
+    path = Path(__file__).with_name("fuzz_development_key.pem")
+    key = keys.load(path)
+    assert isinstance(key, RSA)
+    return key
+
+
+@functools.cache
+def real_images() -> list[bytes]:
+    """Images for the board under test: signed and not, with a build number and without."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw, built = Path(folder, "app.bin"), Path(folder, "app.img")
+        raw.write_bytes(payload(256))
+        made = []
+        for version, key in (("1.0.0", None), ("1.4.2+7", private_key())):
+            images.build(raw, chip(), version, key, built, product="nucleo-demo")
+            made.append(built.read_bytes())
+    return made
+
+
+def chip() -> Any:
+    return device_module("chips").by_name("STM32G071RB")
+
+
+def check_message(error: Exception, message: str) -> object:
+    if not message or "\n" in message.strip():
+        raise Finding(f"{type(error).__name__} says {message!r}")
+    return error
