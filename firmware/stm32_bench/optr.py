@@ -7,30 +7,10 @@ import struct
 
 from micropython import const
 
-LENGTH = const(4)  # bytes; the complement behind it is made by the hardware
-RDP_LEVEL_0 = const(0xAA)  # RM0490 section 4.5
-_RDP_MASK = const(0xFF)
+from stm32_updater.option_bytes import OPTR_FIELDS, RDP_LEVEL_0, field
 
-# name, lowest bit, width
-FIELDS = (
-    ("RDP", 0, 8),
-    ("BOR_EN", 8, 1),
-    ("BORR_LEV", 9, 2),
-    ("BORF_LEV", 11, 2),
-    ("nRST_STOP", 13, 1),
-    ("nRST_STDBY", 14, 1),
-    ("nRST_SHDW", 15, 1),
-    ("IWDG_SW", 16, 1),
-    ("IWDG_STOP", 17, 1),
-    ("IWDG_STDBY", 18, 1),
-    ("WWDG_SW", 19, 1),
-    ("RAM_PARITY_CHECK", 22, 1),
-    ("nBOOT_SEL", 24, 1),
-    ("nBOOT1", 25, 1),
-    ("nBOOT0", 26, 1),
-    ("NRST_MODE", 27, 2),
-    ("IRHEN", 29, 1),
-)
+LENGTH = const(4)  # bytes; the complement behind it is made by the hardware
+_RDP_MASK = const(0xFF)
 _BOR_EN = const(1 << 8)
 _BOR_LEVELS = const(0xF << 9)
 _NBOOT_SEL = const(1 << 24)
@@ -69,10 +49,6 @@ def may_become(before, after):
     return protection and before != after and not (before ^ after) & ~CHANGEABLE
 
 
-def field(word, low, width):
-    return word >> low & ((1 << width) - 1)
-
-
 def comparison(before, after):
     """For people: one dict for each field, {"name", "low", "width", "before", "after"}."""
     return [
@@ -83,7 +59,7 @@ def comparison(before, after):
             "before": field(before, low, width),
             "after": field(after, low, width),
         }
-        for name, low, width in FIELDS
+        for name, low, width in (("RDP", 0, 8),) + OPTR_FIELDS
     ]
 
 

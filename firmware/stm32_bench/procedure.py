@@ -223,7 +223,7 @@ class Procedure:
     def _is_sound(self, options):
         """Option bytes that can be read, without protection and untorn."""
         word = None if options is None else optr.read(options)
-        return word is not None and word & 0xFF == optr.RDP_LEVEL_0
+        return word is not None and word & 0xFF == option_bytes.RDP_LEVEL_0
 
     def _result(self, ok, status, more):
         result = {"event": "result", "ok": ok, "status": status}

@@ -2,6 +2,7 @@
 
 import binascii
 
+from stm32_updater import option_bytes
 from stm32_updater.errors import LoaderRefused, ReadProtected
 
 from . import optr
@@ -30,7 +31,7 @@ class Provision(Procedure):
         before = optr.read(options)
         if before is None:
             raise LoaderRefused("OPTR and its complement do not match as they were read")
-        if before & 0xFF != optr.RDP_LEVEL_0:
+        if before & 0xFF != option_bytes.RDP_LEVEL_0:
             raise NotAllowed("the RDP byte is 0x%02X, not 0xAA" % (before & 0xFF))
         bor = wishes.get("bor")
         self._check_bor(bor)

@@ -15,18 +15,33 @@ _WRP1B = const(0x20)
 _SECR = const(0x70)
 _PAGE_BITS = const(0x3F)
 
-# Names as in ST's documents: (name, lowest bit, width)
-_FIELDS = (
+RDP_LEVEL_0 = const(0xAA)  # the RDP byte; RM0490 section 4.5
+_RDP_LEVEL_2 = const(0xCC)
+
+# OPTR above the RDP byte, names as in ST's documents: (name, lowest bit, width)
+OPTR_FIELDS = (
     ("BOR_EN", 8, 1),
     ("BORR_LEV", 9, 2),
     ("BORF_LEV", 11, 2),
+    ("nRST_STOP", 13, 1),
+    ("nRST_STDBY", 14, 1),
+    ("nRST_SHDW", 15, 1),
     ("IWDG_SW", 16, 1),
+    ("IWDG_STOP", 17, 1),
+    ("IWDG_STDBY", 18, 1),
     ("WWDG_SW", 19, 1),
+    ("RAM_PARITY_CHECK", 22, 1),
     ("nBOOT_SEL", 24, 1),
     ("nBOOT1", 25, 1),
     ("nBOOT0", 26, 1),
     ("NRST_MODE", 27, 2),
+    ("IRHEN", 29, 1),
 )
+
+
+def field(optr, low, width):
+    """The value of one of OPTR_FIELDS."""
+    return optr >> low & ((1 << width) - 1)
 
 
 class OptionBytes:
@@ -40,9 +55,9 @@ class OptionBytes:
 
     @property
     def rdp_level(self):
-        """Readout protection: 0 for AAh, 2 for CCh, 1 for anything else; RM0490 section 4.5."""
+        """Readout protection: 0, 2, or 1 for any other byte than theirs."""
         rdp = self.word(_OPTR) & 0xFF
-        return 0 if rdp == 0xAA else 2 if rdp == 0xCC else 1
+        return 0 if rdp == RDP_LEVEL_0 else 2 if rdp == _RDP_LEVEL_2 else 1
 
     def write_protected(self, page):
         """Whether a page lies in one of the two WRP areas (none if its start is above its end)."""
@@ -56,8 +71,8 @@ class OptionBytes:
         """For people and programs: field names to numbers."""
         optr = self.word(_OPTR)
         fields = {"OPTR": "0x%08X" % optr, "RDP": self.rdp_level}
-        for name, low, width in _FIELDS:
-            fields[name] = optr >> low & ((1 << width) - 1)
+        for name, low, width in OPTR_FIELDS:
+            fields[name] = field(optr, low, width)
         for name, offset in (("WRP1A", _WRP1A), ("WRP1B", _WRP1B)):
             area = self.word(offset)
             start, end = area & _PAGE_BITS, area >> 16 & _PAGE_BITS
