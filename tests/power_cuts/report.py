@@ -145,7 +145,8 @@ def document(report: dict[str, Any]) -> None:
             lines += [f"| {' | '.join(cells(row))} |" for row in [*found, sum_of(found)]]
             lines.append("")
     lines += [f"- {line}" for line in summary(rows)]
-    lines.append(f"- {report['minutes']:.0f} minutes with {report['jobs']} jobs")
+    run = "all of it" if report["share"] == 100 else f"about {report['share']} % of it"
+    lines.append(f"- {run}, in {report['minutes']:.0f} minutes with {report['jobs']} jobs")
     before, begin, rest = DOCUMENT.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     DOCUMENT.write_text(before + begin + "\n\n" + "\n".join(lines) + "\n\n" + end + after)

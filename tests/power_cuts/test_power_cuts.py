@@ -34,7 +34,7 @@ def test_an_update_survives_a_cut_anywhere(name: str) -> None:
 @pytest.mark.parametrize("name", ["tiny", "update"])
 def test_a_second_cut_during_the_recovery_is_survived_as_well(name: str) -> None:
     every = {BYTE: 2503, FRAME: 131, TARGET_FLASH: 131, HOST_FLASH: 7}
-    second = {BYTE: 997, FRAME: 61, TARGET_FLASH: 61, HOST_FLASH: 3}
+    second = {BYTE: 1499, FRAME: 97, TARGET_FLASH: 97, HOST_FLASH: 5}
     cases = rig.explore(SCENARIOS[name], rig.Campaign(every, second))
     assert sum(len(case.cuts) == 2 for case in cases) > 100
     every_case_is_fine(cases)

@@ -67,11 +67,11 @@ def test_the_numbers_of_a_run_go_between_the_marks(rows, tmp_path, monkeypatch):
     document.write_text(f"before\n{report.BEGIN}\nformer\n{report.END}\nafter\n")
     monkeypatch.setattr(report, "DOCUMENT", document)
     told = {kind: [vars(one) for one in found] for kind, found in rows.items()}
-    report.document(json.loads(json.dumps({**told, "minutes": 61.4, "jobs": 2})))
+    report.document(json.loads(json.dumps({**told, "minutes": 61.4, "jobs": 2, "share": 5})))
     text = document.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "former" not in text
     assert "| single | 1 | 1 | 0 |" in text and "slowest recovery: 1.5 s" in text
-    report.document({**told, "minutes": 61.4, "jobs": 2})
+    report.document({**told, "minutes": 61.4, "jobs": 2, "share": 5})
     assert document.read_text() == text
 
 
