@@ -24,63 +24,90 @@ class Admission:
 
     def pushed(self, record):
         """Paths of images that want to be installed. A candidate that nobody knows of was adopted
-        from the inbox just before a cut."""
+        from the inbox just before a cut. Raises StoreError."""
         paths = self._store.inbox_images()
         if record.image is None and exists(self._store.candidate):
             paths.append(self._store.candidate)
         return paths
 
     def newest(self, paths, record, force=False):
-        """The newest image that passes every check, and the last refusal; either may be None.
+        """The newest image that passes every check, if there is one: (image, None, events that
+        tell so) or (None, the last refusal, no events). A generator of the events of refusals.
 
-        The others are removed: refused ones for good, older ones as superseded. A folder is
-        reported, but stays and is no refusal: it would be one for ever. `force` lets an image that
-        failed before try again."""
-        best = refusal = None
+        Nothing is yielded after the last check: whoever calls this adopts the image before other
+        tasks run, which might put another file in its place, and tells the events then. Refused
+        images are removed, and older ones as superseded; not so the confirmed image, a folder, or
+        a file that cannot be read. `force` lets an image that failed before try again."""
+        refusal = None
         self.times = {}
         lowest = self.lowest_counter(record) if paths else 0
+        failed = None if force else record.failed
+        left = []  # (rank, path, version)
         for path in paths:
             try:
-                image, checked = self.check(path, lowest, None if force else record.failed)
-            except ImageError as error:
-                event = {"event": "refused", "image": path}
-                event.update(error.as_dict())
-                yield event
-                if not is_folder(path):
-                    refusal = error
-                    self._store.discard(path)
+                image = _opened(path)
+                left.append((image.rank(), path, image.version))
+            except (ImageError, StoreError) as error:
+                refusal = yield from self._refused(path, error, refusal)
+        while left:
+            newest = max(left, key=_rank)
+            left.remove(newest)
+            try:
+                image, checked = self.check(newest[1], lowest, failed)
+            except (ImageError, StoreError) as error:
+                refusal = yield from self._refused(newest[1], error, refusal)
                 continue
-            yield checked
-            if best is None or image.rank() > best.rank():
-                best, image = image, best
-                self.times = {key: checked[key] for key in ("hash_ms", "signature_ms")}
-            if image is not None:
-                yield about("superseded", image)
-                self._store.discard(image.path)
-        return best, refusal
+            self.times = {key: checked[key] for key in ("hash_ms", "signature_ms")}
+            events = [checked]
+            for _, path, version in left:
+                if path != self._store.confirmed:
+                    events.append({"event": "superseded", "image": path, "version": version})
+                    self._store.discard(path)
+            return image, None, events
+        return None, refusal, []
+
+    def _refused(self, path, error, refusal):
+        """Generator: tell that the file at `path` is no image for this board, and remove it.
+        Returns what counts as the last refusal: a folder is none, or it would be one for ever."""
+        event = {"event": "refused", "image": path}
+        event.update(error.as_dict())
+        yield event
+        if is_folder(path):
+            return refusal
+        if isinstance(error, ImageError) and path != self._store.confirmed:
+            self._store.discard(path)
+        return error
 
     def find(self, digest):
-        """The sound image with this digest (hex) among those kept, or None. It was admitted when
-        it came, so neither its signature nor its counter is asked again."""
+        """Of the images kept, the one with this digest (hex), admitted anew: (image, None). Or
+        (None, why it may not be used), or (None, None) if it is not there."""
+        why = None
         for path in self._store.kept() if digest else ():
             try:
-                image = open_image(path)
-                image.check_digest(self._clock)
-            except (ImageError, StoreError):
-                continue  # missing or damaged: the other one may be the one
-            if _hex(image.digest) == digest:
-                return image
-        return None
+                if exists(path) and _hex(open_image(path).digest) == digest:
+                    return self.check(path)[0], None
+            except (ImageError, StoreError) as error:
+                why = error  # the other one may be the one
+        return None, why
+
+    def confirmed(self):
+        """The confirmed image: as `find`."""
+        path = self._store.confirmed
+        if not exists(path):
+            return None, None
+        try:
+            return self.check(path)[0], None
+        except (ImageError, StoreError) as error:
+            return None, error
 
     def check(self, path, lowest=0, failed=None):
         """The image at `path`, which may be installed, and the event that says so.
 
         `lowest`: the security counter it must have at least. `failed`: digest (hex) of the image
-        that is not tried again. Raises ImageError, StoreError."""
+        that is not tried again. The confirmed image has run here: neither who signed it nor its
+        age is asked, since rather an old application than none. Raises ImageError, StoreError."""
         board, clock = self._board, self._clock
-        if is_folder(path):
-            raise ImageError("%s is a folder" % path, "Remove it from the host's filesystem.")
-        image = open_image(path)
+        image = _opened(path)
         image.check_fit(board.chip, board.preserved)
         image.check_product(board.class_id)
         image.check_vectors(board.chip)
@@ -88,23 +115,30 @@ class Admission:
         image.check_digest(clock)
         hash_ms = clock.since(begun)
         begun = clock.now()
-        key = signature.check(image, self._keys, board.unsigned_allowed)
-        signature_ms = clock.since(begun)
-        if image.security_counter < lowest:
-            raise ImageTooOld(
-                "%s has the security counter %d; here %d was installed"
-                % (path, image.security_counter, lowest)
-            )
-        if _hex(image.digest) == failed:
-            raise ImageFailedBefore("%s was installed before and did not prove itself" % path)
+        key = None
+        if path != self._store.confirmed:
+            key = signature.check(image, self._keys, board.unsigned_allowed)
+            self._check_history(image, lowest, failed)
         return image, {
             "event": "checked",
             "image": path,
             "version": image.version,
             "hash_ms": hash_ms,
-            "signature_ms": signature_ms,
+            "signature_ms": clock.since(begun),
             "key": key,
         }
+
+    def _check_history(self, image, lowest, failed):
+        """Raises ImageTooOld, ImageFailedBefore."""
+        if image.security_counter < lowest:
+            raise ImageTooOld(
+                "%s has the security counter %d; here %d was installed"
+                % (image.path, image.security_counter, lowest)
+            )
+        if _hex(image.digest) == failed:
+            raise ImageFailedBefore(
+                "%s was installed before and did not prove itself" % image.path
+            )
 
     def lowest_counter(self, record):
         """The security counter that an image must have at least: the highest that was ever
@@ -121,6 +155,17 @@ class Admission:
         except (ImageError, StoreError):
             pass  # missing or damaged: it tells nothing
         return record.counter
+
+
+def _opened(path):
+    """The Image at `path`. Raises ImageError, StoreError."""
+    if is_folder(path):
+        raise ImageError("%s is a folder" % path, "Remove it from the host's filesystem.")
+    return open_image(path)
+
+
+def _rank(found):
+    return found[0]
 
 
 def about(event, image):

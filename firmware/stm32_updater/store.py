@@ -22,7 +22,7 @@ from .errors import StoreError
 
 # A record of another version counts as none at all: what is lost with it, the target and the kept
 # images tell again.
-_VERSION = const(2)
+_VERSION = const(3)
 # Phases of the record
 UNKNOWN = "unknown"  # there is none
 IDLE = "idle"
@@ -41,15 +41,17 @@ class Record:
     `phase`; `image`: digest (hex) of the image being installed or rolled back to, or None;
     `installed`: digest of the confirmed image, or None; `failed`: digest of the image that was
     rolled back last, or None; `doubt`: flash pages nothing vouches for, as bits; `counter`: the
-    highest security counter whose image was ever confirmed."""
+    highest security counter whose image was ever confirmed; `starts`: how often the application
+    of `image` was started to prove itself."""
 
-    def __init__(self, phase, image, installed, failed, doubt, counter):
+    def __init__(self, phase, image, installed, failed, doubt, counter, starts=0):
         self.phase = phase
         self.image = image
         self.installed = installed
         self.failed = failed
         self.doubt = doubt
         self.counter = counter
+        self.starts = starts
 
 
 class Store:
@@ -87,6 +89,7 @@ class Store:
             best["failed"],
             int(best["doubt"], 16),
             best["counter"],
+            best["starts"],
         )
 
     def save(self, record):
@@ -102,6 +105,7 @@ class Store:
                 "failed": record.failed,
                 "doubt": "%x" % record.doubt,
                 "counter": record.counter,
+                "starts": record.starts,
             }
         )
         try:
@@ -111,8 +115,11 @@ class Store:
             raise StoreError("the state record cannot be written: %s" % error)
 
     def inbox_images(self):
-        """Paths of the pushed images, in the order of their names."""
-        names = [name for name in os.listdir(self.inbox) if name.endswith(".img")]
+        """Paths of the pushed images, in the order of their names. Raises StoreError."""
+        try:
+            names = [name for name in os.listdir(self.inbox) if name.endswith(".img")]
+        except OSError as error:
+            raise StoreError("%s cannot be listed: %s" % (self.inbox, error))
         return [self.inbox + "/" + name for name in sorted(names)]
 
     def kept(self):
@@ -209,6 +216,7 @@ def _is_sound(state):
         state["phase"] in _PHASES
         and _is_number(state["number"])
         and _is_number(state["counter"])
+        and _is_number(state["starts"])
         and _is_hex(state["doubt"])
         and all(
             state[key] is None or _is_hex(state[key]) and len(state[key]) == _DIGEST_DIGITS

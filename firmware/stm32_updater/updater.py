@@ -5,8 +5,9 @@
     {"event": "refused", "image": path, "error": code, "message", "next_step"}
     {"event": "checked", "image": path, "version": ..., "hash_ms", "signature_ms",
      "key": id of the key that signed it, or None if that was not asked (see signature.py)}
-    {"event": "installing" | "resuming" | "rolling-back" | "superseded", "image": path,
-     "version": ..., "bytes": ...}                     rolling back also has "reason", a text
+    {"event": "superseded", "image": path, "version": ...}      an older one, removed
+    {"event": "installing" | "resuming" | "rolling-back", "image": path, "version": ...,
+     "bytes": ...}                                     rolling back also has "reason", a text
     {"event": "loader", "version": "11.4", "protocol": "1.2", "chip": ...}
     {"event": "progress", "phase": "compare" | "write", "done": pages, "total": pages}
     {"event": "retry", "page": number, "error": code, "message"}
@@ -33,6 +34,9 @@ from .image import open_image, version_text
 from .store import Record, Store
 
 _POLL_MS = const(50)
+# Starts beyond a board's `tries` that a loss of power may have cut short. More are taken for the
+# application's own doing.
+_STARTS_CUT = const(5)
 
 
 class Updater:
@@ -47,6 +51,7 @@ class Updater:
         self._log = EventLog(folder, clock)
         self._flasher = Flasher(board.target, clock)
         self._started = clock.now()
+        self._reason = ""
 
     @classmethod
     def from_board(cls, path="board.json", confirm=None, feed=None):
@@ -102,38 +107,53 @@ class Updater:
         record = self._store.load()
         if record is None:  # the host forgot everything, or never knew
             record = Record(phases.UNKNOWN, None, None, None, every_page, 0)
-        pushed = self._admission.pushed(record)
-        image, refusal = yield from self._admission.newest(pushed, record, force)
+        image, refusal, told = yield from self._pushed(record, force)
         if image is not None:
-            installed = _hex(image.digest) == record.installed
-            if installed and not force and self._board.confirm(image):
+            if not force and self._is_installed(image, record):
                 self._store.discard(image.path)
+                yield from told
                 yield _result(True, "up-to-date", version=image.version)
                 return
             if force:
                 record.doubt = every_page
-            yield self._intend("installing", record, image)
-        elif refusal is not None and record.phase == phases.IDLE:
-            raise refusal
-        elif record.phase == phases.IDLE:
-            yield _result(True, "idle")
-            return
-        else:
+            told.append(self._intend("installing", record, image))
+            yield from told
+        elif record.phase != phases.IDLE:
             image = yield from self._resumed(record, refusal)
             if image is None:
                 return
+        elif refusal is not None:
+            raise refusal
+        else:
+            yield _result(True, "idle")
+            return
         self._started = self._clock.now()
         yield from self._carry_on(record, image)
+
+    def _pushed(self, record, force):
+        """What the inbox holds; see Admission.newest. If it cannot be looked into, what is under
+        way goes on all the same."""
+        try:
+            paths = self._admission.pushed(record)
+        except StoreError as error:
+            return None, error, []
+        return (yield from self._admission.newest(paths, record, force))
+
+    def _is_installed(self, image, record):
+        """Whether `image` is what runs: nothing else is under way, and it says so itself."""
+        same = record.phase == phases.IDLE and _hex(image.digest) == record.installed
+        return same and self._confirms(image)[0]
 
     def _resumed(self, record, refusal):
         """The image an interrupted update is about. If that is gone, or nothing is known: a
         running application is left alone, a silent one replaced by the best image there is.
 
         None, after a result event, if there is nothing to do or nothing to do it with."""
-        image = self._admission.find(record.image)
+        image, why = self._admission.find(record.image)
         if image is not None:
             yield about("resuming", image)
             return image
+        refusal = refusal or why
         if self._board.application_runs():
             record.phase = phases.IDLE
             record.image = None
@@ -143,7 +163,8 @@ class Updater:
             yield _result(True, "idle")
             return None
         kept = [path for path in self._store.kept() if phases.exists(path)]
-        image, _ = yield from self._admission.newest(kept, record)
+        image, why, told = yield from self._admission.newest(kept, record)
+        refusal = refusal or why
         if image is None and refusal is not None:
             raise refusal
         if image is None:
@@ -153,7 +174,8 @@ class Updater:
             )
             yield _result(False, "waiting", need)
             return None
-        yield self._intend("installing", record, image)
+        told.append(self._intend("installing", record, image))
+        yield from told
         return image
 
     def _intend(self, event, record, image):
@@ -162,6 +184,7 @@ class Updater:
             self._store.adopt(image)
         record.phase = phases.INSTALLING
         record.image = _hex(image.digest)
+        record.starts = 0
         self._store.save(record)
         return about(event, image)
 
@@ -177,8 +200,7 @@ class Updater:
                 raise
         if record.phase == phases.INSTALLING:
             record.phase = phases.CONFIRMING
-            self._store.save(record)
-        if (yield from self._proves_itself(image)):
+        if (yield from self._proves_itself(record, image)):
             yield self._commit(record, image)
         else:
             yield from self._roll_back(record, image)
@@ -209,19 +231,39 @@ class Updater:
             "erased_pages": self._flasher.erased_pages,
         }
 
-    def _proves_itself(self, image):
-        """Start the application and ask it, up to the board's number of tries."""
-        for number in range(1, self._board.confirm_tries + 1):
+    def _proves_itself(self, record, image):
+        """Start the application and ask it, up to the board's number of tries; sets `_reason`.
+
+        Each start is recorded before: an application that takes the host down with it is not
+        started for ever."""
+        tries = self._board.confirm_tries
+        for number in range(1, tries + 1):
+            if record.starts >= tries + _STARTS_CUT:
+                self._reason = "the host went down at each of %d starts" % record.starts
+                return False
+            record.starts += 1
+            self._store.save(record)
             yield {"event": "starting", "try": number}
             self._target.start_application()
             deadline = self._clock.deadline(self._board.confirm_timeout_ms)
-            while not self._board.confirm(image):
+            while True:
+                proven, self._reason = self._confirms(image)
+                if proven:
+                    return True
                 if deadline.expired():
                     break
                 deadline.sleep(_POLL_MS)
-            else:
-                return True
         return False
+
+    def _confirms(self, image):
+        """(True, "") if the application proves itself now, else (False, why not). A proof that
+        ends in an error of the product's own code is none."""
+        try:
+            if self._board.confirm(image):
+                return True, ""
+        except Exception as error:
+            return False, "confirm() failed: %r" % error
+        return False, ""
 
     def _commit(self, record, image):
         """The application has answered: this image is the confirmed one now."""
@@ -230,6 +272,8 @@ class Updater:
         record.phase = phases.IDLE
         record.image = None
         record.installed = _hex(image.digest)
+        if record.failed == record.installed:
+            record.failed = None
         record.counter = max(record.counter, image.security_counter)
         self._store.save(record)
         if rolled_back:
@@ -256,21 +300,23 @@ class Updater:
         """The application did not prove itself: back to the confirmed image, if there is one."""
         if record.phase == phases.ROLLING_BACK:
             raise ApplicationSilent("neither the new application nor the last good one answers")
-        reason = self._why_not(image)
+        reason = self._reason or self._why_not(image)
         self._target.enter_loader()  # if that fails the wires are at fault, not the application
         record.failed = _hex(image.digest)
-        previous = None
-        if record.installed != record.failed:
-            previous = self._admission.find(record.installed)
-        if previous is None:
+        previous, why = self._admission.confirmed()
+        if previous is None or _hex(previous.digest) == record.failed:
             self._forget(record)
             self._target.start_application()
+            none = "there is no earlier one to go back to"
+            if why is not None:
+                none = "the one before must not come back: %s" % why.message
             raise ApplicationSilent(
-                "application %s was written and verified but does not prove itself (%s), and "
-                "there is no earlier one to go back to" % (image.version, reason)
+                "application %s was written and verified but does not prove itself (%s), and %s"
+                % (image.version, reason, none)
             )
         record.phase = phases.ROLLING_BACK
-        record.image = record.installed
+        record.image = _hex(previous.digest)
+        record.starts = 0
         self._store.save(record)
         self._store.discard(self._store.candidate)
         event = about("rolling-back", previous)
@@ -288,8 +334,9 @@ class Updater:
         return "it answers version %s" % version_text(version)
 
     def _forget(self, record):
-        """Nothing is under way any more, and the candidate is gone."""
-        record.phase = phases.IDLE
+        """Nothing is under way any more, and the candidate is gone. Whether an application runs
+        nobody knows: each start asks, until one does or an image comes."""
+        record.phase = phases.UNKNOWN
         record.image = None
         self._store.save(record)
         self._store.discard(self._store.candidate)

@@ -61,7 +61,7 @@ def test_when_the_newest_is_damaged_the_one_before_counts(modules, damage):
             "cut": content[:-1],
             "flip": content[:30] + bytes([content[30] ^ 1]) + content[31:],
             "empty": b"",
-            "newer": content.replace(b'"version": 2', b'"version": 3'),
+            "newer": content.replace(b'"version": 3', b'"version": 4'),
         }[damage]
         assert changed != content
         modules.write_file("/updater/state.0", changed)
@@ -71,7 +71,7 @@ def test_when_the_newest_is_damaged_the_one_before_counts(modules, damage):
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 1},
+        {"version": 2},
         {"number": "7"},
         {"number": -1},
         {"number": 2**32},
@@ -92,6 +92,7 @@ def test_when_the_newest_is_damaged_the_one_before_counts(modules, damage):
         {"counter": 1.5},
         {"counter": -1},
         {"counter": 2**32},
+        {"starts": "1"},
         *[{key: ...} for key in ("version", "number", "phase", "image", "doubt", "counter")],
     ],
     ids=str,

@@ -69,7 +69,8 @@ BUGS = (
         "flasher",
         "                if not left:\n                    raise\n"
         "                yield _retry(page, error)\n",
-        "                return None\n",
+        "                if left:\n                    return None\n"
+        "                yield _retry(page, error)\n",
     ),
     Bug(
         "what differs is not looked for",
@@ -130,8 +131,8 @@ BUGS = (
     Bug(
         "an application that is silent counts as proven",
         "updater",
-        "        if (yield from self._proves_itself(image)):",
-        "        if (yield from self._proves_itself(image)) or True:",
+        "        if (yield from self._proves_itself(record, image)):",
+        "        if (yield from self._proves_itself(record, image)) or True:",
         ("roll-back",),
     ),
     Bug(
@@ -144,9 +145,8 @@ BUGS = (
     Bug(
         "any kept image will do for the one recorded",
         "admission",
-        "            if _hex(image.digest) == digest:\n                return image\n"
-        "        return None",
-        "            return image\n        return None",
+        "exists(path) and _hex(open_image(path).digest) == digest",
+        "exists(path)",
         ("roll-back",),
     ),
     Bug(

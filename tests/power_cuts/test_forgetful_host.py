@@ -73,7 +73,7 @@ def test_a_half_written_target_is_finished_without_a_record(cut_bench, damage):
         if damage != "missing":
             changed = {
                 "corrupt": content[:-3] + b"???",
-                "newer": content.replace(b'"version": 2', b'"version": 9'),
+                "newer": content.replace(b'"version": 3', b'"version": 9'),
                 "empty": b"",
             }[damage]
             cut_bench.write_file(f"/updater/{name}", changed)

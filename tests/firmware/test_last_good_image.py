@@ -1,0 +1,273 @@
+"""Whatever happened to the host's files, and however an application fails: what is installed was
+admitted, and the last good image is there to come back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from imgtool.keys import RSA
+
+from stm32sim.application import known_images
+from stm32sim.bench import Bench
+from stm32sim.chip import Running
+from stm32sim.flash import PAGE
+from stm32sim.host.seam import HostPowerLost
+from stm32up import keys
+from tests.support import image, known, payload, signing_key, trust
+
+OLD, NEW, DEAD = payload(3000, 1), payload(4000, 2), payload(4000, 3)
+APPLICATIONS = known_images(
+    known(OLD, "1.0.0"), known(NEW, "2.0.0"), known(DEAD, "3.0.0", answers=False)
+)
+STATES = ("state.0", "state.1")
+CONFIRMED, CANDIDATE = "/updater/confirmed.img", "/updater/candidate.img"
+
+
+@pytest.fixture
+def bench(make_bench) -> Bench:
+    """OLD is installed."""
+    bench = make_bench(applications=APPLICATIONS)
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    bench.boot()
+    return bench
+
+
+@pytest.fixture
+def product(make_bench) -> Bench:
+    """OLD is installed on a board that takes signed images only."""
+    bench = make_bench(applications=APPLICATIONS, settings={"unsigned": False})
+    trust(bench, signing_key())
+    assert bench.install(image(OLD, "1.0.0", key=signing_key()))["ok"]
+    bench.boot()
+    return bench
+
+
+def remove(bench: Bench, *names: str) -> None:
+    for name in names:
+        if bench.exists(f"/updater/{name}"):
+            bench.files.fs_remove(f"/updater/{name}")
+
+
+def revoke(bench: Bench, key: RSA) -> None:
+    remove(bench, f"keys/{keys.device_key(key).name}")
+
+
+def record(bench: Bench) -> dict:
+    found = [json.loads(bench.read_file(f"/updater/{name}")[16:]) for name in STATES]
+    return max(found, key=lambda state: state["number"])
+
+
+def run_until_cut(bench: Bench) -> None:
+    """The host loses its power when page 0 has been erased."""
+
+    def tap(what: str, point: int) -> None:
+        if what == "program" and sum(bench.target.flash.erase_counts) > erased:
+            raise HostPowerLost
+
+    erased = sum(bench.target.flash.erase_counts)
+    bench.target.flash.tap = tap
+    with pytest.raises(HostPowerLost):
+        bench.run()
+    bench.target.flash.tap = None
+    bench.boot()
+
+
+def change_board(bench: Bench, **settings) -> None:
+    bench.write_file("/board.json", json.dumps({**bench.settings, **settings}).encode())
+
+
+# --- what was checked is what is written ---
+
+
+@pytest.mark.parametrize("at", ["checked", "superseded", "installing"])
+def test_a_file_put_in_place_of_a_checked_one_is_not_installed(product, at):
+    """Other tasks, which may write to the inbox, run whenever the updater tells something."""
+    product.push(image(NEW, "2.0.0", key=signing_key()))
+    product.push(image(NEW, "1.5.0", key=signing_key()), "older")
+    told = []
+    for event in product.updater().events():
+        told.append(event["event"])
+        if event["event"] == at:
+            product.push(image(DEAD, "2.0.0"))
+    assert at in told and told[-1] == "result"
+    assert product.flash_holds(NEW)
+
+
+def test_an_interrupted_update_is_not_resumed_when_its_key_was_revoked(product):
+    product.push(image(NEW, "2.0.0", key=signing_key()))
+    run_until_cut(product)
+    revoke(product, signing_key())
+    events = product.run()
+    assert [event["error"] for event in events if event["event"] == "refused"] == ["image-key"]
+    assert events[-1]["version"] == "1.0.0" and product.flash_holds(OLD)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"preserve": [[0x0800_0800, PAGE]]}, "image-fit"),
+        ({"class_id": "ab" * 16}, "image-product"),
+    ],
+    ids=["preserved", "product"],
+)
+def test_an_interrupted_update_is_not_resumed_on_a_board_it_does_not_suit(bench, settings, error):
+    bench.push(image(NEW, "2.0.0"))
+    run_until_cut(bench)
+    change_board(bench, **settings)
+    erased = list(bench.target.flash.erase_counts)
+    assert bench.run()[-1]["error"] == error
+    assert bench.target.flash.erase_counts == erased
+    assert bench.exists(CONFIRMED)
+
+
+def test_a_roll_back_does_not_cover_a_region_preserved_since(bench):
+    dead = image(payload(1000, 9), "3.0.0")
+    change_board(bench, preserve=[[0x0800_0800, PAGE]])
+    calibration = b"\x5a" * 64
+    bench.target.flash.load(calibration, PAGE)
+    result = bench.install(dead)
+    assert "must not come back" in result["message"] and "preserved" in result["message"]
+    assert bytes(bench.target.flash.data[PAGE : PAGE + 64]) == calibration
+
+
+# --- the last good image ---
+
+
+def test_a_host_without_a_record_rolls_back_to_the_confirmed_image(bench):
+    remove(bench, *STATES)
+    assert bench.install(image(DEAD, "3.0.0"))["status"] == "rolled-back"
+    assert bench.flash_holds(OLD) and bench.target.running is Running.APPLICATION
+
+
+def test_a_dead_application_is_never_reported_as_fine(bench):
+    """There is nothing to go back to, and each start says so until an image is pushed."""
+    remove(bench, *STATES, "confirmed.img")
+    assert "no earlier one" in bench.install(image(DEAD, "3.0.0"))["message"]
+    for _ in range(2):
+        bench.boot()
+        result = bench.run()[-1]
+        assert result["status"] == "waiting" and not result["ok"]
+    bench.boot()
+    assert bench.install(image(NEW, "3.1.0"))["error"] == "application-silent"  # answers 2.0.0
+    assert bench.install(image(NEW, "2.0.0"))["ok"]
+
+
+def test_the_confirmed_image_stays_when_another_takes_the_place_of_an_update(bench):
+    """A push arrived during an update, and power went when it had become the candidate."""
+    bench.push(image(NEW, "2.0.0"))
+    run_until_cut(bench)
+    bench.write_file(CANDIDATE, image(DEAD, "3.0.0"))
+    assert bench.run()[-1]["status"] == "rolled-back"
+    assert bench.flash_holds(OLD)
+
+
+def test_the_confirmed_image_comes_back_although_its_key_was_revoked(product):
+    new = signing_key(2048, 1)
+    trust(product, new)
+    revoke(product, signing_key())
+    assert product.install(image(DEAD, "3.0.0", key=new))["status"] == "rolled-back"
+    assert product.flash_holds(OLD)
+
+
+def test_an_image_that_failed_once_and_was_confirmed_later_is_as_good_as_any(make_bench):
+    """The application needed something that was not there at first."""
+    moody = payload(3000, 5)
+    bench = make_bench(applications=known_images(known(OLD, "1.0.0"), known(moody, "2.0.0")))
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    bench.push(image(moody, "2.0.0"))
+    assert bench.run(confirm=lambda image: image.version == "1.0.0")[-1]["status"] == "rolled-back"
+    bench.push(image(moody, "2.0.0"))
+    assert bench.updater().run(force=True)["ok"]
+    assert bench.install(image(moody, "2.0.0"))["status"] == "up-to-date"
+    remove(bench, *STATES)
+    bench.target.flash.load(b"\0" * 16, 0)
+    bench.target.power(False)
+    bench.clock.advance(300_000_000)
+    bench.target.power(True)
+    bench.boot()
+    assert bench.run()[-1]["version"] == "2.0.0"
+
+
+def test_a_push_of_what_was_confirmed_is_written_while_something_else_is_half_written(bench):
+    bench.push(image(NEW, "2.0.0"))
+    run_until_cut(bench)
+    bench.push(image(OLD, "1.0.0"))
+    result = bench.run(confirm=lambda image: True)[-1]
+    assert result["status"] == "installed" and bench.flash_holds(OLD)
+
+
+# --- the proof ---
+
+
+def test_a_proof_that_ends_in_an_error_of_its_own_is_none(bench):
+    def asks_a_dead_application(image):
+        if image.version == "3.0.0":
+            raise OSError(19)
+        return True
+
+    bench.push(image(DEAD, "3.0.0"))
+    events = bench.run(confirm=asks_a_dead_application)
+    (event,) = [event for event in events if event["event"] == "rolling-back"]
+    assert "OSError" in event["reason"] and "19" in event["reason"]
+    assert bench.flash_holds(OLD)
+
+
+def test_an_application_that_takes_the_host_down_at_each_start_is_rolled_back(bench):
+    bench.push(image(DEAD, "3.0.0"))
+    tries = bench.settings["confirm"]["tries"]
+    cut = 0
+    for _ in range(20):
+        for event in bench.updater().events():
+            if event["event"] == "starting" and record(bench)["image"] != record(bench)["failed"]:
+                if record(bench)["phase"] == "rolling back":
+                    continue
+                cut += 1
+                break  # the supply breaks down
+        else:
+            break
+        bench.boot()
+    assert event["status"] == "rolled-back"
+    assert tries <= cut <= tries + 5
+    assert bench.flash_holds(OLD)
+
+
+# --- files that cannot be read ---
+
+
+@pytest.fixture
+def unreadable(bench):
+    """Makes files unreadable: `unreadable(path)`."""
+    paths: set[str] = set()
+    calls = bench.world._fs_calls
+    opens = calls["fs_open"]
+
+    def fs_open(path, mode):
+        if path in paths and "r" in mode:
+            raise OSError(5)
+        return opens(path, mode)
+
+    calls["fs_open"] = fs_open
+    yield paths.add
+    calls["fs_open"] = opens
+
+
+def test_a_file_in_the_inbox_that_cannot_be_read_hinders_no_recovery(bench, unreadable):
+    bench.push(image(NEW, "2.0.0"))
+    run_until_cut(bench)
+    bench.push(image(DEAD, "3.0.0"), "bad")
+    unreadable("/updater/inbox/bad.img")
+    events = bench.run()
+    assert events[-1]["version"] == "2.0.0" and bench.flash_holds(NEW)
+    assert "refused" in [event["event"] for event in events]
+    assert bench.exists("/updater/inbox/bad.img")
+
+
+def test_an_inbox_that_is_a_file_hinders_no_recovery_and_is_reported_then(bench):
+    bench.push(image(NEW, "2.0.0"))
+    run_until_cut(bench)
+    bench.files.fs_rmdir("/updater/inbox")
+    bench.write_file("/updater/inbox", b"")
+    assert bench.run()[-1]["version"] == "2.0.0"
+    result = bench.run()[-1]
+    assert result["error"] == "store" and "/updater/inbox" in result["message"]
