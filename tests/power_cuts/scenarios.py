@@ -38,7 +38,7 @@ NINE = _sparse(9 * PAGE, 8)
 TINY = _sparse(256, 6)
 DEAD = _sparse(PAGE + 320, 5)
 APPLICATIONS = known_images(
-    known(OLD, "1.0.0"),
+    known(OLD, "1.0.0", blinks_ms=20),
     known(NEW, "1.1.0"),
     known(CHANGED, "1.0.1"),
     known(FULL, "3.0.0"),
@@ -102,6 +102,27 @@ def _roll_back() -> Bench:
     return bench
 
 
+def _forgot_roll_back() -> Bench:
+    """The host lost its record, but not the image that was confirmed."""
+    bench = _installed(OLD, "1.0.0")
+    _forget(bench, "state.0", "state.1")
+    bench.push(image(DEAD, "1.5.0"))
+    return bench
+
+
+def _heartbeat() -> Bench:
+    """OLD toggles a line, which is its proof; what is pushed does not."""
+    bench = _installed(OLD, "1.0.0", **_BEATING)
+    bench.push(image(DEAD, "1.5.0"))
+    return bench
+
+
+def _push_another(bench: Bench) -> None:
+    """While the host was off, somebody who could write to its files pushed a newer image."""
+    bench.files.mount()
+    bench.push(image(TINY, "1.2.0"), "newer")
+
+
 def _preserved() -> Bench:
     bench = _bench(settings={"preserve": [[0x0800_0000 + 2 * PAGE, PAGE]]})
     bench.target.flash.load(b"serial number and calibration".ljust(PAGE, b"\x5a"), 2 * PAGE)
@@ -139,12 +160,16 @@ def _format_and_push(bench: Bench) -> None:
     bench.push(image(NEW, "1.1.0"))
 
 
+def _forget(bench: Bench, *names: str) -> None:
+    for name in names:
+        if bench.exists(f"/updater/{name}"):
+            bench.files.fs_remove(f"/updater/{name}")
+
+
 def _forgotten() -> Bench:
     """The host lost its record; somebody pushed an image again."""
     bench = _installed(OLD, "1.0.0")
-    for name in ("state.0", "state.1", "confirmed.img"):
-        if bench.exists(f"/updater/{name}"):
-            bench.files.fs_remove(f"/updater/{name}")
+    _forget(bench, "state.0", "state.1", "confirmed.img")
     bench.push(image(NEW, "1.1.0"))
     return bench
 
@@ -202,6 +227,12 @@ _NO_BOOT0: dict[str, Any] = {
     "wiring": Wiring(boot0=None),
     "settings": {"pins": {"boot0": None}, "enter": ENTER_BY_COMMAND},
 }
+_BEATING: dict[str, Any] = {
+    "wiring": Wiring(heartbeat=7),
+    "settings": {
+        "confirm": {"method": "gpio", "pin": 7, "edges": 2, "timeout_ms": 100, "tries": 2}
+    },
+}
 _SUPPLY: dict[str, Any] = {"wiring": Wiring(supply=6), "settings": {"pins": {"supply": 6}}}
 
 SCENARIOS: dict[str, Scenario] = {
@@ -226,6 +257,14 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("after-roll-back", _after_roll_back, lambda bench: Judge.of(bench, NEW, OLD)),
         Scenario("signed", _signed, lambda bench: Judge.of(bench, NEW, OLD)),
         Scenario("host-forgot", _forgotten, _keep_old),
+        Scenario("forgot-roll-back", _forgot_roll_back, lambda bench: Judge.of(bench, OLD)),
+        Scenario("heartbeat", _heartbeat, lambda bench: Judge.of(bench, OLD)),
+        Scenario(
+            "pushed-meanwhile",
+            _update("").build,
+            lambda bench: Judge.of(bench, TINY),
+            restart=_push_another,
+        ),
         Scenario(
             "host-formatted",
             _update("").build,

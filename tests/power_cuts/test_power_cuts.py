@@ -7,9 +7,9 @@ import pytest
 
 from tests.power_cuts import rig, seeded_bugs
 from tests.power_cuts.report import COLUMNS, kind_of, table
-from tests.power_cuts.rig import BYTE, CTRL_C, FRAME, HOST, HOST_FLASH, HOST_TORN, TARGET_FLASH
+from tests.power_cuts.rig import BYTE, FRAME, HOST_FLASH, TARGET_FLASH
 from tests.power_cuts.scenarios import SCENARIOS
-from tests.power_cuts.torture import FOR_BUGS
+from tests.power_cuts.torture import FOR_BUGS, SINGLE
 
 SLICE = {BYTE: 2003, FRAME: 83, TARGET_FLASH: 97, HOST_FLASH: 3}
 NO_UPDATE = ("damaged-push", "covers-preserved", "downgrade-refused")
@@ -24,8 +24,7 @@ def every_case_is_fine(cases: list[rig.Case]) -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_an_update_survives_a_cut_anywhere(name: str) -> None:
-    only = (HOST, HOST_TORN, CTRL_C) if name == "by-command" else rig.Campaign().only
-    campaign = rig.Campaign(BIG if name == "full-size" else SLICE, only=only)
+    campaign = rig.Campaign(BIG if name == "full-size" else SLICE, only=SINGLE[name].only)
     cases = rig.explore(SCENARIOS[name], campaign)
     assert len(cases) >= 10 or name in NO_UPDATE
     every_case_is_fine(cases)

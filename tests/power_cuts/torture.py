@@ -36,7 +36,17 @@ from tests.power_cuts.report import (
     summary,
     table,
 )
-from tests.power_cuts.rig import BYTE, CTRL_C, FRAME, HOST, HOST_FLASH, HOST_TORN, TARGET_FLASH
+from tests.power_cuts.rig import (
+    BOTH,
+    BOTH_TORN,
+    BYTE,
+    CTRL_C,
+    FRAME,
+    HOST,
+    HOST_FLASH,
+    HOST_TORN,
+    TARGET_FLASH,
+)
 from tests.power_cuts.scenarios import SCENARIOS
 
 EVERY_EVENT = {BYTE: 1, FRAME: 1, TARGET_FLASH: 1, HOST_FLASH: 1}
@@ -46,6 +56,9 @@ A_LINE_EVERY_S = 60
 def sampled(bytes_of: int, frames_of: int = 1, flash_of: int = 1) -> dict[str, int]:
     """Every n-th event, but all of the host's flash operations."""
     return {BYTE: bytes_of, FRAME: frames_of, TARGET_FLASH: flash_of, HOST_FLASH: 1}
+
+
+OFF = (HOST, BOTH, HOST_TORN, BOTH_TORN)  # the host is without power for a while
 
 
 # Single cuts: which events of which scenario. `by-command` has no BOOT0: here its host is cut, its
@@ -62,7 +75,10 @@ SINGLE: dict[str, rig.Campaign] = {
     "downgrade-refused": rig.Campaign(EVERY_EVENT),
     "after-roll-back": rig.Campaign(sampled(48, 8, 8)),
     "signed": rig.Campaign(sampled(24, 4, 4)),
+    "heartbeat": rig.Campaign(sampled(48, 8, 8)),
     "host-forgot": rig.Campaign(sampled(8, 2)),
+    "forgot-roll-back": rig.Campaign(sampled(48, 8, 8)),
+    "pushed-meanwhile": rig.Campaign(sampled(24, 4, 4), only=OFF),
     "host-formatted": rig.Campaign(sampled(8, 2)),
     "checkpoints": rig.Campaign(sampled(311, 13, 29)),
     "esp32": rig.Campaign(sampled(7)),
@@ -196,8 +212,9 @@ def tasks(share: int) -> Iterator[Task]:
     yield from (Task("bug", bug.name) for bug in seeded_bugs.BUGS)
 
 
-def run(jobs: int, share: int, console: Console) -> tuple[Rows, bool]:
-    """All of it, and True; or, after a Ctrl-C, what has been done until then."""
+def run(jobs: int, share: int, console: Console) -> tuple[Rows, list[str]]:
+    """All of it; after a Ctrl-C what has been done until then. And what could not be done."""
+    undone: list[str] = []
     rows: dict[str, dict[str, Row]] = {kind: {} for kind in KINDS}
     todo = list(tasks(share))
     context = multiprocessing.get_context("fork")
@@ -208,16 +225,21 @@ def run(jobs: int, share: int, console: Console) -> tuple[Rows, bool]:
         futures = {pool.submit(Task.run, task): task for task in todo}
         try:
             for future in as_completed(futures):
-                found = rows[futures[future].kind]
-                for row in future.result():
+                task = futures[future]
+                found = rows[task.kind]
+                try:
+                    done = future.result()
+                except Exception as error:  # of the rig itself: an hour's work is not lost for it
+                    undone.append(f"DIED: {task.kind} {task.name}, part {task.part}: {error!r}")
+                    done = []
+                for row in done:
                     found.setdefault(row.scenario, Row(row.scenario, row.cuts)).merge(row)
                 sums = (sum_of(list(rows[kind].values())).cases for kind in ("single", "double"))
                 advance("{} single cuts, {} double cuts".format(*sums))
-            whole = True
         except KeyboardInterrupt:
-            whole = False
+            undone.append("stopped before its end")
             pool.shutdown(wait=False, cancel_futures=True)
-    return {kind: list(found.values()) for kind, found in rows.items()}, whole
+    return {kind: list(found.values()) for kind, found in rows.items()}, undone
 
 
 def _uninterrupted() -> None:
@@ -272,9 +294,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=120)
     began = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    rows, whole = run(given.jobs, given.share, console)
+    rows, undone = run(given.jobs, given.share, console)
     minutes = (time.monotonic() - began) / 60
-    wrong = faults(rows, given.share) + ([] if whole else ["stopped before its end"])
+    wrong = faults(rows, given.share) + undone
     report = {
         **{kind: [vars(row) for row in found] for kind, found in rows.items()},
         "totals": {kind: sum_of(rows[kind]).cases for kind in KINDS if kind != "bug"},
