@@ -11,12 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from imgtool.keys import RSA
 
 from stm32sim.application import KnownImage
 from stm32sim.bench import Bench
 from stm32sim.host.micropython import MicroPythonHost
+from stm32sim.host.seam import HostPowerLost
 from stm32up import deploy, device, images, keys
 
 RAM_END = 0x2000_9000
@@ -72,6 +74,21 @@ def trust(bench: Bench, *trusted: RSA) -> None:
             bench.files.fs_mkdir(folder)
     for key in map(keys.device_key, trusted):
         bench.write_file(f"{deploy.KEYS}/{key.name}", key.content)
+
+
+def run_until_cut(bench: Bench) -> None:
+    """The host loses its power when page 0 has been erased: nothing can run on the target."""
+
+    def tap(what: str, point: int) -> None:
+        if what == "program" and sum(bench.target.flash.erase_counts) > erased:
+            raise HostPowerLost
+
+    erased = sum(bench.target.flash.erase_counts)
+    bench.target.flash.tap = tap
+    with pytest.raises(HostPowerLost):
+        bench.run()
+    bench.target.flash.tap = None
+    bench.boot()
 
 
 def rehashed(content: bytes) -> bytes:

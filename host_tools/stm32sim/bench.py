@@ -179,6 +179,12 @@ class Bench:
         finally:
             self.files.fs_close(handle)
 
+    def forget(self, *names: str) -> None:
+        """Remove files of the updater's folder, as far as they are there."""
+        for name in names:
+            if self.exists(f"/updater/{name}"):
+                self.files.fs_remove(f"/updater/{name}")
+
     def exists(self, path: str) -> bool:
         try:
             self.files.fs_stat(path)

@@ -12,9 +12,8 @@ from stm32sim.application import known_images
 from stm32sim.bench import Bench
 from stm32sim.chip import Running
 from stm32sim.flash import PAGE
-from stm32sim.host.seam import HostPowerLost
 from stm32up import keys
-from tests.support import image, known, payload, signing_key, trust
+from tests.support import image, known, payload, run_until_cut, signing_key, trust
 
 OLD, NEW, DEAD = payload(3000, 1), payload(4000, 2), payload(4000, 3)
 APPLICATIONS = known_images(
@@ -43,34 +42,13 @@ def product(make_bench) -> Bench:
     return bench
 
 
-def remove(bench: Bench, *names: str) -> None:
-    for name in names:
-        if bench.exists(f"/updater/{name}"):
-            bench.files.fs_remove(f"/updater/{name}")
-
-
 def revoke(bench: Bench, key: RSA) -> None:
-    remove(bench, f"keys/{keys.device_key(key).name}")
+    bench.forget(f"keys/{keys.device_key(key).name}")
 
 
 def record(bench: Bench) -> dict:
     found = [json.loads(bench.read_file(f"/updater/{name}")[16:]) for name in STATES]
     return max(found, key=lambda state: state["number"])
-
-
-def run_until_cut(bench: Bench) -> None:
-    """The host loses its power when page 0 has been erased."""
-
-    def tap(what: str, point: int) -> None:
-        if what == "program" and sum(bench.target.flash.erase_counts) > erased:
-            raise HostPowerLost
-
-    erased = sum(bench.target.flash.erase_counts)
-    bench.target.flash.tap = tap
-    with pytest.raises(HostPowerLost):
-        bench.run()
-    bench.target.flash.tap = None
-    bench.boot()
 
 
 def change_board(bench: Bench, **settings) -> None:
@@ -135,14 +113,14 @@ def test_a_roll_back_does_not_cover_a_region_preserved_since(bench):
 
 
 def test_a_host_without_a_record_rolls_back_to_the_confirmed_image(bench):
-    remove(bench, *STATES)
+    bench.forget(*STATES)
     assert bench.install(image(DEAD, "3.0.0"))["status"] == "rolled-back"
     assert bench.flash_holds(OLD) and bench.target.running is Running.APPLICATION
 
 
 def test_a_dead_application_is_never_reported_as_fine(bench):
     """There is nothing to go back to, and each start says so until an image is pushed."""
-    remove(bench, *STATES, "confirmed.img")
+    bench.forget(*STATES, "confirmed.img")
     assert "no earlier one" in bench.install(image(DEAD, "3.0.0"))["message"]
     for _ in range(2):
         bench.boot()
@@ -180,7 +158,7 @@ def test_an_image_that_failed_once_and_was_confirmed_later_is_as_good_as_any(mak
     bench.push(image(moody, "2.0.0"))
     assert bench.updater().run(force=True)["ok"]
     assert bench.install(image(moody, "2.0.0"))["status"] == "up-to-date"
-    remove(bench, *STATES)
+    bench.forget(*STATES)
     bench.target.flash.load(b"\0" * 16, 0)
     bench.target.power(False)
     bench.clock.advance(300_000_000)

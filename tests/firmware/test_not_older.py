@@ -25,12 +25,6 @@ def bench() -> Bench:
     return bench
 
 
-def remove(bench: Bench, *names: str) -> None:
-    for name in names:
-        if bench.exists(f"/updater/{name}"):
-            bench.files.fs_remove(f"/updater/{name}")
-
-
 def test_a_lower_counter_is_refused_and_the_application_goes_on(bench):
     result = bench.install(image(OLD, "1.0.0", counter=6))
     assert result["error"] == "image-older"
@@ -74,12 +68,12 @@ def cut_at_first_program(what: str, point: int) -> None:
 
 
 def test_the_confirmed_image_tells_when_the_record_is_lost(bench):
-    remove(bench, *STATES)
+    bench.forget(*STATES)
     assert bench.install(image(OLD, "1.0.0", counter=6))["error"] == "image-older"
 
 
 def test_the_record_tells_when_the_confirmed_image_is_lost(bench):
-    remove(bench, "confirmed.img")
+    bench.forget("confirmed.img")
     assert bench.install(image(OLD, "1.0.0", counter=6))["error"] == "image-older"
 
 
@@ -93,13 +87,13 @@ def test_a_damaged_confirmed_image_tells_nothing(bench):
 
 
 def test_a_host_that_forgot_everything_takes_any_image(bench):
-    remove(bench, *STATES, "confirmed.img")
+    bench.forget(*STATES, "confirmed.img")
     assert bench.install(image(OLD, "1.0.0", counter=1))["ok"]
 
 
 def test_the_candidate_of_a_host_that_forgot_must_not_be_older_than_the_confirmed_image(bench):
     bench.write_file("/updater/candidate.img", image(OLD, "1.0.0", counter=6))
-    remove(bench, *STATES)
+    bench.forget(*STATES)
     assert bench.run()[0]["error"] == "image-older"
     assert bench.flash_holds(NEW)
 

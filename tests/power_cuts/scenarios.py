@@ -105,7 +105,7 @@ def _roll_back() -> Bench:
 def _forgot_roll_back() -> Bench:
     """The host lost its record, but not the image that was confirmed."""
     bench = _installed(OLD, "1.0.0")
-    _forget(bench, "state.0", "state.1")
+    bench.forget("state.0", "state.1")
     bench.push(image(DEAD, "1.5.0"))
     return bench
 
@@ -160,16 +160,10 @@ def _format_and_push(bench: Bench) -> None:
     bench.push(image(NEW, "1.1.0"))
 
 
-def _forget(bench: Bench, *names: str) -> None:
-    for name in names:
-        if bench.exists(f"/updater/{name}"):
-            bench.files.fs_remove(f"/updater/{name}")
-
-
 def _forgotten() -> Bench:
     """The host lost its record; somebody pushed an image again."""
     bench = _installed(OLD, "1.0.0")
-    _forget(bench, "state.0", "state.1", "confirmed.img")
+    bench.forget("state.0", "state.1", "confirmed.img")
     bench.push(image(NEW, "1.1.0"))
     return bench
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.bench import Bench
 from stm32sim.chip import Running
-from stm32sim.host.seam import HostPowerLost
 from tests.power_cuts.scenarios import APPLICATIONS, NEW, OLD
-from tests.support import image
+from tests.support import image, run_until_cut
 
 STATES = ("state.0", "state.1")
 
@@ -26,16 +24,7 @@ def bench(make_bench):
 def cut_bench(bench):
     """The update to NEW was cut after page 0 had been erased: nothing can run on the target."""
     bench.push(image(NEW, "1.1.0"))
-    erased = bench.target.flash.erase_counts
-
-    def tap(what: str, point: int) -> None:
-        if what == "program" and sum(erased) >= 6:
-            raise HostPowerLost
-
-    bench.target.flash.tap = tap
-    with pytest.raises(HostPowerLost):
-        bench.run()
-    bench.target.flash.tap = None
+    run_until_cut(bench)
     bench.target.power(False)
     bench.clock.advance(10_000_000)
     bench.target.power(True)
@@ -43,14 +32,8 @@ def cut_bench(bench):
     return bench
 
 
-def remove(bench: Bench, *names: str) -> None:
-    for name in names:
-        if bench.exists(f"/updater/{name}"):
-            bench.files.fs_remove(f"/updater/{name}")
-
-
 def test_a_running_application_is_left_alone_when_the_record_is_gone(bench):
-    remove(bench, *STATES)
+    bench.forget(*STATES)
     erased = list(bench.target.flash.erase_counts)
     assert bench.run()[-1]["status"] == "idle"
     assert bench.target.flash.erase_counts == erased
@@ -58,7 +41,7 @@ def test_a_running_application_is_left_alone_when_the_record_is_gone(bench):
 
 
 def test_after_forgetting_nothing_on_the_target_is_trusted(bench):
-    remove(bench, *STATES)
+    bench.forget(*STATES)
     bench.run()
     before = sum(bench.target.flash.erase_counts)
     assert bench.install(image(OLD, "1.0.0"))["ok"]
@@ -69,7 +52,7 @@ def test_after_forgetting_nothing_on_the_target_is_trusted(bench):
 def test_a_half_written_target_is_finished_without_a_record(cut_bench, damage):
     for name in STATES:
         content = cut_bench.read_file(f"/updater/{name}")
-        remove(cut_bench, name)
+        cut_bench.forget(name)
         if damage != "missing":
             changed = {
                 "corrupt": content[:-3] + b"???",
@@ -83,7 +66,7 @@ def test_a_half_written_target_is_finished_without_a_record(cut_bench, damage):
 
 
 def test_a_lost_candidate_is_replaced_by_the_confirmed_image(cut_bench):
-    remove(cut_bench, "candidate.img")
+    cut_bench.forget("candidate.img")
     result = cut_bench.run()[-1]
     assert result["ok"] and result["version"] == "1.0.0"
     assert cut_bench.flash_holds(OLD)
@@ -98,7 +81,7 @@ def test_a_damaged_candidate_is_replaced_by_the_confirmed_image(cut_bench):
 
 
 def test_without_any_image_it_says_what_it_needs_and_a_push_mends_it(cut_bench):
-    remove(cut_bench, *STATES, "candidate.img", "confirmed.img")
+    cut_bench.forget(*STATES, "candidate.img", "confirmed.img")
     result = cut_bench.run()[-1]
     assert result["status"] == "waiting" and "stm32up push" in result["next_step"]
     assert cut_bench.install(image(NEW, "1.1.0"))["ok"]
@@ -106,7 +89,7 @@ def test_without_any_image_it_says_what_it_needs_and_a_push_mends_it(cut_bench):
 
 
 def test_with_a_record_but_no_image_it_says_what_it_needs(cut_bench):
-    remove(cut_bench, "candidate.img", "confirmed.img")
+    cut_bench.forget("candidate.img", "confirmed.img")
     assert cut_bench.run()[-1]["status"] == "waiting"
     assert cut_bench.install(image(OLD, "1.0.0"))["ok"]
 
