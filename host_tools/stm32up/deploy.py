@@ -56,20 +56,22 @@ def deploy(
     modules = _modules(LIBRARY, device.PACKAGE)
     bench_modules = _modules(BENCH_LIBRARY, device.BENCH) if bench else {}
     trusted = {f"{KEYS}/{key.name}": key.content for key in map(keys.device_key, public_keys)}
-    wanted = {**modules, **bench_modules, **trusted, BOARD_JSON: board_json(board)}
+    wanted = {**trusted, **modules, **bench_modules}
     if main:
         wanted[MAIN] = device.MAIN.read_bytes()
+    wanted[BOARD_JSON] = board_json(board)
     for folder in (LIBRARY, INBOX, KEYS, *([BENCH_LIBRARY] if bench else [])):
         connection.make_folder(folder)
+    # Before board.json, the last file, can make a product of this board, other keys are gone: a
+    # cut in between must not leave a product that trusts development keys.
+    removed = _remove_others(connection, KEYS, trusted) if trusted else []
     copied = _copy_changed(connection, wanted, report)
     # A .py beside its .mpy would be imported instead of it, and a module that is gone would live
     # on.
-    removed = _remove_others(connection, LIBRARY, modules)
+    removed += _remove_others(connection, LIBRARY, modules)
     removed += _remove_others(connection, BENCH_LIBRARY, bench_modules)
     if not bench and connection.is_folder(BENCH_LIBRARY):
         connection.remove_folder(BENCH_LIBRARY)
-    if trusted:
-        removed += _remove_others(connection, KEYS, trusted)
     return {
         "status": "deployed",
         "board": board.name,

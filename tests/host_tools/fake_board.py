@@ -70,9 +70,14 @@ class FakeBoard:
         self.silent = False
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
+        """Ends its thread, too: one left in `accept` could go on with the next board's socket,
+        which gets the same file descriptor."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._server.close()
 
     def file(self, path: str) -> Path:

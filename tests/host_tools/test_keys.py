@@ -19,7 +19,8 @@ from imgtool.version import decode_version
 
 from stm32up import boards, images, keys
 from stm32up.device import PROJECT
-from stm32up.errors import ImageError, KeyFileError, Stm32upError, UsageError
+from stm32up.errors import DeviceError, ImageError, KeyFileError, Stm32upError, UsageError
+from stm32up.transport import Connection
 from tests.host_tools.test_cli import one_line
 
 # What each board file says, and what a product says instead
@@ -164,6 +165,38 @@ def test_keys_of_a_board_for_development_do_not_make_it_a_product(
     assert run(*deploy, "--key", key_files[0]).status == 0
     present = {name for name in fake.files() if name.startswith("/updater/keys/")}
     assert present == {f"/updater/keys/{keys.device_key(keys.load(key_files[0])).name}"}
+
+
+def test_a_deploy_cut_anywhere_makes_no_product_with_development_keys(
+    run, fake, product, development_key, key_files, monkeypatch
+):
+    """Each change of the board's files is the last one once."""
+    development = f"/updater/keys/{keys.device_key(keys.load(development_key)).name}"
+    left = 0
+
+    def counted(name):
+        real = getattr(Connection, name)
+
+        def change(*arguments):
+            nonlocal left
+            if not left:
+                raise DeviceError("the plug was pulled", "")
+            left -= 1
+            return real(*arguments)
+
+        monkeypatch.setattr(Connection, name, change)
+
+    counted("replace_file")
+    counted("remove")
+    for changes in range(4):
+        left = 1000
+        assert run("--port", fake.port, "deploy", "--key", development_key).status == 0
+        left = changes
+        options = ("--port", fake.port, "--board", product)
+        status = run(*options, "deploy", "--key", key_files[0]).status
+        a_product = json.loads(fake.file("/board.json").read_bytes())["unsigned"] is False
+        assert not (a_product and development in fake.files())
+        assert (status == 0) is a_product is (changes == 3)
 
 
 def test_rotation_both_keys_then_only_the_new_one(run, fake, product, key_files):
