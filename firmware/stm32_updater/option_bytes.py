@@ -59,7 +59,7 @@ class OptionBytes:
     def torn(self):
         """Whether a word and its complement do not match: the chip locks itself when it loads such
         option bytes (RM0444 section 3.4). Or a bit flipped on the way."""
-        return any([self.word(offset) ^ self.word(offset + 4) != 0xFFFFFFFF for offset in _WORDS])
+        return any(self.word(offset) ^ self.word(offset + 4) != 0xFFFFFFFF for offset in _WORDS)
 
     @property
     def rdp_level(self):
