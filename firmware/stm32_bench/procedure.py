@@ -44,7 +44,8 @@ _NO_WAY = (
     "--power-cycled: it then starts its loader by itself, and is not asked whether it is at work "
     "(V11.3 leaves its loader by that). "
     "If it holds an application that cannot enter the loader, and the BOOT0 pin is ignored "
-    "(factory option bytes), there is no way over I2C: use an ST-LINK and STM32CubeProgrammer once. Else "
+    "(factory option bytes), there is no way over I2C: use an ST-LINK and "
+    "STM32CubeProgrammer once. Else "
     "look at the wiring, and for a debugger that was attached since power-on."
 )
 _LEFT_ITS_LOADER = (

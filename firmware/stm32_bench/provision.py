@@ -18,7 +18,8 @@ class Provision(Procedure):
     Plan: {"status": "planned" | "nothing-to-do", "what", "chip", "wishes", "before", "after":
     OPTR in hex, "fields": see optr.comparison, "options": the option area in hex, "supply":
     whether the board can measure it, "supply_switch": whether a pin of the host switches it,
-    "bor_mv": the supply at which the part starts with the brown-out level asked for, None if none was,
+    "bor_mv": the supply at which the part starts with the brown-out level asked for, None if
+    none was,
     "needs_mv": what the supply must have for that}."""
 
     what = "provision"
