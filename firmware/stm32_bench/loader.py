@@ -10,6 +10,7 @@ from micropython import const
 
 from stm32_updater.bootloader import Bootloader
 from stm32_updater.errors import BusTimeout, LoaderError, NoAnswer
+from stm32_updater.target import BUSY, HELD, lets_go
 
 from . import optr
 
@@ -21,9 +22,8 @@ _STATUS_LIMIT_MS = const(100)
 # Bytes of Get's reply by protocol version; they must be read in one transaction. AN4221 2.1.
 _GET_LENGTHS = {0x10: 13, 0x11: 19, 0x12: 20}
 
-ACK, NACK, BUSY = "ack", "nack", "busy"
+ACK, NACK = "ack", "nack"
 ABSENT = "no answer"  # its address is not acknowledged
-HELD = "clock held"  # the transaction did not end
 _STATUSES = {0x79: ACK, 0x1F: NACK, 0x76: BUSY}
 
 
@@ -62,7 +62,8 @@ class BenchLoader(Bootloader):
         self._command(code, "Readout Unprotect")
 
     def status(self):
-        """What one status read brings: ACK, NACK, BUSY, ABSENT, HELD, or the byte in hex.
+        """What one status read brings: ACK, NACK, BUSY, ABSENT, HELD (it did not end), or the byte
+        in hex.
 
         The only thing a loader that works on its flash can be asked: a command would be out of
         turn, and a loader out of turn resets the chip."""
@@ -74,6 +75,6 @@ class BenchLoader(Bootloader):
             return HELD
         return _STATUSES.get(self._status[0], "0x%02X" % self._status[0])
 
-    def free(self):
-        """Start over with a free bus. Raises BusStuck if a line stays low."""
-        self._link.recover()
+    def lets_go(self, *limit_ms):
+        """Whether the bus becomes free; see stm32_updater.target.lets_go."""
+        return lets_go(self._link, self._clock, *limit_ms)

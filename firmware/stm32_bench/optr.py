@@ -18,15 +18,20 @@ _NBOOT1 = const(1 << 25)
 _NBOOT0 = const(1 << 26)
 CHANGEABLE = _BOR_EN | _BOR_LEVELS | _NBOOT_SEL | _NBOOT1 | _NBOOT0
 
+NRST_BIDIRECTIONAL = const(3)  # of NRST_MODE, as from the factory
+
 # Rising thresholds in mV of BOR levels 1 to 4; stm32g0xx_hal_flash.h
 BOR_RISING_MV = (2100, 2300, 2600, 2900)
 
 
 def read(data):
-    """OPTR of the option area `data` (128 bytes); None if its complement does not match: torn, or
-    a bit flipped on the way."""
-    word, complement = struct.unpack_from("<II", data, 0)
-    return word if word ^ complement == 0xFFFFFFFF else None
+    """OPTR of the option area `data` (128 bytes)."""
+    return struct.unpack_from("<I", data, 0)[0]
+
+
+def boot0_counts(word):
+    """Whether the BOOT0 pin is heeded."""
+    return not word & _NBOOT_SEL
 
 
 def wanted(word, bor=None):

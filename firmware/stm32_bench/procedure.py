@@ -11,6 +11,9 @@ Events are dicts, "event" first:
     {"event": "hands-off", "ms": left}                    nothing is sent, reset or switched
     {"event": "progress", "phase": "blank check", "done": pages, "total": pages}
     {"event": "result", "ok": bool, "status": ..., ...}   always the last one
+
+A result has "stages" where the target was watched, and "warning" where the note could not be
+removed although all is well.
 """
 
 from micropython import const
@@ -22,26 +25,36 @@ from stm32_updater.errors import (
     LoaderError,
     LoaderSilent,
     ReadProtected,
+    StoreError,
     UpdaterError,
 )
 from stm32_updater.event_log import EventLog
 
 from . import optr
 from .board import BenchBoard
-from .errors import LayoutUnknown, NotAllowed, PlanOutdated
+from .errors import LayoutUnknown, NotAllowed, OptionsTorn, PlanOutdated
 from .hands_off import Note
-from .watch import Watch
+from .watch import SENDING, Watch
 
 _TRIES = const(3)
+_READS_OF_OPTIONS = const(2)  # a flipped bit looks like torn option bytes
 
 _NO_WAY = (
-    "If the part is blank, switch its supply off and on: it then starts its loader by itself. If "
-    "it holds an application that cannot enter the loader, and the BOOT0 pin is ignored (factory "
-    "option bytes), there is no way over I2C: use an ST-LINK and STM32CubeProgrammer once. Else "
+    "If the part is blank, switch its supply off and on, and run the command again with "
+    "--power-cycled: it then starts its loader by itself, and is not asked whether it is at work "
+    "(V11.3 leaves its loader by that). "
+    "If it holds an application that cannot enter the loader, and the BOOT0 pin is ignored "
+    "(factory option bytes), there is no way over I2C: use an ST-LINK and "
+    "STM32CubeProgrammer once. Else "
     "look at the wiring, and for a debugger that was attached since power-on."
 )
+_LEFT_ITS_LOADER = (
+    "Switch its supply off and on once, and run the command again with --power-cycled: a blank "
+    "part with this loader leaves it at a reset, and only a power-on brings it back."
+)
 _MAYBE_LOCKED = (
-    "Switch its supply off and on once and run the command again. If it stays silent, and its "
+    "Switch its supply off and on once, and run the command again with --power-cycled. If it "
+    "stays silent, and its "
     "supply failed or it was reset while it worked, it may have locked itself for good."
 )
 
@@ -60,6 +73,8 @@ class Procedure:
         self._note = Note(folder)
         self._log = EventLog(folder, clock)
         self._watch = Watch(board, clock, self._note)
+        self._needs_power_on = False  # known to be blank, and to leave its loader at a reset
+        self._warning = None
 
     @classmethod
     def from_board(cls, path="/board.json", feed=None):
@@ -67,9 +82,12 @@ class Procedure:
         clock = Clock(feed)
         return cls(BenchBoard.load(path, clock), clock)
 
-    def plan(self, **wishes):
-        """Read-only. The result is the plan: JSON values, to be given to `apply` as they are."""
-        return self._told(self._plan_flow(wishes))
+    def plan(self, power_cycled=False, **wishes):
+        """Read-only. The result is the plan: JSON values, to be given to `apply` as they are.
+
+        `power_cycled`: the target's supply was switched off and on by hand just before. It cannot
+        be at work then, so it is neither waited for nor asked."""
+        return self._told(self._plan_flow(power_cycled, wishes))
 
     def apply(self, plan):
         """Do what `plan` says, at most once."""
@@ -106,9 +124,13 @@ class Procedure:
         except UpdaterError as error:
             yield self._result(False, "failed", error.as_dict())
 
-    def _plan_flow(self, wishes):
+    def _plan_flow(self, power_cycled, wishes):
         self._check_layout()
-        yield from self._finish_interrupted()
+        note = self._note.read()
+        if note is not None:
+            yield from self._finish_interrupted(note, power_cycled)
+        elif not power_cycled:
+            self._watch.look_first(self.what)
         options = self._enter()
         yield self._loader_event()
         try:
@@ -142,14 +164,14 @@ class Procedure:
         if not chip.options_address:
             raise LayoutUnknown("the option bytes of the %s are not known here" % chip.name)
 
-    def _finish_interrupted(self):
+    def _finish_interrupted(self, note, power_cycled):
         """An earlier run was cut short: wait as long as it would have, look, clear the note."""
-        note = self._note.read()
-        if note is None:
-            return
         yield {"event": "interrupted", "what": note["what"], "stage": note["stage"]}
-        yield from self._watch.after_interruption(note["what"])
+        if not power_cycled:
+            yield from self._watch.after_interruption(note)
         self._clear_if_sound(self._look())
+        if power_cycled:
+            return
         # Cut short, its loader may have had no chance to load what it had programmed.
         if not self._target.power_cycle():
             yield {"event": "power-on-needed"}
@@ -158,6 +180,7 @@ class Procedure:
 
     def _enter(self):
         """Into the loader. Returns the 128 option bytes, None if they may not be read (RDP 1).
+        Raises OptionsTorn, and leaves such a target where it is.
 
         No reset if the loader answers already: a blank part that ignores BOOT0 is in its loader
         since power-on, and for V11.3 a reset is the way out of there (AN2606 table 108)."""
@@ -175,7 +198,8 @@ class Procedure:
         try:
             return self._enter()
         except LoaderSilent as error:
-            raise LoaderSilent(error.message, _MAYBE_LOCKED)
+            advice = _LEFT_ITS_LOADER if self._needs_power_on else _MAYBE_LOCKED
+            raise LoaderSilent(error.message, advice)
 
     def _reach(self):
         try:
@@ -192,11 +216,22 @@ class Procedure:
         if chip.loader_id_address:
             data = target.read_memory(chip.loader_id_address, 1)
             target.quirks = chip.quirks(None if data is None else data[0])
-        return target.read_memory(chip.options_address, option_bytes.LENGTH)
+        options = self._read_options()
+        if options is not None and target.quirks.clears_empty_flag and target.blank():
+            pins = target.pins
+            self._needs_power_on = pins.boot0 is None or not optr.boot0_counts(optr.read(options))
+        return options
+
+    def _read_options(self):
+        for _ in range(_READS_OF_OPTIONS):
+            data = self._target.read_memory(self._board.chip.options_address, option_bytes.LENGTH)
+            if data is None or not option_bytes.OptionBytes(data).torn:
+                return data
+        raise OptionsTorn("an option word and its complement do not match: a reset would lock it")
 
     def _send(self, shown, send, *arguments):
         """Generator: the one dangerous command, never twice, and then hands off."""
-        self._note.write(self.what, "sending", self._board.chip.name)
+        self._note.write(self.what, SENDING, self._board.chip.name)
         self._target.hold_boot0()
         self._watch.start()
         yield {"event": "sending", "what": shown}
@@ -217,17 +252,22 @@ class Procedure:
 
     def _clear_if_sound(self, options):
         """The note goes when somebody has looked and nothing is left to be afraid of."""
-        if self._is_sound(options):
+        if not self._is_sound(options):
+            return
+        try:
             self._note.clear()
+        except StoreError as error:  # the target is well, and that is what the result is about
+            self._warning = "%s; until it is gone the updater leaves the target alone" % error
 
     def _is_sound(self, options):
-        """Option bytes that can be read, without protection and untorn."""
-        word = None if options is None else optr.read(options)
-        return word is not None and word & 0xFF == option_bytes.RDP_LEVEL_0
+        """Option bytes that can be read, and without protection; torn ones never get here."""
+        return options is not None and optr.read(options) & 0xFF == option_bytes.RDP_LEVEL_0
 
     def _result(self, ok, status, more):
         result = {"event": "result", "ok": ok, "status": status}
         result.update(more)
         if self._watch.stages:
             result["stages"] = self._watch.stages
+        if self._warning is not None:
+            result["warning"] = self._warning
         return result

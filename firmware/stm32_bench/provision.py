@@ -3,7 +3,7 @@
 import binascii
 
 from stm32_updater import option_bytes
-from stm32_updater.errors import LoaderRefused, ReadProtected
+from stm32_updater.errors import ReadProtected
 
 from . import optr
 from .errors import NotAllowed, NotDone
@@ -16,8 +16,11 @@ class Provision(Procedure):
     """`plan(bor=None)`: brown-out level 1 to 4, 0 for off, None to leave it as it is.
 
     Plan: {"status": "planned" | "nothing-to-do", "what", "chip", "wishes", "before", "after":
-    OPTR in hex, "fields": see optr.comparison, "options": the option area in hex, "supply_mv":
-    measured, or None where the board cannot}."""
+    OPTR in hex, "fields": see optr.comparison, "options": the option area in hex, "supply":
+    whether the board can measure it, "supply_switch": whether a pin of the host switches it,
+    "bor_mv": the supply at which the part starts with the brown-out level asked for, None if
+    none was,
+    "needs_mv": what the supply must have for that}."""
 
     what = "provision"
 
@@ -29,13 +32,12 @@ class Provision(Procedure):
                 "chip and takes it away.",
             )
         before = optr.read(options)
-        if before is None:
-            raise LoaderRefused("OPTR and its complement do not match as they were read")
         if before & 0xFF != option_bytes.RDP_LEVEL_0:
             raise NotAllowed("the RDP byte is 0x%02X, not 0xAA" % (before & 0xFF))
         bor = wishes.get("bor")
         self._check_bor(bor)
         after = optr.wanted(before, bor)
+        self._check_state(option_bytes.OptionBytes(options).as_dict(), before != after)
         return {
             "status": "nothing-to-do" if before == after else "planned",
             "what": self.what,
@@ -46,7 +48,31 @@ class Provision(Procedure):
             "fields": optr.comparison(before, after),
             "options": binascii.hexlify(options).decode(),
             "supply": self._board.supply is not None,
+            "supply_switch": self._target.pins.supply is not None,
+            "bor_mv": optr.BOR_RISING_MV[bor - 1] if bor else None,
+            "needs_mv": _needs_mv(bor),
         }
+
+    def _check_state(self, options, writes):
+        """Raises NotAllowed where the write would be in vain, or could be cut off."""
+        if options["BOOT_LOCK"]:
+            raise NotAllowed(
+                "BOOT_LOCK is set: the part boots from main flash, whatever BOOT0 says",
+                "Clear it over SWD (STM32CubeProgrammer) if that is let in; else update by the "
+                "application itself.",
+            )
+        if writes and not options["IWDG_SW"]:
+            raise NotAllowed(
+                "IWDG_SW is 0: the watchdog runs from power-on, and may reset the part while it "
+                "programs its option bytes (RM0444 p. 90)",
+                "Set IWDG_SW to 1 over SWD (STM32CubeProgrammer), then run the command again.",
+            )
+        if options["NRST_MODE"] != optr.NRST_BIDIRECTIONAL:
+            raise NotAllowed(
+                "NRST_MODE is %d, not 3 (bidirectional)" % options["NRST_MODE"],
+                "Set NRST_MODE to 3 over SWD (STM32CubeProgrammer): the host resets the part by "
+                "that pin.",
+            )
 
     def _check_bor(self, bor):
         name = self._board.chip.name
@@ -60,8 +86,7 @@ class Provision(Procedure):
             )
 
     def _supply_needed(self, plan):
-        bor = plan["wishes"].get("bor")
-        return optr.BOR_RISING_MV[bor - 1] + _BOR_MARGIN_MV if bor else 0
+        return plan["needs_mv"]
 
     def _applied(self, plan):
         before, after = int(plan["before"], 16), int(plan["after"], 16)
@@ -91,8 +116,11 @@ class Provision(Procedure):
         if word == before:
             raise NotDone("OPTR is as it was: nothing was written", "Run the command again.")
         if word != after:
-            shown = "not its complement's opposite" if word is None else "0x%08X" % word
             raise NotDone(
-                "OPTR is %s, and should be 0x%08X" % (shown, after),
+                "OPTR is 0x%08X, and should be 0x%08X" % (word, after),
                 "Leave the supply on and run the command again.",
             )
+
+
+def _needs_mv(bor):
+    return optr.BOR_RISING_MV[bor - 1] + _BOR_MARGIN_MV if bor else 0

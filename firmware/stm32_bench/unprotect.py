@@ -10,7 +10,7 @@ from micropython import const
 from stm32_updater import chips
 from stm32_updater.errors import BusTimeout, LoaderRefused, LoaderTimeout, NoAnswer
 
-from . import loader
+from . import loader, optr
 from .errors import NotAllowed, NotDone
 from .procedure import Procedure
 
@@ -19,7 +19,11 @@ _PAGES_PER_EVENT = const(4)
 
 class Unprotect(Procedure):
     """Plan: {"status": "planned" | "not-protected", "what", "chip", "wishes", "command": hex,
-    "rdp": 0 or 1, "supply": whether the board can measure it}."""
+    "rdp": 0 or 1, "supply": whether the board can measure it, "supply_switch": whether a pin of
+    the host switches it}.
+
+    Result: {"blank": True, "boot0_counts": whether BOOT0 will be heeded; None where the host has
+    no such pin}."""
 
     what = "unprotect"
 
@@ -32,6 +36,7 @@ class Unprotect(Procedure):
             "command": "0x%02X" % self._choose() if options is None else None,
             "rdp": 1 if options is None else 0,
             "supply": self._board.supply is not None,
+            "supply_switch": self._target.pins.supply is not None,
         }
 
     def _is_sound(self, options):
@@ -63,11 +68,14 @@ class Unprotect(Procedure):
         if options is None:
             raise NotDone(
                 "the target is still protected: nothing was done, or not loaded yet",
-                "Switch its supply off and on once and run the command again.",
+                "Switch its supply off and on once, and run the command again with "
+                "--power-cycled.",
             )
         yield from self._check_blank()
         self._target.start_application()
-        yield self._result(True, "unprotected", {"blank": True})
+        wired = self._target.pins.boot0 is not None
+        counts = optr.boot0_counts(optr.read(options)) if wired else None
+        yield self._result(True, "unprotected", {"blank": True, "boot0_counts": counts})
 
     def _check_blank(self):
         """Read all of main flash. Raises NotDone where it is not erased."""

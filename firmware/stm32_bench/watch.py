@@ -3,7 +3,7 @@
 from micropython import const
 
 from stm32_updater import chips
-from stm32_updater.errors import BusStuck
+from stm32_updater.errors import StoreError
 
 from . import loader
 from .errors import NotFinished
@@ -12,7 +12,11 @@ from .errors import NotFinished
 # and 16 double words (DS12232). So nothing is asked before this is over. Then the loader's last
 # status is fetched: some only then load the new option bytes, and they wait for 1 s.
 _FIRST_LOOK_MS = const(500)
-_PAUSE_MS = const(500)  # between looks at a target that says BUSY
+# Between looks at a target that says BUSY. Each look is a danger: a read that is cut off, by the
+# host's end or by a line that fails, makes the loader reset its chip after 1 s. Seldom looks cost
+# the last status of a slow chip: it then wants a power-on to load what it has programmed.
+_PAUSE_MS = const(10_000)
+_UNFINISHED_READS = const(3)  # in a row
 # BUSY was seen for 40 s in the field. When this is over, nothing but time is spent on the target.
 _WATCH_LIMIT_MS = const(60_000)
 _LONGER_MS = const(60_000)
@@ -20,6 +24,9 @@ _LONGER_MS = const(60_000)
 _SETTLE_MS = const(5000)
 _TELL_EVERY_MS = const(10_000)
 _ENDS = (loader.ACK, loader.NACK, loader.ABSENT, "0xFF")  # nobody drives SDA: reset in the middle
+
+SENDING = "sending"  # stages of the note
+_AT_WORK = "still at work: %s"
 
 
 class Watch:
@@ -34,6 +41,20 @@ class Watch:
         self._loader = board.target.loader
         self._sent = clock.now()
 
+    def look_first(self, what):
+        """Before anything else is sent, where no note tells: the target's own BUSY is as good as
+        one, and is made one. Raises NotFinished.
+
+        A clock that is held may have another cause, so that leaves no note."""
+        seen = self._board.target.at_work()
+        if seen == loader.BUSY:
+            raise self._not_finished(what, seen)
+        if seen is not None:
+            raise NotFinished(
+                "the clock is held: the target may be programming its option bytes, or SCL is "
+                "shorted to ground"
+            )
+
     def start(self):
         """The command is about to be sent."""
         self._sent = self._clock.now()
@@ -43,10 +64,10 @@ class Watch:
         self._clock.sleep(_FIRST_LOOK_MS)
         yield from self._wait_for_the_end(what)
 
-    def after_interruption(self, what):
+    def after_interruption(self, note):
         """Until it has done what an earlier run told it: wait as long as that would have."""
         yield from self._hands_off(_SETTLE_MS)
-        yield from self._wait_for_the_end(what, interrupted=True)
+        yield from self._wait_for_the_end(note["what"], cut_short=note["stage"] == SENDING)
 
     def _hands_off(self, ms):
         """Leave the target alone: no frame, no reset, no supply."""
@@ -56,14 +77,15 @@ class Watch:
             self._clock.sleep(nap)
             ms -= nap
 
-    def _wait_for_the_end(self, what, interrupted=False):
+    def _wait_for_the_end(self, what, cut_short=False):
         """Watch until the target falls silent, keep the hands off, be sure. One deadline serves
         all of it; a target that works even then is left alone for longer, and then for good.
 
         The only thing worse than a chip that says BUSY for ever is one that was reset while it
         wrote its option bytes: the tool never does that. One that shows no sign of anything is
-        left alone too, by the run that sent the command; a later one takes a minute of silence
-        for an application that does not talk. Raises NotFinished."""
+        left alone too, by this run and by any later one. Only where a run was `cut_short` before
+        it had seen that is a minute of silence taken for an application that does not talk.
+        Raises NotFinished."""
         deadline = self._clock.deadline(_WATCH_LIMIT_MS)
         while True:
             yield from self._watch(deadline)
@@ -73,10 +95,17 @@ class Watch:
                 return
             if deadline.expired():
                 break
-        if seen == loader.ABSENT and interrupted:
+        if seen == loader.ABSENT and cut_short:
             return
-        self._note.write(what, "still at work: " + seen, self._board.chip.name)
-        raise NotFinished("the target may still be programming its option bytes: %s" % seen)
+        raise self._not_finished(what, seen)
+
+    def _not_finished(self, what, seen):
+        """The error to raise, and the note that tells it to the next run."""
+        try:
+            self._note.write(what, _AT_WORK % seen, self._board.chip.name)
+        except StoreError:
+            pass  # the old note still stands, and nothing may hide this error's advice
+        return NotFinished("the target may still be programming its option bytes: %s" % seen)
 
     def _watch(self, deadline):
         """Ask for statuses until there is another than BUSY, or the deadline is over.
@@ -85,7 +114,7 @@ class Watch:
         itself after its timeout. That does no harm, unlike a command to one that is at work."""
         told = -_TELL_EVERY_MS
         while True:
-            seen = self._loader.status()
+            seen = self._status()
             ms = self._clock.since(self._sent)
             changed = not self.stages or self.stages[-1][1] != seen
             if changed:
@@ -95,24 +124,25 @@ class Watch:
                 yield {"event": "seen", "what": seen, "ms": ms}
             if deadline.expired() or seen in _ENDS:
                 return
-            deadline.sleep(_PAUSE_MS)
-            if seen == loader.HELD and not self._clock_is_held():
+            if seen == loader.HELD and self._loader.lets_go():
                 return
+            deadline.sleep(_PAUSE_MS)
 
     def _at_work(self):
         """Asked after hands-off: BUSY, HELD or ABSENT if the target may still work; None if it
         does not: its loader, reset since, or its application answers."""
-        seen = self._loader.status()
+        seen = self._status()
         if seen == loader.HELD:
-            self._clock.sleep(chips.LOADER_TIMEOUT_MS + _PAUSE_MS)
-            return seen if self._clock_is_held() else None
+            return None if self._loader.lets_go() else seen
         if seen == loader.ABSENT and self._board.application_runs():
             return None
         return seen if seen in (loader.BUSY, loader.ABSENT) else None
 
-    def _clock_is_held(self):
-        try:
-            self._loader.free()
-        except BusStuck:
-            return True
-        return False
+    def _status(self):
+        """One status. A read that was given up is read again while the loader waits for the rest
+        of it, which is 1 s; HELD if the clock is not let go of meanwhile."""
+        for _ in range(_UNFINISHED_READS):
+            seen = self._loader.status()
+            if seen != loader.HELD or not self._loader.lets_go(chips.LOADER_TIMEOUT_MS // 2):
+                break
+        return seen

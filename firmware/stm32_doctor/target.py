@@ -15,6 +15,7 @@ from stm32_updater.application import Application, Heartbeat
 from stm32_updater.bootloader import Bootloader
 from stm32_updater.errors import BusError, BusStuck, LoaderRefused, UpdaterError
 from stm32_updater.i2c_link import I2CLink
+from stm32_updater.target import at_work
 
 from .wires import Wires
 
@@ -24,8 +25,8 @@ _COMMAND_MS = const(20)
 _POLL_MS = const(50)
 _APPLICATION_MS = const(2000)  # where board.json names no time
 _BOOT_SEL = const(1 << 24)  # of OPTR: BOOT0 is ignored
-_WORDS_CHECKED = (0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x70)  # RM0490 table 18
-_FACTS = ("lines", "nrst", "stuck", "found", "spared", "reset", "entry", "elsewhere") + (
+_FACTS = ("lines", "nrst", "stuck", "at_work", "found", "spared", "reset", "entry") + (
+    "elsewhere",
     "reached_by",
     "loader",
     "start",
@@ -34,16 +35,18 @@ _FACTS = ("lines", "nrst", "stuck", "found", "spared", "reset", "entry", "elsewh
 _IDENTITY = ("product_id", "loader_id", "refuses", "option_bytes", "blank", "unreadable", "error")
 
 
-def facts(settings, others, clock):
+def facts(settings, others, fresh, clock):
     """What is found, as a dict; the target is reset and, where possible, back in its application
-    at the end.
+    at the end. One that is at work on its flash gets one status read, and nothing else.
 
-    `others`: addresses at which loaders of other families answer.
+    `others`: addresses at which loaders of other families answer. `fresh`: its supply was just
+    switched off and on, so it is not at work, and not asked whether it is.
 
         lines       levels as found, see Wires.levels; `nrst` likewise
         stuck       the line that stays low after the bus was cleared, or None
+        at_work     "busy", "clock held": see stm32_updater.target.at_work; else None
         found       {"application", "loader"}: who answered before anything was reset
-        spared      why the target was not reset: "blank", "torn"; else None
+        spared      why the target was not reset: "at-work", "blank", "torn"; else None
         reset       while NRST was low: {"lines", "boot0", "stuck", "application", "answering"};
                     "answering": which of `others` and the loader's address were acknowledged
         entry       after a reset with BOOT0 high: {"loader", "application", "stuck"}
@@ -56,7 +59,7 @@ def facts(settings, others, clock):
     A "loader" is {"protocol", "ms"} or {"error": code}; an "application" the 16 hex digits of its
     version, "runs" if it only shows signs of life, or None."""
     examination = _Examination(settings, others, clock)
-    examination.run()
+    examination.run(fresh)
     return examination.facts
 
 
@@ -74,11 +77,17 @@ class _Examination:
         self._application_ms = proof["timeout_ms"] or _APPLICATION_MS
         self.facts = dict.fromkeys(_FACTS)
 
-    def run(self):
+    def run(self, fresh):
         facts = self.facts
         facts["lines"] = self._wires.levels()
         facts["nrst"] = self._wires.nrst_level()
         facts["stuck"] = self._free()
+        if not fresh:
+            link = I2CLink(self._bus, self._chip.loader_address)
+            facts["at_work"] = at_work(link, self._clock)
+            if facts["at_work"]:
+                facts["spared"] = "at-work"
+                return
         facts["found"] = found = self._who(0)
         if "protocol" in found["loader"]:
             facts["reached_by"] = "own"
@@ -100,9 +109,8 @@ class _Examination:
         if loader is None or loader["option_bytes"] is None:
             return None
         words = option_bytes.OptionBytes(binascii.unhexlify(loader["option_bytes"]))
-        for offset in _WORDS_CHECKED:
-            if words.word(offset) ^ words.word(offset + 4) != 0xFFFFFFFF:
-                return "torn"
+        if words.torn:
+            return "torn"
         no_way_in = not self._pins.boot0 or words.word(0) & _BOOT_SEL
         return "blank" if loader["blank"] and no_way_in else None
 

@@ -14,6 +14,8 @@ _WRP1A = const(0x18)
 _WRP1B = const(0x20)
 _SECR = const(0x70)
 _PAGE_BITS = const(0x3F)
+# Where the option words are; what lies between is reserved. RM0490 table 18
+_WORDS = (0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x70)
 
 RDP_LEVEL_0 = const(0xAA)  # the RDP byte; RM0490 section 4.5
 _RDP_LEVEL_2 = const(0xCC)
@@ -52,6 +54,12 @@ class OptionBytes:
 
     def word(self, offset):
         return struct.unpack_from("<I", self._data, offset)[0]
+
+    @property
+    def torn(self):
+        """Whether a word and its complement do not match: the chip locks itself when it loads such
+        option bytes (RM0444 section 3.4). Or a bit flipped on the way."""
+        return any(self.word(offset) ^ self.word(offset + 4) != 0xFFFFFFFF for offset in _WORDS)
 
     @property
     def rdp_level(self):

@@ -5,6 +5,7 @@ from micropython import const
 from . import chips, option_bytes
 from .errors import (
     BusError,
+    BusStuck,
     BusTimeout,
     LoaderError,
     LoaderRefused,
@@ -20,6 +21,58 @@ _ENTER_TRIES = const(3)
 _BETWEEN_TRIES_MS = const(100)  # for whoever holds a line to let go of it
 _COMMAND_MS = const(20)  # the application answers its frame, then resets
 _SUPPLY_OFF_MS = const(200)  # capacitors discharge below the power-on reset threshold
+_LET_GO_MS = const(1500)  # a loader out of step resets itself by then: LOADER_TIMEOUT_MS
+_LET_GO_POLL_MS = const(50)
+_STATUS_TRIES = const(3)  # noise must not make a chip at work look idle
+_BUSY = const(0x76)
+_STATUSES = (0x79, 0x1F, 0xFF)  # ACK, NACK, and a line that nobody drives
+
+BUSY, HELD = "busy", "clock held"
+
+
+def at_work(link, clock):
+    """What shows that the chip behind `link` programs its flash or its option bytes: BUSY or HELD;
+    else None.
+
+    By status reads alone: a command would be out of turn, and a loader out of turn resets the
+    chip. An idle loader is out of turn by this read, too, and resets itself once; a blank V11.3
+    that ignores BOOT0 then needs a power-on to come back (AN2606 table 108).
+
+    A read that was given up is read again as soon as the clock is free: a loader at work waits
+    no longer than 1 s for the rest of it."""
+    status = bytearray(1)
+    began = clock.now()
+    for _ in range(_STATUS_TRIES):
+        try:
+            link.receive_into(status)
+        except NoAnswer:
+            pass
+        except BusTimeout:
+            if not lets_go(link, clock):
+                return HELD
+            if clock.since(began) >= chips.LOADER_TIMEOUT_MS:
+                return None  # it was idle, and has reset itself
+        else:
+            if status[0] == _BUSY:
+                return BUSY
+            if status[0] in _STATUSES:
+                return None
+        clock.sleep(1)
+    return None
+
+
+def lets_go(link, clock, limit_ms=_LET_GO_MS):
+    """Whether the bus becomes free: by default within the time in which an idle loader resets
+    itself."""
+    deadline = clock.deadline(limit_ms)
+    while True:
+        try:
+            link.recover()
+            return True
+        except BusStuck:
+            if deadline.expired():
+                return False
+            deadline.sleep(_LET_GO_POLL_MS)
 
 
 class Pins:
@@ -49,7 +102,7 @@ class Target:
         self.quirks = chip.quirks(None)
         self.options = None
         self.flash_size = None
-        self._pins = pins
+        self.pins = pins
         self._link = link
         self._clock = clock
         self._enter_command = enter_command
@@ -71,7 +124,7 @@ class Target:
                     raise LoaderSilent(
                         "the loader at I2C address 0x%02X cannot be reached: %s"
                         % (self._link.address, error.message),
-                        LoaderSilent.without_boot0 if self._pins.boot0 is None else None,
+                        LoaderSilent.without_boot0 if self.pins.boot0 is None else None,
                     )
             except (LoaderError, BusError):
                 if not left:  # until then a flipped bit may have made it another chip, say
@@ -85,12 +138,12 @@ class Target:
         Where nothing could run the loader stays: a reset would lead into blank flash, and without
         BOOT0 there is no way back from there before the next power-on (AN2606 table 108)."""
         if self._first_granule_blank():
-            if self._pins.boot0 is not None:
-                self._pins.boot0(0)
+            if self.pins.boot0 is not None:
+                self.pins.boot0(0)
             return
-        if self._pins.boot0 is not None:
-            self._pins.boot0(0)
-        if self._pins.nrst is not None:
+        if self.pins.boot0 is not None:
+            self.pins.boot0(0)
+        if self.pins.nrst is not None:
             self._reset()
         if not self.in_loader():
             return
@@ -100,11 +153,11 @@ class Target:
 
     def power_cycle(self):
         """Take the supply away and give it back. False if no pin can do that."""
-        if self._pins.supply is None:
+        if self.pins.supply is None:
             return False
-        self._pins.supply(0)
+        self.pins.supply(0)
         self._clock.sleep(_SUPPLY_OFF_MS)
-        self._pins.supply(1)
+        self.pins.supply(1)
         self._clock.sleep(chips.STARTUP_MS)
         return True
 
@@ -116,10 +169,14 @@ class Target:
             return False
         return True
 
+    def at_work(self):
+        """BUSY, HELD or None; see the function `at_work`."""
+        return at_work(self._link, self._clock)
+
     def hold_boot0(self):
         """BOOT0 high, and no reset: where the pin counts, the next one leads to the loader."""
-        if self._pins.boot0 is not None:
-            self._pins.boot0(1)
+        if self.pins.boot0 is not None:
+            self.pins.boot0(1)
 
     def check_chip(self):
         """Ask a loader that answers which chip it belongs to. Raises WrongChip."""
@@ -165,8 +222,8 @@ class Target:
     def _reach_loader(self):
         """The reset comes first, then the bus: a loader that is out of step holds SCL until it is
         reset, by NRST or by its own timeout."""
-        if self._pins.boot0 is not None and self._pins.nrst is not None:
-            self._pins.boot0(1)
+        if self.pins.boot0 is not None and self.pins.nrst is not None:
+            self.pins.boot0(1)
             self._reset()
             self._link.recover()
         elif not self.in_loader():
@@ -200,7 +257,7 @@ class Target:
         return None if kilobytes in (0, 0xFFFF) else kilobytes * 1024
 
     def _reset(self):
-        self._pins.nrst(0)
+        self.pins.nrst(0)
         self._clock.sleep(_NRST_LOW_MS)
-        self._pins.nrst(1)
+        self.pins.nrst(1)
         self._clock.sleep(chips.STARTUP_MS)

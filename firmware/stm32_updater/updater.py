@@ -370,8 +370,15 @@ class Updater:
 
     def probe(self):
         """What is on the bus: a dict. The target is reset into its loader and back; nothing is
-        written. Raises LoaderSilent, WrongChip, BusError, HandsOff."""
+        written. A target that is at work, whoever made it so, is left alone.
+        Raises LoaderSilent, WrongChip, BusError, HandsOff."""
         self._respect_hands_off()
+        seen = self._target.at_work()
+        if seen is not None:
+            raise HandsOff(
+                "the target may be programming its option bytes: %s" % seen,
+                "Leave its supply on and wait some minutes. " + HandsOff.next_step,
+            )
         runs = self._board.application_runs()
         version = self._board.application_version()
         target = self._target

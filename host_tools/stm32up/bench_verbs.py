@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stm32up.deploy import BOARD_JSON
-from stm32up.errors import UsageError
+from stm32up.errors import UpdateFailed, UsageError
 from stm32up.events import Report
 from stm32up.transport import Connection
 from stm32up.updater import collect
@@ -38,25 +38,40 @@ except UpdaterError as e:
 
 
 def provision(
-    connection: Connection, report: Report, confirm: Confirm, bor: str | None = None
+    connection: Connection,
+    report: Report,
+    confirm: Confirm,
+    bor: str | None = None,
+    *,
+    power_cycled: bool = False,
 ) -> dict[str, Any]:
     """Sets the option bits that the updater needs, at most once; returns the result's values.
 
-    `bor`: a key of BOR. Raises UsageError if it is not confirmed, UpdateFailed."""
-    return _run(connection, "provision", report, confirm, bor=None if bor is None else BOR[bor])
+    `bor`: a key of BOR. `power_cycled`: the target was switched off and on by hand just before.
+    Raises UsageError if it is not confirmed, UpdateFailed."""
+    wishes = {"bor": None if bor is None else BOR[bor]}
+    return _run(connection, "provision", report, confirm, power_cycled, **wishes)
 
 
-def unprotect(connection: Connection, report: Report, confirm: Confirm) -> dict[str, Any]:
+def unprotect(
+    connection: Connection, report: Report, confirm: Confirm, *, power_cycled: bool = False
+) -> dict[str, Any]:
     """Takes readout protection away, which erases the chip; returns the result's values.
 
-    Raises UsageError if it is not confirmed, UpdateFailed."""
-    return _run(connection, "unprotect", report, confirm)
+    `power_cycled`: as for `provision`. Raises UsageError if it is not confirmed, UpdateFailed."""
+    return _run(connection, "unprotect", report, confirm, power_cycled)
 
 
 def _run(
-    connection: Connection, verb: str, report: Report, confirm: Confirm, **wishes: int | None
+    connection: Connection,
+    verb: str,
+    report: Report,
+    confirm: Confirm,
+    power_cycled: bool,
+    **wishes: int | None,
 ) -> dict[str, Any]:
-    arguments = ", ".join(f"{name}={value!r}" for name, value in wishes.items())
+    given = wishes | ({"power_cycled": True} if power_cycled else {})
+    arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
     plan = _call(connection, verb, f"plan({arguments})", report)
     if plan["status"] != "planned":
         return plan
@@ -80,7 +95,57 @@ def warning(verb: str, plan: Plan) -> list[str]:
         lines.insert(0, "This erases all of the target's flash and rewrites its option bytes.")
     if not plan.get("supply"):
         lines.append("The host cannot measure the supply ([bench] in board.toml): look yourself.")
+    if plan.get("bor_mv"):
+        lines.append(f"{_threshold(plan)}: below that the part never starts again.")
+    if plan.get("supply_switch"):
+        lines.append("The host switches the target's supply: without a pull-up at the switch's")
+        lines.append("enable a reset of the host cuts the target off.")
     return lines
+
+
+GIVE_UP = (
+    "--power-cycled: the target is not asked whether it is at work, and may be reset at once.",
+    "If its supply was not off just now, and it is at work, that locks it for good.",
+)
+GIVE_UP_WORD = "power-cycled"
+
+
+def check_stated_supply(plan: Plan, supply_mv: int | None) -> None:
+    """With --yes nobody reads a warning: a brown-out level on a supply that the board cannot
+    measure wants its voltage stated. Raises UsageError."""
+    needed = plan.get("needs_mv")
+    if not needed or plan.get("supply"):
+        return
+    if supply_mv is None:
+        raise UsageError(
+            f"{_threshold(plan)}, and this host cannot measure the supply; nothing was changed",
+            "Measure it and say so: --supply-mv N.",
+        )
+    if supply_mv < needed:
+        raise UsageError(
+            f"{_threshold(plan)}; {supply_mv} mV is less than the {needed} mV it takes with its "
+            "margin; nothing was changed",
+            "Choose a lower level.",
+        )
+
+
+def _threshold(plan: Plan) -> str:
+    level = plan["wishes"]["bor"]
+    return f"Brown-out level {level} needs {plan['bor_mv']} mV, rising"
+
+
+def check_boot0(done: dict[str, Any]) -> None:
+    """Before an application is installed. Raises UpdateFailed where that would shut the only way
+    into the loader."""
+    if done.get("boot0_counts") is False:
+        raise UpdateFailed(
+            "the target is open and blank, but ignores BOOT0; nothing was installed",
+            PROVISION_NOW,
+            {**done, "ok": False, "error": "boot0-ignored"},
+        )
+
+
+PROVISION_NOW = "Run stm32up provision now, while it is blank; then stm32up update IMAGE."
 
 
 def refused() -> UsageError:

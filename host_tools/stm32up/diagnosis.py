@@ -122,7 +122,8 @@ class Facts:
     @property
     def silent(self) -> bool:
         """The target was looked at, and no loader found."""
-        return self.target is not None and not self.reached and self.seen("elsewhere") is None
+        looked = self.target is not None and self.seen("spared") != "at-work"
+        return looked and not self.reached and self.seen("elsewhere") is None
 
     @property
     def application(self) -> str | None:

@@ -82,14 +82,13 @@ def examine(host: Host, wanted: dict[str, Any], *, power_cycled: bool = False) -
     hands_off = _note(host.read_file(HANDS_OFF))
     files = host.call("host.facts", settings, FOLDER)
     log = logs.merge(host.read_file(path) or b"" for path in logs.FILES)
-    addresses = [at for at in rules_bus.OTHER_LOADERS if at != _loader_address(settings)]
     touchable = hands_off is None or power_cycled
     updater = host.has_updater()
     return Facts(
         settings=settings,
         files=files,
         log=log,
-        target=host.call("target.facts", settings, addresses) if touchable else None,
+        target=_target(host, settings, power_cycled) if touchable else None,
         updater=updater,
         bare=not updater and text is None and not files["slots"] and not log.entries,
         board_json="missing" if text is None else "broken" if trouble else "sound",
@@ -158,5 +157,7 @@ def _differences(settings: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return sorted(key for key in wanted if settings.get(key) != wanted[key])
 
 
-def _loader_address(settings: dict[str, Any]) -> int:
-    return device.chip(settings["chip"]).loader_address
+def _target(host: Host, settings: dict[str, Any], power_cycled: bool) -> Any:
+    own = device.chip(settings["chip"]).loader_address
+    addresses = [at for at in rules_bus.OTHER_LOADERS if at != own]
+    return host.call("target.facts", settings, addresses, power_cycled)

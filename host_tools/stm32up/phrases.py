@@ -156,6 +156,7 @@ def _deploy_ended(values: _Known) -> list[str]:
     return [*lines, f"deployed for {values['board']}: {counts}"]
 
 
+_PROVISION_NOW = "Run stm32up provision now, while it is blank"
 _TAKE_AWAY = "Before this host goes into a product, take the bench package off: stm32up deploy"
 
 
@@ -178,6 +179,8 @@ def _unprotect_ended(values: _Known) -> list[str]:
     if values["status"] == "not-protected":
         return ["the target is not protected; nothing was done"]
     if values["status"] == "unprotected":
+        if values["boot0_counts"] is False:
+            return [f"{_EVENTS['unprotected']}, but it ignores BOOT0. {_PROVISION_NOW}"]
         return [f"{_EVENTS['unprotected']}. Install an application: stm32up update IMAGE"]
     return [f"unprotected, and {values['version']} is {values['status']}. {_TAKE_AWAY}"]
 

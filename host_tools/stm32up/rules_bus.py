@@ -74,6 +74,14 @@ def _low(facts: Facts, line: str) -> Evidence:
     return evidence
 
 
+def _at_work(facts: Facts) -> Evidence:
+    seen = facts.seen("at_work")
+    if seen is None:
+        return []
+    what = "says BUSY" if seen == "busy" else "or something else on the bus holds the clock"
+    return [f"asked for its status, the loader {what}; so nothing was sent and nothing was reset"]
+
+
 def _sda_low(facts: Facts) -> Evidence:
     return _low(facts, "sda")
 
@@ -289,6 +297,17 @@ RULES = (
         unless=("target-unpowered", "pull-ups-missing"),
     ),
     Rule(
+        "target-at-work",
+        WRONG,
+        "The target is at work on its flash or its option bytes: do not reset it.",
+        "A command that rewrites option bytes was sent, by whatever program. A reset or a loss of "
+        "supply now can lock the chip for good (RM0444 p. 90).",
+        "Leave its supply on and wait some minutes, then run doctor again. To give it up: switch "
+        "its supply off and on, then stm32up doctor --power-cycled.",
+        _at_work,
+        group="bus",
+    ),
+    Rule(
         "lines-exchanged",
         WRONG,
         "SDA and SCL are exchanged.",
@@ -405,7 +424,7 @@ RULES = (
     ),
     Rule(
         "level-2-suspected",
-        BEYOND_HELP,
+        WRONG,
         "The target never enters its loader again, as with readout protection level 2.",
         "Level 2 cannot be taken back, by nobody. If SWD does answer it is not level 2 but an "
         "option bit: nBOOT_SEL, nBOOT1 or BOOT_LOCK.",

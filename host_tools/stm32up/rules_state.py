@@ -44,6 +44,17 @@ def _forced(facts: Facts) -> Evidence:
     return [f"read from the option bytes: nBOOT_SEL is 1, nBOOT0 is 0 ({options['OPTR']})"]
 
 
+def _boot_lock(facts: Facts) -> Evidence:
+    return ["read from the option bytes: BOOT_LOCK is 1"] if facts.options.get("BOOT_LOCK") else []
+
+
+def _nboot1(facts: Facts) -> Evidence:
+    options = facts.options
+    if options.get("nBOOT1") != 0:
+        return []
+    return [f"read from the option bytes: nBOOT1 is 0 ({options['OPTR']})"]
+
+
 def _write_protected(facts: Facts) -> Evidence:
     areas = [(name, facts.options.get(name)) for name in ("WRP1A", "WRP1B")]
     return [f"{name} protects pages {area[0]} to {area[1]}" for name, area in areas if area]
@@ -238,6 +249,24 @@ RULES = (
         "Under readout protection its loader can neither read nor write flash.",
         "On the bench: stm32up unprotect. It erases the flash, and the supply must not fail.",
         _protected,
+    ),
+    Rule(
+        "boot-lock-set",
+        WRONG,
+        "BOOT_LOCK is set: the target boots from main flash, whatever BOOT0 says.",
+        "Somebody has set it. Without protection it can be taken back by a debugger; together "
+        "with protection only as long as that lets a debugger in.",
+        "Clear BOOT_LOCK over SWD (STM32CubeProgrammer). Until then only the application can "
+        "enter the loader: do not erase it.",
+        _boot_lock,
+    ),
+    Rule(
+        "nboot1-wrong",
+        WRONG,
+        "BOOT0 leads the target into its SRAM, not into its loader.",
+        "The option bit nBOOT1 is 0: it chooses between the two.",
+        "Set nBOOT1 to 1 while the loader answers, on the bench: stm32up provision.",
+        _nboot1,
     ),
     Rule(
         "forced-into-loader",

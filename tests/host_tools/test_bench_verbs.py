@@ -132,6 +132,44 @@ def test_a_production_line_says_yes_beforehand(run, bench, verb):
     assert len(applied(bench)) == 1
 
 
+def test_giving_the_target_up_takes_a_word_before_anything_is_sent(run, bench, terminal):
+    terminal("yes")
+    ran = run("--port", bench.port, "unprotect", "--power-cycled")
+    assert ran.status == 2 and "locks it for good" in ran.out and bench.executed == []
+    terminal("power-cycled\nerase")
+    assert run("--port", bench.port, "unprotect", "--power-cycled").status == 0
+    assert bench.bench.Unprotect.wishes == {"power_cycled": True}
+
+
+@pytest.mark.parametrize(
+    ("stated", "status"), [((), 2), (("--supply-mv", "2950"), 2), (("--supply-mv", "3000"), 0)]
+)
+def test_a_brown_out_level_wants_a_supply_measured_or_stated(run, bench, stated, status):
+    level = {"bor_mv": 2900, "needs_mv": 3000, "wishes": {"bor": 4}}
+    bench.bench.Provision.planned = {**PLAN, **level}
+    ran = run("--port", bench.port, "provision", "--yes", "--bor", "4", *stated)
+    assert ran.status == status and len(applied(bench)) == (status == 0)
+    if status:
+        assert "2900 mV, rising" in ran.err
+
+
+def test_a_supply_switch_and_a_brown_out_level_are_warned_of(run, bench, terminal):
+    terminal("provision")
+    level = {"bor_mv": 2900, "needs_mv": 3000, "wishes": {"bor": 4}, "supply_switch": True}
+    bench.bench.Provision.planned = {**PLAN, **level}
+    ran = run("--port", bench.port, "provision", "--bor", "4")
+    assert "2900 mV, rising" in ran.out and "pull-up" in ran.out
+
+
+def test_nothing_is_installed_where_boot0_would_not_count(run, bench, image):
+    bench.bench.Unprotect.done = {**OPENED, "boot0_counts": False}
+    ran = run("--port", bench.port, "unprotect", "--yes", "--install", image)
+    assert ran.status == 1 and "provision now, while it is blank" in ran.err
+    assert "/updater/inbox/app.img" not in bench.files()
+    ran = run("--port", bench.port, "unprotect", "--yes")
+    assert ran.status == 0 and "provision now" in ran.out
+
+
 def test_nothing_to_do_asks_nobody(run, bench, terminal):
     terminal("")
     bench.bench.Provision.planned = NOTHING_TO_DO

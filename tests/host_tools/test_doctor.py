@@ -15,11 +15,11 @@ from stm32sim import option_bytes
 from stm32sim.application import known_images
 from stm32sim.bench import Bench
 from stm32sim.chip import Running
-from stm32sim.clock import NS_PER_MS
+from stm32sim.clock import NS_PER_MS, NS_PER_S
 from stm32sim.flash import Cell
 from stm32sim.loader import Loader
 from stm32sim.loader_steps import I2C_ADDRESS
-from stm32sim.quirks import quirks_of
+from stm32sim.quirks import FOR_EVER, quirks_of
 from stm32sim.world import Wiring
 from stm32up import doctor
 from stm32up.diagnosis import Severity
@@ -168,6 +168,13 @@ def factory_option_bytes_and_blank(host):
 
 @scenario("boot0-ignored")
 def factory_option_bytes_and_programmed_since_power_on(host):
+    bench = make(host, provisioned=False)
+    bench.target.flash.load(OLD)
+    return bench
+
+
+@scenario("debugger-blocks-boot0")  # doctor --power-cycled tells the rest
+def factory_option_bytes_and_a_loader_that_clears_the_empty_flag(host):
     bench = make(host, provisioned=False, loader=3)
     bench.target.flash.load(OLD)
     return bench
@@ -226,10 +233,29 @@ def bench_operation_interrupted(host):
     return bench
 
 
-@scenario("option-bytes-torn")
+@scenario("option-bytes-torn", power_cycled=True)  # or the status read would reset it: locked
 def option_bytes_torn_and_not_yet_loaded(host):
     bench = make(host)
     bench.target.option_bytes.data[4] ^= 1
+    return bench
+
+
+@scenario("target-at-work")
+def another_program_sent_readout_unprotect(host):
+    """The case from the field, before the reset: the host that did it is gone, and no note."""
+    return at_work(host)
+
+
+def at_work(host: str, answer: str = "busy") -> Bench:
+    """A chip that says BUSY, or whatever it does meanwhile, and never comes to an end."""
+    protected = {option_bytes.OPTR: 0xFEFF_FEBB}
+    slow = replace(quirks_of(4), unprotect_delay=FOR_EVER, unprotect_answer=answer)
+    bench = make(host, OLD, quirks=slow, options=protected)
+    target = bench.updater()._target
+    with pytest.raises(Exception, match="protection level 1"):
+        target.enter_loader()
+    target.loader._command(0x93, "Readout Unprotect")
+    bench.clock.advance(NS_PER_MS)
     return bench
 
 
@@ -241,6 +267,22 @@ def readout_protection_level_1(host):
 @scenario("forced-into-loader")
 def nboot0_programmed_to_0(host):
     return options(installed(host), option_bytes.OPTR, 0xFBFF_FEAA)
+
+
+def programmed_not_loaded(host: str, offset: int, value: int) -> Bench:
+    bench = make(host)
+    bench.target.option_bytes.store(offset, value)
+    return bench
+
+
+@scenario("boot-lock-set")
+def boot_lock_set_and_the_loader_still_there(host):
+    return programmed_not_loaded(host, option_bytes.SECR, 1 << 16)
+
+
+@scenario("nboot1-wrong")
+def nboot1_programmed_to_0(host):
+    return programmed_not_loaded(host, option_bytes.OPTR, 0xFCFF_FEAA)
 
 
 @scenario("write-protected")
@@ -527,8 +569,16 @@ def test_blank_flash_that_a_reset_would_lock_up_is_not_reset():
     """V11.3 has cleared the EMPTY flag: without BOOT0 there is no way back into the loader."""
     bench = make(loader=3, provisioned=False)
     resets = bench.target.resets
-    assert examined(bench)[0]["spared"] == "blank"
+    assert examined(bench, power_cycled=True)[0]["spared"] == "blank"
     assert bench.target.resets == resets and bench.target.running is Running.LOADER
+
+
+def test_where_the_status_read_ends_such_a_loader_a_power_on_is_the_advice():
+    bench = make(loader=3, provisioned=False)
+    _, diagnosis = examined(bench)
+    assert "switch the target off and on" in diagnosis.findings[0].next_step
+    power_cycle(bench)
+    assert examined(bench, power_cycled=True)[1].findings[0].code == "boot0-ignored"
 
 
 def test_a_target_under_a_bench_operation_is_left_alone():
@@ -536,6 +586,20 @@ def test_a_target_under_a_bench_operation_is_left_alone():
     begun, resets = len(bench.trace), bench.target.resets
     assert examined(bench)[0] == {}
     assert len(bench.trace) == begun and bench.target.resets == resets
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("answer", ["busy", "stretch"])
+def test_a_target_at_work_gets_status_reads_and_nothing_else(host, answer):
+    bench = at_work(host, answer)
+    begun, resets = len(bench.trace), bench.target.resets
+    facts, diagnosis = examined(bench)
+    assert facts["spared"] == "at-work"
+    codes = {finding.code for finding in diagnosis.findings + diagnosis.otherwise}
+    assert "target-at-work" in codes and "locked-suspected" not in codes
+    assert all(reading for _, reading, _ in bench.trace.transactions[begun:])
+    bench.clock.advance(5 * NS_PER_S)
+    assert bench.target.resets == resets and not bench.target.bricked
 
 
 def test_without_a_bench_operation_wires_are_likelier_than_a_locked_chip():
@@ -555,7 +619,6 @@ def test_after_a_roll_back_a_good_image_ends_the_matter():
 
 def test_only_what_is_beyond_help_is_said_to_be():
     assert {rule.code for rule in doctor.RULES if rule.severity is Severity.BEYOND_HELP} == {
-        "level-2-suspected",
         "locked-suspected",
         "option-bytes-torn",
     }

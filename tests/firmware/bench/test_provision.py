@@ -10,6 +10,7 @@ from stm32sim.chip import Running
 from stm32sim.clock import NS_PER_S
 from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.option_bytes import OPTR, SECR
+from stm32sim.quirks import FOR_EVER
 from tests.firmware.bench.verbs import (
     FACTORY_OPTR,
     NOTE,
@@ -62,7 +63,8 @@ def test_a_word_written_is_the_word_planned(factory):
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_every_loader_is_provisioned_by_exactly_one_write(factory, version, ack):
     bench = factory(version, ack)
-    assert run(bench, "Provision")["status"] == "provisioned"
+    # V11.3 would leave its loader by the first status read
+    assert run(bench, "Provision", power_cycled=version == 3)["status"] == "provisioned"
     assert bench.target.options.optr == WANTED_OPTR
     assert len(option_writes(bench)) == 1
     assert commands(bench, *DANGEROUS) == []
@@ -74,7 +76,7 @@ def test_every_loader_is_provisioned_by_exactly_one_write(factory, version, ack)
 @pytest.mark.parametrize("version", [1, 3, 4])
 def test_what_was_provisioned_can_be_updated(factory, version):
     bench = factory(version, applications=known_images(known(APPLICATION)))
-    run(bench, "Provision")
+    run(bench, "Provision", power_cycled=version == 3)
     bench.boot()
     assert bench.install(image(APPLICATION))["status"] == "installed"
 
@@ -211,9 +213,79 @@ def test_a_blank_factory_part_is_not_reset_before_it_is_provisioned(factory):
     """V11.3 clears the EMPTY flag as it starts: a reset would lead into blank flash."""
     bench = factory(3)
     boots = len(bench.target.boots)
-    plan(bench, "Provision")
+    plan(bench, "Provision", power_cycled=True)
     assert len(bench.target.boots) == boots
     assert bench.target.running is Running.LOADER
+
+
+def test_where_the_status_read_ended_its_loader_a_power_on_is_the_advice(factory):
+    bench = factory(3, settings={"pins": {"boot0": None}})
+    result = run(bench, "Provision")
+    assert result["error"] == "loader-silent"
+    assert "switch its supply off and on" in result["next_step"]
+    assert "--power-cycled" in result["next_step"] and "locked" not in result["next_step"]
+    bench.target.power(False)
+    bench.target.power(True)
+    bench.clock.advance(NS_PER_S)
+    boots = len(bench.target.boots)
+    plan(bench, "Provision", power_cycled=True)
+    assert len(bench.target.boots) == boots and bench.target.running is Running.LOADER
+
+
+@pytest.mark.parametrize("ack", OPTION_ACKS)
+def test_a_part_kicked_out_of_its_loader_is_not_said_to_be_locked(factory, ack):
+    bench = factory(3, ack, settings={"pins": {"boot0": None}})
+    result = run(bench, "Provision", power_cycled=True)
+    if not result["ok"] and result["error"] != "not-finished":  # silent at once: may be at work
+        assert "off and on once" in result["next_step"] and "locked" not in result["next_step"]
+
+
+@pytest.mark.parametrize("offset", [0x00, 0x08, 0x18, 0x70])
+def test_torn_option_bytes_are_neither_reset_nor_written(factory, offset):
+    bench = factory()
+    planned = plan(bench, "Provision")[-1]
+    bench.target.option_bytes.data[offset + 4] ^= 1
+    boots = len(bench.target.boots)
+    for result in (
+        plan(bench, "Provision", power_cycled=True)[-1],
+        apply(bench, "Provision", planned)[-1],
+    ):
+        assert result["error"] == "option-bytes-torn"
+    assert len(bench.target.boots) == boots and option_writes(bench) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({SECR: 1 << 16}, "BOOT_LOCK"),
+        ({OPTR: FACTORY_OPTR & ~(1 << 16)}, "IWDG_SW"),
+        ({OPTR: FACTORY_OPTR & ~(1 << 27)}, "NRST_MODE"),
+    ],
+)
+def test_option_bits_that_stand_in_the_way_are_refused(factory, options, what):
+    bench = factory()
+    for offset, value in options.items():  # not loaded: what they do is not modelled
+        bench.target.option_bytes.store(offset, value)
+    result = run(bench, "Provision", power_cycled=True)
+    assert result["error"] == "not-allowed" and what in result["message"]
+    assert result["next_step"] and option_writes(bench) == []
+
+
+def test_a_chip_at_work_is_not_even_planned_for(make_bench):
+    """No note, and yet another program's command is at work."""
+    bench = make_bench(options=PROTECTED, quirks=quirks(4, unprotect_delay=FOR_EVER))
+    target = bench.updater()._target
+    with pytest.raises(Exception, match="protection level 1"):
+        target.enter_loader()
+    target.loader._command(0x93, "Readout Unprotect")
+    boots = len(bench.target.boots)
+    result = plan(bench, "Provision")[-1]
+    assert result["error"] == "not-finished" and bench.exists(NOTE)
+    bench.files.fs_remove(NOTE)
+    with pytest.raises(Exception, match="busy"):
+        bench.updater().probe()
+    bench.clock.advance(5 * NS_PER_S)
+    assert len(bench.target.boots) == boots and not bench.target.bricked
 
 
 def test_the_application_runs_again_after_a_refusal(make_bench):
@@ -249,8 +321,9 @@ def test_a_low_supply_stops_it_before_anything_was_written(make_bench):
 
 def test_an_unsteady_supply_stops_it(make_bench):
     bench = measured(make_bench, 3300)
+    planned = plan(bench, "Provision")[-1]
     bench.clock.after(NS_PER_S // 5, lambda: bench.world.analog.update({26: 1550}))
-    result = run(bench, "Provision")
+    result = apply(bench, "Provision", planned)[-1]
     assert result["error"] == "supply-poor" and "not steady" in result["message"]
 
 

@@ -11,7 +11,9 @@ from stm32sim.application import known_images
 from stm32sim.chip import Running
 from stm32sim.clock import NS_PER_S
 from stm32sim.faults import KINDS, Fault, FaultyTarget
+from stm32sim.option_bytes import OPTR
 from stm32sim.quirks import FOR_EVER
+from tests.firmware.bench.test_provision import BY_COMMAND
 from tests.firmware.bench.verbs import (
     NOTE,
     PROTECTED,
@@ -133,10 +135,83 @@ def test_busy_for_ever_ends_in_time_and_the_target_is_never_reset(protected, ack
     assert bench.exists(NOTE)
     boots = len(bench.target.boots)
     bench.boot()
-    assert run(bench, "Unprotect")["error"] == "not-finished" or answer == "nack"
-    assert len(bench.target.boots) == boots or answer == "nack"
-    if answer != "nack":  # who shows nothing at all is reset by the next run: somebody asked
-        assert not bench.target.bricked
+    assert run(bench, "Unprotect")["error"] == "not-finished"
+    assert len(bench.target.boots) == boots
+    assert not bench.target.bricked
+
+
+@pytest.mark.parametrize("delay", [150, 300])
+@pytest.mark.parametrize("ack", ACKS)
+def test_a_silent_target_is_reset_only_once_it_was_given_up(protected, ack, delay):
+    bench = protected(unprotect_ack=ack, unprotect_answer="nack", unprotect_delay=delay * NS_PER_S)
+    assert "--power-cycled" in run(bench, "Unprotect")["next_step"]
+    bench.boot()
+    run(bench, "Unprotect")
+    assert not bench.target.bricked
+    bench.clock.advance(delay * NS_PER_S)
+    bench.target.power(False)
+    bench.target.power(True)
+    bench.clock.advance(NS_PER_S)
+    bench.boot()
+    assert run(bench, "Unprotect", power_cycled=True)["ok"]
+    is_open_and_blank(bench)
+
+
+def test_without_its_note_a_busy_target_is_left_alone_all_the_same(protected):
+    bench = protected(unprotect_delay=40 * NS_PER_S)
+    for event in procedure(bench, "Unprotect").apply(plan(bench, "Unprotect")[-1]):
+        if event["event"] == "seen":
+            break
+    bench.files.fs_remove(NOTE)
+    bench.boot()
+    result = run(bench, "Unprotect")
+    assert result["error"] == "not-finished" and "supply on" in result["next_step"]
+    assert "wiring" not in result["next_step"]
+    bench.clock.advance(5 * NS_PER_S)
+    assert not bench.target.bricked and bench.exists(NOTE)
+
+
+def failing(bench, name, after):
+    """From the `after`th time on, this operation on the note fails: the disk is full."""
+    serve, count = bench.world.call, [0]
+
+    def call(what, *arguments):
+        if what == name and arguments[0] == NOTE and arguments[-1] != "r":
+            count[0] += 1
+            if count[0] > after:
+                raise OSError(28)
+        return serve(what, *arguments)
+
+    bench.world.call = call
+    bench.boot()
+
+
+def test_a_note_that_cannot_be_rewritten_hides_no_danger(protected):
+    bench = protected(unprotect_delay=FOR_EVER)
+    failing(bench, "fs_open", 1)
+    result = run(bench, "Unprotect")
+    assert result["error"] == "not-finished" and "supply on" in result["next_step"]
+    assert bench.exists(NOTE)
+
+
+def test_a_note_that_cannot_be_removed_is_a_warning(protected):
+    bench = protected()
+    failing(bench, "fs_remove", 0)
+    result = run(bench, "Unprotect")
+    assert result["ok"] and result["status"] == "unprotected"
+    assert "cannot be removed" in result["warning"]
+
+
+@pytest.mark.parametrize("pin, counts", [(3, False), (None, None)])
+def test_it_says_whether_boot0_counts_afterwards(make_bench, pin, counts):
+    protected_factory = {OPTR: 0xFFFF_FEBB}
+    settings = {**SMALL, "pins": {"boot0": pin}, **({} if pin else BY_COMMAND)}
+    applications = known_images(known(OLD, enters_loader=True))
+    bench = make_bench(
+        provisioned=False, options=protected_factory, settings=settings, applications=applications
+    )
+    result = run(bench, "Unprotect", power_cycled=True)
+    assert result["status"] == "unprotected" and result["boot0_counts"] is counts
 
 
 def test_a_busy_target_is_told_about_at_least_every_10_seconds(protected):
@@ -287,3 +362,27 @@ def test_any_transaction_may_fail(protected, kind):
         assert second["ok"], f"{case}, then {second}"
         is_open_and_blank(bench)
         assert option_writes(bench) == []
+
+
+# What ends the chip or the wires in the middle of a read: no host can help there.
+CUTS = ("loader resets itself", "data held low", "clock held low", "clock held for 100 ms")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in CUTS])
+def test_any_look_at_a_slow_chip_may_fail(protected, kind):
+    for nth in range(2, 8):
+        bench = protected(unprotect_delay=40 * NS_PER_S)
+        planned = plan(bench, "Unprotect")[-1]
+        for event in procedure(bench, "Unprotect").apply(planned):
+            if event["event"] == "sending":
+                FaultyTarget(bench.world.bus, bench.target, Fault(kind, nth))
+        assert not bench.target.bricked, f"{kind} at status read {nth}: {event}"
+
+
+def test_a_slow_chip_is_looked_at_seldom(protected):
+    bench = protected(unprotect_delay=40 * NS_PER_S)
+    planned = plan(bench, "Unprotect")[-1]
+    begun = len(bench.trace)
+    apply(bench, "Unprotect", planned)
+    busy = [data for _, reading, data in bench.trace.transactions[begun:] if data == b"\x76"]
+    assert len(busy) <= 5
