@@ -83,13 +83,12 @@ class I2CBus:
     def _free(self):
         """Free the lines as far as a controller can, and make a fresh one.
 
-        A timeout leaves the controller without a STOP, and a target that was sending may hold SDA
-        until its byte is clocked out. Returns the line that stays low, or None."""
+        A timeout leaves the controller without a STOP, and a target that was sending waits until
+        its byte is clocked out: all of it, for the bit where it stands may be a 1. Returns the
+        line that stays low, or None."""
         scl = self._make_line("scl")
         sda = self._make_line("sda")
         for _ in range(_RECOVERY_CLOCKS):
-            if sda.value():
-                break
             _pulse(scl)
         _pulse(sda)  # START and STOP: whoever was in the middle of a frame lets go
         stuck = "SDA" if not sda.value() else "SCL" if not scl.value() else None

@@ -154,9 +154,18 @@ class Unprotect(_Protected):
     name = "unprotect"
 
     def work(self, bench: Bench) -> Iterator[Event]:
+        """The verb, and once more after a power-on where it asks for that: the last status of a
+        slow part may be missed, and without it the part does not load what it has programmed."""
+        event: Event = {}
+        for event in self._verb(bench):
+            yield event
+        if event.get("error") == "not-done":
+            yield from self._verb(_switched_off_and_on(bench), power_cycled=True)
+
+    def _verb(self, bench: Bench, **how: bool) -> Iterator[Event]:
         procedure = bench.device.imports("stm32_bench").Unprotect.from_board("/board.json")
         plan: Event = {}
-        for plan in procedure.plan():
+        for plan in procedure.plan(**how):
             yield plan
         if plan["ok"]:
             yield from procedure.apply(plan)

@@ -75,10 +75,10 @@ class World:
         self.bench.target.flash.tap = tap
         self.rig.on_event = lambda number, place: self.places.append(place)
 
-    def run(self) -> dict[str, Any] | None:
+    def run(self, **how: bool) -> dict[str, Any] | None:
         """The verb; None if the host was cut."""
         try:
-            return run(self.bench, self.verb)
+            return run(self.bench, self.verb, **how)
         except HostPowerLost:
             return None
         except KeyboardInterrupt:
@@ -104,6 +104,16 @@ class World:
         bench.clock.advance(self.rig.outage(cut) + NS_PER_MS)
         bench.boot()
         return self.run()
+
+    def after_power_on(self) -> dict[str, Any] | None:
+        """As the tool advises if it cannot tell whether the target is at work: somebody waits,
+        switches it off and on, and says so."""
+        self.bench.clock.advance(60 * NS_PER_S)
+        self.bench.target.power(False)
+        self.bench.clock.advance(NS_PER_S)
+        self.bench.target.power(True)
+        self.bench.clock.advance(NS_PER_MS)
+        return self.run(power_cycled=True)
 
 
 def events_of(verb: str, how: dict[str, Any], every: dict[str, int]) -> list[tuple[int, str]]:
@@ -170,16 +180,19 @@ def test_a_target_that_is_cut_is_as_it_was_or_as_it_should_be_or_locked(verb, ho
         world.cut_at(cut)
         world.bench.clock.advance(2 * NS_PER_S)
         case = f"{verb} {how} {cut} ({place})"
-        if world.bench.target.bricked:
+        locked = world.bench.target.bricked
+        if not locked:
+            assert world.bench.target.option_bytes.word(OPTR) in (before, WANTED_OPTR), case
+        result = world.again(cut)
+        if result is not None and result.get("error") == "not-finished":
+            result = world.after_power_on()
+        if locked:
             assert world.programming, case
             outcomes.add("locked")
-            result = world.again(cut)
             assert result is not None and "locked itself" in result["next_step"], case
             assert world.bench.exists(NOTE), case
             continue
-        assert world.bench.target.option_bytes.word(OPTR) in (before, WANTED_OPTR), case
         outcomes.add("sound")
-        result = world.again(cut)
         assert result is not None and result["ok"], f"{case}: {result}"
         is_done(world)
     assert outcomes == {"sound", "locked"}
