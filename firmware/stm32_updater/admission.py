@@ -23,11 +23,12 @@ class Admission:
         self.times = {}
 
     def pushed(self, record):
-        """Paths of images that want to be installed. A candidate that nobody knows of was adopted
-        from the inbox just before a cut. Raises StoreError."""
+        """Paths of images that want to be installed. A candidate that the record does not mean was
+        adopted from the inbox just before a cut. Raises StoreError."""
         paths = self._store.inbox_images()
-        if record.image is None and exists(self._store.candidate):
-            paths.append(self._store.candidate)
+        candidate = self._store.candidate
+        if exists(candidate) and not (record.image and _is(candidate, record.image)):
+            paths.append(candidate)
         return paths
 
     def newest(self, paths, record, force=False):
@@ -84,7 +85,7 @@ class Admission:
         why = None
         for path in self._store.kept() if digest else ():
             try:
-                if exists(path) and _hex(open_image(path).digest) == digest:
+                if exists(path) and _is(path, digest):
                     return self.check(path)[0], None
             except (ImageError, StoreError) as error:
                 why = error  # the other one may be the one
@@ -162,6 +163,14 @@ def _opened(path):
     if is_folder(path):
         raise ImageError("%s is a folder" % path, "Remove it from the host's filesystem.")
     return open_image(path)
+
+
+def _is(path, digest):
+    """Whether the file at `path` states this digest (hex). One that is damaged may still be it."""
+    try:
+        return _hex(open_image(path).digest) == digest
+    except ImageError:
+        return True
 
 
 def _rank(found):

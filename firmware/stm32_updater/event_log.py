@@ -7,7 +7,7 @@ import os
 from micropython import const
 
 _MAX_BYTES = const(16384)  # of each of the two files
-_TAIL = const(512)  # more than any line is long
+_TAIL = const(2048)  # more than any line is long
 _MAX_NUMBER = const(0x3FFFFFFF)  # more lines than are ever written
 
 

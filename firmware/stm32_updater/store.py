@@ -113,6 +113,8 @@ class Store:
                 file.write(_check(body) + body)
         except OSError as error:
             raise StoreError("the state record cannot be written: %s" % error)
+        if self._number == 1:
+            self.discard(self._states[0])  # of a version unknown here: it would count again there
 
     def inbox_images(self):
         """Paths of the pushed images, in the order of their names. Raises StoreError."""

@@ -154,19 +154,23 @@ class Updater:
             yield about("resuming", image)
             return image
         refusal = refusal or why
-        if self._board.application_runs():
+        runs = self._board.application_runs()
+        # What answers may still be interrupted cells that read right just now. That is known only
+        # as long as there is a record.
+        doubtful = record.doubt and record.phase != phases.UNKNOWN
+        kept = () if runs and not doubtful else self._store.kept()
+        kept = [path for path in kept if phases.exists(path)]
+        image, why, told = yield from self._admission.newest(kept, record)
+        refusal = refusal or why
+        if image is None and runs:
             record.phase = phases.IDLE
             record.image = None
             self._store.save(record)
-            if refusal is not None:
-                raise refusal
-            yield _result(True, "idle")
-            return None
-        kept = [path for path in self._store.kept() if phases.exists(path)]
-        image, why, told = yield from self._admission.newest(kept, record)
-        refusal = refusal or why
         if image is None and refusal is not None:
             raise refusal
+        if image is None and runs:
+            yield _result(True, "idle")
+            return None
         if image is None:
             need = ApplicationSilent(
                 "no application answers, and there is no image to install",
@@ -235,10 +239,10 @@ class Updater:
         """Start the application and ask it, up to the board's number of tries; sets `_reason`.
 
         Each start is recorded before: an application that takes the host down with it is not
-        started for ever."""
+        started for ever, unless there is no other to start."""
         tries = self._board.confirm_tries
         for number in range(1, tries + 1):
-            if record.starts >= tries + _STARTS_CUT:
+            if record.phase == phases.CONFIRMING and record.starts >= tries + _STARTS_CUT:
                 self._reason = "the host went down at each of %d starts" % record.starts
                 return False
             record.starts += 1

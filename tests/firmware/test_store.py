@@ -116,9 +116,27 @@ def test_a_record_with_a_right_checksum_that_is_no_record_at_all_is_none(modules
     assert store_of(modules).Store("/updater").load() is None
 
 
-def write_checked(bench, text: str) -> None:
+def test_a_record_of_another_version_does_not_outlive_the_first_of_this_one(modules):
+    """Else it would be the newest again once that version is back, with doubts of long ago."""
+    store = store_of(modules)
+    keeper = store.Store("/updater")
+    for _ in range(4):
+        keeper.save(record(store))
+    for name in ("state.0", "state.1"):
+        fields = json.loads(modules.read_file(f"/updater/{name}")[16:])
+        write_checked(modules, json.dumps({**fields, "version": 2}), name)
+    modules.boot()
+    store = store_of(modules)
+    fresh = store.Store("/updater")
+    assert fresh.load() is None
+    fresh.save(record(store))
+    assert not modules.exists("/updater/state.0")
+    assert b'"version": 2' not in modules.read_file("/updater/state.1")
+
+
+def write_checked(bench, text: str, name: str = "state.1") -> None:
     check = hashlib.sha256(text.encode()).hexdigest()[:16]
-    bench.write_file("/updater/state.1", (check + text).encode())
+    bench.write_file(f"/updater/{name}", (check + text).encode())
 
 
 def test_one_save_wears_the_host_by_few_operations(modules):

@@ -145,7 +145,7 @@ BUGS = (
     Bug(
         "any kept image will do for the one recorded",
         "admission",
-        "exists(path) and _hex(open_image(path).digest) == digest",
+        "exists(path) and _is(path, digest)",
         "exists(path)",
         ("roll-back",),
     ),
