@@ -11,7 +11,7 @@ import time
 
 from stm32_updater import Updater, UpdaterError
 
-AGAIN_MS = 60_000  # an update that failed (a target without power, say) is tried again
+AGAIN_MS = 10_000  # an update that failed (a target without power, say) is tried again
 
 
 def work():

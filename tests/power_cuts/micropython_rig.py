@@ -23,6 +23,7 @@ from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
 from stm32up import deploy, device
 from tests.power_cuts import rig
+from tests.power_cuts.oracle import Judge
 from tests.power_cuts.rig import BOTH, HOST, Cut, Scenario
 from tests.power_cuts.scenarios import SCENARIOS
 
@@ -99,8 +100,8 @@ class Rig(rig.Rig):
     """Counts calls as well, and knows what is going on: `call`, its name and arguments, the file
     opened last, and the operation of a flash."""
 
-    def __init__(self, bench: Bench) -> None:
-        super().__init__(bench)
+    def __init__(self, bench: Bench, name: str = "") -> None:
+        super().__init__(bench, name)
         assert isinstance(bench, MicroPythonBench)
         self.board = bench
         self.call: tuple[Any, ...] = ()
@@ -151,13 +152,16 @@ def in_micropython(scenario: Scenario) -> Iterator[Scenario]:
             boards.enter_context(bench.host)
             return bench
 
-        yield replace(scenario, name=f"{PREFIX}/{scenario.name}", build=build)
+        def judge(bench: Bench) -> Judge:
+            return replace(scenario.judge(bench), hears_all=False)
+
+        yield replace(scenario, name=f"{PREFIX}/{scenario.name}", build=build, judge=judge)
 
 
 def replay(
     name: str,
     cuts: list[Cut],
-    tell: rig.Tell | None = None,
+    tell: rig.Tell = lambda event: None,
     counted_by: type[rig.Rig] = Rig,
 ) -> rig.Case:
     """One case of a scenario, which may be the only time it is tried. Counted by `rig.Rig`, the

@@ -4,6 +4,8 @@ code."""
 from __future__ import annotations
 
 import json
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +37,11 @@ class Judge:
     old_is_fine: bool
     option_bytes: bytes
     preserved: dict[int, bytes]  # offset in flash -> content that must stay
+    may_run: tuple[bytes, ...]  # what may run on the way, besides these two
+    forgets: bool  # the host's files are lost on the way, the log and confirmed.img among them
+    known: int  # lines of the log that were there before
+    hears_all: bool = True  # False: of what the host says, the results only
+    told: list[dict[str, Any]] = field(default_factory=list)  # what the host said since
 
     @classmethod
     def of(
@@ -45,15 +52,26 @@ class Judge:
         *,
         old_is_fine: bool = False,
         preserved: tuple[tuple[int, int], ...] = (),
+        may_run: tuple[bytes, ...] = (),
+        forgets: bool = False,
     ) -> Judge:
         flash = bench.target.flash.data
+        bench.target.boots.clear()
         return cls(
             new,
             old,
             old_is_fine,
             bytes(bench.target.option_bytes.data),
             {start: bytes(flash[start : start + length]) for start, length in preserved},
+            may_run,
+            forgets,
+            max((line["n"] for line in _log(bench)[0]), default=-1) + 1,
         )
+
+    def heard(self, event: dict[str, Any]) -> None:
+        """The host says something, which its log has to hold."""
+        if event["event"] != "progress":
+            self.told.append(_event(json.loads(json.dumps(event))))
 
     def verdict(
         self, bench: Bench, boots: int, took: int, results: list[dict[str, Any] | None]
@@ -75,6 +93,7 @@ class Judge:
             weak = bench.target.flash.weak_granules(0, len(image) + -len(image) % GRANULE)
             if weak:
                 violations.append(f"{len(weak)} marginal granules, the first at {weak[0]:#x}")
+            violations += self._memory_violations(bench, image)
         if took > SETTLING_LIMIT:
             violations.append(f"took {took // NS_PER_MS} ms")
         return Verdict(settled_on, boots, took // NS_PER_MS, violations)
@@ -90,6 +109,8 @@ class Judge:
         for boot in target.boots:
             if boot.running is Running.CRASHED and boot.ran_partial_application:
                 violations.append(f"a partial application ran at {boot.instant} ns")
+            if boot.running is Running.APPLICATION and not self._may_run(boot.flash or b""):
+                violations.append(f"another application ran at {boot.instant} ns")
         if bytes(target.option_bytes.data) != self.option_bytes:
             violations.append("option bytes changed")
         for start, content in self.preserved.items():
@@ -101,21 +122,74 @@ class Judge:
                 violations.append(f"opcode {data[0]:#x} on the wire")
         return violations + self._log_violations(bench)
 
+    def _may_run(self, flash: bytes) -> bool:
+        images = (self.new, self.old, *self.may_run)
+        return any(image and flash.startswith(image) for image in images)
+
+    def _memory_violations(self, bench: Bench, image: bytes) -> list[str]:
+        """What the host keeps: nothing under way, and as the last good image what is installed."""
+        if self.forgets and not bench.exists("/updater/confirmed.img"):
+            return []
+        kept = bench.read_file("/updater/confirmed.img")
+        header, size = struct.unpack_from("<H2xI", kept, 8)
+        if kept[header : header + size] != image:
+            return ["the last good image on the host is another than the installed one"]
+        record = max(_records(bench), key=lambda state: state["number"], default=None)
+        if record is None:
+            return ["the host has no record"]
+        if record["phase"] != "idle" or record["image"] is not None:
+            return [f"the record says {record['phase']}"]
+        return []
+
     def _log_violations(self, bench: Bench) -> list[str]:
-        """The log is readable but for a line that a cut tore, numbered without going back, and
-        its last line is the result."""
-        numbers: list[int] = []
-        lines: list[dict[str, Any]] = []
-        for name in ("/updater/log.0", "/updater/log.1"):
-            for text in bench.read_file(name).splitlines() if bench.exists(name) else ():
-                try:
-                    line = json.loads(text)
-                except ValueError:
-                    continue
-                lines.append(line)
-                numbers.append(line["n"])
+        """The log holds all that the host said, in that order, and hardly more: what it was about
+        to say when it was cut, and a line that a cut tore. Its last line is the result."""
+        lines, bad = _log(bench)
+        numbers = [line["n"] for line in lines]
         if len(set(numbers)) != len(numbers):
             return ["log lines share a number"]
-        if not lines or max(lines, key=lambda line: line["n"])["event"] != "result":
+        lines.sort(key=lambda line: line["n"])
+        if not lines or lines[-1]["event"] != "result":
             return ["the log does not end with a result"]
+        if self.forgets:
+            return []
+        since = [_event(line) for line in lines if line["n"] >= self.known]
+        missing = list(self.told)
+        for event in since:
+            if missing and event == missing[0]:
+                del missing[0]
+        if missing:
+            return [f"the log does not tell that {missing[0]}"]
+        if self.hears_all and bad + len(since) - len(self.told) > 2:
+            return [f"the log holds {len(since)} lines for {len(self.told)} events, {bad} torn"]
         return []
+
+
+def _event(line: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in line.items() if key not in ("n", "t")}
+
+
+def _log(bench: Bench) -> tuple[list[dict[str, Any]], int]:
+    """The lines of the log, and how many cannot be read."""
+    lines: list[dict[str, Any]] = []
+    bad = 0
+    for name in ("/updater/log.0", "/updater/log.1"):
+        found: list[dict[str, Any]] = []
+        for text in bench.read_file(name).splitlines() if bench.exists(name) else ():
+            try:
+                found.append(json.loads(text))
+            except ValueError:
+                bad += 1
+        if [line["n"] for line in found] != sorted(line["n"] for line in found):
+            bad += len(found)
+        lines += found
+    return lines, bad
+
+
+def _records(bench: Bench) -> Iterator[dict[str, Any]]:
+    for name in ("/updater/state.0", "/updater/state.1"):
+        if bench.exists(name):
+            try:
+                yield json.loads(bench.read_file(name)[16:])
+            except ValueError:
+                continue  # torn

@@ -44,13 +44,19 @@ CUTS = {
 # How long the supply is away: less than a flash operation, longer than one, and longer than the
 # loader's own timeout.
 OUTAGES = (2 * NS_PER_MS, 60 * NS_PER_MS, 1500 * NS_PER_MS)
+# How long the host takes until its program runs: less than a flash operation of the target, about
+# as long as one, longer.
+STARTS = (1 * NS_PER_MS, 15 * NS_PER_MS, 100 * NS_PER_MS)
+AGAIN = 10_000 * NS_PER_MS  # after a failure: AGAIN_MS of firmware/main.py
+# Of an operation on the host's flash, what happens before it is torn.
+FRACTIONS = (0.0, 0.1, 0.5, 0.99)
 MAX_BOOTS = 6
-BETWEEN_BOOTS = 100 * NS_PER_MS
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut at the n-th event (from 1) of the run it strikes."""
+    """A cut at the n-th event (from 1) of the run it strikes; a second one after one that left the
+    host alone counts on from that."""
 
     what: str
     at: int
@@ -89,11 +95,17 @@ class Scenario:
 
 
 class Rig:
-    """Counts the events of one bench and hands each to `on_event(number, place)`."""
+    """Counts the events of one bench and hands each to `on_event(number, place)`.
 
-    def __init__(self, bench: Bench) -> None:
+    `history`: a name, and the cuts so far; it says in which way the next one tears. `since`: the
+    instant at which the supply came back; `start`: how long a host takes then."""
+
+    def __init__(self, bench: Bench, name: str = "") -> None:
         self.bench = bench
         self.count = 0
+        self.history = [name]
+        self.since = bench.clock.now
+        self.start = STARTS[-1]
         self._trace = bench.trace.tap
         bench.world.bus.tap = self._bus
         self.on_event = None
@@ -130,25 +142,41 @@ class Rig:
         if self._on_event is not None:
             self._on_event(self.count, place)
 
+    def go_on(self, on_event: Callable[[int, str], None], anew: bool = True) -> None:
+        """Watch again, counting from 1 or from where it was."""
+        if anew:
+            self.count = 0
+        self.on_event = on_event
+
     def cut(self, cut: Cut) -> None:
         """Do it, here and now. Ends the host's run by an exception unless only the target is
         cut."""
         self.on_event = None
         bench, what = self.bench, cut.what
-        bench.target.flash.randomness.seed(str(cut))  # every cut tears in its own way
-        outage = OUTAGES[cut.at % len(OUTAGES)]
+        self.history.append(str(cut))
+        bench.target.flash.randomness.seed("/".join(self.history))
+        outage = OUTAGES[cut.at % 3]
+        self.start = STARTS[cut.at // 9 % 3]
+        self.since = bench.clock.now
         if what in (TARGET, BOTH, BOTH_TORN):
+            self.since += outage
             bench.target.power(False)
             bench.clock.after(outage, lambda: bench.target.power(True))
         if what in (HOST_TORN, BOTH_TORN):
-            bench.host_flash.tear()
+            bench.host_flash.tear(FRACTIONS[cut.at % 4])
         if what == CTRL_C:
             raise KeyboardInterrupt
         if what != TARGET:
             raise HostPowerLost
 
-    def outage(self, cut: Cut) -> int:
-        return OUTAGES[cut.at % len(OUTAGES)]
+    def is_over(self, cut: Cut, scenario: Scenario) -> None:
+        """The host was off as well, for a time of its own."""
+        bench = self.bench
+        bench.world.power_loss()
+        bench.clock.advance(OUTAGES[cut.at // 3 % 3])
+        self.since = max(self.since, bench.clock.now)
+        if len(self.history) == 2:  # what else happens meanwhile, happens once
+            scenario.restart(bench)
 
 
 Tell = Callable[[dict[str, Any]], None]
@@ -158,13 +186,13 @@ class CannotBegin(Exception):
     """A scenario's world did not come up: the device code is broken before any cut."""
 
 
-def run_host(bench: Bench, tell: Tell | None = None) -> dict[str, Any] | None:
+def run_host(bench: Bench, *tell: Tell) -> dict[str, Any] | None:
     """Let the host do its work; the result, or None if it was cut short."""
     event: dict[str, Any] = {}
     try:
         for event in bench.updater().events():
-            if tell is not None:
-                tell(event)
+            for listener in tell:
+                listener(event)
         return event
     except HostPowerLost:
         return None
@@ -173,22 +201,27 @@ def run_host(bench: Bench, tell: Tell | None = None) -> dict[str, Any] | None:
         return None
 
 
-def settle(bench: Bench, judge: Judge, tell: Tell | None = None) -> Verdict:
-    """Boot the host again and again, as a product does, until nothing is left to do."""
-    began = bench.clock.now
+def settle(
+    rig: Rig, judge: Judge, result: dict[str, Any] | None = None, tell: Tell = lambda event: None
+) -> Verdict:
+    """Boot the host again and again, as a product does, until nothing is left to do. `result`: of
+    the run before, if it had one."""
+    bench = rig.bench
     results = []
     for boots in range(1, MAX_BOOTS + 1):
-        bench.clock.advance(BETWEEN_BOOTS)
+        bench.clock.advance(AGAIN if result is not None and not _is_done(result) else rig.start)
         bench.boot()
-        result = run_host(bench, tell)
-        took = bench.clock.now - began
+        result = run_host(bench, judge.heard, tell)
+        took = bench.clock.now - rig.since
         results.append(result)
-        if result is None:
-            continue  # a second cut, made by the caller
-        if result["ok"] or result["status"] == "rolled-back":
+        if result is not None and _is_done(result):
             bench.clock.advance(max(OUTAGES))  # a target that is off just now comes back
             return judge.verdict(bench, boots, took, results)
     return judge.unsettled(bench, results)
+
+
+def _is_done(result: dict[str, Any]) -> bool:
+    return bool(result["ok"]) or result["status"] == "rolled-back"
 
 
 @dataclass(frozen=True)
@@ -214,53 +247,55 @@ def explore(scenario: Scenario, campaign: Campaign) -> list[Case]:
         results = Path(folder, "cases")
         results.touch()
         bench = scenario.build()
-        explorer = Explorer(scenario, campaign, Rig(bench), scenario.judge(bench), results)
+        rig = Rig(bench, scenario.name)
+        explorer = Explorer(scenario, campaign, rig, scenario.judge(bench), results)
         gc.collect()
         gc.freeze()  # children share what is here instead of copying it page by page
         try:
-            explorer.run([], campaign.every, 0)
+            explorer.run([], campaign.every)
         finally:
             gc.unfreeze()
         return list(_read(results))
 
 
 def replay(
-    scenario: Scenario, cuts: list[Cut], tell: Tell | None = None, counted_by: type[Rig] = Rig
+    scenario: Scenario,
+    cuts: list[Cut],
+    tell: Tell = lambda event: None,
+    counted_by: type[Rig] = Rig,
 ) -> Case:
     """One case again, without forking."""
     bench = scenario.build()
-    rig = counted_by(bench)
+    rig = counted_by(bench, scenario.name.rpartition("/")[2])  # tears alike in both Pythons
     judge = scenario.judge(bench)
-    place = ""
-    for cut in cuts:
-        struck: list[str] = []
+    to_come = list(cuts)
+    place = "never reached"
 
-        def strike(number: int, where: str, cut: Cut = cut, struck: list[str] = struck) -> None:
-            if number == cut.at:
-                struck.append(where)
-                rig.cut(cut)
+    def strike(number: int, where: str) -> None:
+        nonlocal place
+        if to_come and number == to_come[0].at:
+            place = where
+            cut = to_come.pop(0)
+            tell({"event": "cut", "cut": str(cut), "place": place})
+            rig.cut(cut)
+            rig.go_on(strike)
 
-        if cut is not cuts[0]:
-            bench.clock.advance(BETWEEN_BOOTS)
-            bench.boot()
-        rig.count = 0
-        rig.on_event = strike
-        result = run_host(bench, tell)
+    rig.on_event = strike
+    while True:
+        left = len(to_come)
+        result = run_host(bench, judge.heard, tell)
         rig.on_event = None
-        _after(scenario, rig, cut, result)
-        if tell is not None:
-            tell({"event": "cut", "cut": str(cut), "place": "".join(struck) or "never reached"})
-        place = struck[0] if struck else "never reached"
-    return Case(scenario.name, [str(cut) for cut in cuts], place, settle(bench, judge, tell))
-
-
-def _after(scenario: Scenario, rig: Rig, cut: Cut, result: dict[str, Any] | None) -> None:
-    """Time goes by until the supply is back."""
-    bench = rig.bench
-    if result is None and cut.what != CTRL_C:
-        bench.world.power_loss()
-        bench.clock.advance(rig.outage(cut))
-        scenario.restart(bench)
+        if result is None and cuts[-len(to_come) - 1].what != CTRL_C:
+            rig.is_over(cuts[-len(to_come) - 1], scenario)
+        if not to_come or left == len(to_come):
+            break
+        bench.clock.advance(rig.start)
+        bench.boot()
+        rig.go_on(strike, anew=cuts[-len(to_come) - 1].what != TARGET)
+    if to_come:
+        place = "never reached"
+    told = [str(cut) for cut in cuts]
+    return Case(scenario.name, told, place, settle(rig, judge, result, tell))
 
 
 _FINE, _DIED, _VIOLATION = 0, 1, 3  # exit statuses of a child
@@ -276,47 +311,51 @@ class Explorer:
     judge: Judge
     results: Path
 
-    def run(self, before: list[str], every: dict[str, int], offset: int) -> None:
+    def run(self, before: list[Cut], every: dict[str, int]) -> None:
         """One run of the host. At each chosen event, and for each cut there, a child takes over:
-        it cuts, and never returns from here."""
-        rig = self.rig
-        mine: list[tuple[Cut, str]] = []
-        seen = dict.fromkeys(PLACES, offset)
+        it cuts, and never returns from here. A child that has cut the target alone goes on with
+        the run, whose recovery has begun, and takes its second cuts there."""
+        rig, cuts = self.rig, list(before)
+        place = ""
+        seen = dict.fromkeys(PLACES, before[0].at if before else 0)
         chosen = 0
 
-        def at_event(number: int, place: str) -> None:
-            nonlocal chosen
-            seen[place] += 1
-            if not every[place] or seen[place] % every[place]:
+        def at_event(number: int, where: str) -> None:
+            nonlocal every, seen, chosen, place
+            seen[where] += 1
+            if not every[where] or seen[where] % every[where]:
                 return
             chosen += 1
-            k, of = self.campaign.share if not before else (0, 1)
+            k, of = self.campaign.share if not cuts else (0, 1)
             if chosen % of != k:
                 return
-            ways = [what for what in CUTS[place] if what in self.campaign.only]
-            if before and ways:  # a second cut: at each event another way, in turn
+            ways = [what for what in CUTS[where] if what in self.campaign.only]
+            if cuts and ways:  # a second cut: at each event another way, in turn
                 ways = [ways[chosen % len(ways)]]
             for what in ways:
                 if not self._in_child():
                     continue
-                mine.append((Cut(what, number), place))
-                rig.cut(mine[0][0])
+                place = where
+                cuts.append(Cut(what, number))
+                rig.cut(cuts[-1])
+                if self.campaign.second and len(cuts) == 1:
+                    every, seen, chosen = self.campaign.second, dict.fromkeys(PLACES, number), 0
+                    rig.go_on(at_event)
                 return
 
-        rig.count = 0
-        rig.on_event = at_event
+        rig.go_on(at_event, anew=not before or before[-1].what != TARGET)
         status = _DIED
         try:
-            result = run_host(rig.bench)
+            result = run_host(rig.bench, self.judge.heard)
             rig.on_event = None
-            if mine:
-                status = self._recover(before, *mine[0], result)
+            if place:
+                status = self._recover(cuts, place, result)
         except BaseException:
-            if not mine:
+            if not place:
                 raise
             traceback.print_exc()
         finally:
-            if mine:
+            if place:
                 os._exit(status)
 
     def _in_child(self) -> bool:
@@ -332,23 +371,22 @@ class Explorer:
             self.rig.on_event = None
         return False
 
-    def _recover(
-        self, before: list[str], cut: Cut, place: str, result: dict[str, Any] | None
-    ) -> int:
-        """After the cut: the double cuts below it, then its own end; the exit status."""
-        bench = self.rig.bench
-        _after(self.scenario, self.rig, cut, result)
-        cuts = [*before, str(cut)]
-        if self.campaign.second and not before and self._in_child():
-            bench.clock.advance(BETWEEN_BOOTS)
-            bench.boot()
+    def _recover(self, cuts: list[Cut], place: str, result: dict[str, Any] | None) -> int:
+        """After the last cut: the double cuts below it, then its own end; the exit status."""
+        rig = self.rig
+        if result is None and cuts[-1].what != CTRL_C:
+            rig.is_over(cuts[-1], self.scenario)
+        if self.campaign.second and len(cuts) == 1 and self._in_child():
+            rig.bench.clock.advance(rig.start)
+            rig.bench.boot()
             try:
-                self.run(cuts, self.campaign.second, cut.at)
+                self.run(cuts, self.campaign.second)
             except BaseException:
                 traceback.print_exc()
                 return _DIED
             return _FINE
-        case = Case(self.scenario.name, cuts, place, settle(bench, self.judge))
+        verdict = settle(rig, self.judge, result)
+        case = Case(self.scenario.name, [str(cut) for cut in cuts], place, verdict)
         with self.results.open("a") as file:
             file.write(json.dumps(asdict(case)) + "\n")
         return _VIOLATION if case.verdict.violations else _FINE

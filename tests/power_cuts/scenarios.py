@@ -84,6 +84,29 @@ def _update(name: str, **arguments: Any) -> Scenario:
     return Scenario(name, build, lambda bench: Judge.of(bench, NEW, OLD))
 
 
+def _debugger_seen() -> Bench:
+    """A debugger was attached since power-on: BOOT0 counts only after a power-on, and the host
+    can switch the supply."""
+    bench = _installed(OLD, "1.0.0", **_SUPPLY)
+    assert bench.target.attach_debugger()
+    bench.push(image(NEW, "1.1.0"))
+    return bench
+
+
+def _full_log() -> Bench:
+    """The first of the log's two files is full in the middle of the update."""
+    bench = _installed(OLD, "1.0.0")
+    log = bench.read_file("/updater/log.0")
+    for number in range(log.count(b"\n"), 1000):
+        line = b'{"n": %d, "t": 0, "event": "earlier"}\n' % number
+        if len(log) + len(line) > 15_800:
+            break
+        log += line
+    bench.write_file("/updater/log.0", log)
+    bench.push(image(NEW, "1.1.0"))
+    return bench
+
+
 def _first_install() -> Bench:
     bench = _bench()
     bench.push(image(NEW, "1.1.0"))
@@ -214,7 +237,11 @@ def _signed() -> Bench:
 
 
 def _keep_old(bench: Bench) -> Judge:
-    return Judge.of(bench, NEW, OLD, old_is_fine=True)
+    return Judge.of(bench, NEW, OLD, old_is_fine=True, forgets=True)
+
+
+def _back_to_old(bench: Bench) -> Judge:
+    return Judge.of(bench, OLD, may_run=(DEAD,))
 
 
 _NO_BOOT0: dict[str, Any] = {
@@ -235,7 +262,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("first-install", _first_install, lambda bench: Judge.of(bench, NEW)),
         _update("update"),
         Scenario("few-pages", _few_pages, lambda bench: Judge.of(bench, CHANGED, OLD)),
-        Scenario("roll-back", _roll_back, lambda bench: Judge.of(bench, OLD)),
+        Scenario("roll-back", _roll_back, _back_to_old),
         Scenario(
             "preserved-page",
             _preserved,
@@ -251,18 +278,18 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("after-roll-back", _after_roll_back, lambda bench: Judge.of(bench, NEW, OLD)),
         Scenario("signed", _signed, lambda bench: Judge.of(bench, NEW, OLD)),
         Scenario("host-forgot", _forgotten, _keep_old),
-        Scenario("forgot-roll-back", _forgot_roll_back, lambda bench: Judge.of(bench, OLD)),
-        Scenario("heartbeat", _heartbeat, lambda bench: Judge.of(bench, OLD)),
+        Scenario("forgot-roll-back", _forgot_roll_back, _back_to_old),
+        Scenario("heartbeat", _heartbeat, _back_to_old),
         Scenario(
             "pushed-meanwhile",
             _update("").build,
-            lambda bench: Judge.of(bench, TINY),
+            lambda bench: Judge.of(bench, TINY, may_run=(OLD, NEW)),
             restart=_push_another,
         ),
         Scenario(
             "host-formatted",
             _update("").build,
-            lambda bench: Judge.of(bench, NEW, OLD),
+            lambda bench: Judge.of(bench, NEW, OLD, forgets=True),
             restart=_format_and_push,
         ),
         _update("esp32", host="esp32"),
@@ -271,7 +298,9 @@ SCENARIOS: dict[str, Scenario] = {
         _update("loader-11.2", loader=2),
         _update("loader-11.3", loader=3),
         _update("ecc-resets", quirks=replace(quirks_of(4), ecc_error="reset")),
-        _update("supply-switch", **_SUPPLY),
+        Scenario("supply-switch", _debugger_seen, lambda bench: Judge.of(bench, NEW, OLD)),
+        Scenario("full-log", _full_log, lambda bench: Judge.of(bench, NEW, OLD)),
+        _update("soft-i2c", settings={"i2c": {"id": None}}),
         _update("by-command", **_NO_BOOT0),
         Scenario("checkpoints", _checkpoints, lambda bench: Judge.of(bench, NINE, NINE_OLD)),
         Scenario("tiny", _tiny, lambda bench: Judge.of(bench, TINY, NEW)),

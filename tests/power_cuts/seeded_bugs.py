@@ -143,11 +143,33 @@ BUGS = (
         ("roll-back",),
     ),
     Bug(
-        "any kept image will do for the one recorded",
-        "admission",
-        "exists(path) and _is(path, digest)",
-        "exists(path)",
-        ("roll-back",),
+        "the record is saved before the last good image is replaced",
+        "updater",
+        "        self._store.confirm(image)\n        record.phase = phases.IDLE\n"
+        "        record.image = None\n",
+        "        record.installed = _hex(image.digest)\n"
+        "        record.phase, record.image = phases.IDLE, None\n"
+        "        self._store.save(record)\n        self._store.confirm(image)\n",
+    ),
+    Bug(
+        "a record has one file instead of two",
+        "store",
+        "self._states[self._number % 2]",
+        "self._states[0]",
+        ("fat",),
+    ),
+    Bug(
+        "each line of the log replaces the last",
+        "event_log",
+        '        mode = "a"\n',
+        '        mode = "w"\n',
+    ),
+    Bug(
+        "the supply is never switched",
+        "target",
+        "                self.power_cycle()  # the last resort",
+        "                pass  # the last resort",
+        ("supply-switch",),
     ),
     Bug(
         "a digest is not checked before installing",
@@ -203,16 +225,16 @@ BUGS = (
     Bug(
         "BOOT0 stays high",
         "target",
-        "        if self._pins.boot0 is not None:\n            self._pins.boot0(0)\n"
-        "        if self._pins.nrst is not None:\n            self._reset()\n"
+        "        if self.pins.boot0 is not None:\n            self.pins.boot0(0)\n"
+        "        if self.pins.nrst is not None:\n            self._reset()\n"
         "        if not",
-        "        if self._pins.nrst is not None:\n            self._reset()\n        if not",
+        "        if self.pins.nrst is not None:\n            self._reset()\n        if not",
     ),
     Bug(
         "the target is not reset into its loader",
         "target",
-        "            self._pins.boot0(1)\n            self._reset()\n",
-        "            self._pins.boot0(1)\n",
+        "            self.pins.boot0(1)\n            self._reset()\n",
+        "            self.pins.boot0(1)\n",
     ),
     Bug(
         "log lines are not flushed",

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from stm32sim.bench import Bench
 from tests.power_cuts import rig, seeded_bugs
+from tests.power_cuts.oracle import Judge, Verdict
 from tests.power_cuts.report import COLUMNS, kind_of, table
 from tests.power_cuts.rig import BYTE, FRAME, HOST_FLASH, TARGET_FLASH
 from tests.power_cuts.scenarios import SCENARIOS
@@ -86,7 +88,14 @@ def test_replaying_a_case_gives_its_verdict_again() -> None:
 
 
 def test_a_case_that_cannot_be_judged_is_no_case() -> None:
-    scenario = rig.Scenario("broken", SCENARIOS["tiny"].build, lambda bench: None)  # type: ignore
+    class Unjust(Judge):
+        def verdict(self, *_: object) -> Verdict:
+            raise ValueError
+
+    def judge(bench: Bench) -> Judge:
+        return Unjust(**vars(SCENARIOS["tiny"].judge(bench)))
+
+    scenario = rig.Scenario("broken", SCENARIOS["tiny"].build, judge)
     with pytest.raises(RuntimeError):
         rig.explore(scenario, rig.Campaign({BYTE: 0, FRAME: 0, TARGET_FLASH: 0, HOST_FLASH: 9}))
 

@@ -27,6 +27,7 @@ from tests.power_cuts.rig import (
     HOST,
     HOST_FLASH,
     HOST_TORN,
+    OUTAGES,
     TARGET,
     TARGET_FLASH,
     Cut,
@@ -101,7 +102,7 @@ class World:
         bench = self.bench
         if cut.what != CTRL_C:
             bench.world.power_loss()
-        bench.clock.advance(self.rig.outage(cut) + NS_PER_MS)
+        bench.clock.advance(max(OUTAGES) + NS_PER_MS)
         bench.boot()
         return self.run()
 
