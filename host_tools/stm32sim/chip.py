@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from stm32sim.application import Application, ApplicationFactory, known_images
+from stm32sim.application import Application, ApplicationFactory, KnownImages
 from stm32sim.bus import NOT_DRIVEN
 from stm32sim.clock import NS_PER_US, Clock
 from stm32sim.flash import (
@@ -31,6 +31,7 @@ from stm32sim.quirks import Quirks, quirks_of
 START_UP = 390 * NS_PER_US  # G0, reset to listening: AN2606 table 227
 RAM_START, RAM_SIZE = 0x2000_0000, 36 * 1024  # SRAM with parity off: RM0444 ch. 2
 LOADER_RAM_END = 0x2000_2700  # below: the loader's own, AN2606 table 226
+RESET_VECTOR, NMI_VECTOR = 0x04, 0x08  # offsets in the vector table: PM0223 section 2.3.4
 OTP_START, OTP_LENGTH = 0x1FFF_7000, 1024  # RM0444 p. 69
 ENGINEERING_START, ENGINEERING_END = 0x1FFF_7500, 0x1FFF_7800  # RM0444 p. 69
 UNIQUE_ID_ADDRESS, FLASH_SIZE_ADDRESS = 0x1FFF_7590, 0x1FFF_75E0  # CMSIS-G0
@@ -59,7 +60,8 @@ class Boot:
     running: Running
     flash: bytes | None = None  # for an application: what main flash held then
     reason: str = ""
-    ran_partial_application: bool = False  # it crashed, but not before its first instruction
+    # It crashed, but not before the first instruction of an application that is not whole.
+    ran_partial_application: bool = False
 
 
 class Stm32:
@@ -80,7 +82,7 @@ class Stm32:
         self.flash = Flash(clock, flash_size, times)
         self.option_bytes = OptionBytes()
         self.options = self.option_bytes.load()
-        self.applications = applications or known_images()
+        self.applications = applications or KnownImages(())
         self._memories = [
             Memory("flash", FLASH_START, FLASH_START + flash_size),
             Memory("ram", LOADER_RAM_END, RAM_START + RAM_SIZE),
@@ -114,6 +116,7 @@ class Stm32:
         if on:
             self.debugger_seen = self._flash_shut = False
             self.ram[:] = self._noise.randbytes(RAM_SIZE)
+            self.flash.power_on()
             self._load_options()
             self._reset()
 
@@ -268,12 +271,30 @@ class Stm32:
         torn = self.flash.cells[0] == Cell.TORN  # stack pointer and reset vector
         application = None if torn else self.applications(content, self)
         if application is None:
-            starts = not torn and _can_start(content)
-            self._crash(f"no sound application in main flash ({reason})", starts)
+            partial = self._executes(torn, content) and not self._holds_a_whole_one(content)
+            self._crash(f"no sound application in main flash ({reason})", partial)
             return
         self.running = Running.APPLICATION
         self._occupant = application
         self.boots.append(Boot(self.clock.now, Running.APPLICATION, content, reason))
+
+    def _executes(self, torn: bool, content: bytes) -> bool:
+        """Whether the core comes to a first instruction.
+
+        The reset vector in a torn granule is an NMI, whose vector is in the next one; a fault
+        there is a lockup, as is a vector without the Thumb bit or into nowhere (Armv6-M
+        Architecture Reference Manual, B1.5.5; strict: what SP points to does not matter)."""
+        if torn and self.flash.cells[1] == Cell.TORN:
+            return False
+        vector = NMI_VECTOR if torn else RESET_VECTOR
+        entry = int.from_bytes(content[vector : vector + 4], "little")
+        return bool(entry & 1) and FLASH_START <= entry < FLASH_START + len(content)
+
+    def _holds_a_whole_one(self, content: bytes) -> bool:
+        """Whether a known image is there but for its first granule: entered by a wrong door, but
+        nothing of it is missing. Code that is not known may be anything [strict]."""
+        known = self.applications
+        return isinstance(known, KnownImages) and known.whole_behind_first_granule(content)
 
     def _fetched(self) -> bytes:
         """Main flash as a program meets it. A torn granule may hold the right bytes, but fetching
@@ -391,10 +412,3 @@ class Stm32:
 
     def holding_scl(self) -> bool:
         return self._occupant is not None and self._occupant.holding_scl()
-
-
-def _can_start(content: bytes) -> bool:
-    """Whether the core executes anything: a reset vector without the Thumb bit, or into nowhere,
-    is a HardFault before the first instruction (Armv6-M Architecture Reference Manual, B1.5.5)."""
-    reset = int.from_bytes(content[4:8], "little")
-    return bool(reset & 1) and FLASH_START <= reset < FLASH_START + len(content)

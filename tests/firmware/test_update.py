@@ -120,7 +120,7 @@ def test_the_old_vectors_are_overwritten_with_zeros_before_anything_else(make_be
     changes = [i for i, f in enumerate(frames) if f in (b"\x32\xcd", b"\x45\xba")]
     first = changes[0]
     assert frames[first] == b"\x32\xcd" and frames[first + 1][:4] == FLASH.to_bytes(4, "big")
-    assert frames[first + 2] == b"\x07" + bytes(8) + b"\x07"
+    assert frames[first + 2] == b"\x0f" + bytes(16) + b"\x0f"  # up to HardFault
     assert frames[changes[1]] == b"\x45\xba"
 
 

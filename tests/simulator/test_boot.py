@@ -290,6 +290,53 @@ def test_a_weak_application_runs_for_now(make_rig: MakeRig) -> None:
     assert rig.running is APPLICATION
 
 
+def test_a_weak_application_may_be_broken_by_a_power_on(make_rig: MakeRig) -> None:
+    ran = []
+    for seed in range(40):
+        rig = make_rig(content=APP.content, boot0=False)
+        rig.flash.cells[3] = Cell.WEAK_PROGRAMMED
+        rig.flash.randomness.seed(seed)
+        rig.power_cycle()
+        ran.append(rig.running is APPLICATION)
+        rig.reset()
+        assert (rig.running is APPLICATION) == ran[-1]  # until the next power-on
+    assert 20 < ran.count(True) < 40
+
+
+def vectors(reset: int, nmi: int) -> bytes:
+    return b"".join(value.to_bytes(4, "little") for value in (0x2000_9000, reset, nmi, nmi))
+
+
+HANDLER, NOWHERE = FLASH + 0x41, 0x2000_0001
+WHOLE = KnownImage(vectors(FLASH + 0xC1, HANDLER) + bytes(range(112)), b"\x03" * 8)
+
+
+@pytest.mark.parametrize(
+    ("torn", "content", "partial"),
+    [
+        ((), WHOLE.content[:-1], True),
+        ((0,), WHOLE.content[:-1], True),  # NMI
+        ((0,), WHOLE.content, False),  # entered by the wrong door, but nothing is missing
+        ((0, 15), WHOLE.content, True),
+        ((0, 1), WHOLE.content[:-1], False),  # a lockup
+        ((0,), vectors(HANDLER, HANDLER - 1) + WHOLE.content[16:], False),
+        ((0,), vectors(HANDLER, NOWHERE) + WHOLE.content[16:], False),
+        ((0,), vectors(HANDLER, 0) + WHOLE.content[16:], False),
+        ((0,), vectors(HANDLER, 0xFFFF_FFFF) + WHOLE.content[16:], False),
+        ((), vectors(0, HANDLER) + WHOLE.content[16:-1], False),
+    ],
+)
+def test_a_torn_first_granule_runs_the_handler_of_its_fault(
+    make_rig: MakeRig, torn: tuple[int, ...], content: bytes, partial: bool
+) -> None:
+    rig = make_rig(content=content, applications=known_images(WHOLE), boot0=False, powered=False)
+    for granule in torn:
+        rig.flash.cells[granule] = Cell.TORN
+    rig.power_cycle()
+    assert rig.running is CRASHED
+    assert rig.chip.boots[-1].ran_partial_application is partial
+
+
 def test_the_history_tells_what_ran_from_which_flash(make_rig: MakeRig) -> None:
     rig = make_rig(content=APP.content)
     rig.chip.boot0(False)
