@@ -22,7 +22,7 @@ from typing import Any
 
 from stm32sim.application import Application, ApplicationFactory, Surroundings
 from stm32sim.bench import provisioned_option_bytes
-from stm32sim.chip import Stm32
+from stm32sim.chip import START_UP, Stm32
 from stm32sim.clock import NS_PER_MS, Clock
 from stm32sim.cortex_m import EmulatedApplication
 from stm32sim.faults import KINDS, Fault, FaultyTarget
@@ -246,7 +246,7 @@ def make_world(state: Path, settings: dict[str, Any], options: Options) -> World
     bench = settings.get("bench")
     if bench is not None:
         world.analog[bench["supply_adc"]] = round(int(options.supply_mv) / bench["divider"])
-    clock.advance(NS_PER_MS)  # the target has been on for a while when the host starts
+    clock.advance(2 * START_UP)  # the target has been on for a while when the host starts
     return world
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from stm32sim.application import Application, ApplicationFactory, KnownImages
 from stm32sim.bus import NOT_DRIVEN
-from stm32sim.clock import NS_PER_US, Clock
+from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
 from stm32sim.flash import (
     ERASED_BYTE,
     FLASH_START,
     GRANULE,
+    SLOWEST,
     TYPICAL,
     Cell,
     Flash,
@@ -28,7 +29,11 @@ from stm32sim.loader_steps import Memory
 from stm32sim.option_bytes import LOCKED, OPTION_LENGTH, OPTION_START, OptionBytes
 from stm32sim.quirks import Quirks, quirks_of
 
-START_UP = 390 * NS_PER_US  # G0, reset to listening: AN2606 table 227
+LEAST_START_UP = 390 * NS_PER_US  # G0, reset to listening: AN2606 table 227, a minimum
+START_UP = 3 * NS_PER_MS  # what a part may need; hosts in the field wait 20 ms and more [D]
+# A supply that is away for less than that does not fall to nothing: capacitors, and whatever pins
+# of the host feed [D]. The core is reset and RAM is lost, but it is no power-on reset [strict].
+DISCHARGE = 50 * NS_PER_MS
 RAM_START, RAM_SIZE = 0x2000_0000, 36 * 1024  # SRAM with parity off: RM0444 ch. 2
 LOADER_RAM_END = 0x2000_2700  # below: the loader's own, AN2606 table 226
 RESET_VECTOR, NMI_VECTOR = 0x04, 0x08  # offsets in the vector table: PM0223 section 2.3.4
@@ -76,9 +81,13 @@ class Stm32:
         times: FlashTimes = TYPICAL,
         applications: ApplicationFactory | None = None,
         engineering_area_readable: bool = False,  # not stated for G071: refuse unless asked for
+        start_up: int = START_UP,  # ns
     ) -> None:
         self.clock = clock
         self.quirks = quirks or quirks_of(4)
+        self._start_up = start_up
+        if self.quirks.does_not_wait_for_erase:  # and so it is the host that has to wait
+            times = replace(times, page_erase=max(times.page_erase, SLOWEST.page_erase))
         self.flash = Flash(clock, flash_size, times)
         self.option_bytes = OptionBytes()
         self.options = self.option_bytes.load()
@@ -96,6 +105,7 @@ class Stm32:
         self._noise = random.Random(0)
         self.ram = bytearray(RAM_SIZE)
         self.running = Running.OFF
+        self._discharged_at = 0  # ns
         self._empty_flag = False
         self.debugger_seen = False  # an SWD access since power-on forces BOOT0 to 0
         self._flash_shut = False  # level 1 was entered since power-on: reading flash is a fault
@@ -108,17 +118,21 @@ class Stm32:
     # --- supply and pins ---
 
     def power(self, on: bool) -> None:
-        """Switch the supply. Off: everything volatile is gone and a flash operation is torn."""
+        """Switch the supply. Off: RAM is gone and a flash operation is torn. On again, after
+        DISCHARGE: a power-on reset; before: a brown-out, which keeps what only that clears."""
         if on == (self.running is not Running.OFF):
             return
         self._stop()
         self.running = Running.OFF
-        if on:
+        if not on:
+            self._discharged_at = self.clock.now + DISCHARGE
+            return
+        self.ram[:] = self._noise.randbytes(RAM_SIZE)
+        self.flash.power_on()
+        if self.clock.now >= self._discharged_at:
             self.debugger_seen = self._flash_shut = False
-            self.ram[:] = self._noise.randbytes(RAM_SIZE)
-            self.flash.power_on()
             self._load_options()
-            self._reset()
+        self._reset()
 
     def nrst(self, high: bool) -> None:
         """Drive or release NRST; the rising edge is what starts the chip."""
@@ -222,7 +236,7 @@ class Stm32:
 
     def _after_start_up(self, action: Callable[[], None]) -> None:
         resets = self.resets
-        self.clock.after(START_UP, lambda: action() if resets == self.resets else None)
+        self.clock.after(self._start_up, lambda: action() if resets == self.resets else None)
 
     def _load_options(self) -> None:
         """At power-on and option launch: options take effect, the EMPTY flag is set or cleared.

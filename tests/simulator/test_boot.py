@@ -9,8 +9,8 @@ import pytest
 
 from stm32sim import option_bytes
 from stm32sim.application import COMMAND_REGISTER, KnownImage, known_images
-from stm32sim.chip import START_UP, NotModelled, Running
-from stm32sim.clock import NS_PER_US
+from stm32sim.chip import DISCHARGE, LEAST_START_UP, START_UP, NotModelled, Running, Stm32
+from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
 from stm32sim.flash import Cell
 from stm32sim.option_bytes import FACTORY, OPTR, SECR, WRP1AR, WRP1BR, OptionBytes
 from tests.simulator.rig import ACK, APP, APP_ADDRESS, BOOT0, BOOT1, BOOT_SEL, FLASH, Rig, word
@@ -88,7 +88,7 @@ def test_a_blank_factory_part_is_in_its_loader(make_rig: MakeRig) -> None:
 
 
 def test_nothing_answers_before_start_up_is_over(make_rig: MakeRig) -> None:
-    rig = make_rig(powered=False)
+    rig = make_rig(powered=False, start_up=START_UP)
     rig.chip.power(True)
     rig.clock.advance(START_UP - 200 * NS_PER_US)
     assert rig.send(b"\x01\xfe") == -1
@@ -124,6 +124,18 @@ def test_boot0_is_looked_at_when_nrst_rises(make_rig: MakeRig) -> None:
     assert rig.running is APPLICATION
 
 
+def test_a_part_starts_up_more_slowly_than_its_documented_minimum() -> None:
+    """Unless it is told otherwise, and still within the 5 ms that hosts give it."""
+    assert 5 * LEAST_START_UP < START_UP < 5 * NS_PER_MS
+    clock = Clock()
+    chip = Stm32(clock)
+    chip.power(True)
+    clock.advance(START_UP - 1)
+    assert chip.running is Running.RESET
+    clock.advance(1)
+    assert chip.running is LOADER
+
+
 def test_nothing_runs_while_nrst_is_low(rig: Rig) -> None:
     rig.chip.nrst(False)
     rig.wait(1_000)
@@ -149,7 +161,7 @@ def test_a_start_up_cut_short_starts_over(rig: Rig) -> None:
     for _ in range(5):
         rig.chip.nrst(False)
         rig.chip.nrst(True)
-        rig.clock.advance(START_UP - 1)
+        rig.clock.advance(LEAST_START_UP - 1)
         assert rig.running is Running.RESET
     assert rig.starts == 1
     rig.clock.advance(1)
@@ -163,6 +175,55 @@ def test_a_debugger_forces_boot0_low_until_the_next_power_on(make_rig: MakeRig) 
         rig.reset()
         assert rig.running is APPLICATION
     rig.power_cycle()
+    assert rig.running is LOADER
+
+
+# Brown-outs
+
+
+def dip(rig: Rig, ns: int) -> None:
+    rig.chip.power(False)
+    rig.clock.advance(ns)
+    rig.chip.power(True)
+    rig.wait(1)
+
+
+@pytest.mark.parametrize(("away", "running"), [(DISCHARGE - 1, APPLICATION), (DISCHARGE, LOADER)])
+def test_a_supply_that_does_not_discharge_keeps_the_debugger_latch(
+    make_rig: MakeRig, away: int, running: Running
+) -> None:
+    rig = make_rig(content=APP.content)
+    rig.chip.attach_debugger()
+    dip(rig, away)
+    assert rig.running is running
+
+
+@pytest.mark.parametrize(("away", "running"), [(DISCHARGE - 1, CRASHED), (DISCHARGE, LOADER)])
+def test_a_supply_that_does_not_discharge_loads_no_option_bytes_and_no_empty_flag(
+    make_rig: MakeRig, away: int, running: Running
+) -> None:
+    rig = make_rig(content=APP.content, boot0=False)
+    rig.flash.start_mass_erase()
+    rig.wait(50)
+    dip(rig, away)
+    assert rig.running is running
+
+
+def test_a_brown_out_costs_what_any_loss_of_power_does(make_rig: MakeRig) -> None:
+    rig = make_rig(content=APP.content)
+    rig.flash.start_page_erase(0)
+    rig.wait(1)
+    before = bytes(rig.chip.ram)
+    dip(rig, NS_PER_US)
+    assert rig.chip.ram != before
+    assert len(rig.flash.weak_granules()) == 256
+    assert rig.starts == 2 and rig.in_step()
+
+
+def test_the_first_power_on_is_none_of_these(make_rig: MakeRig) -> None:
+    rig = make_rig(powered=False, boot0=False)
+    rig.chip.power(True)
+    rig.wait(1)
     assert rig.running is LOADER
 
 
@@ -344,7 +405,7 @@ def test_the_history_tells_what_ran_from_which_flash(make_rig: MakeRig) -> None:
     boots = rig.chip.boots
     assert [boot.running for boot in boots] == [LOADER, APPLICATION]
     assert boots[1].flash is not None and boots[1].flash.startswith(APP.content)
-    assert boots[0].instant == START_UP
+    assert boots[0].instant == DISCHARGE + LEAST_START_UP
 
 
 # The application

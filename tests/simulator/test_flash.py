@@ -353,9 +353,7 @@ def test_zeros_over_a_doubtful_granule_do_not_make_it_sound(flash: Flash, state:
     assert flash.cells[0] == Cell.WEAK_PROGRAMMED
 
 
-@pytest.mark.parametrize(
-    "state", [Cell.TORN, Cell.WRONG, Cell.WEAK_PROGRAMMED, Cell.PROGRAMMED]
-)
+@pytest.mark.parametrize("state", [Cell.TORN, Cell.WRONG, Cell.WEAK_PROGRAMMED, Cell.PROGRAMMED])
 @pytest.mark.parametrize("point", POINTS)
 def test_zeros_cut_over_something_never_leave_it_blank_or_better(state: Cell, point: int) -> None:
     for seed in SEEDS:
