@@ -198,6 +198,18 @@ class Stm32:
         self.running = Running.RESET
         self._after_start_up(self._start_loader)
 
+    def deafen(self) -> None:
+        """The loader heard another interface first: it does nothing on I2C any more, not even
+        reset itself [V AN2606]."""
+        if isinstance(self._occupant, Loader):
+            self._occupant.halt()
+            self._occupant = None
+
+    def refuse_next(self) -> None:
+        """The loader's next ACK is a NACK."""
+        if isinstance(self._occupant, Loader):
+            self._occupant.refuses = True
+
     @property
     def empty_flag(self) -> bool:
         """EMPTY in FLASH_ACR: the boot logic takes main flash for empty."""
