@@ -40,6 +40,11 @@ class Surroundings(Protocol):
     def clock(self) -> Clock: ...
 
     @property
+    def ram(self) -> bytes | bytearray:
+        """What SRAM holds: noise since power-on, and what a loader wrote."""
+        ...
+
+    @property
     def empty_flag(self) -> bool:
         """EMPTY in FLASH_ACR: the boot logic takes main flash for empty."""
         ...

@@ -37,6 +37,7 @@ DISCHARGE = 50 * NS_PER_MS
 RAM_START, RAM_SIZE = 0x2000_0000, 36 * 1024  # SRAM with parity off: RM0444 ch. 2
 LOADER_RAM_END = 0x2000_2700  # below: the loader's own, AN2606 table 226
 RESET_VECTOR, NMI_VECTOR = 0x04, 0x08  # offsets in the vector table: PM0223 section 2.3.4
+BOOT_FAILURES = 1 / 4  # the share of power-ons that Quirks.may_fail_to_boot is about [D]
 OTP_START, OTP_LENGTH = 0x1FFF_7000, 1024  # RM0444 p. 69
 ENGINEERING_START, ENGINEERING_END = 0x1FFF_7500, 0x1FFF_7800  # RM0444 p. 69
 UNIQUE_ID_ADDRESS, FLASH_SIZE_ADDRESS = 0x1FFF_7590, 0x1FFF_75E0  # CMSIS-G0
@@ -50,7 +51,7 @@ class Running(Enum):
     """What the chip is doing."""
 
     OFF = "off"
-    RESET = "reset"  # held in reset, or starting up
+    RESET = "reset"  # held in reset, by NRST or a low supply, or starting up
     LOADER = "loader"
     APPLICATION = "application"
     CRASHED = "crashed"  # fetched what is no application
@@ -107,6 +108,8 @@ class Stm32:
         self.running = Running.OFF
         self._discharged_at = 0  # ns
         self._empty_flag = False
+        self._fails_to_boot = False  # until the next power-on
+        self.supply_mv = 3300  # while it is on
         self.debugger_seen = False  # an SWD access since power-on forces BOOT0 to 0
         self._flash_shut = False  # level 1 was entered since power-on: reading flash is a fault
         self.boots: list[Boot] = []
@@ -132,6 +135,9 @@ class Stm32:
         if self.clock.now >= self._discharged_at:
             self.debugger_seen = self._flash_shut = False
             self._load_options()
+            erratum = self.quirks.may_fail_to_boot and self.options.boot0_from_pin
+            at_risk = erratum and self.options.rdp_level == 1
+            self._fails_to_boot = at_risk and self.flash.randomness.random() < BOOT_FAILURES
         self._reset()
 
     def nrst(self, high: bool) -> None:
@@ -242,7 +248,7 @@ class Stm32:
         self.running = Running.RESET
         if not self.option_bytes.load().valid:
             self.options = LOCKED  # "at next reset", not only at power-on [V RM0444 p. 90]
-        if self._nrst_high:
+        if self._nrst_high and self.supply_mv >= self.options.least_supply_mv:
             boot0 = self._boot0_high and not self.debugger_seen  # latched now
             self._after_start_up(lambda: self._boot(boot0))
 
@@ -264,11 +270,11 @@ class Stm32:
         self._empty_flag = blank and self.flash.cells[0] != Cell.TORN
 
     def _boot(self, boot0: bool) -> None:
-        """The boot table [V RM0490 table 9]; level 2 never boots system memory [V AN2606].
-
-        Not modelled: at level 1 with nBOOT_SEL = 0 a G030 may fail to boot at power-on, until the
-        next one (its errata 2.2.3 [V]; whether a G071 does is not known)."""
+        """The boot table [V RM0490 table 9]; level 2 never boots system memory [V AN2606]."""
         options = self.options
+        if self._fails_to_boot:
+            self._crash("failed to boot at power-on")
+            return
         if not options.valid:
             self.running = Running.LOCKED
             self._note(Running.LOCKED, "option bytes torn")

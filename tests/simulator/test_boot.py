@@ -12,7 +12,16 @@ from stm32sim.application import COMMAND_REGISTER, KnownImage, known_images
 from stm32sim.chip import DISCHARGE, LEAST_START_UP, START_UP, NotModelled, Running, Stm32
 from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
 from stm32sim.flash import Cell
-from stm32sim.option_bytes import FACTORY, OPTR, SECR, WRP1AR, WRP1BR, OptionBytes
+from stm32sim.option_bytes import (
+    BOR_RISING_MV,
+    FACTORY,
+    OPTR,
+    SECR,
+    WRP1AR,
+    WRP1BR,
+    OptionBytes,
+)
+from stm32sim.quirks import Quirks
 from tests.simulator.rig import ACK, APP, APP_ADDRESS, BOOT0, BOOT1, BOOT_SEL, FLASH, Rig, word
 
 LOADER, APPLICATION, CRASHED = Running.LOADER, Running.APPLICATION, Running.CRASHED
@@ -225,6 +234,46 @@ def test_the_first_power_on_is_none_of_these(make_rig: MakeRig) -> None:
     rig.chip.power(True)
     rig.wait(1)
     assert rig.running is LOADER
+
+
+@pytest.mark.parametrize(
+    ("rdp", "boot_sel", "at_risk"),
+    [(0xBB, False, True), (0xBB, True, False), (0xAA, False, False)],
+)
+def test_a_power_on_that_fails_to_boot_fails_until_the_next(
+    make_rig: MakeRig, rdp: int, boot_sel: bool, at_risk: bool
+) -> None:
+    rig = make_rig(
+        quirks=Quirks(4, may_fail_to_boot=True),
+        optr=optr(boot_sel=boot_sel, rdp=rdp),
+        content=APP.content,
+        boot0=False,
+    )
+    failed = 0
+    for _ in range(60):
+        rig.power_cycle()
+        before = rig.running
+        rig.reset()
+        assert rig.running is before
+        failed += before is CRASHED
+    assert (0 < failed < 30) if at_risk else not failed
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_a_brown_out_level_above_the_supply_holds_the_chip_in_reset(
+    make_rig: MakeRig, level: int
+) -> None:
+    for bor_en, millivolts, running in (
+        (1, BOR_RISING_MV[level] - 1, Running.RESET),
+        (1, BOR_RISING_MV[level], LOADER),
+        (0, BOR_RISING_MV[level] - 1, LOADER),
+    ):
+        rig = make_rig(optr=FACTORY[OPTR] & ~(0xF << 8) | bor_en << 8 | level << 9, powered=False)
+        rig.chip.supply_mv = millivolts
+        rig.power_cycle()
+        rig.reset()
+        assert rig.running is running
+        assert (rig.send(b"\x01\xfe") == 2) is (running is LOADER)
 
 
 # The EMPTY flag
