@@ -2,9 +2,9 @@
 
 Updating, resuming, repairing and rolling back are this one routine. A page is *in doubt* from
 before its first erase until it was read back and a durable record says so; a page in doubt is
-never believed, even if it reads right, since interrupted cells may flip later. The image's first
-granule, stack pointer and reset vector, is written last, so that a part of an application can
-never run.
+never believed, even if it reads right, since interrupted cells may flip later. The first vectors
+of what was there are overwritten before anything else, and the image's first granule, stack
+pointer and reset vector, is written last, so that a part of an application can never run.
 """
 
 from micropython import const
@@ -13,6 +13,7 @@ from .chips import BLOCK, GRANULE
 from .errors import BusError, ImageDoesNotFit, LoaderError, PageProtected, VerifyFailed
 
 _PAGE_TRIES = const(3)
+_VECTORS = const(16)  # bytes, two granules: initial SP, Reset, NMI, HardFault (PM0223 2.3.4)
 _CHECKPOINT_PAGES = const(8)  # pages between durable records: at most this much is done again
 _BLANK = memoryview(b"\xff" * BLOCK)
 
@@ -84,7 +85,7 @@ class Flasher:
         doubt.add(first)
         doubt.save()  # the intent: from here on these pages may be anything
         total = len(todo) + 1
-        yield from self._attempt(first, payload, image, self._erase_first_granule)
+        yield from self._attempt(first, payload, image, self._erase_first_vectors)
         for done, page in enumerate(todo):
             yield from self._attempt(page, payload, image, self._write_page)
             doubt.remove(page)
@@ -117,20 +118,22 @@ class Flasher:
         self._clock.sleep(self._target.quirks.erase_settle_ms)
         self.erased_pages += 1
 
-    def _erase_first_granule(self, page, payload, image):
+    def _erase_first_vectors(self, page, payload, image):
         """From here on the old application cannot run. That must be seen, not believed: other
         pages are changed next.
 
         An erase takes 22 ms, and in the middle of it the old vectors may still read right while
-        what they lead to does not. So they are overwritten first, which takes 85 us: zeros are the
-        one thing that can be programmed over anything (RM0444 section 3.3.8, PROGERR)."""
-        granule = self._found[:GRANULE]
-        for index in range(GRANULE):
-            granule[index] = 0
-        self._target.loader.write(image.address, granule)
+        what they lead to does not. So they are overwritten first, which takes 85 us a granule:
+        zeros are the one thing that can be programmed over anything (RM0444 section 3.3.8,
+        PROGERR). Those of NMI and HardFault too: a reset vector that an erase left torn is an
+        NMI."""
+        vectors = self._found[:_VECTORS]
+        for index in range(_VECTORS):
+            vectors[index] = 0
+        self._target.loader.write(image.address, vectors)
         self._erase(page, payload, image)
-        self._target.loader.read_into(image.address, granule)
-        if granule != _BLANK[:GRANULE]:
+        self._target.loader.read_into(image.address, vectors)
+        if vectors != _BLANK[:_VECTORS]:
             raise VerifyFailed("page %d was erased but is not blank" % page)
 
     def _write_page(self, page, payload, image):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from stm32sim.bus import NOT_DRIVEN, I2CDevice
 from stm32sim.clock import NS_PER_MS, Clock
+from stm32sim.flash import GRANULE
 
 APP_ADDRESS = 0x2A
 IDENTITY_REGISTER, VERSION_REGISTER, COMMAND_REGISTER = 0x00, 0x01, 0x10
@@ -37,6 +38,11 @@ class Surroundings(Protocol):
 
     @property
     def clock(self) -> Clock: ...
+
+    @property
+    def ram(self) -> bytes | bytearray:
+        """What SRAM holds: noise since power-on, and what a loader wrote."""
+        ...
 
     @property
     def empty_flag(self) -> bool:
@@ -125,13 +131,21 @@ class ModelApplication:
         return False
 
 
-def known_images(*images: KnownImage) -> ApplicationFactory:
+@dataclass(frozen=True)
+class KnownImages:
     """Applications are run if flash holds one of `images` byte for byte; anything else crashes."""
 
-    def make(flash: bytes, surroundings: Surroundings) -> Application | None:
-        for image in images:
+    images: tuple[KnownImage, ...]
+
+    def __call__(self, flash: bytes, surroundings: Surroundings) -> Application | None:
+        for image in self.images:
             if flash.startswith(image.content):
                 return ModelApplication(image, surroundings)
         return None
 
-    return make
+    def whole_behind_first_granule(self, flash: bytes) -> bool:
+        return any(flash.startswith(image.content[GRANULE:], GRANULE) for image in self.images)
+
+
+def known_images(*images: KnownImage) -> KnownImages:
+    return KnownImages(images)

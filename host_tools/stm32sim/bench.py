@@ -15,8 +15,8 @@ from typing import Any
 
 from stm32sim import option_bytes
 from stm32sim.application import ApplicationFactory
-from stm32sim.chip import Stm32
-from stm32sim.clock import NS_PER_MS, Clock
+from stm32sim.chip import START_UP, Stm32
+from stm32sim.clock import Clock
 from stm32sim.flash import TYPICAL, FlashTimes
 from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.fat import FatFilesystem
@@ -106,6 +106,7 @@ class Bench:
         times: FlashTimes = TYPICAL,
         flash_size: int = 128 * 1024,
         flash_size_readable: bool = False,
+        start_up: int = START_UP,
         fat: bool = False,
         packages: Path | None = None,
     ) -> None:
@@ -117,6 +118,7 @@ class Bench:
             times=times,
             applications=applications,
             engineering_area_readable=flash_size_readable,
+            start_up=start_up,
         )
         if provisioned:
             self.target.option_bytes = provisioned_option_bytes()
@@ -129,7 +131,7 @@ class Bench:
             self.host_flash = HostFlash()
             self.files = HostFilesystem(self.host_flash)
         self.world = World(self.target, self.files, wiring=wiring, host=host)
-        self.clock.advance(NS_PER_MS)
+        self.clock.advance(2 * start_up)
         self.trace = WireTrace()
         self.world.bus.tap = self.trace.tap
         self.world.bus.stream_tap = self.trace.stream_tap

@@ -22,7 +22,7 @@ from typing import Any
 
 from stm32sim.application import Application, ApplicationFactory, Surroundings
 from stm32sim.bench import provisioned_option_bytes
-from stm32sim.chip import Stm32
+from stm32sim.chip import START_UP, Stm32
 from stm32sim.clock import NS_PER_MS, Clock
 from stm32sim.cortex_m import EmulatedApplication
 from stm32sim.faults import KINDS, Fault, FaultyTarget
@@ -73,7 +73,7 @@ class Options:
     unprotect_answer: str = "busy"  # or "stretch", "nack"
     unprotect_busy_ms: str = "0"  # how long Readout Unprotect takes beyond its time; or "for-ever"
     option_ack: str = "before"  # or "early", "lost"
-    supply_mv: str = "3300"  # the target's supply, where [bench] measures it
+    supply_mv: str = "3300"  # the target's supply, and what [bench] measures
     fault: str = ""  # KIND@TRANSACTION; see faults.KINDS
     cut: str = ""  # N: host and target lose their power in the middle of the N-th page erase
     blank_host: str = ""  # for stm32up: deploy nothing by itself
@@ -162,6 +162,7 @@ def emulated(clock: Clock) -> ApplicationFactory:
         application = EmulatedApplication(
             clock,
             flash,
+            ram=surroundings.ram,
             empty_flag=surroundings.empty_flag,
             on_enter_system_memory=surroundings.enter_system_memory,
             on_reset=surroundings.system_reset,
@@ -196,6 +197,7 @@ def make_world(state: Path, settings: dict[str, Any], options: Options) -> World
         times=SLOWEST if options.flash == "slowest" else TYPICAL,
         applications=emulated(clock),
     )
+    target.supply_mv = int(options.supply_mv)
     target.option_bytes = (
         provisioned_option_bytes() if options.provisioned == "1" else OptionBytes()
     )
@@ -246,7 +248,7 @@ def make_world(state: Path, settings: dict[str, Any], options: Options) -> World
     bench = settings.get("bench")
     if bench is not None:
         world.analog[bench["supply_adc"]] = round(int(options.supply_mv) / bench["divider"])
-    clock.advance(NS_PER_MS)  # the target has been on for a while when the host starts
+    clock.advance(2 * START_UP)  # the target has been on for a while when the host starts
     return world
 
 

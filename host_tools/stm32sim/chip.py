@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from stm32sim.application import Application, ApplicationFactory, known_images
+from stm32sim.application import Application, ApplicationFactory, KnownImages
 from stm32sim.bus import NOT_DRIVEN
-from stm32sim.clock import NS_PER_US, Clock
+from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
 from stm32sim.flash import (
     ERASED_BYTE,
     FLASH_START,
     GRANULE,
+    SLOWEST,
     TYPICAL,
     Cell,
     Flash,
@@ -28,9 +29,15 @@ from stm32sim.loader_steps import Memory
 from stm32sim.option_bytes import LOCKED, OPTION_LENGTH, OPTION_START, OptionBytes
 from stm32sim.quirks import Quirks, quirks_of
 
-START_UP = 390 * NS_PER_US  # G0, reset to listening: AN2606 table 227
+LEAST_START_UP = 390 * NS_PER_US  # G0, reset to listening: AN2606 table 227, a minimum
+START_UP = 3 * NS_PER_MS  # what a part may need; hosts in the field wait 20 ms and more [D]
+# A supply that is away for less than that does not fall to nothing: capacitors, and whatever pins
+# of the host feed [D]. The core is reset and RAM is lost, but it is no power-on reset [strict].
+DISCHARGE = 50 * NS_PER_MS
 RAM_START, RAM_SIZE = 0x2000_0000, 36 * 1024  # SRAM with parity off: RM0444 ch. 2
 LOADER_RAM_END = 0x2000_2700  # below: the loader's own, AN2606 table 226
+RESET_VECTOR, NMI_VECTOR = 0x04, 0x08  # offsets in the vector table: PM0223 section 2.3.4
+BOOT_FAILURES = 1 / 4  # the share of power-ons that Quirks.may_fail_to_boot is about [D]
 OTP_START, OTP_LENGTH = 0x1FFF_7000, 1024  # RM0444 p. 69
 ENGINEERING_START, ENGINEERING_END = 0x1FFF_7500, 0x1FFF_7800  # RM0444 p. 69
 UNIQUE_ID_ADDRESS, FLASH_SIZE_ADDRESS = 0x1FFF_7590, 0x1FFF_75E0  # CMSIS-G0
@@ -44,7 +51,7 @@ class Running(Enum):
     """What the chip is doing."""
 
     OFF = "off"
-    RESET = "reset"  # held in reset, or starting up
+    RESET = "reset"  # held in reset, by NRST or a low supply, or starting up
     LOADER = "loader"
     APPLICATION = "application"
     CRASHED = "crashed"  # fetched what is no application
@@ -59,7 +66,8 @@ class Boot:
     running: Running
     flash: bytes | None = None  # for an application: what main flash held then
     reason: str = ""
-    ran_partial_application: bool = False  # it crashed, but not before its first instruction
+    # It crashed, but not before the first instruction of an application that is not whole.
+    ran_partial_application: bool = False
 
 
 class Stm32:
@@ -74,13 +82,17 @@ class Stm32:
         times: FlashTimes = TYPICAL,
         applications: ApplicationFactory | None = None,
         engineering_area_readable: bool = False,  # not stated for G071: refuse unless asked for
+        start_up: int = START_UP,  # ns
     ) -> None:
         self.clock = clock
         self.quirks = quirks or quirks_of(4)
+        self._start_up = start_up
+        if self.quirks.does_not_wait_for_erase:  # and so it is the host that has to wait
+            times = replace(times, page_erase=max(times.page_erase, SLOWEST.page_erase))
         self.flash = Flash(clock, flash_size, times)
         self.option_bytes = OptionBytes()
         self.options = self.option_bytes.load()
-        self.applications = applications or known_images()
+        self.applications = applications or KnownImages(())
         self._memories = [
             Memory("flash", FLASH_START, FLASH_START + flash_size),
             Memory("ram", LOADER_RAM_END, RAM_START + RAM_SIZE),
@@ -94,7 +106,10 @@ class Stm32:
         self._noise = random.Random(0)
         self.ram = bytearray(RAM_SIZE)
         self.running = Running.OFF
+        self._discharged_at = 0  # ns
         self._empty_flag = False
+        self._fails_to_boot = False  # until the next power-on
+        self.supply_mv = 3300  # while it is on
         self.debugger_seen = False  # an SWD access since power-on forces BOOT0 to 0
         self._flash_shut = False  # level 1 was entered since power-on: reading flash is a fault
         self.boots: list[Boot] = []
@@ -106,16 +121,24 @@ class Stm32:
     # --- supply and pins ---
 
     def power(self, on: bool) -> None:
-        """Switch the supply. Off: everything volatile is gone and a flash operation is torn."""
+        """Switch the supply. Off: RAM is gone and a flash operation is torn. On again, after
+        DISCHARGE: a power-on reset; before: a brown-out, which keeps what only that clears."""
         if on == (self.running is not Running.OFF):
             return
         self._stop()
         self.running = Running.OFF
-        if on:
+        if not on:
+            self._discharged_at = self.clock.now + DISCHARGE
+            return
+        self.ram[:] = self._noise.randbytes(RAM_SIZE)
+        self.flash.power_on()
+        if self.clock.now >= self._discharged_at:
             self.debugger_seen = self._flash_shut = False
-            self.ram[:] = self._noise.randbytes(RAM_SIZE)
             self._load_options()
-            self._reset()
+            erratum = self.quirks.may_fail_to_boot and self.options.boot0_from_pin
+            at_risk = erratum and self.options.rdp_level == 1
+            self._fails_to_boot = at_risk and self.flash.randomness.random() < BOOT_FAILURES
+        self._reset()
 
     def nrst(self, high: bool) -> None:
         """Drive or release NRST; the rising edge is what starts the chip."""
@@ -181,6 +204,18 @@ class Stm32:
         self.running = Running.RESET
         self._after_start_up(self._start_loader)
 
+    def deafen(self) -> None:
+        """The loader heard another interface first: it does nothing on I2C any more, not even
+        reset itself [V AN2606]."""
+        if isinstance(self._occupant, Loader):
+            self._occupant.halt()
+            self._occupant = None
+
+    def refuse_next(self) -> None:
+        """The loader's next ACK is a NACK."""
+        if isinstance(self._occupant, Loader):
+            self._occupant.refuses = True
+
     @property
     def empty_flag(self) -> bool:
         """EMPTY in FLASH_ACR: the boot logic takes main flash for empty."""
@@ -213,13 +248,13 @@ class Stm32:
         self.running = Running.RESET
         if not self.option_bytes.load().valid:
             self.options = LOCKED  # "at next reset", not only at power-on [V RM0444 p. 90]
-        if self._nrst_high:
+        if self._nrst_high and self.supply_mv >= self.options.least_supply_mv:
             boot0 = self._boot0_high and not self.debugger_seen  # latched now
             self._after_start_up(lambda: self._boot(boot0))
 
     def _after_start_up(self, action: Callable[[], None]) -> None:
         resets = self.resets
-        self.clock.after(START_UP, lambda: action() if resets == self.resets else None)
+        self.clock.after(self._start_up, lambda: action() if resets == self.resets else None)
 
     def _load_options(self) -> None:
         """At power-on and option launch: options take effect, the EMPTY flag is set or cleared.
@@ -235,11 +270,11 @@ class Stm32:
         self._empty_flag = blank and self.flash.cells[0] != Cell.TORN
 
     def _boot(self, boot0: bool) -> None:
-        """The boot table [V RM0490 table 9]; level 2 never boots system memory [V AN2606].
-
-        Not modelled: at level 1 with nBOOT_SEL = 0 a G030 may fail to boot at power-on, until the
-        next one (its errata 2.2.3 [V]; whether a G071 does is not known)."""
+        """The boot table [V RM0490 table 9]; level 2 never boots system memory [V AN2606]."""
         options = self.options
+        if self._fails_to_boot:
+            self._crash("failed to boot at power-on")
+            return
         if not options.valid:
             self.running = Running.LOCKED
             self._note(Running.LOCKED, "option bytes torn")
@@ -268,12 +303,30 @@ class Stm32:
         torn = self.flash.cells[0] == Cell.TORN  # stack pointer and reset vector
         application = None if torn else self.applications(content, self)
         if application is None:
-            starts = not torn and _can_start(content)
-            self._crash(f"no sound application in main flash ({reason})", starts)
+            partial = self._executes(torn, content) and not self._holds_a_whole_one(content)
+            self._crash(f"no sound application in main flash ({reason})", partial)
             return
         self.running = Running.APPLICATION
         self._occupant = application
         self.boots.append(Boot(self.clock.now, Running.APPLICATION, content, reason))
+
+    def _executes(self, torn: bool, content: bytes) -> bool:
+        """Whether the core comes to a first instruction.
+
+        The reset vector in a torn granule is an NMI, whose vector is in the next one; a fault
+        there is a lockup, as is a vector without the Thumb bit or into nowhere (Armv6-M
+        Architecture Reference Manual, B1.5.5; strict: what SP points to does not matter)."""
+        if torn and self.flash.cells[1] == Cell.TORN:
+            return False
+        vector = NMI_VECTOR if torn else RESET_VECTOR
+        entry = int.from_bytes(content[vector : vector + 4], "little")
+        return bool(entry & 1) and FLASH_START <= entry < FLASH_START + len(content)
+
+    def _holds_a_whole_one(self, content: bytes) -> bool:
+        """Whether a known image is there but for its first granule: entered by a wrong door, but
+        nothing of it is missing. Code that is not known may be anything [strict]."""
+        known = self.applications
+        return isinstance(known, KnownImages) and known.whole_behind_first_granule(content)
 
     def _fetched(self) -> bytes:
         """Main flash as a program meets it. A torn granule may hold the right bytes, but fetching
@@ -391,10 +444,3 @@ class Stm32:
 
     def holding_scl(self) -> bool:
         return self._occupant is not None and self._occupant.holding_scl()
-
-
-def _can_start(content: bytes) -> bool:
-    """Whether the core executes anything: a reset vector without the Thumb bit, or into nowhere,
-    is a HardFault before the first instruction (Armv6-M Architecture Reference Manual, B1.5.5)."""
-    reset = int.from_bytes(content[4:8], "little")
-    return bool(reset & 1) and FLASH_START <= reset < FLASH_START + len(content)

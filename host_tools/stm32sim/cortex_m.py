@@ -93,7 +93,8 @@ _EXCEPTION = {  # QEMU's numbers
 class EmulatedApplication:
     """What runs after a reset into main flash. An I2CDevice (see bus.py) that starts at once.
 
-    `flash` is the whole main flash. `on_enter_system_memory` is called once when the program jumps
+    `flash` is the whole main flash, `ram` what SRAM holds when it starts.
+    `on_enter_system_memory` is called once when the program jumps
     into the loader, `on_reset` once when it requests a reset; it is over then, as after a fault or
     `halt()`. `empty_flag` is what it finds as EMPTY in FLASH_ACR; `on_empty_flag` is told at once
     when it changes that bit.
@@ -104,6 +105,7 @@ class EmulatedApplication:
         clock: Clock,
         flash: bytes,
         *,
+        ram: bytes | bytearray,
         empty_flag: bool = False,
         on_enter_system_memory: Callable[[], None],
         on_reset: Callable[[], None],
@@ -135,7 +137,7 @@ class EmulatedApplication:
 
         self._flash = ctypes.create_string_buffer(flash, FLASH_SIZE)
         self._at_zero = ctypes.create_string_buffer(flash, FLASH_SIZE)
-        self._sram = ctypes.create_string_buffer(SRAM_SIZE)
+        self._sram = ctypes.create_string_buffer(bytes(ram), SRAM_SIZE)
         self._system_memory = ctypes.create_string_buffer(
             SYSTEM_MEMORY_VECTORS.ljust(SYSTEM_MEMORY_SIZE, b"\0"), SYSTEM_MEMORY_SIZE
         )

@@ -16,17 +16,22 @@ from stm32sim.loader_steps import BUSY, I2C_ADDRESS
 
 @dataclass(frozen=True)
 class Fault:
-    """`kind` is one of KINDS; `at` the transaction it strikes."""
+    """`kind` is one of KINDS; `at` the transaction it strikes, `byte` the one of its bytes that is
+    flipped or not acknowledged, if it has so many."""
 
     kind: str
     at: int
+    byte: int = 0
 
 
 KINDS = (
     "address not acknowledged",  # noise at the address: the target never saw the transaction
     "answer lost",  # the target answered, the host saw nothing
-    "bit flipped to the target",  # in the first byte of what the host sends
-    "bit flipped to the host",  # in the first byte of what the target answers
+    "bit flipped to the target",  # in a byte of what the host sends
+    "bit flipped to the host",  # in a byte of what the target answers
+    "byte not acknowledged",  # of what the host sends: the target missed it
+    "refused",  # NACK after this frame where ACK is due, and the command is over [V GOOGLE-RS]
+    "loader is deaf",  # another interface was first; until the next reset by NRST or the supply
     "busy for ever",  # from here on every status read says BUSY, until the target is reset
     "loader resets itself",
     "clock held for 100 ms",
@@ -97,6 +102,10 @@ class FaultyTarget:
             self._bus.sda_stuck = True
         elif kind == "clock held low":
             self._bus.scl_stuck = True
+        elif kind == "refused":
+            self._target.refuse_next()
+        elif kind == "loader is deaf":
+            self._target.deafen()
         elif kind == "busy for ever":
             self._busy_since_boot = len(self._target.boots)
 
@@ -116,16 +125,19 @@ class FaultyTarget:
             target.stop()
 
     def write(self, byte: int) -> bool:
-        if self._is("bit flipped to the target") and self._bytes == 0:
-            byte ^= 0x10
+        struck = self._bytes == self._fault.byte
         self._bytes += 1
+        if struck and self._is("byte not acknowledged"):
+            return False
+        if struck and self._is("bit flipped to the target"):
+            byte ^= 0x10
         return self._target.write(byte)
 
     def read(self) -> int:
         if self._busy_for_ever:
             return BUSY
         byte = self._target.read()
-        if self._is("bit flipped to the host") and self._bytes == 0:
+        if self._is("bit flipped to the host") and self._bytes == self._fault.byte:
             byte ^= 0x10
         self._bytes += 1
         return byte

@@ -9,12 +9,13 @@ AN2606 for the versions. Where the sources are silent the simulator refuses.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Generator
 
 from stm32sim.crc import crc_stm32
 from stm32sim.flash import FLASH_START, GRANULE
-from stm32sim.loader_steps import ACK, NACK, Chip, Memory, xor
+from stm32sim.loader_steps import ACK, NACK, Chip, Memory, Refused, xor
 from stm32sim.option_bytes import OPTION_LENGTH, OPTION_START, registers_written
 from stm32sim.polled_i2c import NO_BYTE, Program, Wait
 from stm32sim.protection import Protection
@@ -73,7 +74,8 @@ class Loader(Protection):
             if code ^ complement != 0xFF or code not in known:
                 yield from self._answer(NACK)
             else:
-                yield from handlers[code]()
+                with contextlib.suppress(Refused):
+                    yield from handlers[code]()
 
     def _get(self) -> Program:
         yield from self._answer(ACK)

@@ -66,6 +66,10 @@ class Chip(Protocol):
     def set_empty_flag(self, value: bool) -> None: ...
 
 
+class Refused(Exception):
+    """A command is over after a NACK for no reason."""
+
+
 class LoaderSteps(PolledI2C):
     """A loader without its commands."""
 
@@ -76,6 +80,7 @@ class LoaderSteps(PolledI2C):
         self.chip = chip
         self.quirks = quirks
         self._computing_until = 0
+        self.refuses = False  # the next ACK
         if quirks.clears_empty_flag:
             chip.set_empty_flag(False)
         super().__init__(chip.clock, quirks.connection_stretch)
@@ -99,8 +104,12 @@ class LoaderSteps(PolledI2C):
         return self.quirks.idle_timeout
 
     def _answer(self, byte: int) -> Program:
-        """One status byte in a read frame of its own."""
-        return self._send_frame(bytes([byte]))
+        """One status byte in a read frame of its own. Raises Refused."""
+        refused = self.refuses and byte == ACK
+        yield from self._send_frame(bytes([NACK if refused else byte]))
+        if refused:
+            self.refuses = False
+            raise Refused
 
     def _receive_word(self) -> Generator[Wait, int, int | None]:
         """Four bytes MSB first and their XOR; None if that is wrong."""

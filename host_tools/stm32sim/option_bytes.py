@@ -56,6 +56,10 @@ _REACHED = {
 }
 
 
+# mV at which a rising supply ends the reset, by BORR_LEV [V HAL-G0].
+BOR_RISING_MV = (2100, 2300, 2600, 2900)
+
+
 def registers_written(data: bytes) -> dict[int, int]:
     """What Write Memory of `data` (1 to 128 bytes) at OPTION_START puts into which registers.
 
@@ -89,6 +93,11 @@ class Options:
     def rdp_level(self) -> int:
         rdp = self.optr & 0xFF
         return {RDP_LEVEL_0: 0, RDP_LEVEL_2: 2}.get(rdp, 1)
+
+    @property
+    def least_supply_mv(self) -> int:
+        """Below it the brown-out reset holds the chip; 0 without BOR_EN [V CMSIS-G0]."""
+        return BOR_RISING_MV[self.optr >> 9 & 3] if self.optr >> 8 & 1 else 0
 
     @property
     def boot0_from_pin(self) -> bool:

@@ -43,6 +43,9 @@ class Quirks:
     # for 40 s and was locked by the reset that followed]. FOR_EVER: it never ends.
     unprotect_delay: int = 0
     erases_first: bool = True  # False: option bytes are rewritten before flash is erased [?]
+    # At readout protection level 1 with nBOOT_SEL = 0 a power-on may fail to boot, until the next
+    # one [V errata of the G030, 2.2.3; whether a G071 does is not known].
+    may_fail_to_boot: bool = False
     write_protect_in_one_frame: bool = False  # OPENBL wants the length in a frame of its own
     # The checksum command is listed as available under level 1 [V AN4221 table 2], where flash
     # is a bus error to a loader [V RM0490 4.5]: False takes the second for true.

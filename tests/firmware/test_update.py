@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from stm32sim.application import known_images
-from stm32sim.chip import Running
+from stm32sim.chip import DISCHARGE, Running
 from stm32sim.flash import PAGE, SLOWEST
 from stm32sim.loader_steps import I2C_ADDRESS
 from stm32sim.quirks import quirks_of
@@ -120,7 +120,7 @@ def test_the_old_vectors_are_overwritten_with_zeros_before_anything_else(make_be
     changes = [i for i, f in enumerate(frames) if f in (b"\x32\xcd", b"\x45\xba")]
     first = changes[0]
     assert frames[first] == b"\x32\xcd" and frames[first + 1][:4] == FLASH.to_bytes(4, "big")
-    assert frames[first + 2] == b"\x07" + bytes(8) + b"\x07"
+    assert frames[first + 2] == b"\x0f" + bytes(16) + b"\x0f"  # up to HardFault
     assert frames[changes[1]] == b"\x45\xba"
 
 
@@ -217,6 +217,7 @@ def test_boot0_ignored_by_the_option_bytes_is_reported(make_bench):
     bench = make_bench(provisioned=False, applications=BOTH)
     bench.target.flash.load(OLD)
     bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
     bench.target.power(True)
     result = bench.install(image(NEW, "1.1.0"))
     assert result["error"] == "loader-silent" and "nBOOT_SEL" in result["next_step"]
@@ -235,6 +236,7 @@ def test_a_write_protected_page_is_found_before_anything_is_erased(make_bench):
     bench = make_bench(applications=BOTH)
     bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A: page 2
     bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
     bench.target.power(True)
     result = bench.install(image(OLD, "1.0.0"))
     assert result["error"] == "page-protected" and "page 2" in result["message"]
@@ -270,6 +272,7 @@ def test_a_read_protected_chip_is_reported_as_such(make_bench):
     options = bench.target.option_bytes
     options.store(0x00, options.word(0x00) & ~0xFF | 0xBB)
     bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
     bench.target.power(True)
     assert bench.install(image(OLD, "1.0.0"))["error"] == "read-protected"
 

@@ -8,6 +8,7 @@ from typing import Any
 from stm32sim.application import known_images
 from stm32sim.bench import NUCLEO, Bench
 from stm32sim.bus import NOT_DRIVEN
+from stm32sim.chip import DISCHARGE, START_UP
 from stm32up import doctor
 from stm32up.diagnosis import Diagnosis, diagnose
 from tests.support import image, known, payload
@@ -97,8 +98,9 @@ def installed(host: str = "rp2", times: int = 2, **arguments: Any) -> Bench:
 
 def power_cycle(bench: Bench) -> None:
     bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
     bench.target.power(True)
-    bench.clock.advance(2_000_000)
+    bench.clock.advance(2 * START_UP)
 
 
 def examined(

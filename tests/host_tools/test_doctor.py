@@ -14,7 +14,7 @@ import pytest
 from stm32sim import option_bytes
 from stm32sim.application import known_images
 from stm32sim.bench import Bench
-from stm32sim.chip import Running
+from stm32sim.chip import START_UP, Running
 from stm32sim.clock import NS_PER_MS, NS_PER_S
 from stm32sim.flash import Cell
 from stm32sim.loader import Loader
@@ -217,7 +217,7 @@ def blank_without_boot0_and_the_empty_flag_cleared(host):
     bench = make(host, OLD, settings=BY_COMMAND, wiring=Wiring(boot0=None))
     bench.target.flash.load(b"\xff" * len(OLD))
     bench.target.system_reset()
-    bench.clock.advance(NS_PER_MS)
+    bench.clock.advance(2 * START_UP)
     assert bench.target.running is Running.CRASHED
     return bench
 

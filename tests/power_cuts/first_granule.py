@@ -18,8 +18,8 @@ CAMPAIGN = rig.Campaign({BYTE: 8, FRAME: 1, TARGET_FLASH: 1, HOST_FLASH: 1}, onl
 
 
 def window(scenario: rig.Scenario) -> frozenset[int]:
-    """The events of an uncut run at which that granule is zeros, or in an operation that changes
-    it."""
+    """The events of an uncut run at which that granule is zeros, or in an operation on it, from
+    the STOP on that begins it: an erase of what is blank leaves it marginal too if it is cut."""
     return frozenset(_watched(scenario)[0])
 
 
@@ -39,27 +39,29 @@ def _watched(scenario: rig.Scenario) -> tuple[set[int], _Watch]:
     watch = _Watch(scenario.build())
     rig.run_host(watch.bench)
     held = watch.held
-    found = {number for number, granule in enumerate(held, 1) if granule == bytes(GRANULE)}
+    found = {number for number, (granule, _) in enumerate(held, 1) if granule == bytes(GRANULE)}
     for number in range(2, len(held) + 1):
         if held[number - 1] != held[number - 2]:
             began = max(begin for begin in watch.begins if begin < number)
-            found.update(range(began, number))
+            found.update(range(began - 1, number))
     return found, watch
 
 
 class _Watch(rig.Rig):
-    """Notes for every event when it is and what the granule holds; and where operations begin."""
+    """Notes for every event when it is, what the granule holds and how often it was erased; and
+    where operations begin."""
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench)
-        self.held: list[bytes] = []
+        self.held: list[tuple[bytes, int]] = []
         self.times: list[int] = []  # ns
         self.begins: list[int] = []
         self.on_event = self._look
 
     def _look(self, number: int, place: str) -> None:
         self.times.append(self.bench.clock.now)
-        self.held.append(bytes(self.bench.target.flash.data[:GRANULE]))
+        flash = self.bench.target.flash
+        self.held.append((bytes(flash.data[:GRANULE]), flash.erase_counts[0]))
 
     def _target_flash(self, what: str, point: int) -> None:
         if point == 0:

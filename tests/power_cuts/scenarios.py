@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ from stm32sim.quirks import quirks_of
 from stm32sim.world import Wiring
 from tests.power_cuts.oracle import Judge
 from tests.power_cuts.rig import CannotBegin, Scenario
-from tests.support import image, known, payload, signing_key, trust
+from tests.support import FLASH, image, known, payload, signing_key, trust
 
 
 def _sparse(size: int, seed: int) -> bytes:
-    """A payload whose pages are mostly blank: as many pages as wanted, few bytes to write."""
+    """A payload whose pages are mostly blank: as many pages as wanted, few bytes to write. NMI and
+    HardFault have handlers."""
     content = bytearray(b"\xff" * size)
     content[:64] = payload(64, seed)
+    content[8:16] = struct.pack("<II", FLASH + 0xD1 + 8 * seed, FLASH + 0xD5 + 8 * seed)
     for start in range(PAGE, size, PAGE):
         content[start + 256 : start + 272] = payload(24, seed + start)[8:]
     content[-8:] = payload(16, seed + 1)[8:]

@@ -28,7 +28,7 @@ class Bug:
 
 
 _ERASE_FIRST = (
-    "        yield from self._attempt(first, payload, image, self._erase_first_granule)\n"
+    "        yield from self._attempt(first, payload, image, self._erase_first_vectors)\n"
 )
 _WRITE_FIRST = "        yield from self._attempt(first, payload, image, self._write_first_page)\n"
 _REMOVE_FIRST = "        doubt.remove(first)\n"
@@ -44,8 +44,15 @@ BUGS = (
     Bug(
         "old vectors stay while page 0 is erased",
         "flasher",
-        "        self._target.loader.write(image.address, granule)\n",
+        "        self._target.loader.write(image.address, vectors)\n",
         "",
+        ("update", "few-pages"),
+    ),
+    Bug(
+        "the vectors of faults stay while page 0 is erased",
+        "flasher",
+        "        self._target.loader.write(image.address, vectors)\n",
+        "        self._target.loader.write(image.address, vectors[:GRANULE])\n",
         ("update", "few-pages"),
     ),
     Bug(

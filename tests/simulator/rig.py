@@ -9,7 +9,7 @@ from typing import Any
 from stm32sim import option_bytes
 from stm32sim.application import KnownImage, known_images
 from stm32sim.bus import Bus, Stretched
-from stm32sim.chip import Running, Stm32
+from stm32sim.chip import DISCHARGE, LEAST_START_UP, Running, Stm32
 from stm32sim.clock import NS_PER_MS, NS_PER_S, Clock
 from stm32sim.loader_steps import I2C_ADDRESS
 from stm32sim.quirks import Quirks, quirks_of
@@ -72,6 +72,7 @@ class Rig:
     ) -> None:
         self.clock = Clock()
         chip.setdefault("applications", known_images(APP))
+        chip.setdefault("start_up", LEAST_START_UP)
         self.chip = Stm32(self.clock, quirks=quirks or quirks_of(version), **chip)
         self.flash = self.chip.flash
         self.options = self.chip.option_bytes
@@ -91,6 +92,7 @@ class Rig:
 
     def power_cycle(self) -> None:
         self.chip.power(False)
+        self.clock.advance(DISCHARGE)
         self.chip.power(True)
         self.wait(1)
 

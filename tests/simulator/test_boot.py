@@ -9,10 +9,19 @@ import pytest
 
 from stm32sim import option_bytes
 from stm32sim.application import COMMAND_REGISTER, KnownImage, known_images
-from stm32sim.chip import START_UP, NotModelled, Running
-from stm32sim.clock import NS_PER_US
+from stm32sim.chip import DISCHARGE, LEAST_START_UP, START_UP, NotModelled, Running, Stm32
+from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
 from stm32sim.flash import Cell
-from stm32sim.option_bytes import FACTORY, OPTR, SECR, WRP1AR, WRP1BR, OptionBytes
+from stm32sim.option_bytes import (
+    BOR_RISING_MV,
+    FACTORY,
+    OPTR,
+    SECR,
+    WRP1AR,
+    WRP1BR,
+    OptionBytes,
+)
+from stm32sim.quirks import Quirks
 from tests.simulator.rig import ACK, APP, APP_ADDRESS, BOOT0, BOOT1, BOOT_SEL, FLASH, Rig, word
 
 LOADER, APPLICATION, CRASHED = Running.LOADER, Running.APPLICATION, Running.CRASHED
@@ -88,7 +97,7 @@ def test_a_blank_factory_part_is_in_its_loader(make_rig: MakeRig) -> None:
 
 
 def test_nothing_answers_before_start_up_is_over(make_rig: MakeRig) -> None:
-    rig = make_rig(powered=False)
+    rig = make_rig(powered=False, start_up=START_UP)
     rig.chip.power(True)
     rig.clock.advance(START_UP - 200 * NS_PER_US)
     assert rig.send(b"\x01\xfe") == -1
@@ -124,6 +133,18 @@ def test_boot0_is_looked_at_when_nrst_rises(make_rig: MakeRig) -> None:
     assert rig.running is APPLICATION
 
 
+def test_a_part_starts_up_more_slowly_than_its_documented_minimum() -> None:
+    """Unless it is told otherwise, and still within the 5 ms that hosts give it."""
+    assert 5 * LEAST_START_UP < START_UP < 5 * NS_PER_MS
+    clock = Clock()
+    chip = Stm32(clock)
+    chip.power(True)
+    clock.advance(START_UP - 1)
+    assert chip.running is Running.RESET
+    clock.advance(1)
+    assert chip.running is LOADER
+
+
 def test_nothing_runs_while_nrst_is_low(rig: Rig) -> None:
     rig.chip.nrst(False)
     rig.wait(1_000)
@@ -149,7 +170,7 @@ def test_a_start_up_cut_short_starts_over(rig: Rig) -> None:
     for _ in range(5):
         rig.chip.nrst(False)
         rig.chip.nrst(True)
-        rig.clock.advance(START_UP - 1)
+        rig.clock.advance(LEAST_START_UP - 1)
         assert rig.running is Running.RESET
     assert rig.starts == 1
     rig.clock.advance(1)
@@ -164,6 +185,95 @@ def test_a_debugger_forces_boot0_low_until_the_next_power_on(make_rig: MakeRig) 
         assert rig.running is APPLICATION
     rig.power_cycle()
     assert rig.running is LOADER
+
+
+# Brown-outs
+
+
+def dip(rig: Rig, ns: int) -> None:
+    rig.chip.power(False)
+    rig.clock.advance(ns)
+    rig.chip.power(True)
+    rig.wait(1)
+
+
+@pytest.mark.parametrize(("away", "running"), [(DISCHARGE - 1, APPLICATION), (DISCHARGE, LOADER)])
+def test_a_supply_that_does_not_discharge_keeps_the_debugger_latch(
+    make_rig: MakeRig, away: int, running: Running
+) -> None:
+    rig = make_rig(content=APP.content)
+    rig.chip.attach_debugger()
+    dip(rig, away)
+    assert rig.running is running
+
+
+@pytest.mark.parametrize(("away", "running"), [(DISCHARGE - 1, CRASHED), (DISCHARGE, LOADER)])
+def test_a_supply_that_does_not_discharge_loads_no_option_bytes_and_no_empty_flag(
+    make_rig: MakeRig, away: int, running: Running
+) -> None:
+    rig = make_rig(content=APP.content, boot0=False)
+    rig.flash.start_mass_erase()
+    rig.wait(50)
+    dip(rig, away)
+    assert rig.running is running
+
+
+def test_a_brown_out_costs_what_any_loss_of_power_does(make_rig: MakeRig) -> None:
+    rig = make_rig(content=APP.content)
+    rig.flash.start_page_erase(0)
+    rig.wait(1)
+    before = bytes(rig.chip.ram)
+    dip(rig, NS_PER_US)
+    assert rig.chip.ram != before
+    assert len(rig.flash.weak_granules()) == 256
+    assert rig.starts == 2 and rig.in_step()
+
+
+def test_the_first_power_on_is_none_of_these(make_rig: MakeRig) -> None:
+    rig = make_rig(powered=False, boot0=False)
+    rig.chip.power(True)
+    rig.wait(1)
+    assert rig.running is LOADER
+
+
+@pytest.mark.parametrize(
+    ("rdp", "boot_sel", "at_risk"),
+    [(0xBB, False, True), (0xBB, True, False), (0xAA, False, False)],
+)
+def test_a_power_on_that_fails_to_boot_fails_until_the_next(
+    make_rig: MakeRig, rdp: int, boot_sel: bool, at_risk: bool
+) -> None:
+    rig = make_rig(
+        quirks=Quirks(4, may_fail_to_boot=True),
+        optr=optr(boot_sel=boot_sel, rdp=rdp),
+        content=APP.content,
+        boot0=False,
+    )
+    failed = 0
+    for _ in range(60):
+        rig.power_cycle()
+        before = rig.running
+        rig.reset()
+        assert rig.running is before
+        failed += before is CRASHED
+    assert (0 < failed < 30) if at_risk else not failed
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_a_brown_out_level_above_the_supply_holds_the_chip_in_reset(
+    make_rig: MakeRig, level: int
+) -> None:
+    for bor_en, millivolts, running in (
+        (1, BOR_RISING_MV[level] - 1, Running.RESET),
+        (1, BOR_RISING_MV[level], LOADER),
+        (0, BOR_RISING_MV[level] - 1, LOADER),
+    ):
+        rig = make_rig(optr=FACTORY[OPTR] & ~(0xF << 8) | bor_en << 8 | level << 9, powered=False)
+        rig.chip.supply_mv = millivolts
+        rig.power_cycle()
+        rig.reset()
+        assert rig.running is running
+        assert (rig.send(b"\x01\xfe") == 2) is (running is LOADER)
 
 
 # The EMPTY flag
@@ -290,6 +400,53 @@ def test_a_weak_application_runs_for_now(make_rig: MakeRig) -> None:
     assert rig.running is APPLICATION
 
 
+def test_a_weak_application_may_be_broken_by_a_power_on(make_rig: MakeRig) -> None:
+    ran = []
+    for seed in range(40):
+        rig = make_rig(content=APP.content, boot0=False)
+        rig.flash.cells[3] = Cell.WEAK_PROGRAMMED
+        rig.flash.randomness.seed(seed)
+        rig.power_cycle()
+        ran.append(rig.running is APPLICATION)
+        rig.reset()
+        assert (rig.running is APPLICATION) == ran[-1]  # until the next power-on
+    assert 20 < ran.count(True) < 40
+
+
+def vectors(reset: int, nmi: int) -> bytes:
+    return b"".join(value.to_bytes(4, "little") for value in (0x2000_9000, reset, nmi, nmi))
+
+
+HANDLER, NOWHERE = FLASH + 0x41, 0x2000_0001
+WHOLE = KnownImage(vectors(FLASH + 0xC1, HANDLER) + bytes(range(112)), b"\x03" * 8)
+
+
+@pytest.mark.parametrize(
+    ("torn", "content", "partial"),
+    [
+        ((), WHOLE.content[:-1], True),
+        ((0,), WHOLE.content[:-1], True),  # NMI
+        ((0,), WHOLE.content, False),  # entered by the wrong door, but nothing is missing
+        ((0, 15), WHOLE.content, True),
+        ((0, 1), WHOLE.content[:-1], False),  # a lockup
+        ((0,), vectors(HANDLER, HANDLER - 1) + WHOLE.content[16:], False),
+        ((0,), vectors(HANDLER, NOWHERE) + WHOLE.content[16:], False),
+        ((0,), vectors(HANDLER, 0) + WHOLE.content[16:], False),
+        ((0,), vectors(HANDLER, 0xFFFF_FFFF) + WHOLE.content[16:], False),
+        ((), vectors(0, HANDLER) + WHOLE.content[16:-1], False),
+    ],
+)
+def test_a_torn_first_granule_runs_the_handler_of_its_fault(
+    make_rig: MakeRig, torn: tuple[int, ...], content: bytes, partial: bool
+) -> None:
+    rig = make_rig(content=content, applications=known_images(WHOLE), boot0=False, powered=False)
+    for granule in torn:
+        rig.flash.cells[granule] = Cell.TORN
+    rig.power_cycle()
+    assert rig.running is CRASHED
+    assert rig.chip.boots[-1].ran_partial_application is partial
+
+
 def test_the_history_tells_what_ran_from_which_flash(make_rig: MakeRig) -> None:
     rig = make_rig(content=APP.content)
     rig.chip.boot0(False)
@@ -297,7 +454,7 @@ def test_the_history_tells_what_ran_from_which_flash(make_rig: MakeRig) -> None:
     boots = rig.chip.boots
     assert [boot.running for boot in boots] == [LOADER, APPLICATION]
     assert boots[1].flash is not None and boots[1].flash.startswith(APP.content)
-    assert boots[0].instant == START_UP
+    assert boots[0].instant == DISCHARGE + LEAST_START_UP
 
 
 # The application

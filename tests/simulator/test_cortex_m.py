@@ -65,7 +65,9 @@ def jumping(address: int) -> bytes:
 class Bench:
     """A clock, a bus, one emulated STM32 on it, and a controller."""
 
-    def __init__(self, flash: bytes, hertz: int = 400_000, *, empty_flag: bool = False) -> None:
+    def __init__(
+        self, flash: bytes, hertz: int = 400_000, *, ram: bytes = b"", empty_flag: bool = False
+    ) -> None:
         self.clock = Clock()
         self.bus = Bus(self.clock)
         self.bus.set_frequency(hertz)
@@ -73,6 +75,7 @@ class Bench:
         self.app = EmulatedApplication(
             self.clock,
             flash,
+            ram=ram or random.Random(0).randbytes(SRAM_SIZE),
             empty_flag=empty_flag,
             on_enter_system_memory=lambda: self.happened.append("system memory"),
             on_reset=lambda: self.happened.append("reset"),
@@ -331,6 +334,15 @@ def test_nothing_happens_after_a_halt(bench: Bench) -> None:
     assert not bench.happened
     assert not bench.app.led
     assert not bench.present(ADDRESS)
+
+
+def test_ram_holds_what_was_there_before() -> None:
+    # ldr r0, =SRAM + 0x100; ldr r1, [r0]; bx r1
+    flash = program(
+        0x4801, 0x6801, 0x4708, 0xBF00, *struct.unpack("<2H", struct.pack("<I", SRAM + 0x100))
+    )
+    ram = bytes(0x100) + struct.pack("<I", SYSTEM_MEMORY + 1)
+    assert Bench(flash, ram=ram).happened == ["system memory"]
 
 
 # Other contents of flash

@@ -602,6 +602,18 @@ def test_v11_3_does_not_wait_for_an_erase(make_rig: MakeRig, code: int) -> None:
     assert rig.read(FLASH, 256) == BLOCK
 
 
+@pytest.mark.parametrize(("wait", "programmed"), [(23, False), (40, True)])
+def test_v11_3_is_given_the_slowest_erase_there_is(
+    make_rig: MakeRig, wait: int, programmed: bool
+) -> None:
+    """AN2606 asks for 40 ms: a host that trusts in the typical 22 ms does not get away with it."""
+    rig = make_rig(version=3)
+    assert rig.erase(0) == ACK
+    rig.wait(wait)
+    assert rig.write(FLASH, BLOCK) == ACK
+    assert (rig.flash.data[:256] == BLOCK) is programmed
+
+
 def test_v11_3_writes_too_soon_after_an_erase_do_nothing_and_poison_what_follows(
     make_rig: MakeRig,
 ) -> None:

@@ -56,7 +56,7 @@ def test_resistors_to_a_target_without_supply_pull_low():
     assert [level(bench, pin, PULL_UP) for pin in (SCL, SDA, NRST)] == [0, 0, 0]
     assert write(bench) == -110  # SCL never rises
     bench.target.power(True)
-    bench.clock.advance(1_000_000)
+    bench.clock.advance(5_000_000)
     assert level(bench, SDA, PULL_UP) == 1 and write(bench) == 2
 
 

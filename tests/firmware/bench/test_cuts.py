@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from stm32sim.bench import Bench
+from stm32sim.chip import DISCHARGE
 from stm32sim.clock import NS_PER_MS, NS_PER_S
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.option_bytes import OPTR
@@ -149,6 +150,7 @@ def is_done(world: World) -> None:
     assert bench.target.option_bytes.word(OPTR) == WANTED_OPTR
     assert not bench.exists(NOTE)
     bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
     bench.target.power(True)  # and now it goes by them
     assert bench.target.options.optr == WANTED_OPTR
 
@@ -225,6 +227,7 @@ def test_a_silent_application_is_taken_for_what_it_is_after_a_minute():
     bench.files.fs_mkdir("/updater")
     bench.write_file(NOTE, b'{"what": "unprotect", "stage": "sending", "chip": "STM32G071RB"}')
     bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
     bench.target.power(True)
     bench.clock.advance(NS_PER_S)
     began = bench.clock.now

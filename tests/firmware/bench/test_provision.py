@@ -6,7 +6,7 @@ import pytest
 
 from stm32sim.application import known_images
 from stm32sim.bench import Bench
-from stm32sim.chip import Running
+from stm32sim.chip import DISCHARGE, Running
 from stm32sim.clock import NS_PER_S
 from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.option_bytes import OPTR, SECR
@@ -205,6 +205,7 @@ def loaded(bench: Bench) -> None:
     """Put the application there as a factory would, and switch the target off and on."""
     bench.target.flash.load(APPLICATION)
     bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
     bench.target.power(True)
     bench.clock.advance(NS_PER_S)
 

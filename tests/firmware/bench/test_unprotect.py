@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from stm32sim.application import known_images
-from stm32sim.chip import Running
+from stm32sim.chip import DISCHARGE, Running
 from stm32sim.clock import NS_PER_S
 from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.option_bytes import OPTR
@@ -49,6 +49,7 @@ def protected(make_bench):
         )
         bench.target.flash.load(OLD)
         bench.target.power(False)
+        bench.clock.advance(DISCHARGE)
         bench.target.power(True)
         bench.clock.advance(NS_PER_S)
         return bench
@@ -116,6 +117,7 @@ def test_stretching_for_40_seconds_ends_without_damage(protected):
     assert first["ok"] or first["error"] == "not-done"
     assert not bench.target.bricked
     bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
     bench.target.power(True)
     bench.clock.advance(NS_PER_S)
     bench.boot()
