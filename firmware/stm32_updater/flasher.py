@@ -50,6 +50,7 @@ class Flasher:
         self._found = memoryview(bytearray(BLOCK))
         self.verified = 0
         self.erased_pages = 0
+        self._first_is_blank = False  # the first page, since this run erased it
 
     def converge(self, image, doubt):
         """Make the target's flash equal to `image`; the target is in its loader. A generator of
@@ -101,7 +102,7 @@ class Flasher:
         """Do `work` on a page; after a failure restart the loader and do it again, at most twice.
         A generator of an event for each failure.
 
-        Every `work` begins with an erase, so a half done attempt leaves nothing behind."""
+        A second attempt begins with an erase, so a half done one leaves nothing behind."""
         for left in range(_PAGE_TRIES - 1, -1, -1):
             try:
                 return work(page, payload, image)
@@ -135,6 +136,7 @@ class Flasher:
         self._target.loader.read_into(image.address, vectors)
         if vectors != _BLANK[:_VECTORS]:
             raise VerifyFailed("page %d was erased but is not blank" % page)
+        self._first_is_blank = True
 
     def _write_page(self, page, payload, image):
         self._erase(page, payload, image)
@@ -142,8 +144,13 @@ class Flasher:
         self._verify(page, payload, image)
 
     def _write_first_page(self, page, payload, image):
-        """All of the first page, its first granule when everything else was seen to be right."""
-        self._erase(page, payload, image)
+        """All of the first page, its first granule when everything else was seen to be right.
+
+        It was erased in the beginning. Another erase would be another 22 ms in which a target
+        without BOOT0 must not lose its supply."""
+        if not self._first_is_blank:
+            self._erase(page, payload, image)
+        self._first_is_blank = False
         self._write(page, payload, image, GRANULE)
         self._verify(page, payload, image, GRANULE)
         self._target.loader.write(image.address, self._load(payload, 0, 0, GRANULE))

@@ -130,7 +130,7 @@ def test_page_0_is_erased_before_any_other(make_bench):
     frames = loader_frames(bench)
     erases = [index for index, frame in enumerate(frames) if frame == b"\x45\xba"]
     pages = [frames[index + 2][1] for index in erases]  # command, count, page
-    assert pages == [0, 1, 2, 3, 4, 0]
+    assert pages == [0, 1, 2, 3, 4]
 
 
 def test_every_byte_is_read_back_after_it_was_written(make_bench):

@@ -215,7 +215,7 @@ def settle(
         took = bench.clock.now - rig.since
         results.append(result)
         if result is not None and _is_done(result):
-            bench.clock.advance(max(OUTAGES))  # a target that is off just now comes back
+            bench.clock.advance(2 * max(OUTAGES))  # a target that is off just now comes back
             return judge.verdict(bench, boots, took, results)
     return judge.unsettled(bench, results)
 

@@ -45,7 +45,7 @@ def test_after_forgetting_nothing_on_the_target_is_trusted(bench):
     bench.run()
     before = sum(bench.target.flash.erase_counts)
     assert bench.install(image(OLD, "1.0.0"))["ok"]
-    assert sum(bench.target.flash.erase_counts) - before == 4  # every page, page 0 twice
+    assert sum(bench.target.flash.erase_counts) - before == 3  # every page
 
 
 @pytest.mark.parametrize("damage", ["missing", "corrupt", "newer", "empty"])
@@ -102,9 +102,10 @@ def test_a_newer_push_takes_the_place_of_an_interrupted_update(cut_bench):
 
 def test_a_laptop_that_connects_is_a_power_cut(bench):
     bench.push(image(NEW, "1.1.0"))
+    erased = sum(bench.target.flash.erase_counts)
 
     def tap(what: str, point: int) -> None:
-        if sum(bench.target.flash.erase_counts) >= 6:
+        if sum(bench.target.flash.erase_counts) > erased:
             bench.target.flash.tap = None
             raise KeyboardInterrupt
 
