@@ -20,8 +20,8 @@ PAGE_ERASE_TYPICAL_MS = const(22)
 BLOCK_WRITE_TYPICAL_MS = const(3)  # 32 double words of 85 us
 OPERATION_LIMIT_MS = const(1000)
 
-# Loader start-up: AN2606 table 227 gives 0.39 ms (G0) to 2.4 ms (C0) after reset.
-STARTUP_MS = const(5)
+# Loader start-up: AN2606 table 227 gives 0.39 ms (G0) to 2.4 ms (C0) after reset, as a minimum.
+STARTUP_MS = const(20)
 # AN2606 table 230: silence of this length inside a command makes the loader reset itself.
 LOADER_TIMEOUT_MS = const(1000)
 # AN2606 table 108, V11.3: after a page erase nothing may be sent for this long.

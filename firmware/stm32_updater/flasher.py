@@ -144,16 +144,19 @@ class Flasher:
         self._verify(page, payload, image)
 
     def _write_first_page(self, page, payload, image):
-        """All of the first page, its first granule when everything else was seen to be right.
+        """All of the first page, its first vectors when everything else was seen to be right: those
+        of faults, which a chip without the others may take, then those of a reset.
 
         It was erased in the beginning. Another erase would be another 22 ms in which a target
         without BOOT0 must not lose its supply."""
         if not self._first_is_blank:
-            self._erase(page, payload, image)
+            self._erase_first_vectors(page, payload, image)
         self._first_is_blank = False
-        self._write(page, payload, image, GRANULE)
-        self._verify(page, payload, image, GRANULE)
-        self._target.loader.write(image.address, self._load(payload, 0, 0, GRANULE))
+        self._write(page, payload, image, _VECTORS)
+        self._verify(page, payload, image, _VECTORS)
+        for start in (GRANULE, 0):
+            granule = self._load(payload, 0, start, start + GRANULE)
+            self._target.loader.write(image.address + start, granule)
         self._verify(page, payload, image)
 
     def _write(self, page, payload, image, skip):

@@ -164,6 +164,8 @@ class World:
     def _serve_sleep_us(self, duration: int) -> None:
         self.clock.advance(duration * NS_PER_US)
 
+    _serve_compute_us = _serve_sleep_us
+
     def _serve_adc_read(self, pin: int) -> int:
         self.clock.advance(_PIN_CALL)
         return min(65535, self.analog.get(pin, 0) * 65535 // 3300)

@@ -83,7 +83,7 @@ def test_a_product_takes_signed_images_only(stm32up, images, tmp_path):
     ran = stm32up("update", tmp_path / "app.img")
     (checked,) = [event for event in ran.events if event["event"] == "checked"]
     assert checked["key"] == key_id and ran.result["status"] == "installed"
-    assert {"hash_ms", "signature_ms"} < ran.result.keys()
+    assert ran.result["hash_ms"] > 0 and ran.result["signature_ms"] > 200  # 3072 bits
 
 
 def test_pushed_and_installed_at_the_next_start(stm32up, images):

@@ -4,7 +4,7 @@
 shims of that host. Each `DevicePackages` is one boot: its modules are its RAM, and nothing of it
 goes into CPython's `sys.modules`. Dropping it and making another one is a reboot.
 
-What MicroPython has and the shims do not (hashlib, json, struct, ...) is CPython's own module.
+What MicroPython has and the shims do not (json, struct, ...) is CPython's own module.
 What MicroPython does not have is an ImportError.
 
 Two things differ from a board, and code for both must not lean on them. `OSError(5).errno` is None
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import hashlib
 import importlib
 import os
 import sys
@@ -31,7 +32,7 @@ SHIMS = Path(__file__).with_name("shims")
 
 _SHIMS = {path.stem: path for path in [*SHIMS.glob("*.py"), *(SHIMS / "cpython").glob("*.py")]}
 _FROM_CPYTHON = frozenset(
-    ["array", "binascii", "cmath", "collections", "errno", "hashlib", "heapq", "io", "json"]
+    ["array", "binascii", "cmath", "collections", "errno", "heapq", "io", "json"]
     + ["math", "random", "re", "struct"]
 )
 _found: dict[tuple[Path, str], Path] = {}
@@ -49,6 +50,8 @@ class DevicePackages:
         self._search_path = list(search_path)
         self._builtins = dict(vars(builtins), __import__=self._import)
         self._add("_host", call=_with_errno(call))
+        self._add("uhashlib", sha256=hashlib.sha256)
+        self._builtins["pow"] = self._load("_cost").timed(pow)
         self._add("builtins", **self._builtins)
         self._add("sys", **self._sys_contents(platform))
         self._builtins["open"] = self.modules["builtins"].open = self._open  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ only that number reaches the device. The names:
 
     ticks_us() -> int                       time since the host was powered or reset
     sleep_us(n)
+    compute_us(n)                           what a long computation took
     i2c_init(id, soft, scl, sda, freq, timeout_us) -> handle
     i2c_write(handle, addr, data, stop) -> int      bytes acknowledged
     i2c_read(handle, addr, n, stop) -> bytes

@@ -7,6 +7,8 @@ takes, so the shims imported here shadow the built-in modules of the same names.
 """
 
 import asyncio
+import builtins
+import hashlib
 import io
 import machine
 import os
@@ -19,6 +21,7 @@ import uctypes
 import vfs
 from _bridge import output as _output
 from _bridge import platform
+from _cost import timed
 from _files import HostVfs
 
 
@@ -91,11 +94,12 @@ def run(name):
     return False
 
 
+builtins.pow = timed(pow)
 os.umount("/")
 vfs.mount(HostVfs(), "/")
 os.chdir("/")
 sys.path[:] = ["", ".frozen", "/lib"]
 _shadow = _Sys()
 _modules["sys"] = _shadow
-for _name in ("_files", "_host", "_bridge", "vfs", "os", "io", "uctypes", "json", "_boot"):
+for _name in ("_files", "_host", "_cost", "_bridge", "vfs", "os", "io", "uctypes", "json", "_boot"):
     _modules.pop(_name, None)

@@ -1,0 +1,34 @@
+# mypy: ignore-errors
+"""What computing costs on a simulated board, in virtual time: only what takes milliseconds.
+
+As MicroPython's rp2 port took in an emulation of an RP2040 at 125 MHz; no hardware was measured.
+Everything else that a program computes costs nothing here.
+"""
+
+from _host import call
+
+_SHA256_NS_PER_BYTE = 1100
+_LEAST_HASHED = 256  # bytes; less is not worth a call
+# pow() with a modulus of at least so many bits, and the exponent 65537; grows with their square
+_RSA_US = ((2561, 274_500), (1537, 122_000), (513, 30_500))
+
+
+def hashed(count):
+    """So many bytes were hashed."""
+    if count >= _LEAST_HASHED:
+        call("compute_us", count * _SHA256_NS_PER_BYTE // 1000)
+
+
+def timed(power):
+    """The builtin `pow`, which takes its time for long numbers."""
+
+    def pow(base, exponent, modulus=None):
+        if modulus is None:
+            return power(base, exponent)
+        for bits, duration in _RSA_US:
+            if modulus >> (bits - 1):
+                call("compute_us", duration)
+                break
+        return power(base, exponent, modulus)
+
+    return pow
