@@ -226,6 +226,7 @@ def test_where_the_status_read_ended_its_loader_a_power_on_is_the_advice(factory
     assert "switch its supply off and on" in result["next_step"]
     assert "--power-cycled" in result["next_step"] and "locked" not in result["next_step"]
     bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
     bench.target.power(True)
     bench.clock.advance(NS_PER_S)
     boots = len(bench.target.boots)

@@ -152,6 +152,7 @@ def test_a_silent_target_is_reset_only_once_it_was_given_up(protected, ack, dela
     assert not bench.target.bricked
     bench.clock.advance(delay * NS_PER_S)
     bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
     bench.target.power(True)
     bench.clock.advance(NS_PER_S)
     bench.boot()
