@@ -144,8 +144,8 @@ class Flasher:
         self._verify(page, payload, image)
 
     def _write_first_page(self, page, payload, image):
-        """All of the first page, its first vectors when everything else was seen to be right: those
-        of faults, which a chip without the others may take, then those of a reset.
+        """All of the first page, its first vectors when everything else was seen to be right:
+        those of faults, which a chip without the others may take, then those of a reset.
 
         It was erased in the beginning. Another erase would be another 22 ms in which a target
         without BOOT0 must not lose its supply."""

@@ -250,7 +250,7 @@ def test_a_signed_image_is_installed(product, key):
     ("key", "size", "hash_ms", "signature_ms"),
     [(KEY, 4000, 5, 123), (KEY, 100_000, 111, 123), (LARGE_KEY, 4000, 5, 276)],
 )
-def test_the_time_of_hashing_and_that_of_rsa_are_told(make_bench, key, size, hash_ms, signature_ms):
+def test_the_times_of_hashing_and_of_rsa_are_told(make_bench, key, size, hash_ms, signature_ms):
     """One grows with the image, the other with the key."""
     content = payload(size)
     bench = make_bench(applications=known_images(known(content)), settings={"unsigned": False})

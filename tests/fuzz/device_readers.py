@@ -109,6 +109,7 @@ class State(DeviceReader):
                 "failed": None,
                 "doubt": "ffff",
                 "counter": 16777216,
+                "starts": 1,
             }
             for number, phase, image in ((1, "idle", None), (2, "installing", "cd" * 32))
         ]

@@ -58,17 +58,17 @@ BUGS = (
     Bug(
         "first granule is written with its page",
         "flasher",
-        "        self._write(page, payload, image, GRANULE)\n"
-        "        self._verify(page, payload, image, GRANULE)\n"
-        "        self._target.loader.write(image.address, self._load(payload, 0, 0, GRANULE))\n",
-        "        self._write(page, payload, image, 0)\n",
+        "        self._write(page, payload, image, _VECTORS)\n"
+        "        self._verify(page, payload, image, _VECTORS)\n"
+        "        for start in (GRANULE, 0):\n",
+        "        self._write(page, payload, image, 0)\n        for start in ():\n",
         ("few-pages", "update"),
     ),
     Bug(
         "first granule is never written",
         "flasher",
-        "        self._target.loader.write(image.address, self._load(payload, 0, 0, GRANULE))\n",
-        "",
+        "        for start in (GRANULE, 0):\n",
+        "        for start in (GRANULE,):\n",
     ),
     Bug("pages are not erased", "flasher", "        self._target.loader.erase_page(page)\n", ""),
     Bug(

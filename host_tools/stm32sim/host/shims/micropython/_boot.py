@@ -101,5 +101,16 @@ os.chdir("/")
 sys.path[:] = ["", ".frozen", "/lib"]
 _shadow = _Sys()
 _modules["sys"] = _shadow
-for _name in ("_files", "_host", "_cost", "_bridge", "vfs", "os", "io", "uctypes", "json", "_boot"):
+for _name in (
+    "_files",
+    "_host",
+    "_cost",
+    "_bridge",
+    "vfs",
+    "os",
+    "io",
+    "uctypes",
+    "json",
+    "_boot",
+):
     _modules.pop(_name, None)
