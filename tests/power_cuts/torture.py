@@ -81,17 +81,17 @@ SINGLE: dict[str, rig.Campaign] = {
     "pushed-meanwhile": rig.Campaign(sampled(24, 4, 4), only=OFF),
     "host-formatted": rig.Campaign(sampled(8, 2)),
     "checkpoints": rig.Campaign(sampled(311, 13, 29)),
-    "esp32": rig.Campaign(sampled(7)),
-    "fat": rig.Campaign(sampled(8)),
+    "esp32": rig.Campaign(sampled(12)),
+    "fat": rig.Campaign(sampled(12)),
     "loader-11.1": rig.Campaign(sampled(48, 8, 8)),
     "loader-11.2": rig.Campaign(sampled(48, 8, 8)),
-    "loader-11.3": rig.Campaign(sampled(7)),
+    "loader-11.3": rig.Campaign(sampled(12)),
     "ecc-resets": rig.Campaign(sampled(12, 2)),
     "supply-switch": rig.Campaign(sampled(12, 2)),
     "full-log": rig.Campaign(sampled(48, 8, 8)),
     "soft-i2c": rig.Campaign(sampled(48, 8, 8)),
     "by-command": rig.Campaign(sampled(8), only=(HOST, HOST_TORN, CTRL_C)),
-    "full-size": rig.Campaign({BYTE: 20011, FRAME: 401, TARGET_FLASH: 1499, HOST_FLASH: 5}),
+    "full-size": rig.Campaign({BYTE: 40009, FRAME: 809, TARGET_FLASH: 2999, HOST_FLASH: 9}),
 }
 # Double cuts: all pairs of flash operations, the target's and the host's, of the tiny image (3 is
 # coprime to the points in an operation: each is cut, at changing points); a sample of the rest.
