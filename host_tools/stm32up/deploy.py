@@ -56,22 +56,26 @@ def deploy(
     modules = _modules(LIBRARY, device.PACKAGE)
     bench_modules = _modules(BENCH_LIBRARY, device.BENCH) if bench else {}
     trusted = {f"{KEYS}/{key.name}": key.content for key in map(keys.device_key, public_keys)}
-    wanted = {**trusted, **modules, **bench_modules}
+    settings = {BOARD_JSON: board_json(board)}
+    code = {**modules, **bench_modules}
     if main:
-        wanted[MAIN] = device.MAIN.read_bytes()
-    wanted[BOARD_JSON] = board_json(board)
+        code[MAIN] = device.MAIN.read_bytes()
     for folder in (LIBRARY, INBOX, KEYS, *([BENCH_LIBRARY] if bench else [])):
         connection.make_folder(folder)
-    # Before board.json, the last file, can make a product of this board, other keys are gone: a
-    # cut in between must not leave a product that trusts development keys.
+    # A cut must not leave a product that trusts development keys, nor one without any: board.json
+    # says that this is a product only while no other keys are there.
+    first = {**settings, **trusted} if board.unsigned else trusted
+    then = code if board.unsigned else {**code, **settings}
+    copied = _copy_changed(connection, first, report)
     removed = _remove_others(connection, KEYS, trusted) if trusted else []
-    copied = _copy_changed(connection, wanted, report)
+    copied += _copy_changed(connection, then, report)
     # A .py beside its .mpy would be imported instead of it, and a module that is gone would live
     # on.
     removed += _remove_others(connection, LIBRARY, modules)
     removed += _remove_others(connection, BENCH_LIBRARY, bench_modules)
     if not bench and connection.is_folder(BENCH_LIBRARY):
         connection.remove_folder(BENCH_LIBRARY)
+    wanted = {**first, **then}
     return {
         "status": "deployed",
         "board": board.name,
@@ -107,7 +111,7 @@ def _check_present_keys(connection: Connection) -> None:
     except ValueError:
         before = {}
     was_product = isinstance(before, dict) and before.get("unsigned") is False
-    if was_product and any(not file.is_folder for file in connection.list_folder(KEYS)):
+    if was_product and any(file.name.endswith(".pub") for file in connection.list_folder(KEYS)):
         return
     raise UsageError(
         "this board takes signed images only and has no product key, so nothing could be "

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from imgtool import image as imgtool_image
-from imgtool.keys import RSA
+from imgtool.keys import RSA, RSAPublic
 from imgtool.version import decode_version
 
 from stm32up import boards, images, keys
@@ -23,6 +23,7 @@ from stm32up.errors import DeviceError, ImageError, KeyFileError, Stm32upError, 
 from stm32up.transport import Connection
 from tests.host_tools.test_cli import one_line
 
+PUBLISHED = PROJECT / "tests" / "data" / "mcuboot_published_keys.json"
 # What each board file says, and what a product says instead
 UNSIGNED, SIGNED_ONLY = "unsigned = true", "unsigned = false"
 
@@ -113,10 +114,16 @@ def test_a_key_is_not_for_development_unless_it_says_so(key_files, tmp_path):
     assert keys.why_development(behind, keys.load(behind)) == ""
 
 
-def test_a_key_that_mcuboot_publishes_is_for_development(key_files, monkeypatch):
-    key = keys.load(key_files[0])
-    monkeypatch.setitem(keys.PUBLISHED, keys.key_hash(key).hex(), "root-rsa-2048.pem")
-    assert "root-rsa-2048.pem" in keys.why_development(key_files[0], key)
+@pytest.mark.parametrize("bits", [2048, 3072])
+def test_a_key_that_mcuboot_publishes_is_for_development(run, fake, product, tmp_path, bits):
+    """The keys themselves: tests/data/README.md."""
+    modulus = int(json.loads(PUBLISHED.read_text())[f"root-rsa-{bits}.pem"], 16)
+    key = rsa.RSAPublicNumbers(keys.EXPONENT, modulus).public_key()
+    path = tmp_path / "key.pub.pem"
+    path.write_bytes(RSAPublic(key).get_public_pem())
+    assert f"root-rsa-{bits}.pem" in keys.why_development(path, keys.load(path))
+    line = one_line(run("--port", fake.port, "--board", product, "deploy", "--key", path), 2)
+    assert "development key" in line and fake.files() == set()
 
 
 # Deploying
@@ -164,46 +171,70 @@ def test_keys_of_a_board_for_development_do_not_make_it_a_product(
     assert fake.files() == before
     assert run(*deploy, "--key", key_files[0]).status == 0
     present = {name for name in fake.files() if name.startswith("/updater/keys/")}
-    assert present == {f"/updater/keys/{keys.device_key(keys.load(key_files[0])).name}"}
+    assert present == {key_file(key_files[0])}
 
 
-def test_a_deploy_cut_anywhere_makes_no_product_with_development_keys(
-    run, fake, product, development_key, key_files, monkeypatch
-):
-    """Each change of the board's files is the last one once."""
-    development = f"/updater/keys/{keys.device_key(keys.load(development_key)).name}"
-    left = 0
+class Cut:
+    """The board's files change `left` times; the change after that is not made."""
 
-    def counted(name):
-        real = getattr(Connection, name)
+    def __init__(self, monkeypatch):
+        self.left = 0
+        for name in ("replace_file", "remove"):
+            monkeypatch.setattr(Connection, name, self._counted(getattr(Connection, name)))
 
+    def _counted(self, real):
         def change(*arguments):
-            nonlocal left
-            if not left:
+            if not self.left:
                 raise DeviceError("the plug was pulled", "")
-            left -= 1
+            self.left -= 1
             return real(*arguments)
 
-        monkeypatch.setattr(Connection, name, change)
+        return change
 
-    counted("replace_file")
-    counted("remove")
-    for changes in range(4):
-        left = 1000
-        assert run("--port", fake.port, "deploy", "--key", development_key).status == 0
-        left = changes
-        options = ("--port", fake.port, "--board", product)
-        status = run(*options, "deploy", "--key", key_files[0]).status
-        a_product = json.loads(fake.file("/board.json").read_bytes())["unsigned"] is False
-        assert not (a_product and development in fake.files())
-        assert (status == 0) is a_product is (changes == 3)
+
+def key_file(path):
+    return f"/updater/keys/{keys.device_key(keys.load(path)).name}"
+
+
+@pytest.mark.parametrize("becomes_product", [True, False])
+def test_a_deploy_cut_anywhere_leaves_no_product_with_development_keys(
+    run, fake, product, development_key, key_files, monkeypatch, becomes_product
+):
+    """Nor one without keys. From a board for development to a product, and back again."""
+    cut, development, own = Cut(monkeypatch), key_file(development_key), key_file(key_files[0])
+    both = [
+        ("--port", fake.port, "deploy", "--key", development_key),
+        ("--port", fake.port, "--board", product, "deploy", "--key", key_files[0]),
+    ]
+    before, after = both if becomes_product else reversed(both)
+    changes, status = 0, 1
+    while status:
+        cut.left = 1000
+        assert run(*before).status == 0
+        cut.left = changes
+        status = run(*after).status
+        if json.loads(fake.file("/board.json").read_bytes())["unsigned"] is False:
+            assert development not in fake.files() and own in fake.files(), changes
+        changes += 1
+    assert changes == 4  # board.json, the key, the other key; then it was not cut
+
+
+def test_a_rotation_cut_anywhere_leaves_a_key(run, fake, product, key_files, monkeypatch):
+    cut, deploy = Cut(monkeypatch), ("--port", fake.port, "--board", product, "deploy", "--key")
+    for changes, present in enumerate([{0}, {0, 1}, {1}]):
+        cut.left = 1000
+        assert run(*deploy, key_files[0]).status == 0
+        cut.left = changes
+        assert (run(*deploy, key_files[1]).status == 0) is (changes == 2)
+        found = {name for name in fake.files() if name.startswith("/updater/keys/")}
+        assert found == {key_file(key_files[number]) for number in present}
 
 
 def test_rotation_both_keys_then_only_the_new_one(run, fake, product, key_files):
     deploy = ("--port", fake.port, "--board", product, "--json", "deploy")
     both = ("--key", key_files[0], "--key", key_files[1])
     assert run(*deploy, *both).status == 0
-    names = [f"/updater/keys/{keys.device_key(keys.load(path)).name}" for path in key_files]
+    names = [key_file(path) for path in key_files]
     assert set(names) <= fake.files()
     assert run(*deploy, "--key", key_files[1]).result["removed"] == [names[0]]
 
