@@ -210,7 +210,7 @@ def make_world(state: Path, settings: dict[str, Any], options: Options) -> World
         target.option_bytes.store(WRP1AR, page << 16 | page)
     rp2 = settings["host"] == "rp2"
     filesystem = HostFilesystem(
-        HostFlash(path=state / "host.flash"),
+        HostFlash(path=state / "host.flash", clock=clock),
         prog_size=256 if rp2 else 32,
         format=Format.ALWAYS if rp2 else Format.BLANK,
     )

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from stm32sim.bus import FASTEST, NOT_DRIVEN, Bus
 from stm32sim.chip import Running, Stm32
-from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
+from stm32sim.clock import NS_PER_MS, NS_PER_US, Alarm, Clock
 from stm32sim.controller import CALL_OVERHEAD, HARDWARE, Controller, SoftController
 from stm32sim.host.seam import Call, HostLife, HostReset
 
@@ -110,7 +110,8 @@ class World:
         self.analog: dict[int, int] = {}  # mV at pins of the host
         self._controllers: list[Controller] = []
         self._booted = self.clock.now
-        self._watchdog_ms = 0
+        self._watchdog: Alarm | None = None
+        self._watchdog_timeout = 0
         self._watchdog_fed = 0
         target.power(True)
         self._drive_target()
@@ -121,7 +122,7 @@ class World:
         """The host has no power, or is in reset: it drives nothing, and open files are gone."""
         self.filesystem.power_loss()
         self.bus.abandon()
-        self._watchdog_ms = 0
+        self._stop_watchdog()
         self._controllers.clear()
         self._levels.clear()
         self._open_drain.clear()
@@ -145,17 +146,8 @@ class World:
         served = self._fs_calls.get(name)
         if served is not None:
             self.clock.advance(_PIN_CALL)
-            result = served(*args)
-        else:
-            result = self._served[name](*args)
-        if self._watchdog_ms:
-            self._check_watchdog()
-        return result
-
-    def _check_watchdog(self) -> None:
-        if self.clock.now - self._watchdog_fed > self._watchdog_ms * NS_PER_MS:
-            self.reset_cause = WDT_RESET
-            raise HostReset
+            return served(*args)
+        return self._served[name](*args)
 
     def _serve_ticks_us(self) -> int:
         self.clock.advance(_PIN_CALL)
@@ -171,8 +163,26 @@ class World:
         return min(65535, self.analog.get(pin, 0) * 65535 // 3300)
 
     def _serve_wdt_start(self, timeout_ms: int) -> None:
-        self._watchdog_ms = timeout_ms
+        self._stop_watchdog()
+        self._watchdog_timeout = timeout_ms * NS_PER_MS
         self._watchdog_fed = self.clock.now
+        self._watchdog = self.clock.after(self._watchdog_timeout, self._watchdog_looks)
+
+    def _watchdog_looks(self) -> None:
+        """At the end of what was its time when it last looked. It ends whatever call is under way,
+        in its middle; who feeds it often does not leave an alarm behind each time."""
+        due = self._watchdog_fed + self._watchdog_timeout
+        if self.clock.now < due:
+            self._watchdog = self.clock.at(due, self._watchdog_looks)
+            return
+        self._stop_watchdog()
+        self.reset_cause = WDT_RESET
+        raise HostReset
+
+    def _stop_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
 
     def _serve_wdt_feed(self) -> None:
         self._watchdog_fed = self.clock.now

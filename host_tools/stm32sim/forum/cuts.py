@@ -3,8 +3,8 @@
 A host's work is run once for a batch of instants. At each of them the process forks: the child
 loses its supply, gets it back, and is judged; the parent goes on. Instants between two changes of
 anything that outlives the supply leave the same world behind, so only the first of those is
-judged, and the others get its outcome. An instant inside a flash operation always has a child of
-its own.
+judged, and the others get its outcome. An instant inside a flash operation, of the target or of
+the host, always has a child of its own.
 """
 
 from __future__ import annotations
@@ -157,8 +157,10 @@ class _Batch:
     def _at(self, instant: int, number: int) -> None:
         if self._struck is not None:
             return
+        host = self._bench.host_flash
+        assert isinstance(host, HostFlash)
         busy = self._bench.target.flash.busy
-        key = None if busy else self._durable()
+        key = None if busy or host.busy else self._durable()
         outcome = self._known.get(key) if key else None
         if outcome is None:
             outcome = self._outcome_in_child(f"{self._seed}/{self._lane.name}/{number}")

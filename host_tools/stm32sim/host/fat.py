@@ -2,49 +2,95 @@
 power.
 
 Measured on the real VfsFat over a RAM block device: rewriting a file in place leaves it empty at
-nearly every cut, and a rename over an existing file first deletes that one. Each durable step here
-is announced by `tap`, as `HostFlash` does it, and either happens or does not.
+nearly every cut, and a rename over an existing file first deletes that one. Each sector that is
+written here is announced by `tap`, as `HostFlash` does it. The order of sectors is FatFs' (data,
+allocation table, folder; the table last where clusters are freed), and so are the errors
+(extmod/vfs_fat.c, vfs_fat_file.c). Clusters that the table has and no folder, or none yet, are
+lost to the volume for good.
+
+FAT is only as safe as its sectors: see `FatFilesystem`.
 """
 
 from __future__ import annotations
 
+import enum
+import functools
+from collections.abc import Callable
 from typing import Any
 
-from .flash import Tap
+from stm32sim.clock import NS_PER_MS, Clock
+
+from .flash import BLOCK_ERASE, BLOCK_SIZE, PAGE_PROGRAM, PAGE_SIZE, Tap, take
 from .seam import Call
 
-ENOENT, EBADF, EEXIST, EISDIR = 2, 9, 17, 21
+ENOENT, EBADF, EACCES, EEXIST, ENOTDIR, EISDIR, EINVAL, ENOSPC = 2, 9, 13, 17, 20, 21, 22, 28
 _FILE, _FOLDER = 0x8000, 0x4000
-_SECTOR = 512
+_SECTOR = 512  # and a cluster is one sector
+_CLUSTERS = 2816  # of the 1408 KB of a Pico
+_CARD_WRITE = 5 * NS_PER_MS  # a sector of an SD card [R]
+_BLOCK_REWRITE = BLOCK_ERASE + BLOCK_SIZE // PAGE_SIZE * PAGE_PROGRAM
+
+
+class Sector(enum.Enum):
+    """What a sector holds."""
+
+    DATA = "data"
+    TABLE = "table"
+    FOLDER = "folder"
+
+
+class _Entry:
+    """A file's entry in its folder: what of the file outlives a cut."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self.content = content
 
 
 class _Handle:
-    def __init__(self, path: str, content: bytes, at: int, writing: bool) -> None:
+    def __init__(self, path: str, entry: _Entry, at: int, writing: bool) -> None:
         self.path = path
-        self.content = bytearray(content)
+        self.entry = entry
+        self.content = bytearray(entry.content)
         self.at = at
         self.writing = writing
         self.dirty = False
 
 
 class FatFilesystem:
-    """The `fs_*` calls of `HostFilesystem`, on files in memory; `tap` and the counters of
-    `HostFlash`."""
+    """The `fs_*` calls of `HostFilesystem`, on files in memory; `tap`, `tear` and the counters of
+    `HostFlash`.
 
-    def __init__(self) -> None:
+    `sectors_atomic`: a torn sector holds what it held or what it should. So it is on an SD card or
+    a layer that levels wear, and only there is FAT supported. On raw flash the block around the
+    sector is erased and programmed: a torn sector loses all that it held, a folder every file in
+    it, the allocation table all of them, and no order of writing helps against that."""
+
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        sectors_atomic: bool = True,
+        clusters: int = _CLUSTERS,
+    ) -> None:
         self.tap: Tap | None = None
         self.erases = 0
         self.progs = 0
-        self._files: dict[str, bytes] = {}
+        self._clock = clock
+        self._atomic = sectors_atomic
+        self._clusters = clusters
+        self._lost = 0  # clusters in use that belong to no file
+        self._files: dict[str, _Entry] = {}
         self._folders = {"/"}
         self._open: dict[int, _Handle] = {}
         self._next = 0
         self._gone: BaseException | None = None
+        self._interrupt: KeyboardInterrupt | None = None
+        self._tear: Callable[[float], None] | None = None  # of the sector under way
 
     # The life of a filesystem.
 
     def mount(self) -> None:
-        self._gone = None
+        self._gone = self._interrupt = None
         self._open.clear()
 
     def power_loss(self) -> None:
@@ -58,44 +104,113 @@ class FatFilesystem:
         """All files are gone."""
         self._files.clear()
         self._folders = {"/"}
+        self._lost = 0
 
     def tear(self, fraction: float = 0.5) -> None:
-        """A sector is written whole or not at all here."""
+        """From within a tap or an alarm: the sector under way is torn after this part of it."""
+        if self._tear is not None:
+            self._tear(fraction)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a sector is being written."""
+        return self._tear is not None
 
     def calls(self) -> dict[str, Call]:
         """The `fs_*` functions by name."""
-        return {name: getattr(self, name) for name in dir(self) if name.startswith("fs_")}
+        names = [name for name in dir(self) if name.startswith("fs_")]
+        return {name: self._whole(getattr(self, name)) for name in names}
 
-    def _step(self) -> None:
-        """One durable change is about to happen."""
-        if self._gone is not None:
-            raise self._gone
-        if self.tap is not None:
-            try:
+    def _whole(self, function: Call) -> Call:
+        """A KeyboardInterrupt of an alarm comes out after the call: C code is not interrupted."""
+
+        @functools.wraps(function)
+        def call(*args: Any) -> Any:
+            result = function(*args)
+            interrupt, self._interrupt = self._interrupt, None
+            if interrupt is not None:
+                raise interrupt
+            return result
+
+        return call
+
+    # Sectors.
+
+    def _write(self, sector: Sector, path: str, change: Callable[[], None]) -> None:
+        """Write the sector of `path` that makes `change` durable."""
+        self._check_supply()
+
+        def tear(fraction: float) -> None:
+            if not self._atomic:
+                self._lose(sector, path)
+            elif fraction >= 0.5:
+                change()
+
+        self._tear = tear
+        try:
+            if self.tap is not None:
                 self.tap("prog", self.progs)
-            except BaseException as gone:
-                if not isinstance(gone, Exception):
-                    self._gone = gone
-                raise
+            if self._clock is not None:
+                duration = _CARD_WRITE if self._atomic else _BLOCK_REWRITE
+                self._interrupt = take(self._clock, duration, tear) or self._interrupt
+        except BaseException as gone:
+            if not isinstance(gone, Exception):
+                self._gone = gone
+            raise
+        finally:
+            self._tear = None
         self.progs += 1
+        change()
+
+    def _lose(self, sector: Sector, path: str) -> None:
+        """Raw flash: what a torn sector held is gone."""
+        if sector is Sector.DATA:
+            entry = self._files.get(path)
+            if entry is not None and entry.content:
+                kept = (len(entry.content) - 1) // _SECTOR * _SECTOR
+                entry.content = entry.content[:kept].ljust(len(entry.content), b"\xff")
+            return
+        inside = "/" if sector is Sector.TABLE else _folder_of(path).rstrip("/") + "/"
+        for name in [name for name in self._files if name.startswith(inside)]:
+            del self._files[name]
+        self._folders = {name for name in self._folders if name == "/" or name + "/" == inside} | {
+            name for name in self._folders if not name.startswith(inside)
+        }
+
+    def _lose_clusters(self, count: int) -> None:
+        self._lost += count
+
+    def _free(self) -> int:
+        """Clusters that are left, with what open files have taken already."""
+        contents = {id(entry): len(entry.content) for entry in self._files.values()}
+        for handle in self._open.values():
+            contents[id(handle.entry)] = len(handle.content)
+        folders = len(self._folders) - 1
+        return self._clusters - folders - self._lost - sum(map(_clusters, contents.values()))
 
     # The calls.
 
     def fs_open(self, path: str, mode: str) -> int:
-        if path in self._folders:
-            raise OSError(EISDIR, "EISDIR")
+        self._check_supply()
         kind = mode[0]
+        if kind not in "rwax" or "+" in mode:
+            raise OSError(EINVAL, "EINVAL")
+        if path in self._folders:  # FR_NO_FILE to read it, FR_DENIED to write
+            raise OSError(*((ENOENT, "ENOENT") if kind == "r" else (EACCES, "EACCES")))
         if kind == "r" and path not in self._files:
             raise OSError(ENOENT, "ENOENT")
-        if path.rpartition("/")[0] not in self._folders | {""}:
-            raise OSError(ENOENT, "ENOENT")
-        if kind == "w" and self._files.get(path) != b"":
-            self._step()
-            self._files[path] = b""
-        content = self._files.setdefault(path, b"")
+        self._needs_folder(path)
+        if kind == "x" and path in self._files:
+            raise OSError(EEXIST, "EEXIST")
+        entry = self._files.get(path)
+        if entry is None:
+            entry = _Entry()
+            self._write(Sector.FOLDER, path, lambda: self._files.update({path: entry}))
+        elif kind == "w" and entry.content:
+            self._truncate(path, entry, lambda: setattr(entry, "content", b""))
         self._next += 1
-        at = len(content) if kind == "a" else 0
-        self._open[self._next] = _Handle(path, content, at, kind != "r")
+        at = len(entry.content) if kind == "a" else 0
+        self._open[self._next] = _Handle(path, entry, at, kind != "r")
         return self._next
 
     def fs_read(self, fd: int, n: int) -> bytes:
@@ -110,12 +225,16 @@ class FatFilesystem:
         if not handle.writing:
             raise OSError(EBADF, "EBADF")
         for start in range(0, len(data), _SECTOR):
-            if handle.at // _SECTOR != (handle.at + len(data[start:])) // _SECTOR:
-                self._step()  # a full sector goes to a cluster that no directory entry covers yet
             part = data[start : start + _SECTOR]
+            more = _clusters(handle.at + len(part)) - _clusters(len(handle.content))
+            if more > self._free():
+                raise OSError(ENOSPC, "ENOSPC")  # after as much as there was room for
+            if handle.at // _SECTOR != (handle.at + len(part)) // _SECTOR:
+                # A full sector goes to a cluster that no entry covers yet.
+                self._write(Sector.DATA, handle.path, _nothing)
             handle.content[handle.at : handle.at + len(part)] = part
             handle.at += len(part)
-        handle.dirty = True
+            handle.dirty = True
         return len(data)
 
     def fs_seek(self, fd: int, offset: int, whence: int) -> int:
@@ -125,11 +244,21 @@ class FatFilesystem:
 
     def fs_flush(self, fd: int) -> None:
         handle = self._handle(fd)
-        if handle.dirty:
-            self._step()  # the last sector
-            self._step()  # the directory entry
-            self._files[handle.path] = bytes(handle.content)
-            handle.dirty = False
+        if not handle.dirty:
+            return
+        entry, content = handle.entry, bytes(handle.content)
+        grown = _clusters(len(content)) - _clusters(len(entry.content))
+
+        def covers() -> None:
+            # An entry that has been removed or renamed meanwhile is written where it was.
+            entry.content = content
+            self._lose_clusters(-grown if self._files.get(handle.path) is entry else 0)
+
+        self._write(Sector.DATA, handle.path, _nothing)  # the last one
+        if grown:
+            self._write(Sector.TABLE, handle.path, lambda: self._lose_clusters(grown))
+        self._write(Sector.FOLDER, handle.path, covers)
+        handle.dirty = False
 
     def fs_close(self, fd: int) -> None:
         try:
@@ -140,9 +269,11 @@ class FatFilesystem:
     def fs_stat(self, path: str) -> list[int]:
         if path in self._folders:
             return [_FOLDER, 0, 0]
-        return [_FILE, len(self._content(path)), 0]
+        return [_FILE, len(self._entry(path).content), 0]
 
     def fs_list(self, path: str) -> list[list[Any]]:
+        if path not in self._folders:
+            raise OSError(ENOENT, "ENOENT")
         prefix = path.rstrip("/") + "/"
         inside = [name for name in [*self._files, *self._folders] if name.startswith(prefix)]
         here = [name for name in inside if name != "/" and "/" not in name[len(prefix) :]]
@@ -151,41 +282,105 @@ class FatFilesystem:
     def fs_mkdir(self, path: str) -> None:
         if path in self._folders or path in self._files:
             raise OSError(EEXIST, "EEXIST")
-        self._step()
-        self._folders.add(path)
+        self._needs_folder(path)
+        if not self._free():
+            raise OSError(EACCES, "EACCES")  # FR_DENIED
+
+        def is_there() -> None:
+            self._folders.add(path)
+            self._lose_clusters(-1)
+
+        self._write(Sector.TABLE, path, lambda: self._lose_clusters(1))
+        self._write(Sector.FOLDER, path, is_there)
 
     def fs_rmdir(self, path: str) -> None:
+        if path in self._files:
+            raise OSError(ENOTDIR, "ENOTDIR")
         if path not in self._folders:
             raise OSError(ENOENT, "ENOENT")
-        self._step()
-        self._folders.discard(path)
+        if path == "/" or self.fs_list(path):
+            raise OSError(EACCES, "EACCES")  # FR_DENIED
+
+        def is_gone() -> None:
+            self._folders.discard(path)
+            self._lose_clusters(1)
+
+        self._write(Sector.FOLDER, path, is_gone)
+        self._write(Sector.TABLE, path, lambda: self._lose_clusters(-1))
 
     def fs_remove(self, path: str) -> None:
-        self._content(path)
-        self._step()
-        del self._files[path]
+        if path in self._folders:
+            raise OSError(EISDIR, "EISDIR")
+        self._truncate(path, self._entry(path), lambda: self._forget(path))
 
     def fs_rename(self, old: str, new: str) -> None:
-        self._content(old)
-        if new in self._files:
-            self._step()
-            del self._files[new]
-        self._step()
-        self._files[new] = self._files.pop(old)
+        entry = self._entry(old)
+        self._needs_folder(new)
+        if old == new:
+            return
+        if new in self._files or new in self._folders:
+            self.fs_remove(new)
+
+        def has_moved() -> None:
+            # Another entry: who has the file open goes on with the one that was.
+            self._files[new] = _Entry(entry.content)
+            self._forget(old)
+
+        if _folder_of(old) == _folder_of(new):
+            self._write(Sector.FOLDER, new, has_moved)
+            return
+        self._write(Sector.FOLDER, new, lambda: self._files.update({new: _Entry(entry.content)}))
+        self._write(Sector.FOLDER, old, lambda: self._forget(old))
 
     def fs_statvfs(self, path: str) -> list[int]:
-        return [_SECTOR, _SECTOR, 2816, 2000, 2000, 0, 0, 0, 0, 255]
+        free = self._free()
+        return [_SECTOR, _SECTOR, self._clusters, free, free, 0, 0, 0, 0, 255]
 
-    def _handle(self, fd: int) -> _Handle:
+    # Inside.
+
+    def _truncate(self, path: str, entry: _Entry, change: Callable[[], None]) -> None:
+        """A change of the entry that sets its clusters free, and then that."""
+        clusters = _clusters(len(entry.content))
+
+        def frees() -> None:
+            change()
+            self._lose_clusters(clusters)
+
+        self._write(Sector.FOLDER, path, frees)
+        if clusters:
+            self._write(Sector.TABLE, path, lambda: self._lose_clusters(-clusters))
+
+    def _forget(self, path: str) -> None:
+        self._files.pop(path, None)
+
+    def _needs_folder(self, path: str) -> None:
+        if _folder_of(path) not in self._folders:
+            raise OSError(ENOENT, "ENOENT")  # FR_NO_PATH
+
+    def _check_supply(self) -> None:
         if self._gone is not None:
             raise self._gone
+
+    def _handle(self, fd: int) -> _Handle:
+        self._check_supply()
         if fd not in self._open:
             raise OSError(EBADF, "EBADF")
         return self._open[fd]
 
-    def _content(self, path: str) -> bytes:
-        if self._gone is not None:
-            raise self._gone
+    def _entry(self, path: str) -> _Entry:
+        self._check_supply()
         if path not in self._files:
             raise OSError(ENOENT, "ENOENT")
         return self._files[path]
+
+
+def _nothing() -> None:
+    """Data that no folder's entry covers yet."""
+
+
+def _clusters(size: int) -> int:
+    return -(-size // _SECTOR)
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0] or "/"

@@ -1,6 +1,8 @@
-"""The host's own flash: a block device that remembers, counts, tears, and can lose its supply.
+"""The host's own flash: a block device that remembers, counts, takes its time, tears, and can lose
+its supply.
 
-Strict as NOR flash is: an erase sets a block to 0xFF, a program operation only clears bits.
+Strict as NOR flash is: an erase sets a block to 0xFF, a program operation only clears bits. The
+times are the typical ones of a Pico's W25Q16JV; flash of ESP32 modules is alike [R].
 """
 
 from __future__ import annotations
@@ -11,18 +13,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
+
 if TYPE_CHECKING:
     from littlefs.lfs import LFSConfig
 
 BLOCK_SIZE = 4096
 RPI_PICO_SIZE = 1408 * 1024
 """ports/rp2/boards/RPI_PICO/mpconfigboard.h: MICROPY_HW_FLASH_STORAGE_BYTES."""
+BLOCK_ERASE = 45 * NS_PER_MS
+PAGE_PROGRAM = 400 * NS_PER_US
+PAGE_SIZE = 256
 
 _ERASED = b"\xff" * BLOCK_SIZE
 _LFS_ERR_IO = -5
 
 Tap = Callable[[str, int], None]
 _Pending = tuple[int, int, bytes | None]  # block, offset, and what to program; None: an erase
+
+
+def take(clock: Clock, duration: int, tear: Callable[[float], None]) -> KeyboardInterrupt | None:
+    """Let the time of an operation go by (ns). Of one that ends too soon the fraction that has
+    gone by is torn off; a KeyboardInterrupt does not end it, and is returned."""
+    began = clock.now
+    interrupt = None
+    try:
+        try:
+            clock.advance(duration)
+        except KeyboardInterrupt as ctrl_c:
+            interrupt = ctrl_c
+            clock.advance_to(began + duration)
+    except BaseException:
+        tear((clock.now - began) / duration)
+        raise
+    return interrupt
 
 
 class HostFlash:
@@ -33,19 +57,26 @@ class HostFlash:
     first, and comes out of the filesystem call that was under way as that very exception. One that
     is no `Exception` means that the supply is gone: every later operation fails with it as well,
     until `power_on()`, so nothing that runs while the stack unwinds can still write.
+
+    With a `clock` an operation takes its time, and what an alarm meanwhile raises tears it where
+    it is. Not a KeyboardInterrupt: a CPU waits for its flash, and that comes out afterwards.
     """
 
-    def __init__(self, size: int = RPI_PICO_SIZE, path: Path | None = None) -> None:
+    def __init__(
+        self, size: int = RPI_PICO_SIZE, path: Path | None = None, clock: Clock | None = None
+    ) -> None:
         if size % BLOCK_SIZE:
             raise ValueError(f"flash size must be a multiple of {BLOCK_SIZE}, not {size}")
         self.size = size
         self.tap: Tap | None = None
         self.erases = 0
         self.progs = 0
+        self._clock = clock
         self._blocks: list[bytes | bytearray] = [_ERASED] * (size // BLOCK_SIZE)
         self._file: BinaryIO | None = None
         self._pending: _Pending | None = None
         self._failure: BaseException | None = None
+        self._interrupt: KeyboardInterrupt | None = None
         self._dead = False
         if path is not None:
             self._back_with(path)
@@ -56,14 +87,15 @@ class HostFlash:
         return self._blocks[block][offset : offset + size]
 
     def prog(self, cfg: LFSConfig, block: int, offset: int, data: bytes) -> int:
-        if not self._allowed("prog", block, (block, offset, data)):
+        pages = (offset + len(data) - 1) // PAGE_SIZE - offset // PAGE_SIZE + 1
+        if not self._goes_well("prog", block, (block, offset, data), pages * PAGE_PROGRAM):
             return _LFS_ERR_IO
         self.progs += 1
         self._program(block, offset, data)
         return 0
 
     def erase(self, cfg: LFSConfig, block: int) -> int:
-        if not self._allowed("erase", block, (block, 0, None)):
+        if not self._goes_well("erase", block, (block, 0, None), BLOCK_ERASE):
             return _LFS_ERR_IO
         self.erases += 1
         self._blocks[block] = _ERASED
@@ -71,12 +103,12 @@ class HostFlash:
         return 0
 
     def sync(self, cfg: LFSConfig) -> int:
-        return 0 if self._allowed("sync", -1, None) else _LFS_ERR_IO
+        return 0 if self._goes_well("sync", -1, None, 0) else _LFS_ERR_IO
 
     # What a tap and the world do to it.
 
     def tear(self, fraction: float = 0.5) -> None:
-        """From within a tap: let the operation it was called for happen in part.
+        """From within a tap or an alarm: let the operation under way happen in part.
 
         Of a program operation the first `fraction` of the bytes is written; of an erase, that
         much of the block reads 0xFF.
@@ -94,7 +126,12 @@ class HostFlash:
     def power_on(self) -> None:
         """Supply is back: what a tap raised is forgotten."""
         self._dead = False
-        self._failure = None
+        self._failure = self._interrupt = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an operation is under way."""
+        return self._pending is not None
 
     @contextmanager
     def write_protected(self) -> Iterator[None]:
@@ -106,8 +143,10 @@ class HostFlash:
             self._dead = before
 
     def failure(self) -> BaseException | None:
-        """What a tap raised since this was last asked; a loss of supply is told every time."""
-        failure = self._failure
+        """What was raised within operations since this was last asked; a loss of supply is told
+        every time."""
+        failure = self._failure or self._interrupt
+        self._interrupt = None
         if not self._dead:
             self._failure = None
         return failure
@@ -138,17 +177,18 @@ class HostFlash:
 
     # Inside.
 
-    def _allowed(self, what: str, block: int, pending: _Pending | None) -> bool:
+    def _goes_well(self, what: str, block: int, pending: _Pending | None, duration: int) -> bool:
         # An exception must not cross littlefs-python's C callbacks: Cython prints it, and
         # littlefs goes on with a meaningless result. So it is kept here, and raised again by
         # the filesystem call.
         if self._dead or self._failure is not None:
             return False
-        if self.tap is None:
-            return True
         self._pending = pending
         try:
-            self.tap(what, block)
+            if self.tap is not None:
+                self.tap(what, block)
+            if self._clock is not None:
+                self._interrupt = take(self._clock, duration, self.tear) or self._interrupt
         except BaseException as failure:
             self._failure = failure
             self._dead = not isinstance(failure, Exception)

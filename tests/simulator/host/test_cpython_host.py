@@ -146,6 +146,25 @@ def test_i2c_and_pins_are_calls(boot, world):
     ]
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "Pin(30)",
+        "Pin(-1)",
+        "I2C(2, scl=Pin(5), sda=Pin(4))",
+        "I2C(0, scl=Pin(4), sda=Pin(5))",
+        "I2C(0, scl=Pin(5), sda=Pin(6))",
+        "I2C(1, scl=Pin(5), sda=Pin(4))",
+        "ADC(25)",
+        "WDT(1)",
+        "WDT(timeout=9000)",
+    ],
+)
+def test_rp2_refuses_what_it_does_not_have(boot, made):
+    with pytest.raises(ValueError):
+        boot(asks=f"from machine import *\n{made}\n").imports("asks")
+
+
 def test_scan_writes_no_byte_to_every_ordinary_address(boot, world):
     found = boot(scan="from machine import I2C\nfound = I2C(0).scan()\n").imports("scan").found
     assert found == [addr for addr in range(0x08, 0x78) if addr != 0x33]

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from littlefs.lfs import LFSConfig
 
+from stm32sim.clock import NS_PER_MS, Clock
 from stm32sim.host.filesystem import FilesystemCorrupted, Format, HostFilesystem
-from stm32sim.host.flash import BLOCK_SIZE, HostFlash
+from stm32sim.host.flash import BLOCK_ERASE, BLOCK_SIZE, PAGE_PROGRAM, HostFlash
 from stm32sim.host.seam import HostPowerLost
 
 OLD, NEW = b"old" * 400, b"new!" * 700
@@ -226,6 +227,93 @@ def test_programming_only_clears_bits_and_is_counted():
     erase(flash)
     assert flash.image() == b"\xff" * BLOCK_SIZE
     assert (flash.progs, flash.erases) == (2, 1)
+
+
+# Time.
+
+
+def test_erasing_and_programming_take_their_time():
+    clock = Clock()
+    flash = HostFlash(BLOCK_SIZE, clock=clock)
+    erase(flash)
+    assert clock.now == BLOCK_ERASE == 45 * NS_PER_MS
+    began = clock.now
+    program(flash, 0, 0, bytes(1024))
+    assert clock.now - began == 4 * PAGE_PROGRAM
+    began = clock.now
+    program(flash, 0, 1024 + 192, bytes(96))  # the end of one page and the start of the next
+    assert clock.now - began == 2 * PAGE_PROGRAM
+    began = clock.now
+    assert flash.read(LFSConfig(flash), 0, 0, BLOCK_SIZE)
+    assert clock.now == began
+
+
+def test_what_ends_an_operation_tears_it_where_it_is():
+    clock = Clock()
+    flash = HostFlash(BLOCK_SIZE, clock=clock)
+    program(flash, 0, 0, bytes(BLOCK_SIZE))
+    began = clock.now
+    clock.after(BLOCK_ERASE // 4, lost := Lost(flash))
+    assert erase(flash) < 0
+    assert clock.now - began == BLOCK_ERASE // 4
+    assert lost.found_it_busy and not flash.busy
+    assert flash.image() == b"\xff" * (BLOCK_SIZE // 4) + bytes(BLOCK_SIZE * 3 // 4)
+    assert program(flash, 0, 0, bytes(4)) < 0  # without a supply
+    assert isinstance(flash.failure(), HostPowerLost)
+    flash.power_on()
+    erase(flash)
+    clock.after(PAGE_PROGRAM, Lost(flash))
+    assert program(flash, 0, 0, bytes(1024)) < 0
+    assert flash.image()[:1024] == bytes(256) + b"\xff" * 768
+
+
+class Lost:
+    """An alarm at which the supply fails."""
+
+    def __init__(self, flash) -> None:
+        self.flash = flash
+        self.found_it_busy = False
+
+    def __call__(self) -> None:
+        self.found_it_busy = self.flash.busy
+        raise HostPowerLost
+
+
+def test_a_file_that_is_being_written_is_the_old_or_the_new_one_whenever_the_supply_fails():
+    clock = Clock()
+    flash = HostFlash(clock=clock)
+    filesystem = HostFilesystem(flash)
+    write(filesystem, "/a", OLD)
+    blocks = flash.snapshot()
+    began = clock.now
+    replace(filesystem, "/a", NEW)
+    takes = clock.now - began
+    assert takes > BLOCK_ERASE
+    found = set()
+    for part in range(40):
+        flash.restore(blocks)
+        filesystem = HostFilesystem(flash)
+        clock.after(takes * part // 40, Lost(flash))
+        with pytest.raises(HostPowerLost):
+            replace(filesystem, "/a", NEW)
+        found.add(read(after_power_loss(filesystem), "/a"))
+    assert OLD in found
+    assert found <= {OLD, NEW}
+
+
+def test_a_laptop_that_connects_waits_for_the_flash():
+    clock = Clock()
+    filesystem = HostFilesystem(HostFlash(clock=clock))
+
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    fd = filesystem.fs_open("/a", "wb")
+    filesystem.fs_write(fd, NEW)
+    clock.after(NS_PER_MS // 4, ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        filesystem.fs_close(fd)
+    assert read(filesystem, "/a") == NEW
 
 
 def test_a_restored_flash_shares_nothing_with_the_one_it_came_from(filesystem):

@@ -119,6 +119,18 @@ def test_the_shims_stand_in_for_the_modules_of_a_board(raw, world):
     assert ("i2c_write", 7, 0x51, b"abc\0\xff", True) in world.log
 
 
+def test_rp2_refuses_what_it_does_not_have(raw):
+    code = (
+        "from machine import *\n"
+        "for make in (lambda: Pin(30), lambda: I2C(1, scl=Pin(5), sda=Pin(4)),\n"
+        "             lambda: WDT(timeout=9000)):\n"
+        "    try: make()\n"
+        "    except ValueError as e: print(e)\n"
+    )
+    told = b"invalid pin\r\nbad SCL pin\r\ntimeout exceeds 8388\r\n"
+    assert execute(raw, code) == told
+
+
 def test_asyncio_runs_on_virtual_time(raw, world):
     code = (
         "import asyncio\n"

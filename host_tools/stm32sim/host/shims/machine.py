@@ -16,6 +16,12 @@ _FREQ = 125_000_000
 _UNIQUE_ID = b"\xe6\x60\x58\x38\x83\x00\x00\x01"
 
 
+def _on_rp2():
+    import sys  # the board's, which takes its place only after this module
+
+    return sys.platform == "rp2"
+
+
 class Pin:
     """machine.Pin without interrupts."""
 
@@ -30,6 +36,8 @@ class Pin:
 
     def __init__(self, id, mode=-1, pull=-1, *, value=None, alt=-1):
         self._id = id._id if isinstance(id, Pin) else id
+        if _on_rp2() and not 0 <= self._id <= 29:
+            raise ValueError("invalid pin")
         if mode != -1 or pull != -1 or value is not None:
             self.init(mode, pull, value=value)
 
@@ -106,7 +114,16 @@ class _I2CBase:
 
 
 class I2C(_I2CBase):
+    """The pins that an RP2040 connects: ports/rp2/machine_i2c.c."""
+
     def __init__(self, id=-1, *, scl=None, sda=None, freq=400_000, timeout=50_000):
+        if _on_rp2():
+            if id not in (0, 1):
+                raise ValueError(f"I2C({id}) doesn't exist")
+            if scl is not None and _pin_id(scl) & 3 != 2 * id + 1:
+                raise ValueError("bad SCL pin")
+            if sda is not None and _pin_id(sda) & 3 != 2 * id:
+                raise ValueError("bad SDA pin")
         self._init(id, False, scl, sda, freq, timeout)
 
 
@@ -120,13 +137,25 @@ class ADC:
 
     def __init__(self, id):
         self._pin = _pin_id(id)
+        if _on_rp2() and not 26 <= self._pin <= 29:
+            raise ValueError("Pin doesn't have ADC capabilities")
 
     def read_u16(self):
         return call("adc_read", self._pin)
 
 
 class WDT:
+    """Limits: ports/rp2/machine_wdt.c (a 24-bit counter of half microseconds), and of esp32,
+    which counts in seconds, the least."""
+
     def __init__(self, id=0, timeout=5000):
+        if id != 0:
+            raise ValueError(f"WDT({id}) doesn't exist")
+        if _on_rp2():
+            if not 0 <= timeout <= 8388:
+                raise ValueError("timeout exceeds 8388")
+        elif timeout < 1000:
+            raise ValueError("WDT timeout too short")
         call("wdt_start", timeout)
 
     def feed(self):
