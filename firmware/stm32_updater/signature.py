@@ -105,7 +105,7 @@ def verify(signature, digest, modulus):
     _unmask(encoded, masked, seed)
     encoded[0] &= 0x7F
     zeros = masked - _HASH - 1
-    if encoded[zeros] != 1 or bytes(encoded[:zeros]) != bytes(zeros):
+    if encoded[zeros] != 1 or any(encoded[:zeros]):
         return False
     salt = encoded[zeros + 1 : masked]
     return hashlib.sha256(bytes(8) + digest + salt).digest() == seed

@@ -37,7 +37,16 @@ SECURITY_COUNTER = 0x50
 CLASS_ID = 0x75
 PRODUCT_ID = 0x00A0  # ours, in the range for vendors: the chip's product ID, u16
 SIGNATURES = {RSA2048: "rsa2048", RSA3072: "rsa3072"}
-SIGNATURE_SIZES = {RSA2048: 256, RSA3072: 384}
+# Bytes of each TLV that is looked at; of the others neither length nor content matters.
+LENGTHS = {
+    KEYHASH: 32,
+    SHA256: 32,
+    RSA2048: 256,
+    RSA3072: 384,
+    SECURITY_COUNTER: 4,
+    CLASS_ID: 16,
+    PRODUCT_ID: 2,
+}
 # What the digest cannot cover. All else proves nothing unless it is protected.
 UNPROTECTED = (KEYHASH, SHA256, RSA2048, RSA3072)
 NAMES = {
@@ -64,7 +73,9 @@ FLAG_NAMES = {
 }
 # Encrypted, compressed, run from RAM, not to be started: the updater refuses them.
 UNSUITED = 0x004 | 0x008 | 0x010 | 0x020 | 0x200 | 0x400
-MAX_TLV_AREA = 2048  # bytes; the updater reads an area at once. RSA-3072 takes about 550
+# What the updater bears. A signed image has 6 to 9 TLVs; those of RSA-3072 take about 550 bytes.
+MAX_TLVS = 16  # of both areas
+MAX_TLV_AREA = 2048  # bytes
 
 
 class Tlv(NamedTuple):
@@ -115,6 +126,8 @@ def parse(data: bytes) -> Parsed:
     tlvs += area
     if position != len(data):
         raise ImageError(f"the image is damaged: {len(data) - position} bytes after its end")
+    if len(tlvs) > MAX_TLVS:
+        raise ImageError(f"the image is damaged: {len(tlvs)} TLVs")
     return Parsed(
         load_address=load_address,
         header_size=header_size,
