@@ -116,6 +116,16 @@ def in_micropython(bench: Bench, code: str) -> Any:
     return json.loads(bench.read_file("/result"))
 
 
+def between_marks(document: Path, name: str, lines: list[str]) -> None:
+    """Put `lines` into a document, in place of what stands between its two marks."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    text = document.read_text()
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"{document} has no place for {name}")
+    before, after = text.partition(begin)[0], text.partition(end)[2]
+    document.write_text("\n".join([before + begin, "", *lines, "", end + after]))
+
+
 def version_bytes(version: str) -> bytes:
     """As the application answers it: MCUboot's image_version."""
     major, minor, revision = (int(part) for part in version.split("."))

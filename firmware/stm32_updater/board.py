@@ -19,6 +19,7 @@ from .target import Pins, Target
 _MAX_LENGTH = const(4096)  # characters of board.json; a real one has some 700
 _MAX_HZ = const(1_000_000)
 _CLASS_ID_LENGTH = const(16)
+_ENOENT = const(2)
 
 
 class Board:
@@ -46,6 +47,9 @@ class Board:
         pins = _read_pins(top.section("pins"))
         bus = _made("[i2c]", _make_bus, top.section("i2c"))
         self._application = _make_application(bus, asked, enter)
+        self._heartbeat = (
+            _made("[confirm]", _make_heartbeat, *heartbeat, clock) if heartbeat else None
+        )
         link = I2CLink(bus, self.chip.loader_address)
         self.target = Target(
             self.chip,
@@ -54,9 +58,6 @@ class Board:
             self.make_loader(link, clock),
             clock,
             self._application.enter_loader if enter else None,
-        )
-        self._heartbeat = (
-            _made("[confirm]", _make_heartbeat, *heartbeat, clock) if heartbeat else None
         )
         self._proof = self._heartbeat or (self._application if asked else None)
         self.confirm = confirm or self._proof and self._proof.runs or _trust
@@ -68,7 +69,9 @@ class Board:
             with open(path) as file:
                 text = file.read(_MAX_LENGTH)
             settings = json.loads(text) if len(text) < _MAX_LENGTH else None
-        except OSError:
+        except OSError as error:
+            if error.args[0] != _ENOENT:
+                raise BoardError("%s cannot be read: %s" % (path, error), "Deploy: stm32up deploy")
             raise BoardError("there is no %s" % path, "Deploy: stm32up deploy")
         except ValueError as error:
             raise BoardError("%s is not JSON: %s" % (path, error))

@@ -185,7 +185,7 @@ class _File:
     def __init__(self, path):
         self.path = path
         try:
-            self._file = open(path, "rb")
+            self._file = open(path, "rb")  # noqa: SIM115, closed by `close`
         except OSError as error:
             raise self._failed(error)
 

@@ -90,8 +90,8 @@ def test_a_dozen_of_them_in_real_micropython():
 
 
 # The whole check of an image, in a heap that has a room of some bytes free and not one more. This
-# port never collects garbage while code runs, so all of it counts, and so does what pow() needs for
-# a moment. Files come out of memory: what littlefs takes for an open one is not in there.
+# port never collects garbage while code runs, so all of it counts, and so does what pow() needs
+# for a moment. Files come out of memory: what littlefs takes for an open one is not in there.
 IN_A_ROOM = """
 import gc, io, uhashlib
 from stm32_updater import image, signature

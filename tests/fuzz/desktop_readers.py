@@ -105,7 +105,7 @@ class BoardToml(DesktopReader):
 
     def read(self) -> object:
         board = boards.load(str(self.path))
-        taken = self.device(json.dumps(board.as_json()).encode())
+        taken = self.device.outcome(json.dumps(board.as_json()).encode())
         if isinstance(taken, Exception):
             raise Finding(f"the device does not take it: {taken}")
         return board

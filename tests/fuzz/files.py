@@ -9,22 +9,28 @@ from typing import Any
 
 from tests.fuzz.finding import Finding
 
-ENOENT = 2
+ENOENT, EIO = 2, 5
 MAX_READ = 4096  # bytes asked for at once; a host has some 100 KB in all
 FREE_READS = 64  # that many, and one more for every 256 bytes of a file
 
 
 class Files:
-    """`open` and `os` over a dict of paths and bytes."""
+    """`open` and `os` over a dict of paths and bytes.
+
+    `fails_at`: the read with this number, from 0, fails as that of a worn-out flash does; -1: none
+    does."""
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
+        self.fails_at = -1
+        self._reads = 0
         self._reads_left = 0
         self.os = SimpleNamespace(stat=self._stat, mkdir=self._mkdir, listdir=self._listdir)
 
     def hold(self, **contents: bytes) -> None:
         """These are the files now: hold(log_0=b"...") is /log.0."""
         self.contents = {"/" + name.replace("_", "."): data for name, data in contents.items()}
+        self._reads = 0
         self._reads_left = FREE_READS + sum(map(len, contents.values())) // 256
 
     def open(self, path: str, mode: str = "r") -> Any:
@@ -40,6 +46,9 @@ class Files:
         self._reads_left -= 1
         if self._reads_left < 0:
             raise Finding("it goes on reading for ever")
+        self._reads += 1
+        if self._reads - 1 == self.fails_at:
+            raise OSError(EIO)
 
     def _stat(self, path: str) -> tuple[int, ...]:
         if path not in self.contents:

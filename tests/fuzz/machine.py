@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from tests.fuzz.finding import Finding
 
+driven: list[object] = []  # pins that were given a level
+
 
 class Pin:
     IN, OUT, OPEN_DRAIN, PULL_UP, PULL_DOWN = range(5)
@@ -16,6 +18,8 @@ class Pin:
             raise TypeError("can't convert to int")  # mp_obj_get_int
         if isinstance(id, str) or not 0 <= id <= 29:
             raise ValueError("unknown named pin" if isinstance(id, str) else "invalid pin")
+        if value is not None:
+            driven.append(id)
 
     def __call__(self, *args: object) -> int:
         return 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import struct
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from imgtool.keys import RSA
 
-from stm32up import images, keys
+from stm32up import image_format, images, keys
 from stm32up.device import _device_module as device_module
 from tests.fuzz.finding import Finding
 from tests.support import payload
@@ -43,6 +44,18 @@ def real_images() -> list[bytes]:
             images.build(raw, chip(), version, key, built, product="nucleo-demo")
             made.append(built.read_bytes())
     return made
+
+
+@functools.cache
+def many_tlvs() -> bytes:
+    """An image whose protected area is full of empty TLVs."""
+    real = real_images()[0]
+    area = b"".join(struct.pack("<HH", kind, 0) for kind in range(0x1000, 0x1100))
+    header = real[:10] + struct.pack("<H", len(area) + 4) + real[12:]
+    (size,) = struct.unpack_from("<I", real, 12)
+    (begin,) = struct.unpack_from("<H", real, 8)
+    end = begin + size
+    return header[:end] + struct.pack("<HH", image_format.PROTECTED_MAGIC, len(area) + 4) + area
 
 
 def chip() -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from tests.power_cuts import rig
+from tests.support import between_marks
 
 KINDS = ("single", "double", "micropython", "no-boot0", "bug")
 INTACT, CHANGING = "first granule at rest", "first granule changing"
@@ -18,7 +19,6 @@ KEPT_VIOLATIONS = 20
 AT_LEAST = 100_000  # single cuts, and double cuts, of a whole run
 VIOLATIONS = ("unrecovered", "partial", "marginal", "opcodes", "preserved", "log")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "power-cuts.md"
-BEGIN, END = "<!-- torture: begin -->", "<!-- torture: end -->"
 
 
 @dataclass
@@ -147,9 +147,7 @@ def document(report: dict[str, Any]) -> None:
     lines += [f"- {line}" for line in summary(rows)]
     run = "all of it" if report["share"] == 100 else f"about {report['share']} % of it"
     lines.append(f"- {run}, in {report['minutes']:.0f} minutes with {report['jobs']} jobs")
-    before, begin, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    DOCUMENT.write_text(before + begin + "\n\n" + "\n".join(lines) + "\n\n" + end + after)
+    between_marks(DOCUMENT, "torture", lines)
 
 
 def as_row(values: dict[str, Any]) -> Row:

@@ -8,10 +8,12 @@ import json
 import pytest
 from rich.console import Console
 
+from stm32up.device import PROJECT
 from tests.power_cuts import report, torture
 from tests.power_cuts.oracle import Verdict
 from tests.power_cuts.report import AT_LEAST, CHANGING, INTACT, KINDS, Row
 from tests.power_cuts.rig import Case
+from tests.support import between_marks
 
 
 def row(name: str, *violations: str, cases: int = 1) -> Row:
@@ -64,7 +66,7 @@ def test_without_boot0_only_an_unrecovered_target_is_stated_and_only_in_the_wind
 
 def test_the_numbers_of_a_run_go_between_the_marks(rows, tmp_path, monkeypatch):
     document = tmp_path / "power-cuts.md"
-    document.write_text(f"before\n{report.BEGIN}\nformer\n{report.END}\nafter\n")
+    document.write_text("before\n<!-- torture: begin -->\nformer\n<!-- torture: end -->\nafter\n")
     monkeypatch.setattr(report, "DOCUMENT", document)
     told = {kind: [vars(one) for one in found] for kind, found in rows.items()}
     report.document(json.loads(json.dumps({**told, "minutes": 61.4, "jobs": 2, "share": 5})))
@@ -75,9 +77,16 @@ def test_the_numbers_of_a_run_go_between_the_marks(rows, tmp_path, monkeypatch):
     assert document.read_text() == text
 
 
-def test_the_document_has_the_marks():
-    text = report.DOCUMENT.read_text()
-    assert text.count(report.BEGIN) == text.count(report.END) == 1
+@pytest.mark.parametrize("document", [report.DOCUMENT, PROJECT / "docs" / "security.md"])
+def test_the_documents_have_their_marks(document, tmp_path):
+    name = "torture" if document == report.DOCUMENT else "fuzz"
+    copy = tmp_path / "copy.md"
+    copy.write_text(document.read_text())
+    between_marks(copy, name, ["numbers"])
+    text = copy.read_text()
+    assert text.count("numbers\n") == 1 and text.count(f"<!-- {name}: ") == 2
+    with pytest.raises(ValueError):
+        between_marks(copy, "other", [])
 
 
 def test_without_a_terminal_there_is_a_line_every_minute(monkeypatch, capsys):
