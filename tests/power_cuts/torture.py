@@ -96,15 +96,26 @@ SINGLE: dict[str, rig.Campaign] = {
 # Double cuts: all pairs of flash operations, the target's and the host's, of the tiny image (3 is
 # coprime to the points in an operation: each is cut, at changing points); a sample of the rest.
 OPERATIONS = {BYTE: 0, FRAME: 0, TARGET_FLASH: 3, HOST_FLASH: 1}
+_DENSE = (
+    {BYTE: 499, FRAME: 41, TARGET_FLASH: 17, HOST_FLASH: 2},
+    {BYTE: 397, FRAME: 29, TARGET_FLASH: 11, HOST_FLASH: 3},
+)
 DOUBLE: dict[str, rig.Campaign] = {
     "tiny": rig.Campaign(OPERATIONS, OPERATIONS),
-    "first-install": rig.Campaign(
-        {BYTE: 499, FRAME: 41, TARGET_FLASH: 29, HOST_FLASH: 2},
-        {BYTE: 397, FRAME: 29, TARGET_FLASH: 13, HOST_FLASH: 3},
+    "first-install": rig.Campaign(*_DENSE),
+    "update": rig.Campaign(*_DENSE),
+    "pushed-meanwhile": rig.Campaign(
+        {BYTE: 999, FRAME: 83, TARGET_FLASH: 29, HOST_FLASH: 2},
+        {BYTE: 999, FRAME: 83, TARGET_FLASH: 29, HOST_FLASH: 1},
+        only=OFF,
     ),
-    "update": rig.Campaign(
-        {BYTE: 499, FRAME: 41, TARGET_FLASH: 29, HOST_FLASH: 2},
-        {BYTE: 397, FRAME: 29, TARGET_FLASH: 13, HOST_FLASH: 3},
+    "checkpoints": rig.Campaign(
+        {BYTE: 4999, FRAME: 401, TARGET_FLASH: 499, HOST_FLASH: 5},
+        {BYTE: 2999, FRAME: 211, TARGET_FLASH: 199, HOST_FLASH: 5},
+    ),
+    "full-size": rig.Campaign(
+        {BYTE: 60013, FRAME: 2003, TARGET_FLASH: 6007, HOST_FLASH: 29},
+        {BYTE: 120011, FRAME: 4001, TARGET_FLASH: 12007, HOST_FLASH: 59},
     ),
     "roll-back": rig.Campaign(
         {BYTE: 2999, FRAME: 131, TARGET_FLASH: 113, HOST_FLASH: 7},
