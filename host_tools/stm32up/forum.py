@@ -135,7 +135,11 @@ def _story(recording: Recording) -> list[tuple[int, str]]:
         took = (span.end - span.start) / NS_PER_MS
         lines.append((span.start, f"option bytes are being programmed, for {took:.1f} ms"))
     for span in recording.of("off"):
-        lines.append((span.start, "the supply of host and target fails"))
+        if recording.outcome:
+            off = "the supply of host and target fails"
+        else:
+            off = "the supply is switched off by hand, as was asked for"
+        lines.append((span.start, off))
         lines.append((span.end, "the supply is back"))
     if recording.outcome:
         lines.append((recording.end, f"in the end: {recording.outcome}"))
@@ -157,7 +161,7 @@ def _saying(event: Event) -> str:
     if name == "installing":
         return f"installing {event['version']}, {event['bytes']} bytes"
     if name == "result":
-        return f"result: {event['status']}"
+        return f"result: {event['status']}{', ' + event['message'] if not event['ok'] else ''}"
     return ""
 
 

@@ -114,7 +114,9 @@ def _window_text(span: Span, scale: float, bottom: int) -> list[str]:
 def _cut(row: Row, span: Span, scale: float, bus: int, bottom: int) -> list[str]:
     start, end = _ends(span, scale)
     words, x, anchor = "supply cut", start, "start"
-    if not row.well:
+    if not row.recording.outcome:
+        words = "off and on, by hand"
+    elif not row.well:
         words, x, anchor = "supply cut, then nothing answers any more", _RIGHT, "end"
     return [
         _rect("off", start, bus, end - start, bottom - bus),

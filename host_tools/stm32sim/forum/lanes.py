@@ -32,6 +32,7 @@ OUTAGE = 3 * NS_PER_S
 COMES_UP = 10 * NS_PER_MS
 MAX_TRIES = 4
 LOCKED, RECOVERED, STUCK = "locked", "recovered", "stuck"
+SWITCHED_OFF = "switched-off"  # an event: by hand, now, for OUTAGE
 
 _NBOOT_SEL = 1 << 24
 # BOOT0 counts, and readout protection is at level 1.
@@ -160,6 +161,7 @@ class Unprotect(_Protected):
         for event in self._verb(bench):
             yield event
         if event.get("error") == "not-done":
+            yield {"event": SWITCHED_OFF}
             yield from self._verb(_switched_off_and_on(bench), power_cycled=True)
 
     def _verb(self, bench: Bench, **how: bool) -> Iterator[Event]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from stm32sim.bench import Bench, Event
 from stm32sim.flash import TAPS
 from stm32sim.forum.cuts import Struck
-from stm32sim.forum.lanes import OUTAGE, Lane
+from stm32sim.forum.lanes import OUTAGE, SWITCHED_OFF, Lane
 from stm32sim.host.seam import HostPowerLost
 
 
@@ -51,9 +51,11 @@ def record(lane: Lane, cut_at: int | None = None) -> tuple[Recording, Bench]:
     try:
         for event in lane.work(bench):
             recording.told.append((recorder.now, event))
+            if event["event"] == SWITCHED_OFF:
+                recorder.supply_is_off()
     except HostPowerLost:
         struck.is_over()
-        recorder.supply_failed()
+        recorder.supply_is_off()
         recording.outcome = lane.afterwards(bench)
     recorder.detach()
     return recording, bench
@@ -84,7 +86,7 @@ class Recorder:
         """ns since the recording began."""
         return self._clock.now - self._began
 
-    def supply_failed(self) -> None:
+    def supply_is_off(self) -> None:
         if self._flash is not None:
             self._flash.end = min(self._flash.end, self.now)
         self._bus = self._flash = None
