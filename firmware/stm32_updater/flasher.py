@@ -100,12 +100,12 @@ class Flasher:
 
     def _attempt(self, page, payload, image, work):
         """Do `work` on a page; after a failure restart the loader and do it again, at most twice.
-        A generator of an event for each failure.
+        A generator of an event for each failure. `work` is told how many tries are left.
 
         A second attempt begins with an erase, so a half done one leaves nothing behind."""
         for left in range(_PAGE_TRIES - 1, -1, -1):
             try:
-                return work(page, payload, image)
+                return work(page, payload, image, left)
             except (LoaderError, BusError, VerifyFailed) as error:
                 if not left:
                     raise
@@ -114,12 +114,12 @@ class Flasher:
                 # only comes back by a reset.
                 self._target.enter_loader()
 
-    def _erase(self, page, payload, image):
+    def _erase(self, page):
         self._target.loader.erase_page(page)
         self._clock.sleep(self._target.quirks.erase_settle_ms)
         self.erased_pages += 1
 
-    def _erase_first_vectors(self, page, payload, image):
+    def _erase_first_vectors(self, page, payload, image, left):
         """From here on the old application cannot run. That must be seen, not believed: other
         pages are changed next.
 
@@ -127,30 +127,34 @@ class Flasher:
         what they lead to does not. So they are overwritten first, which takes 85 us a granule:
         zeros are the one thing that can be programmed over anything (RM0444 section 3.3.8,
         PROGERR). Those of NMI and HardFault too: a reset vector that an erase left torn is an
-        NMI."""
+        NMI.
+
+        The last try does without: that the flash takes zeros is documented, that every loader
+        passes them on is not, and rather an erase that must not be cut than no update ever."""
         vectors = self._found[:_VECTORS]
         for index in range(_VECTORS):
             vectors[index] = 0
-        self._target.loader.write(image.address, vectors)
-        self._erase(page, payload, image)
+        if left:
+            self._target.loader.write(image.address, vectors)
+        self._erase(page)
         self._target.loader.read_into(image.address, vectors)
         if vectors != _BLANK[:_VECTORS]:
             raise VerifyFailed("page %d was erased but is not blank" % page)
         self._first_is_blank = True
 
-    def _write_page(self, page, payload, image):
-        self._erase(page, payload, image)
+    def _write_page(self, page, payload, image, _left):
+        self._erase(page)
         self._write(page, payload, image, 0)
         self._verify(page, payload, image)
 
-    def _write_first_page(self, page, payload, image):
+    def _write_first_page(self, page, payload, image, left):
         """All of the first page, its first vectors when everything else was seen to be right:
         those of faults, which a chip without the others may take, then those of a reset.
 
         It was erased in the beginning. Another erase would be another 22 ms in which a target
         without BOOT0 must not lose its supply."""
         if not self._first_is_blank:
-            self._erase_first_vectors(page, payload, image)
+            self._erase_first_vectors(page, payload, image, left)
         self._first_is_blank = False
         self._write(page, payload, image, _VECTORS)
         self._verify(page, payload, image, _VECTORS)

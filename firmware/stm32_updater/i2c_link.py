@@ -12,9 +12,10 @@ from .errors import BusStuck, BusTimeout, NoAnswer
 
 # What differs between ports (MicroPython ports/rp2/machine_i2c.c, ports/esp32/machine_i2c.c,
 # extmod/machine_i2c.c). Errors are told by sets, since a port may use several numbers for one
-# thing.
-_ABSENT = (5, 19)  # EIO (rp2), ENODEV (esp32, SoftI2C): the address was not acknowledged
-_TIMED_OUT = (110, 116)  # ETIMEDOUT (rp2, SoftI2C), ETIMEDOUT of esp32's C library
+# thing, and esp32 with the new driver of ESP-IDF lets numbers of that through.
+_ABSENT = (5, 19, 0x108)  # EIO (rp2), ENODEV (esp32, SoftI2C), ESP_ERR_INVALID_RESPONSE
+# ETIMEDOUT (rp2, SoftI2C), ETIMEDOUT of esp32's C library, ESP_ERR_INVALID_STATE
+_TIMED_OUT = (110, 116, 0x103)
 
 _LONGEST_FRAME = const(258)  # bytes; AN4221 section 2.6: length, 256 data bytes, checksum
 _BITS_PER_BYTE = const(9)

@@ -136,7 +136,7 @@ class Bench:
         self.world.bus.tap = self.trace.tap
         self.world.bus.stream_tap = self.trace.stream_tap
         self._packages = packages or firmware_folder()
-        self.settings = {"host": host, **NUCLEO}
+        self.settings = {"host": self.world.port, **NUCLEO}
         for key, value in (settings or {}).items():
             merge = isinstance(value, dict) and isinstance(self.settings.get(key), dict)
             self.settings[key] = {**self.settings[key], **value} if merge else value
@@ -147,7 +147,7 @@ class Bench:
         """Start the host afresh: its RAM is gone, its files are there."""
         self.world.power_loss()
         self.world.mount()
-        self.device = DevicePackages(self.world.call, [self._packages], self.world.host)
+        self.device = DevicePackages(self.world.call, [self._packages], self.world.port)
         return self.device
 
     def updater(self, **arguments: Any) -> Any:

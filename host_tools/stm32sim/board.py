@@ -268,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     state = TargetState(given.state / "target.flash")
     try:
-        with MicroPythonHost(world.call, world, platform=world.host) as host:
+        with MicroPythonHost(world.call, world, platform=world.port) as host:
             host.power_on()
             print(json.dumps({"port": host.url}), flush=True)
             threading.Thread(target=_off_at_end_of_input, args=(host,), daemon=True).start()

@@ -1,7 +1,7 @@
 """The host's I2C controllers as MicroPython offers them, port by port, with their failings.
 
 Sources: MicroPython ports/rp2/machine_i2c.c and pico-sdk hardware_i2c; ports/esp32/machine_i2c.c
-and ESP-IDF's legacy driver; extmod/machine_i2c.c for SoftI2C. Errors are OSError with the number
+and both of ESP-IDF's drivers; extmod/machine_i2c.c for SoftI2C. Errors are OSError with the number
 that port raises.
 """
 
@@ -11,8 +11,11 @@ from stm32sim.bus import Bus, BusStuck, Stretched
 from stm32sim.clock import NS_PER_MS, NS_PER_US
 
 EIO, ENODEV, ETIMEDOUT, ESP_ETIMEDOUT = 5, 19, 110, 116
+ESP_ERR_INVALID_STATE, ESP_ERR_INVALID_RESPONSE = 0x103, 0x108
 ESP32_STRETCH_LIMIT = 13_107 * NS_PER_US  # 2^20 cycles of the 80 MHz APB clock (classic ESP32)
 ESP32_BYTE_LIMIT = 100 * NS_PER_MS  # of the whole transaction, for each byte [V MPY-ESP32]
+# ESP-IDF's I2C_LL_SCL_WAIT_US_VAL_DEFAULT, which nothing in MicroPython overrides
+ESP32_NEW_STRETCH_LIMIT = 2 * NS_PER_MS
 _RECOVERY_CLOCKS = 9
 
 
@@ -138,6 +141,21 @@ class Esp32Controller(Controller):
         return error
 
 
+class Esp32NewController(Esp32Controller):
+    """The same chip with ESP-IDF's new driver, which MicroPython uses by default where it is built
+    with ESP-IDF 5.5.2 or newer (micropython pull request 19256).
+
+    SCL may be held for 2 ms only. Numbers of ESP-IDF come through as they are: no ACK is an
+    invalid response (esp-idf issue 16905), anything else that was not finished an invalid state
+    (i2c_master.c, s_i2c_transaction_start) [V]. That it sets no other limit today is [D]."""
+
+    absent = ESP_ERR_INVALID_RESPONSE
+    timed_out = ESP_ERR_INVALID_STATE
+
+    def _limits(self, length: int) -> tuple[int | None, int | None]:
+        return self._timeout, ESP32_NEW_STRETCH_LIMIT
+
+
 class SoftController(Controller):
     """Bit-banged I2C of extmod/machine_i2c.c: `timeout` is for each stretch.
 
@@ -151,6 +169,10 @@ class SoftController(Controller):
         return None, self._timeout
 
 
-HARDWARE = {"rp2": Rp2Controller, "esp32": Esp32Controller}
+HARDWARE = {
+    "rp2": Rp2Controller,
+    "esp32": Esp32Controller,
+    "esp32-new": Esp32NewController,  # MicroPython's port is "esp32" here, too
+}
 # Time one I2C call takes besides the bus: MicroPython's bytecode and the driver [R].
-CALL_OVERHEAD = {"rp2": 40 * NS_PER_US, "esp32": 90 * NS_PER_US}
+CALL_OVERHEAD = {"rp2": 40 * NS_PER_US, "esp32": 90 * NS_PER_US, "esp32-new": 90 * NS_PER_US}

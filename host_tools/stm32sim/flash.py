@@ -103,6 +103,7 @@ class Flash:
         self.cells = bytearray(size // GRANULE)
         self.write_protected: set[int] = set()  # page numbers
         self.error = False
+        self.takes_zeros = True  # over anything; False: as if the loader did not pass them on
         self.tap: Callable[[str, int], None] | None = None
         self.on_ready: Callable[[], None] | None = None
         self.randomness = random.Random(0)
@@ -191,7 +192,8 @@ class Flash:
             or offset // PAGE in self.write_protected
         ):
             return False
-        if self._refused(self.cells[index] not in BLANK and data != bytes(GRANULE)):
+        excepted = self.takes_zeros and data == bytes(GRANULE)
+        if self._refused(self.cells[index] not in BLANK and not excepted):
             return False
         return self._begin(
             "program",

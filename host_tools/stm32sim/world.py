@@ -78,7 +78,8 @@ class DeadRail:
 class World:
     """Everything but the host's interpreter.
 
-    The target has its own supply unless `wiring.supply` says that a pin switches it."""
+    The target has its own supply unless `wiring.supply` says that a pin switches it. `host`: a key
+    of controller.HARDWARE; `port`: which of MicroPython's that is."""
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class World:
         self.filesystem = filesystem
         self.wiring = wiring or Wiring()
         self.host = host
+        self.port = host.partition("-")[0]
         self.bus = Bus(self.clock)
         self.bus.devices.append(target)
         if self.wiring.pull_ups == "target":

@@ -56,8 +56,9 @@ class ConnectedHost:
         return self._updater
 
     def call(self, function: str, *arguments: Any) -> Any:
+        """The answer is the last line: an ESP32 prints what its I2C driver complains of before."""
         code = _CALL.format(function=function, arguments=json.dumps(arguments))
-        return json.loads(self._connection.exec(code, silence_s=_SILENCE_S))
+        return json.loads(self._connection.exec(code, silence_s=_SILENCE_S).splitlines()[-1])
 
 
 def doctor(connection: Connection, board: Board, *, power_cycled: bool = False) -> dict[str, Any]:

@@ -357,8 +357,8 @@ RULES = (
         "controller-impatient",
         WRONG,
         "The host's I2C controller gives up before the target answers.",
-        "The target holds the clock for longer than this controller can wait: 13 ms on an ESP32, "
-        "whatever the timeout.",
+        "The target holds the clock for longer than this controller can wait: 2 or 13 ms on an "
+        "ESP32, whatever the timeout.",
         "Use SoftI2C: leave out id under [i2c] in board.toml and deploy.",
         _impatient,
     ),

@@ -46,7 +46,7 @@ def forbidden(bench: Bench) -> list[bytes]:
     ]
 
 
-EVERY = {"rp2": 1, "esp32": 3}  # the hosts differ in their controllers only
+EVERY = {"rp2": 1, "esp32": 4, "esp32-new": 4}  # hosts differ in their controllers only
 # What strikes but one direction, and what is much like another kind, is tried less often.
 THINNED = {"byte not acknowledged": 2, "refused": 2, "loader is deaf": 5}
 
@@ -63,6 +63,7 @@ def faults_of(kind: str, host: str) -> Iterator[Fault]:
             yield from (Fault(kind, at, byte) for byte in (length // 2, length - 1))
 
 
+@pytest.mark.parametrize("host", EVERY)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_transaction_may_fail(host: str, kind: str) -> None:
     for fault in faults_of(kind, host):

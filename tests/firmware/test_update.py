@@ -124,6 +124,16 @@ def test_the_old_vectors_are_overwritten_with_zeros_before_anything_else(make_be
     assert frames[changes[1]] == b"\x45\xba"
 
 
+def test_flash_that_takes_no_zeros_is_updated_all_the_same(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    bench.target.flash.takes_zeros = False
+    bench.push(image(NEW, "1.1.0"))
+    events = bench.run()
+    assert events[-1]["status"] == "installed" and bench.flash_holds(NEW)
+    assert [event["page"] for event in events if event["event"] == "retry"] == [0, 0]
+
+
 def test_page_0_is_erased_before_any_other(make_bench):
     bench = make_bench(applications=BOTH)
     bench.install(image(OLD, "1.0.0"))

@@ -35,7 +35,7 @@ from tests.host_tools.doctors_bench import (
 )
 from tests.support import image, known
 
-HOSTS = ("rp2", "esp32")
+HOSTS = ("rp2", "esp32", "esp32-new")
 SWITCHED = {"pins": {"nrst": 2, "boot0": 3, "supply": 6}}
 BY_COMMAND = {
     "pins": {"nrst": 2, "boot0": None, "supply": None},
@@ -542,7 +542,8 @@ def test_an_application_that_only_blinks_is_seen(nrst, code):
 
 def test_a_controller_that_gives_up_too_early_is_found():
     slow = replace(quirks_of(4), connection_stretch=40 * NS_PER_MS)
-    assert examined(make("esp32", quirks=slow))[1].findings[0].code == "controller-impatient"
+    for host in ("esp32", "esp32-new"):
+        assert examined(make(host, quirks=slow))[1].findings[0].code == "controller-impatient"
     assert examined(installed("rp2", quirks=slow))[1].healthy
 
 

@@ -44,15 +44,15 @@ BUGS = (
     Bug(
         "old vectors stay while page 0 is erased",
         "flasher",
-        "        self._target.loader.write(image.address, vectors)\n",
-        "",
+        "            self._target.loader.write(image.address, vectors)\n",
+        "            pass\n",
         ("update", "few-pages"),
     ),
     Bug(
         "the vectors of faults stay while page 0 is erased",
         "flasher",
-        "        self._target.loader.write(image.address, vectors)\n",
-        "        self._target.loader.write(image.address, vectors[:GRANULE])\n",
+        "            self._target.loader.write(image.address, vectors)\n",
+        "            self._target.loader.write(image.address, vectors[:GRANULE])\n",
         ("update", "few-pages"),
     ),
     Bug(

@@ -8,13 +8,21 @@ import pytest
 
 from stm32sim.bus import Bus
 from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
-from stm32sim.controller import Controller, Esp32Controller, Rp2Controller, SoftController
+from stm32sim.controller import (
+    HARDWARE,
+    Controller,
+    Esp32Controller,
+    Rp2Controller,
+    SoftController,
+)
+from stm32sim.controller import Esp32NewController as NewController
 from stm32sim.loader_steps import I2C_ADDRESS
 from tests.simulator.rig import BUSY, FLASH, Rig, count_frame, data_frame, pages_frame, word
 from tests.simulator.test_clock_and_bus import OURS, Peg
 
 EIO, ENODEV, ETIMEDOUT, ESP_TIMEDOUT = 5, 19, 110, 116
-KINDS = {"rp2": Rp2Controller, "esp32": Esp32Controller, "soft": SoftController}
+INVALID_STATE, INVALID_RESPONSE = 0x103, 0x108
+KINDS = {**HARDWARE, "soft": SoftController}
 Kind = type[Controller]
 everywhere = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -101,7 +109,13 @@ def test_frequency_is_the_objects_own(place: Place, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "number"), [(Rp2Controller, EIO), (Esp32Controller, ENODEV), (SoftController, ENODEV)]
+    ("kind", "number"),
+    [
+        (Rp2Controller, EIO),
+        (Esp32Controller, ENODEV),
+        (NewController, INVALID_RESPONSE),
+        (SoftController, ENODEV),
+    ],
 )
 def test_nobody_at_the_address(place: Place, kind: Kind, number: int) -> None:
     host = place.host(kind)
@@ -116,7 +130,8 @@ def test_a_write_of_nothing_is_a_probe_with_soft_i2cs_error(place: Place, kind: 
     host = place.host(kind)
     assert host.write(OURS, b"") == 0
     assert place.peg.log == [("start", OURS, False), "stop"]
-    assert errno_of(lambda: host.write(0x12, b"")) == ENODEV
+    number = INVALID_RESPONSE if kind is NewController else ENODEV
+    assert errno_of(lambda: host.write(0x12, b"")) == number
 
 
 @pytest.mark.parametrize("kind", [Rp2Controller, SoftController])
@@ -127,9 +142,12 @@ def test_a_data_nack_shows_only_in_the_count(place: Place, kind: Kind, acked: in
     assert place.peg.log[-2:] == [acked + 1, "stop"]
 
 
-def test_a_data_nack_is_an_error_on_esp32(place: Place) -> None:
+@pytest.mark.parametrize(
+    ("kind", "number"), [(Esp32Controller, ENODEV), (NewController, INVALID_RESPONSE)]
+)
+def test_a_data_nack_is_an_error_on_esp32(place: Place, kind: Kind, number: int) -> None:
     place.peg.nacks_after = 1
-    assert errno_of(lambda: place.host(Esp32Controller).write(OURS, b"\x01\x02")) == ENODEV
+    assert errno_of(lambda: place.host(kind).write(OURS, b"\x01\x02")) == number
     assert place.peg.log[-1] == "stop"
 
 
@@ -180,6 +198,24 @@ def test_esp32_bears_13_ms_of_stretch_whatever_timeout_says(
     else:
         assert errno_of(lambda: host.write(OURS, b"\x01")) == ESP_TIMEDOUT
         assert place.clock.now < 14 * NS_PER_MS
+
+
+@pytest.mark.parametrize(("stretch_us", "bears"), [(1_900, True), (2_100, False)])
+def test_esp32s_new_driver_bears_2_ms_of_stretch_whatever_timeout_says(
+    place: Place, stretch_us: int, bears: bool
+) -> None:
+    host = place.host(NewController, timeout_us=1_000_000)
+    hold_when_started(place, stretch_us * NS_PER_US)
+    if bears:
+        assert host.write(OURS, b"\x01") == 1
+    else:
+        assert errno_of(lambda: host.write(OURS, b"\x01")) == INVALID_STATE
+        assert place.clock.now < 3 * NS_PER_MS
+
+
+def test_esp32s_new_driver_has_one_limit_for_a_transaction(place: Place) -> None:
+    host = place.host(NewController, timeout_us=20_000, hertz=100_000)
+    assert errno_of(lambda: host.write(OURS, bytes(300))) == INVALID_STATE
 
 
 def test_esp32_bears_less_if_told_so(place: Place) -> None:
