@@ -34,6 +34,7 @@ static void run_from_hsi16(void)
 static void start_led(void)
 {
     RCC_IOPENR |= RCC_IOP_A;
+    (void)RCC_IOPENR; /* the clock takes a moment, and what follows would make PA13 no SWDIO */
     GPIOA_MODER = (GPIOA_MODER & ~(3u << 2 * LED_PIN)) | GPIO_MODE_OUTPUT << 2 * LED_PIN;
 }
 

@@ -1,7 +1,9 @@
 """The peripherals of an STM32G071 at their addresses, with their clock enables and resets.
 
-A peripheral whose clock is not enabled reads 0 and ignores writes. Addresses: RM0444 "Memory map
-and register boundary addresses".
+A peripheral whose clock is not enabled reads 0 and ignores writes. Its clock takes two cycles to
+come (RM0444 "Peripheral clock enable"), so it may not be the next thing that is accessed; what
+happens then is not known, and refused. Addresses: RM0444 "Memory map and register boundary
+addresses".
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ class Peripherals:
         self._syscfg = Registers("SYSCFG", {0x00: 0})  # CFGR1
         self._flash = FlashInterface(empty_flag, on_empty_flag)
         self._led = False
+        self._starting: set[tuple[int, int]] = set()  # clocks enabled by the last access
         scb = SystemControl(request_reset)
         # the first address of each 1 KB, what is there, and where its clock is enabled
         self._map: dict[int, tuple[Peripheral, tuple[int, int] | None]] = {
@@ -86,7 +89,13 @@ class Peripherals:
         if found is None:
             raise NotModelled(f"the peripheral at 0x{address:08X}")
         peripheral, clock = found
+        if clock in self._starting:
+            raise NotModelled(f"0x{address:08X} accessed right after its clock was enabled")
+        self._starting.clear()
         return peripheral, offset, clock is None or self.rcc.on(*clock)
+
+    def _clocks_off(self) -> set[tuple[int, int]]:
+        return {clock for _, clock in self._map.values() if clock and not self.rcc.on(*clock)}
 
     def read(self, address: int) -> int:
         peripheral, offset, clocked = self._find(address)
@@ -106,7 +115,12 @@ class Peripherals:
         if not clocked:
             return
         self.changes += 1
-        peripheral.write(offset, value)
+        if peripheral is self.rcc:
+            off = self._clocks_off()
+            peripheral.write(offset, value)
+            self._starting = off - self._clocks_off()
+        else:
+            peripheral.write(offset, value)
         if peripheral is self._syscfg:
             self._map_at_zero(value & 3 == 1)  # MEM_MODE; RM0444 "SYSCFG configuration register 1"
         if peripheral in (self.gpioa, self.rcc):

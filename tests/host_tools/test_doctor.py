@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -545,6 +546,16 @@ def test_a_controller_that_gives_up_too_early_is_found():
     for host in ("esp32", "esp32-new"):
         assert examined(make(host, quirks=slow))[1].findings[0].code == "controller-impatient"
     assert examined(installed("rp2", quirks=slow))[1].healthy
+
+
+def test_what_the_driver_of_an_esp32_prints_in_between_is_no_answer():
+    def exec_(code: str, silence_s: float = 0.0) -> str:
+        noise = "E (1234) i2c.master: I2C hardware timeout detected\n"
+        return noise + '{"application": "runs"}\n'
+
+    host = object.__new__(doctor.ConnectedHost)
+    vars(host)["_connection"] = SimpleNamespace(exec=exec_)
+    assert host.call("target.facts", {}) == {"application": "runs"}
 
 
 @pytest.mark.parametrize("host", HOSTS)

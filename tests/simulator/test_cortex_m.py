@@ -19,6 +19,7 @@ from stm32sim.cortex_m import (
     SYSTEM_MEMORY,
     EmulatedApplication,
 )
+from stm32sim.g071_registers import NotModelled
 from stm32sim.option_bytes import FACTORY, OPTR
 from tests.simulator.rig import ACK, Rig, word
 
@@ -415,11 +416,22 @@ def test_a_peripheral_without_its_clock_reads_0_and_ignores_writes() -> None:
     peripherals = Bench(program(0xE7FE)).app.peripherals
     peripherals.write(timingr, 0x123)
     peripherals.write(apbenr1, i2c1en)
+    peripherals.read(apbenr1)
     assert peripherals.read(timingr) == 0
     peripherals.write(timingr, 0x123)
     assert peripherals.read(timingr) == 0x123
     peripherals.write(apbenr1, 0)
     assert peripherals.read(timingr) == 0
+
+
+def test_a_peripheral_must_not_be_accessed_right_after_its_clock_was_enabled() -> None:
+    moder, iopenr, both = 0x5000_0000, 0x4002_1034, 3
+    peripherals = Bench(program(0xE7FE)).app.peripherals
+    peripherals.write(iopenr, both)
+    with pytest.raises(NotModelled, match="0x50000000"):
+        peripherals.read(moder)
+    peripherals.write(iopenr, both)  # they are on by now
+    assert peripherals.read(moder) == 0xEBFF_FFFF
 
 
 @pytest.mark.parametrize(
