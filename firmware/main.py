@@ -11,7 +11,10 @@ import time
 
 from stm32_updater import Updater, UpdaterError
 
-AGAIN_MS = 10_000  # an update that failed (a target without power, say) is tried again
+# An update that failed (a target without power, say) is tried again, later each time: every try
+# resets the target.
+AGAIN_MS = 10_000
+LATEST_MS = 60_000
 
 
 def work():
@@ -27,15 +30,17 @@ def update():
         return result["ok"]
     except UpdaterError as error:
         print(error.message, error.next_step)
-        return False
+    except Exception as error:  # a mistake, no memory: the product goes on, and so does the update
+        print(repr(error))
+    return False
 
 
 def main():
-    done, tried = update(), time.ticks_ms()
+    done, tried, wait = update(), time.ticks_ms(), AGAIN_MS
     while True:
         work()
-        if not done and time.ticks_diff(time.ticks_ms(), tried) > AGAIN_MS:
-            done, tried = update(), time.ticks_ms()
+        if not done and time.ticks_diff(time.ticks_ms(), tried) > wait:
+            done, tried, wait = update(), time.ticks_ms(), min(2 * wait, LATEST_MS)
 
 
 if __name__ == "__main__":

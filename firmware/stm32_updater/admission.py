@@ -166,10 +166,11 @@ def _opened(path):
 
 
 def _is(path, digest):
-    """Whether the file at `path` states this digest (hex). One that is damaged may still be it."""
+    """Whether the file at `path` states this digest (hex). One that is damaged or cannot be read
+    may still be it."""
     try:
         return _hex(open_image(path).digest) == digest
-    except ImageError:
+    except (ImageError, StoreError):
         return True
 
 

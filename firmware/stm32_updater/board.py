@@ -19,6 +19,9 @@ from .target import Pins, Target
 _MAX_LENGTH = const(4096)  # characters of board.json; a real one has some 700
 _MAX_HZ = const(1_000_000)
 _CLASS_ID_LENGTH = const(16)
+# For a proof that the product brings along, where board.json names no other.
+_OWN_PROOF_TRIES = const(3)
+_OWN_PROOF_MS = const(10_000)
 _ENOENT = const(2)
 
 
@@ -38,11 +41,12 @@ class Board:
         self.preserved = _preserved(top, self.chip)
         self.class_id = top.hex("class_id", _CLASS_ID_LENGTH, _CLASS_ID_LENGTH, True)
         self.unsigned_allowed = top.one_of("unsigned", (True, False))
-        self.confirm_tries = proof.number("tries", 1, 100, True) or 1
-        self.confirm_timeout_ms = proof.number("timeout_ms", 1, 60_000, True) or 0
-        enter = _read_enter(top.section("enter"))
+        tries, timeout_ms = (_OWN_PROOF_TRIES, _OWN_PROOF_MS) if confirm else (1, 0)
+        self.confirm_tries = proof.number("tries", 1, 100, True) or tries
+        self.confirm_timeout_ms = proof.number("timeout_ms", 1, 60_000, True) or timeout_ms
+        enter = _read_enter(top.section("enter"), self.chip)
         method = proof.one_of("method", ("i2c-version", "gpio", "none"))
-        asked = _read_asked(proof) if method == "i2c-version" else None
+        asked = _read_asked(proof, self.chip) if method == "i2c-version" else None
         heartbeat = _read_heartbeat(proof) if method == "gpio" else None
         pins = _read_pins(top.section("pins"))
         bus = _made("[i2c]", _make_bus, top.section("i2c"))
@@ -113,16 +117,25 @@ def _preserved(top, chip):
     return [(start, length) for start, length in regions]
 
 
-def _read_enter(enter):
+def _read_enter(enter, chip):
     """(address, command), or None if BOOT0 does it."""
     if enter.one_of("method", ("boot0", "command")) == "boot0":
         return None
-    return enter.number("address", 0x08, 0x77), enter.hex("command", 1, 32)
+    return _read_address(enter, chip), enter.hex("command", 1, 32)
 
 
-def _read_asked(confirm):
+def _read_asked(confirm, chip):
     """(address, register) of the application's version."""
-    return confirm.number("address", 0x08, 0x77), confirm.number("register", 0, 255)
+    return _read_address(confirm, chip), confirm.number("register", 0, 255)
+
+
+def _read_address(section, chip):
+    """That of the application. Not the loader's: what an application takes for a question may be
+    any command to that."""
+    address = section.number("address", 0x08, 0x77)
+    if address == chip.loader_address:
+        raise section.wrong("address", "is the address of the loader")
+    return address
 
 
 def _read_heartbeat(confirm):

@@ -135,9 +135,10 @@ class Target:
         """Out of the loader, by what works first: a reset; Go, if the loader is still there (EMPTY
         flag latched at power-on); the supply. Whether the application runs is for others to ask.
 
-        Where nothing could run the loader stays: a reset would lead into blank flash, and without
-        BOOT0 there is no way back from there before the next power-on (AN2606 table 108)."""
-        if self._first_granule_blank():
+        Where nothing could run the loader stays: a reset would lead into blank flash, or to the
+        zeros of an update that did not get further, and without BOOT0 there is no way back from
+        there before the next power-on (AN2606 table 108)."""
+        if self._nothing_to_run():
             if self.pins.boot0 is not None:
                 self.pins.boot0(0)
             return
@@ -205,12 +206,14 @@ class Target:
         """Whether nothing could run: stack pointer and reset vector read as erased flash."""
         return self.read_memory(self.chip.flash_start, chips.GRANULE) == b"\xff" * chips.GRANULE
 
-    def _first_granule_blank(self):
-        """As `blank`; False where no loader answers."""
+    def _nothing_to_run(self):
+        """Whether stack pointer and reset vector are erased flash or zeros; False where no loader
+        answers."""
         try:
-            return self.blank()
+            vectors = self.read_memory(self.chip.flash_start, chips.GRANULE)
         except (LoaderError, BusError):
             return False
+        return vectors in (b"\xff" * chips.GRANULE, bytes(chips.GRANULE))
 
     def _go(self):
         try:

@@ -27,11 +27,20 @@ from micropython import const
 
 from . import store as phases
 from .admission import Admission, about
-from .errors import ApplicationSilent, HandsOff, ImageError, StoreError, UpdaterError
+from .errors import (
+    ApplicationSilent,
+    HandsOff,
+    ImageError,
+    PageProtected,
+    ReadProtected,
+    StoreError,
+    UpdaterError,
+    WrongChip,
+)
 from .event_log import EventLog
 from .flasher import Doubt, Flasher
 from .image import open_image, version_text
-from .store import Record, Store
+from .store import Record, Store, exists
 
 _POLL_MS = const(50)
 # Starts beyond a board's `tries` that a loss of power may have cut short. More are taken for the
@@ -159,7 +168,7 @@ class Updater:
         # as long as there is a record.
         doubtful = record.doubt and record.phase != phases.UNKNOWN
         kept = () if runs and not doubtful else self._store.kept()
-        kept = [path for path in kept if phases.exists(path)]
+        kept = [path for path in kept if exists(path)]
         image, why, told = yield from self._admission.newest(kept, record)
         refusal = refusal or why
         if image is None and runs:
@@ -202,6 +211,11 @@ class Updater:
             except ImageError:  # the part is smaller than its name says: nothing was erased
                 self._forget(record)
                 raise
+            except (PageProtected, ReadProtected, WrongChip):
+                # It will be the same next time. What runs is not reset again and again for that.
+                if self._runs_again():
+                    self._forget(record)
+                raise
         if record.phase == phases.INSTALLING:
             record.phase = phases.CONFIRMING
         if (yield from self._proves_itself(record, image)):
@@ -235,6 +249,15 @@ class Updater:
             "erased_pages": self._flasher.erased_pages,
         }
 
+    def _runs_again(self):
+        """Whether an application answers, after a start, within its time."""
+        deadline = self._clock.deadline(self._board.confirm_timeout_ms)
+        while not self._board.application_runs():
+            if deadline.expired():
+                return False
+            deadline.sleep(_POLL_MS)
+        return True
+
     def _proves_itself(self, record, image):
         """Start the application and ask it, up to the board's number of tries; sets `_reason`.
 
@@ -257,6 +280,8 @@ class Updater:
                 if deadline.expired():
                     break
                 deadline.sleep(_POLL_MS)
+        record.starts = 0  # the host is still up: none of them has taken it down
+        self._store.save(record)
         return False
 
     def _confirms(self, image):
@@ -361,7 +386,7 @@ class Updater:
             ("confirmed", self._store.confirmed),
         ):
             status[name] = None
-            if phases.exists(path):
+            if exists(path):
                 try:
                     status[name] = open_image(path).version
                 except (ImageError, StoreError) as error:

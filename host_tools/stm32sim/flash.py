@@ -107,6 +107,7 @@ class Flash:
         self.tap: Callable[[str, int], None] | None = None
         self.on_ready: Callable[[], None] | None = None
         self.randomness = random.Random(0)
+        self.option_operations = 0  # ever begun
         self.erase_counts = [0] * (size // PAGE)
         self._operation: _Operation | None = None
 
@@ -172,6 +173,7 @@ class Flash:
         registers. `longer`: ns it takes beyond its time."""
         if self._refused(False):
             return False
+        self.option_operations += 1
         return self._begin(
             "option",
             self.times.option + longer,

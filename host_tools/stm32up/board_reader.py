@@ -43,7 +43,7 @@ class BoardReader:
         chip = self._chip()
         pins = self._pins(host)
         preserve = self._preserve(chip)
-        command = self._command(boot0_wired=pins["boot0"] is not None)
+        command = self._command(pins["boot0"] is not None, chip)
         product = self._text("images", "product")
         try:
             images.class_id(product)
@@ -62,7 +62,7 @@ class BoardReader:
             boot0=pins["boot0"],
             supply=pins["supply"],
             command=command,
-            confirm=self._confirm(pins["pin"]),
+            confirm=self._confirm(pins["pin"], chip),
             preserve=preserve,
             product=product,
             unsigned=self._get("images", "unsigned", bool, "true or false", False),
@@ -110,7 +110,7 @@ class BoardReader:
                     )
         return value
 
-    def _command(self, boot0_wired: bool) -> Command | None:
+    def _command(self, boot0_wired: bool, chip: device.Chip) -> Command | None:
         if self._choice("enter", "method", ("boot0", "command")) == "boot0":
             if "command" in self._table("enter"):
                 raise self._error("enter", "command", 'is only for method = "command"')
@@ -122,13 +122,15 @@ class BoardReader:
         address, content = command.get("address"), command.get("bytes")
         if type(address) is not int or not 0x08 <= address <= 0x77:
             raise self._error("enter", "command", "address must be 0x08 to 0x77")
+        if address == chip.loader_address:
+            raise self._error("enter", "command", "address is that of the loader")
         if not isinstance(content, list) or not 1 <= len(content) <= 32:
             raise self._error("enter", "command", "bytes must be a list of 1 to 32 numbers")
         if not all(type(byte) is int and 0 <= byte <= 255 for byte in content):
             raise self._error("enter", "command", "each of bytes must be 0 to 255")
         return Command(address, bytes(content))
 
-    def _confirm(self, pin: int | None) -> Confirm | None:
+    def _confirm(self, pin: int | None, chip: device.Chip) -> Confirm | None:
         keys = {
             "i2c-version": {"address", "register", "timeout_ms", "tries"},
             "gpio": {"pin", "edges", "timeout_ms", "tries"},
@@ -147,11 +149,14 @@ class BoardReader:
                 raise self._error("confirm", "pin", 'is needed by method = "gpio"')
             edges = self._number("confirm", "edges", 2, 1000)
             return Confirm(method, timeout_ms, tries, pin=pin, edges=edges)
+        address = self._number("confirm", "address", 0x08, 0x77, show=hex)
+        if address == chip.loader_address:
+            raise self._error("confirm", "address", "is that of the loader")
         return Confirm(
             method,
             timeout_ms,
             tries,
-            address=self._number("confirm", "address", 0x08, 0x77, show=hex),
+            address=address,
             register=self._number("confirm", "register", 0, 255),
         )
 

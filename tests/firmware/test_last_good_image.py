@@ -216,6 +216,21 @@ def test_a_few_cuts_at_its_start_are_not_held_against_an_application(bench):
     assert cut == 5 and result["status"] == "installed" and bench.flash_holds(NEW)
 
 
+def test_a_target_that_is_without_supply_for_long_is_not_held_against_its_application(bench):
+    """The host is up meanwhile, and tries again as firmware/main.py does."""
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "written":
+            bench.target.power(False)
+    for _ in range(6):
+        assert not event["ok"] and event["error"] != "application-silent"
+        bench.clock.advance(10_000_000_000)
+        event = bench.run()[-1]
+    bench.target.power(True)
+    bench.clock.advance(10_000_000_000)
+    assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
+
+
 def test_the_last_good_application_is_started_however_often_that_was_cut(bench):
     bench.push(image(DEAD, "3.0.0"))
     cut, result = cut_at_starts_of(bench, "1.0.0", 20)
@@ -257,19 +272,23 @@ def test_a_push_that_was_cut_before_it_was_recorded_is_not_put_off(bench):
 
 @pytest.fixture
 def unreadable(bench):
-    """Makes files unreadable: `unreadable(path)`."""
+    """Makes files unreadable, until others take their places: `unreadable(path)`."""
     paths: set[str] = set()
     calls = bench.world._fs_calls
-    opens = calls["fs_open"]
+    opens, renames = calls["fs_open"], calls["fs_rename"]
 
     def fs_open(path, mode):
         if path in paths and "r" in mode:
             raise OSError(5)
         return opens(path, mode)
 
-    calls["fs_open"] = fs_open
+    def fs_rename(old, new):
+        renames(old, new)
+        paths.discard(new)
+
+    calls.update(fs_open=fs_open, fs_rename=fs_rename)
     yield paths.add
-    calls["fs_open"] = opens
+    calls.update(fs_open=opens, fs_rename=renames)
 
 
 def test_a_file_in_the_inbox_that_cannot_be_read_hinders_no_recovery(bench, unreadable):
@@ -281,6 +300,15 @@ def test_a_file_in_the_inbox_that_cannot_be_read_hinders_no_recovery(bench, unre
     assert events[-1]["version"] == "2.0.0" and bench.flash_holds(NEW)
     assert "refused" in [event["event"] for event in events]
     assert bench.exists("/updater/inbox/bad.img")
+
+
+def test_a_candidate_that_cannot_be_read_hinders_no_other_image(bench, unreadable):
+    bench.push(image(DEAD, "3.0.0"))
+    run_until_cut(bench)
+    bench.forget("confirmed.img")
+    unreadable(CANDIDATE)
+    bench.push(image(NEW, "2.0.0"))
+    assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
 
 
 def test_an_inbox_that_is_a_file_hinders_no_recovery_and_is_reported_then(bench):

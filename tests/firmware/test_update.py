@@ -223,6 +223,29 @@ def test_the_application_can_be_asked_to_enter_the_loader(make_bench):
     assert bench.flash_holds(NEW)
 
 
+def test_vectors_that_were_overwritten_only_are_not_started_without_boot0(make_bench):
+    """The bus fails between the zeros and the erase. A reset would lead into the zeros, out of
+    which there is no way back."""
+    bench = make_bench(
+        applications=BOTH,
+        wiring=Wiring(boot0=None),
+        settings={
+            "pins": {"boot0": None},
+            "enter": {"method": "command", "address": 0x2A, "command": "10424f4f54"},
+        },
+    )
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    erase, bench.target.flash.start_page_erase = bench.target.flash.start_page_erase, no_erase
+    assert not bench.install(image(NEW, "1.1.0"))["ok"]
+    bench.target.flash.start_page_erase = erase
+    assert bench.target.running is Running.LOADER
+    assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
+
+
+def no_erase(page):
+    return False
+
+
 def test_boot0_ignored_by_the_option_bytes_is_reported(make_bench):
     bench = make_bench(provisioned=False, applications=BOTH)
     bench.target.flash.load(OLD)
@@ -251,6 +274,21 @@ def test_a_write_protected_page_is_found_before_anything_is_erased(make_bench):
     result = bench.install(image(OLD, "1.0.0"))
     assert result["error"] == "page-protected" and "page 2" in result["message"]
     assert not any(bench.target.flash.erase_counts)
+
+
+def test_an_update_that_can_never_begin_is_given_up_if_the_application_runs(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A: page 2
+    bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
+    bench.target.power(True)
+    bench.clock.advance(100_000_000)
+    assert bench.install(image(NEW, "1.1.0"))["error"] == "page-protected"
+    bench.boot()
+    resets = len(bench.target.boots)
+    assert bench.run()[-1]["status"] == "idle"
+    assert len(bench.target.boots) == resets and bench.flash_holds(OLD)
 
 
 def test_a_part_with_less_flash_than_its_name_says_is_found_before_anything_is_erased(make_bench):
@@ -374,6 +412,19 @@ def test_the_product_can_bring_its_own_proof(make_bench):
     bench.push(image(OLD, "1.0.0"))
     assert bench.run(confirm=proven)[-1]["ok"]
     assert seen == ["1.0.0"] * 3
+
+
+def test_a_proof_of_the_products_own_is_waited_for_where_the_board_names_none(make_bench):
+    nothing = {"address": None, "register": None, "timeout_ms": None, "tries": None}
+    bench = make_bench(applications=BOTH, settings={"confirm": {"method": "none", **nothing}})
+    asked = []
+
+    def proven(image):
+        asked.append(bench.clock.now)
+        return asked[-1] - asked[0] > 5_000_000_000
+
+    bench.push(image(OLD, "1.0.0"))
+    assert bench.run(confirm=proven)[-1]["status"] == "installed"
 
 
 def test_the_watchdog_is_fed_at_least_every_half_second(make_bench):

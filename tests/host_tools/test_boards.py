@@ -140,6 +140,12 @@ MISTAKES = [
     ('method = "boot0"', 'method = "command"', "[enter] command is missing"),
     ('method = "boot0"', 'method = "boot0"\ncommand = {}', "[enter] command is only for"),
     ("address = 0x2A", "address = 0x80", "[confirm] address is 0x80; it must be 0x8 to 0x77"),
+    ("address = 0x2A", "address = 0x51", "[confirm] address is that of the loader"),
+    (
+        'method = "boot0"',
+        'method = "command"\ncommand = {address = 0x51, bytes = [0x92, 0x6D]}',
+        "[enter] command address is that of the loader",
+    ),
     ("register = 0x01\n", "", "[confirm] register is missing"),
     ("tries = 3", "tries = 0", "[confirm] tries is 0; it must be 1 to 100"),
     ("preserve = []", REGION % ("0x0801F801", "0x800"), "0x0801F801 + 0x800 is not in whole"),

@@ -36,6 +36,7 @@ class Judge:
     old: bytes | None  # what may be there instead if `old_is_fine`
     old_is_fine: bool
     option_bytes: bytes
+    option_operations: int
     preserved: dict[int, bytes]  # offset in flash -> content that must stay
     may_run: tuple[bytes, ...]  # what may run on the way, besides these two
     forgets: bool  # the host's files are lost on the way, the log and confirmed.img among them
@@ -62,6 +63,7 @@ class Judge:
             old,
             old_is_fine,
             bytes(bench.target.option_bytes.data),
+            bench.target.flash.option_operations,
             {start: bytes(flash[start : start + length]) for start, length in preserved},
             may_run,
             forgets,
@@ -113,6 +115,8 @@ class Judge:
                 violations.append(f"another application ran at {boot.instant} ns")
         if bytes(target.option_bytes.data) != self.option_bytes:
             violations.append("option bytes changed")
+        if target.flash.option_operations != self.option_operations:
+            violations.append("option bytes were programmed")
         for start, content in self.preserved.items():
             if bytes(target.flash.data[start : start + len(content)]) != content:
                 violations.append(f"the preserved region at {start:#x} changed")

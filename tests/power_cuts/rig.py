@@ -48,7 +48,7 @@ OUTAGES = (2 * NS_PER_MS, 60 * NS_PER_MS, 1500 * NS_PER_MS)
 # How long the host takes until its program runs: less than a flash operation of the target, about
 # as long as one, longer.
 STARTS = (1 * NS_PER_MS, 15 * NS_PER_MS, 100 * NS_PER_MS)
-AGAIN = 10_000 * NS_PER_MS  # after a failure: AGAIN_MS of firmware/main.py
+AGAIN, LATEST = 10_000 * NS_PER_MS, 60_000 * NS_PER_MS  # after a failure: as firmware/main.py
 # Of an operation on the host's flash, what happens before it is torn.
 FRACTIONS = (0.0, 0.1, 0.5, 0.99)
 MAX_BOOTS = 6
@@ -209,8 +209,13 @@ def settle(
     the run before, if it had one."""
     bench = rig.bench
     results = []
+    again = AGAIN
     for boots in range(1, MAX_BOOTS + 1):
-        bench.clock.advance(AGAIN if result is not None and not _is_done(result) else rig.start)
+        if result is not None and not _is_done(result):
+            bench.clock.advance(again)
+            again = min(2 * again, LATEST)
+        else:
+            bench.clock.advance(rig.start)
         bench.boot()
         result = run_host(bench, judge.heard, tell)
         took = bench.clock.now - rig.since
