@@ -42,10 +42,9 @@ class Flasher:
 
     `verified`: bytes of the image that the target was seen to hold."""
 
-    def __init__(self, target, clock):
+    def __init__(self, target):
         self._target = target
         self._chip = target.chip
-        self._clock = clock
         self._wanted = memoryview(bytearray(BLOCK))
         self._found = memoryview(bytearray(BLOCK))
         self.verified = 0
@@ -116,7 +115,7 @@ class Flasher:
 
     def _erase(self, page):
         self._target.loader.erase_page(page)
-        self._clock.sleep(self._target.quirks.erase_settle_ms)
+        self._target.stay_up(self._target.quirks.erase_settle_ms)
         self.erased_pages += 1
 
     def _erase_first_vectors(self, page, payload, image, left):

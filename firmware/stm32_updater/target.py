@@ -1,5 +1,7 @@
 """The target's pins and state: into the loader, back into the application, and who is there."""
 
+import time
+
 from micropython import const
 
 from . import chips, option_bytes
@@ -23,6 +25,7 @@ _COMMAND_MS = const(20)  # the application answers its frame, then resets
 _SUPPLY_OFF_MS = const(200)  # capacitors discharge below the power-on reset threshold
 _LET_GO_MS = const(1500)  # a loader out of step resets itself by then: LOADER_TIMEOUT_MS
 _LET_GO_POLL_MS = const(50)
+_NRST_POLL_US = const(200)  # a reset pulls NRST low for 20 us, the capacitor there for longer
 _STATUS_TRIES = const(3)  # noise must not make a chip at work look idle
 _BUSY = const(0x76)
 _STATUSES = (0x79, 0x1F, 0xFF)  # ACK, NACK, and a line that nobody drives
@@ -78,8 +81,8 @@ def lets_go(link, clock, limit_ms=_LET_GO_MS):
 class Pins:
     """The lines to the target, as callables taking 0 or 1; None where not wired.
 
-    `nrst(0)` holds the target in reset, `boot0(1)` asks for the loader, `supply(0)` switches it
-    off."""
+    `nrst(0)` holds the target in reset, `nrst()` tells whether anybody does; `boot0(1)` asks for
+    the loader, `supply(0)` switches it off."""
 
     def __init__(self, nrst=None, boot0=None, supply=None):
         self.nrst = nrst
@@ -173,6 +176,17 @@ class Target:
     def at_work(self):
         """BUSY, HELD or None; see the function `at_work`."""
         return at_work(self._link, self._clock)
+
+    def stay_up(self, ms):
+        """Wait while the loader works and answers nothing. Raises LoaderError if the target is
+        reset meanwhile: the loader that comes back would not know of it, and NRST shows it
+        (where option bit NRST_MODE is 3, resets from inside as well)."""
+        deadline = self._clock.deadline(ms)
+        while not deadline.expired():
+            self._clock.feed()
+            if self.pins.nrst is not None and not self.pins.nrst():
+                raise LoaderError("the target was reset while it worked")
+            time.sleep_us(_NRST_POLL_US)
 
     def hold_boot0(self):
         """BOOT0 high, and no reset: where the pin counts, the next one leads to the loader."""

@@ -58,7 +58,7 @@ class Updater:
         self._store = Store(folder)
         self._admission = Admission(board, self._store, clock)
         self._log = EventLog(folder, clock)
-        self._flasher = Flasher(board.target, clock)
+        self._flasher = Flasher(board.target)
         self._started = clock.now()
         self._reason = ""
 

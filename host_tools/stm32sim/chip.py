@@ -148,6 +148,11 @@ class Stm32:
         if self.running is not Running.OFF:
             self._reset()
 
+    @property
+    def nrst_high(self) -> bool:
+        """Nobody drives NRST low, and it has a supply to rise to [D]."""
+        return self._nrst_high and self.running is not Running.OFF
+
     def boot0(self, high: bool) -> None:
         """BOOT0, shared with SWCLK (PA14); looked at when a reset ends."""
         self._boot0_high = high

@@ -27,6 +27,9 @@ FLASH_START = 0x0800_0000
 # The share of marginal granules that a power-on finds broken. Supply and temperature are others
 # then; often enough to meet every outcome in a torture, not so often that none reads right [D].
 FLIPS = 1 / 4
+# The share of power-ons at which any of a page's does: an erase cut early or late leaves all of
+# them alike.
+PAGE_FLIPS = 1 / 2
 # The share of broken granules whose read raises no fault. 8 ECC bits correct one wrong bit of 72
 # and detect two; of codewords with any number of wrong bits, 73 of 256 syndromes are those of one
 # or none [D].
@@ -261,11 +264,13 @@ class Flash:
     # --- losing power or being reset, and coming back ---
 
     def power_on(self) -> None:
-        """Each marginal granule reads right or is broken, until the next power-on [D]."""
+        """Each marginal granule reads right or is broken, until the next power-on. Those of a page
+        have much in common: all of them may read right again, and again [D]."""
+        breaks = [self.randomness.random() < PAGE_FLIPS for _ in range(self.pages)]
         for state in MARGINAL:
             index = self.cells.find(state)
             while index >= 0:
-                if self.randomness.random() < FLIPS:
+                if breaks[index * GRANULE // PAGE] and self.randomness.random() < FLIPS:
                     noise = self.randomness.randbytes(GRANULE)
                     held = self.data[index * GRANULE : (index + 1) * GRANULE]
                     self._break(index, bytes(a ^ b for a, b in zip(held, noise, strict=True)))

@@ -253,7 +253,7 @@ class World:
         if pin in self._levels:
             return 1
         if pin == wiring.nrst:
-            return int(not wiring.nrst_held and self.target.running is not Running.OFF)
+            return int(self.target.nrst_high)
         if pin == wiring.boot0:
             return 0
         if pin == wiring.heartbeat and self.target.led is not None:

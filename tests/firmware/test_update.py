@@ -124,6 +124,27 @@ def test_the_old_vectors_are_overwritten_with_zeros_before_anything_else(make_be
     assert frames[changes[1]] == b"\x45\xba"
 
 
+def test_a_reset_that_loader_11_3_would_not_tell_is_noticed(make_bench):
+    """It says that it has erased before it has."""
+    bench = make_bench(applications=BOTH, loader=3)
+    bench.push(image(OLD, "1.0.0"))
+    erases = 0
+
+    def reset_late(what: str, point: int) -> None:
+        nonlocal erases
+        erases += what == "erase" and point == 15
+        if erases == 2 and what == "erase" and point == 15:
+            bench.target.nrst(False)
+            bench.clock.after(1_000_000, lambda: bench.target.nrst(True))
+
+    bench.target.flash.times = SLOWEST
+    bench.target.flash.tap = reset_late
+    events = bench.run()
+    (retry,) = [event for event in events if event["event"] == "retry"]
+    assert "reset" in retry["message"]
+    assert events[-1]["ok"] and not bench.target.flash.weak_granules()
+
+
 def test_flash_that_takes_no_zeros_is_updated_all_the_same(make_bench):
     bench = make_bench(applications=BOTH)
     bench.install(image(OLD, "1.0.0"))

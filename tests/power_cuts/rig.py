@@ -28,18 +28,20 @@ BYTE, FRAME, TARGET_FLASH, HOST_FLASH = "bus byte", "bus frame", "target flash",
 PLACES = (BYTE, FRAME, TARGET_FLASH, HOST_FLASH)
 
 # Who loses power (or is reset) at an event.
-TARGET, HOST, BOTH, HOST_TORN, BOTH_TORN, CTRL_C = (
+TARGET, RESET, HOST, BOTH, HOST_TORN, BOTH_TORN, CTRL_C = (
     "target",
+    "reset",  # the target's NRST is pulled low for a moment
     "host",
     "both",
     "host-torn",  # the host's flash operation is half done
     "both-torn",
     "ctrl-c",  # a laptop connects: KeyboardInterrupt, then a soft reset
 )
+TARGET_ALONE = (TARGET, RESET)  # the host goes on
 CUTS = {
     BYTE: (TARGET, HOST, BOTH, CTRL_C),
     FRAME: (TARGET, HOST, BOTH, CTRL_C),
-    TARGET_FLASH: (TARGET, HOST, BOTH, CTRL_C),
+    TARGET_FLASH: (TARGET, RESET, HOST, BOTH, CTRL_C),
     HOST_FLASH: (TARGET, HOST, BOTH, HOST_TORN, BOTH_TORN),
 }
 # How long the supply is away: less than a flash operation, longer than one, and longer than the
@@ -163,11 +165,14 @@ class Rig:
             self.since += outage
             bench.target.power(False)
             bench.clock.after(outage, lambda: bench.target.power(True))
+        if what == RESET:
+            bench.target.nrst(False)
+            bench.clock.after(NS_PER_MS, lambda: bench.target.nrst(True))
         if what in (HOST_TORN, BOTH_TORN):
             bench.host_flash.tear(FRACTIONS[cut.at % 4])
         if what == CTRL_C:
             raise KeyboardInterrupt
-        if what != TARGET:
+        if what not in TARGET_ALONE:
             raise HostPowerLost
 
     def is_over(self, cut: Cut, scenario: Scenario) -> None:
@@ -242,7 +247,7 @@ class Campaign:
 
     every: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 1))
     second: dict[str, int] | None = None
-    only: tuple[str, ...] = (TARGET, HOST, BOTH, HOST_TORN, BOTH_TORN, CTRL_C)
+    only: tuple[str, ...] = (*TARGET_ALONE, HOST, BOTH, HOST_TORN, BOTH_TORN, CTRL_C)
     share: tuple[int, int] = (0, 1)
     stop_at_violation: bool = False
 
@@ -305,7 +310,7 @@ def replay(
             break
         bench.clock.advance(rig.start)
         bench.boot()
-        rig.go_on(strike, anew=cuts[-len(to_come) - 1].what != TARGET)
+        rig.go_on(strike, anew=cuts[-len(to_come) - 1].what not in TARGET_ALONE)
     if to_come:
         place = "never reached"
     told = [str(cut) for cut in cuts]
@@ -357,7 +362,7 @@ class Explorer:
                     rig.go_on(at_event)
                 return
 
-        rig.go_on(at_event, anew=not before or before[-1].what != TARGET)
+        rig.go_on(at_event, anew=not before or before[-1].what not in TARGET_ALONE)
         status = _DIED
         try:
             result = run_host(rig.bench, self.judge.heard)

@@ -223,6 +223,13 @@ BUGS = (
         ("preserved-page",),
     ),
     Bug(
+        "a reset is not looked for where the loader would not tell",
+        "target",
+        "            if self.pins.nrst is not None and not self.pins.nrst():\n",
+        "            if False:\n",
+        ("loader-11.3",),
+    ),
+    Bug(
         "Go is not tried when the loader is still there",
         "target",
         "        self._go()\n        if self.in_loader():\n            self.power_cycle()\n",

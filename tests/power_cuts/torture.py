@@ -67,19 +67,19 @@ SINGLE: dict[str, rig.Campaign] = {
     "first-install": rig.Campaign(EVERY_EVENT),
     "update": rig.Campaign(sampled(3)),
     "tiny": rig.Campaign(EVERY_EVENT),
-    "few-pages": rig.Campaign(sampled(8)),
+    "few-pages": rig.Campaign(sampled(12)),
     "roll-back": rig.Campaign(sampled(24, 4, 4)),
-    "preserved-page": rig.Campaign(sampled(8, 2)),
+    "preserved-page": rig.Campaign(sampled(12, 2)),
     "damaged-push": rig.Campaign(EVERY_EVENT),
     "covers-preserved": rig.Campaign(EVERY_EVENT),
     "downgrade-refused": rig.Campaign(EVERY_EVENT),
     "after-roll-back": rig.Campaign(sampled(48, 8, 8)),
     "signed": rig.Campaign(sampled(24, 4, 4)),
     "heartbeat": rig.Campaign(sampled(48, 8, 8)),
-    "host-forgot": rig.Campaign(sampled(8, 2)),
+    "host-forgot": rig.Campaign(sampled(12, 2)),
     "forgot-roll-back": rig.Campaign(sampled(48, 8, 8)),
     "pushed-meanwhile": rig.Campaign(sampled(24, 4, 4), only=OFF),
-    "host-formatted": rig.Campaign(sampled(8, 2)),
+    "host-formatted": rig.Campaign(sampled(12, 2)),
     "checkpoints": rig.Campaign(sampled(311, 13, 29)),
     "esp32": rig.Campaign(sampled(12)),
     "fat": rig.Campaign(sampled(12)),
@@ -97,7 +97,7 @@ SINGLE: dict[str, rig.Campaign] = {
 # coprime to the points in an operation: each is cut, at changing points); a sample of the rest.
 OPERATIONS = {BYTE: 0, FRAME: 0, TARGET_FLASH: 3, HOST_FLASH: 1}
 _DENSE = (
-    {BYTE: 499, FRAME: 41, TARGET_FLASH: 17, HOST_FLASH: 2},
+    {BYTE: 599, FRAME: 47, TARGET_FLASH: 19, HOST_FLASH: 2},
     {BYTE: 397, FRAME: 29, TARGET_FLASH: 11, HOST_FLASH: 3},
 )
 DOUBLE: dict[str, rig.Campaign] = {
