@@ -109,10 +109,10 @@ UNDEFINED = 0xDE00
 B_ITSELF = 0xE7FE
 # RCC_IOPENR: port A on; PA5 an output, high; and no more. RM0444, as in the application's sources
 LED_ON_AND_MUTE = program(
-    *(0x4805, 0x2101, 0x6001),  # ldr r0, =IOPENR; movs r1, #1; str r1, [r0]
-    *(0x4805, 0x4905, 0x6001),  # ldr r0, =GPIOA; ldr r1, =MODER; str r1, [r0]
+    *(0x4805, 0x2101, 0x6001, 0x6802),  # ldr r0, =IOPENR; movs r1, #1; str r1, [r0]; ldr r2, [r0]
+    *(0x4804, 0x4905, 0x6001),  # ldr r0, =GPIOA; ldr r1, =MODER; str r1, [r0]
     *(0x2120, 0x6181),  # movs r1, #1 << 5; str r1, [r0, #BSRR]
-    *(B_ITSELF, 0x46C0, 0x46C0, 0x46C0),
+    *(B_ITSELF, 0x46C0, 0x46C0),
     literals=(0x4002_1034, 0x5000_0000, 0xEBFF_F7FF),
 )
 
