@@ -8,7 +8,7 @@ import json
 import signal
 import subprocess
 import sys
-import time
+import threading
 
 import pytest
 
@@ -411,7 +411,8 @@ def test_a_simulation_that_does_not_start_is_one_line(run, monkeypatch):
 
 
 def test_ctrl_c_is_one_line_and_status_130(fake, tmp_path, image):
-    fake.before_exec = lambda code: time.sleep(5) if "events()" in code else None
+    ended = threading.Event()  # until then the board is busy
+    fake.before_exec = lambda code: ended.wait(60) if "events()" in code else None
     command = [sys.executable, "-m", "stm32up.cli", "--port", fake.port, "--json", "update"]
     process = subprocess.Popen(
         [*command, str(image)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -421,7 +422,8 @@ def test_ctrl_c_is_one_line_and_status_130(fake, tmp_path, image):
         if "pushed" in line:
             process.send_signal(signal.SIGINT)
             break
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=50)
+    ended.set()
     assert process.returncode == 130
     assert err == "error: interrupted. Run it again: it goes on where it was.\n"
     assert json.loads(out.splitlines()[-1])["ok"] is False
