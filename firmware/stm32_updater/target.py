@@ -81,7 +81,7 @@ def lets_go(link, clock, limit_ms=_LET_GO_MS):
 class Pins:
     """The lines to the target, as callables taking 0 or 1; None where not wired.
 
-    `nrst(0)` holds the target in reset, `nrst()` tells whether anybody does; `boot0(1)` asks for
+    `nrst(0)` holds the target in reset, `nrst()` is 0 while anybody does; `boot0(1)` asks for
     the loader, `supply(0)` switches it off."""
 
     def __init__(self, nrst=None, boot0=None, supply=None):
