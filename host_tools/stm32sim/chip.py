@@ -68,6 +68,8 @@ class Boot:
     reason: str = ""
     # It crashed, but not before the first instruction of an application that is not whole.
     ran_partial_application: bool = False
+    # It crashed in an application that is whole, but was entered by the vector of a torn granule.
+    by_wrong_door: bool = False
 
 
 class Stm32:
@@ -308,8 +310,9 @@ class Stm32:
         torn = self.flash.cells[0] == Cell.TORN  # stack pointer and reset vector
         application = None if torn else self.applications(content, self)
         if application is None:
-            partial = self._executes(torn, content) and not self._holds_a_whole_one(content)
-            self._crash(f"no sound application in main flash ({reason})", partial)
+            executes, whole = self._executes(torn, content), self._holds_a_whole_one(content)
+            told = f"no sound application in main flash ({reason})"
+            self._crash(told, executes and not whole, executes and whole)
             return
         self.running = Running.APPLICATION
         self._occupant = application
@@ -328,8 +331,9 @@ class Stm32:
         return bool(entry & 1) and FLASH_START <= entry < FLASH_START + len(content)
 
     def _holds_a_whole_one(self, content: bytes) -> bool:
-        """Whether a known image is there but for its first granule: entered by a wrong door, but
-        nothing of it is missing. Code that is not known may be anything [strict]."""
+        """Whether a known image is there but for its first granule: what is executed begins at a
+        wrong address, but nothing of it is missing. Code that is not known may be anything
+        [strict]."""
         known = self.applications
         return isinstance(known, KnownImages) and known.whole_behind_first_granule(content)
 
@@ -344,10 +348,11 @@ class Stm32:
                 content[start : start + GRANULE] = bytes(byte ^ 0xFF for byte in granule)
         return bytes(content)
 
-    def _crash(self, reason: str, partial: bool = False) -> None:
+    def _crash(self, reason: str, partial: bool = False, by_wrong_door: bool = False) -> None:
         self._evict()
         self.running = Running.CRASHED
-        self.boots.append(Boot(self.clock.now, Running.CRASHED, None, reason, partial))
+        boot = Boot(self.clock.now, Running.CRASHED, None, reason, partial, by_wrong_door)
+        self.boots.append(boot)
 
     def _note(self, running: Running, reason: str = "") -> None:
         self.boots.append(Boot(self.clock.now, running, None, reason))

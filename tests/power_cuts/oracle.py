@@ -26,6 +26,7 @@ class Verdict:
     boots: int
     recovery_ms: int
     violations: list[str] = field(default_factory=list)
+    wrong_doors: int = 0  # how often the core entered the whole application at a wrong address
 
 
 @dataclass
@@ -98,11 +99,11 @@ class Judge:
             violations += self._memory_violations(bench, image)
         if took > SETTLING_LIMIT:
             violations.append(f"took {took // NS_PER_MS} ms")
-        return Verdict(settled_on, boots, took // NS_PER_MS, violations)
+        return Verdict(settled_on, boots, took // NS_PER_MS, violations, _wrong_doors(bench))
 
     def unsettled(self, bench: Bench, results: list[dict[str, Any] | None]) -> Verdict:
         violations = [*self._violations(bench), f"never settled: {results[-1]}"]
-        return Verdict("nothing", len(results), 0, violations)
+        return Verdict("nothing", len(results), 0, violations, _wrong_doors(bench))
 
     def _violations(self, bench: Bench) -> list[str]:
         """What must never happen on the way."""
@@ -167,6 +168,10 @@ class Judge:
         if self.hears_all and bad + len(since) - len(self.told) > 2:
             return [f"the log holds {len(since)} lines for {len(self.told)} events, {bad} torn"]
         return []
+
+
+def _wrong_doors(bench: Bench) -> int:
+    return sum(boot.by_wrong_door for boot in bench.target.boots)
 
 
 def _event(line: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Row:
     settled_on: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     violated: Counter[str] = field(default_factory=Counter)
+    wrong_doors: int = 0  # cases in which one was taken
     slowest_ms: int = 0
     slowest: str = ""
 
@@ -38,6 +39,7 @@ class Row:
         verdict = case.verdict
         self.cases += 1
         self.settled_on[verdict.settled_on] += 1
+        self.wrong_doors += bool(verdict.wrong_doors)
         if verdict.recovery_ms > self.slowest_ms:
             self.slowest_ms, self.slowest = verdict.recovery_ms, f"{case.id} ({case.place})"
         for violation in verdict.violations:
@@ -49,6 +51,7 @@ class Row:
         self.cases += other.cases
         self.settled_on += other.settled_on
         self.violated += other.violated
+        self.wrong_doors += other.wrong_doors
         self.violations = (self.violations + other.violations)[:KEPT_VIOLATIONS]
         if other.slowest_ms > self.slowest_ms:
             self.slowest_ms, self.slowest = other.slowest_ms, other.slowest
@@ -123,10 +126,12 @@ def faults(rows: Rows, share: int) -> list[str]:
 
 def summary(rows: Rows) -> list[str]:
     caught = sum(bool(row.violations) for row in rows["bug"])
-    slowest = sum_of([*rows["single"], *rows["double"], *rows["micropython"]])
+    cases = sum_of([*rows["single"], *rows["double"], *rows["micropython"]])
     return [
+        f"the whole application entered at a wrong address, from a torn first granule, in "
+        f"{cases.wrong_doors} cases of {cases.cases}",
         f"seeded bugs caught: {caught} of {len(rows['bug'])}",
-        f"slowest recovery: {slowest.slowest_ms / 1000:.1f} s, after {slowest.slowest}",
+        f"slowest recovery: {cases.slowest_ms / 1000:.1f} s, after {cases.slowest}",
     ]
 
 

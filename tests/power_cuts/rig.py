@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from stm32sim.bench import Bench
-from stm32sim.clock import NS_PER_MS
+from stm32sim.clock import NS_PER_MS, NS_PER_S
 from stm32sim.host.seam import HostPowerLost
 from tests.power_cuts.oracle import Judge, Verdict
 
@@ -47,6 +47,7 @@ CUTS = {
 # How long the supply is away: less than a flash operation, longer than one, and longer than the
 # loader's own timeout.
 OUTAGES = (2 * NS_PER_MS, 60 * NS_PER_MS, 1500 * NS_PER_MS)
+LONG_OUTAGES = (15 * NS_PER_S, 45 * NS_PER_S, 110 * NS_PER_S)  # the host tries again and again
 # How long the host takes until its program runs: less than a flash operation of the target, about
 # as long as one, longer.
 STARTS = (1 * NS_PER_MS, 15 * NS_PER_MS, 100 * NS_PER_MS)
@@ -95,6 +96,7 @@ class Scenario:
     build: Callable[[], Bench]
     judge: Callable[[Bench], Judge]
     restart: Callable[[Bench], None] = lambda bench: None  # what else happens while power is away
+    outages: tuple[int, int, int] = OUTAGES
 
 
 class Rig:
@@ -102,6 +104,8 @@ class Rig:
 
     `history`: a name, and the cuts so far; it says in which way the next one tears. `since`: the
     instant at which the supply came back; `start`: how long a host takes then."""
+
+    outages = OUTAGES
 
     def __init__(self, bench: Bench, name: str = "") -> None:
         self.bench = bench
@@ -158,7 +162,7 @@ class Rig:
         bench, what = self.bench, cut.what
         self.history.append(str(cut))
         bench.target.flash.randomness.seed("/".join(self.history))
-        outage = OUTAGES[cut.at % 3]
+        outage = self.outages[cut.at % 3]
         self.start = STARTS[cut.at // 9 % 3]
         self.since = bench.clock.now
         if what in (TARGET, BOTH, BOTH_TORN):
@@ -179,7 +183,7 @@ class Rig:
         """The host was off as well, for a time of its own."""
         bench = self.bench
         bench.world.power_loss()
-        bench.clock.advance(OUTAGES[cut.at // 3 % 3])
+        bench.clock.advance(self.outages[cut.at // 3 % 3])
         self.since = max(self.since, bench.clock.now)
         if len(self.history) == 2:  # what else happens meanwhile, happens once
             scenario.restart(bench)
@@ -226,7 +230,7 @@ def settle(
         took = bench.clock.now - rig.since
         results.append(result)
         if result is not None and _is_done(result):
-            bench.clock.advance(2 * max(OUTAGES))  # a target that is off just now comes back
+            bench.clock.advance(2 * max(rig.outages))  # a target that is off just now comes back
             return judge.verdict(bench, boots, took, results)
     return judge.unsettled(bench, results)
 
@@ -259,6 +263,7 @@ def explore(scenario: Scenario, campaign: Campaign) -> list[Case]:
         results.touch()
         bench = scenario.build()
         rig = Rig(bench, scenario.name)
+        rig.outages = scenario.outages
         explorer = Explorer(scenario, campaign, rig, scenario.judge(bench), results)
         gc.collect()
         gc.freeze()  # children share what is here instead of copying it page by page
@@ -286,6 +291,7 @@ def replay(
     """One case again, without forking."""
     bench = scenario.build()
     rig = counted_by(bench, scenario.name.rpartition("/")[2])  # tears alike in both Pythons
+    rig.outages = scenario.outages
     judge = scenario.judge(bench)
     to_come = list(cuts)
     place = "never reached"

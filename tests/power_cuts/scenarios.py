@@ -15,7 +15,7 @@ from stm32sim.host.flash import BLOCK_SIZE, HostFlash
 from stm32sim.quirks import quirks_of
 from stm32sim.world import Wiring
 from tests.power_cuts.oracle import Judge
-from tests.power_cuts.rig import CannotBegin, Scenario
+from tests.power_cuts.rig import LONG_OUTAGES, CannotBegin, Scenario
 from tests.support import FLASH, image, known, payload, signing_key, trust
 
 
@@ -251,6 +251,10 @@ _NO_BOOT0: dict[str, Any] = {
     "wiring": Wiring(boot0=None),
     "settings": {"pins": {"boot0": None}, "enter": ENTER_BY_COMMAND},
 }
+_NO_BOOT0_BUT_SUPPLY: dict[str, Any] = {
+    "wiring": Wiring(boot0=None, supply=6),
+    "settings": {"pins": {"boot0": None, "supply": 6}, "enter": ENTER_BY_COMMAND},
+}
 _BEATING: dict[str, Any] = {
     "wiring": Wiring(heartbeat=7),
     "settings": {
@@ -304,7 +308,9 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("supply-switch", _debugger_seen, lambda bench: Judge.of(bench, NEW, OLD)),
         Scenario("full-log", _full_log, lambda bench: Judge.of(bench, NEW, OLD)),
         _update("soft-i2c", settings={"i2c": {"id": None}}),
+        replace(_update("long-outage"), outages=LONG_OUTAGES),
         _update("by-command", **_NO_BOOT0),
+        _update("command-and-supply", **_NO_BOOT0_BUT_SUPPLY),
         Scenario("checkpoints", _checkpoints, lambda bench: Judge.of(bench, NINE, NINE_OLD)),
         Scenario("tiny", _tiny, lambda bench: Judge.of(bench, TINY, NEW)),
         Scenario("full-size", _full, lambda bench: Judge.of(bench, FULL, FULL_OLD)),

@@ -251,6 +251,13 @@ BUGS = (
         "            self.pins.boot0(1)\n",
     ),
     Bug(
+        "a target without supply counts as one that takes the host down",
+        "updater",
+        "        record.starts = 0  # the host is still up: none of them has taken it down\n",
+        "",
+        ("long-outage",),
+    ),
+    Bug(
         "log lines are not flushed",
         "event_log",
         '        with open(path, mode) as file:\n            file.write(text + "\\n")\n',

@@ -45,6 +45,7 @@ from tests.power_cuts.rig import (
     HOST,
     HOST_FLASH,
     HOST_TORN,
+    TARGET,
     TARGET_FLASH,
 )
 from tests.power_cuts.scenarios import SCENARIOS
@@ -61,8 +62,8 @@ def sampled(bytes_of: int, frames_of: int = 1, flash_of: int = 1) -> dict[str, i
 OFF = (HOST, BOTH, HOST_TORN, BOTH_TORN)  # the host is without power for a while
 
 
-# Single cuts: which events of which scenario. `by-command` has no BOOT0: here its host is cut, its
-# target in `first_granule`.
+# Single cuts: which events of which scenario. The two by command have no BOOT0: here their host is
+# cut, the target in `first_granule`.
 SINGLE: dict[str, rig.Campaign] = {
     "first-install": rig.Campaign(EVERY_EVENT),
     "update": rig.Campaign(sampled(3)),
@@ -90,7 +91,9 @@ SINGLE: dict[str, rig.Campaign] = {
     "supply-switch": rig.Campaign(sampled(12, 2)),
     "full-log": rig.Campaign(sampled(48, 8, 8)),
     "soft-i2c": rig.Campaign(sampled(48, 8, 8)),
+    "long-outage": rig.Campaign(sampled(24, 4, 2), only=(TARGET,)),
     "by-command": rig.Campaign(sampled(8), only=(HOST, HOST_TORN, CTRL_C)),
+    "command-and-supply": rig.Campaign(sampled(48, 8, 8), only=(HOST, HOST_TORN, CTRL_C)),
     "full-size": rig.Campaign({BYTE: 40009, FRAME: 809, TARGET_FLASH: 2999, HOST_FLASH: 9}),
 }
 # Double cuts: all pairs of flash operations, the target's and the host's, of the tiny image (3 is
@@ -214,6 +217,8 @@ def run_without_boot0(campaign: rig.Campaign) -> list[Row]:
 
 
 def tasks(share: int) -> Iterator[Task]:
+    yield from (Task("bug", bug.name) for bug in seeded_bugs.BUGS)
+    yield from (Task("micropython", name, share=share) for name in IN_MICROPYTHON)
     parts = range(16 if share == 100 else 2)
     for kind, names in (
         ("single", SINGLE),
@@ -221,8 +226,6 @@ def tasks(share: int) -> Iterator[Task]:
         ("no-boot0", (first_granule.SCENARIO,)),
     ):
         yield from (Task(kind, name, part, len(parts), share) for name in names for part in parts)
-    yield from (Task("micropython", name, share=share) for name in IN_MICROPYTHON)
-    yield from (Task("bug", bug.name) for bug in seeded_bugs.BUGS)
 
 
 def run(jobs: int, share: int, console: Console) -> tuple[Rows, list[str]]:

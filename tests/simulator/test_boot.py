@@ -418,33 +418,35 @@ def vectors(reset: int, nmi: int) -> bytes:
 
 
 HANDLER, NOWHERE = FLASH + 0x41, 0x2000_0001
+PART, ALL, NOTHING = "part", "all", "nothing"  # of an application is what is executed from
 WHOLE = KnownImage(vectors(FLASH + 0xC1, HANDLER) + bytes(range(112)), b"\x03" * 8)
 
 
 @pytest.mark.parametrize(
-    ("torn", "content", "partial"),
+    ("torn", "content", "ran"),
     [
-        ((), WHOLE.content[:-1], True),
-        ((0,), WHOLE.content[:-1], True),  # NMI
-        ((0,), WHOLE.content, False),  # entered by the wrong door, but nothing is missing
-        ((0, 15), WHOLE.content, True),
-        ((0, 1), WHOLE.content[:-1], False),  # a lockup
-        ((0,), vectors(HANDLER, HANDLER - 1) + WHOLE.content[16:], False),
-        ((0,), vectors(HANDLER, NOWHERE) + WHOLE.content[16:], False),
-        ((0,), vectors(HANDLER, 0) + WHOLE.content[16:], False),
-        ((0,), vectors(HANDLER, 0xFFFF_FFFF) + WHOLE.content[16:], False),
-        ((), vectors(0, HANDLER) + WHOLE.content[16:-1], False),
+        ((), WHOLE.content[:-1], PART),
+        ((0,), WHOLE.content[:-1], PART),  # NMI
+        ((0,), WHOLE.content, ALL),  # entered by the wrong door, but nothing is missing
+        ((0, 15), WHOLE.content, PART),
+        ((0, 1), WHOLE.content[:-1], NOTHING),  # a lockup
+        ((0,), vectors(HANDLER, HANDLER - 1) + WHOLE.content[16:], NOTHING),
+        ((0,), vectors(HANDLER, NOWHERE) + WHOLE.content[16:], NOTHING),
+        ((0,), vectors(HANDLER, 0) + WHOLE.content[16:], NOTHING),
+        ((0,), vectors(HANDLER, 0xFFFF_FFFF) + WHOLE.content[16:], NOTHING),
+        ((), vectors(0, HANDLER) + WHOLE.content[16:-1], NOTHING),
     ],
 )
 def test_a_torn_first_granule_runs_the_handler_of_its_fault(
-    make_rig: MakeRig, torn: tuple[int, ...], content: bytes, partial: bool
+    make_rig: MakeRig, torn: tuple[int, ...], content: bytes, ran: str
 ) -> None:
     rig = make_rig(content=content, applications=known_images(WHOLE), boot0=False, powered=False)
     for granule in torn:
         rig.flash.cells[granule] = Cell.TORN
     rig.power_cycle()
     assert rig.running is CRASHED
-    assert rig.chip.boots[-1].ran_partial_application is partial
+    boot = rig.chip.boots[-1]
+    assert (boot.ran_partial_application, boot.by_wrong_door) == (ran == PART, ran == ALL)
 
 
 def test_the_history_tells_what_ran_from_which_flash(make_rig: MakeRig) -> None:
