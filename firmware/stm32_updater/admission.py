@@ -70,6 +70,7 @@ class Admission:
     def _refused(self, path, error, refusal):
         """Generator: tell that the file at `path` is no image for this board, and remove it.
         Returns what counts as the last refusal: a folder is none, or it would be one for ever."""
+        self._clock.feed()
         event = {"event": "refused", "image": path}
         event.update(error.as_dict())
         yield event

@@ -17,6 +17,7 @@ from .settings import Section
 from .target import Pins, Target
 
 _MAX_LENGTH = const(4096)  # characters of board.json; a real one has some 700
+_MIN_HZ = const(10_000)  # a slower frame would keep the watchdog waiting for seconds
 _MAX_HZ = const(1_000_000)
 _CLASS_ID_LENGTH = const(16)
 # For a proof that the product brings along, where board.json names no other.
@@ -164,7 +165,7 @@ def _make_bus(i2c):
     from machine import I2C, Pin, SoftI2C
 
     number = i2c.number("id", 0, 1, True)
-    scl, sda, frequency = i2c.pin("scl"), i2c.pin("sda"), i2c.number("freq", 1000, _MAX_HZ)
+    scl, sda, frequency = i2c.pin("scl"), i2c.pin("sda"), i2c.number("freq", _MIN_HZ, _MAX_HZ)
     timeout = transaction_timeout_us(frequency)
 
     def make_bus():

@@ -13,7 +13,7 @@ _MAX_NUMBER = const(0x3FFFFFFF)  # more lines than are ever written
 
 class EventLog:
     """Lines {"n": sequence number, "t": ms, "event": ..., ...} in log.0 and log.1. Time is counted
-    from when this object was made; it goes back to 0 where the host has restarted.
+    from the last `restart`; it goes back to 0 with each run of the updater.
 
     The files take turns: when one is full the other is started afresh. The sequence number goes on
     over restarts, so the two can be merged. A log that cannot be written is no reason to stop an
@@ -27,6 +27,10 @@ class EventLog:
         last = [_last_number(path) for path in self._paths]
         self._current = 1 if last[1] > last[0] else 0
         self._number = max(last) + 1
+
+    def restart(self):
+        """Count time from now on."""
+        self._began = self._clock.now()
 
     def write(self, event):
         """Append `event`, a dict of JSON values."""

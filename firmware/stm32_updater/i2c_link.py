@@ -34,7 +34,8 @@ def transaction_timeout_us(frequency):
 
 
 class I2CBus:
-    """One I2C bus of this host, made anew whenever a timeout left its controller in the middle.
+    """One I2C bus of this host, made anew after any failure but an absent address: a timeout left
+    its controller in the middle. Whether the lines are free then is for `recover` to say.
 
     `make_bus()` returns a new machine.I2C or SoftI2C; `make_line(name)` turns "scl" or "sda" into
     an open-drain machine.Pin for as long as no I2C object uses it."""
@@ -47,33 +48,27 @@ class I2CBus:
     def send(self, address, frame):
         """Send `frame` as one transaction START..STOP.
 
-        Raises NoAnswer, BusTimeout. A short count means that a data byte was not
+        Raises NoAnswer, BusTimeout, BusStuck. A short count means that a data byte was not
         acknowledged; rp2 raises nothing then."""
         try:
             count = self._bus.writeto(address, frame)
         except OSError as error:
-            raise self._meaning(address, error)
+            if error.errno not in _ABSENT:
+                self._free()
+            raise _meaning(address, error)
         if count is not None and count < len(frame):
             raise NoAnswer("0x%02X acknowledged %d of %d bytes" % (address, count, len(frame)))
 
     def receive_into(self, address, buffer):
         """Fill `buffer` (exactly its length) in one transaction START..STOP.
 
-        Raises NoAnswer, BusTimeout."""
+        Raises NoAnswer, BusTimeout, BusStuck."""
         try:
             self._bus.readfrom_into(address, buffer)
         except OSError as error:
-            raise self._meaning(address, error)
-
-    def _meaning(self, address, error):
-        """The one error that a port's OSError stands for. After anything but an absent address the
-        bus is made anew; whether its lines are free is for `recover` to say."""
-        if error.errno in _ABSENT:
-            return NoAnswer("nobody answers at I2C address 0x%02X" % address)
-        self._free()
-        if error.errno in _TIMED_OUT:
-            return BusTimeout("a transaction with I2C address 0x%02X took too long" % address)
-        return BusTimeout("I2C error %s at address 0x%02X" % (error.errno, address))
+            if error.errno not in _ABSENT:
+                self._free()
+            raise _meaning(address, error)
 
     def recover(self):
         """Start over with a free bus. Raises BusStuck if a line stays low."""
@@ -93,8 +88,20 @@ class I2CBus:
             _pulse(scl)
         _pulse(sda)  # START and STOP: whoever was in the middle of a frame lets go
         stuck = "SDA" if not sda.value() else "SCL" if not scl.value() else None
-        self._bus = self._make_bus()
+        try:
+            self._bus = self._make_bus()
+        except OSError as error:
+            raise BusStuck("the host's I2C controller cannot be made anew: %s" % error)
         return stuck
+
+
+def _meaning(address, error):
+    """The one error that a port's OSError stands for."""
+    if error.errno in _ABSENT:
+        return NoAnswer("nobody answers at I2C address 0x%02X" % address)
+    if error.errno in _TIMED_OUT:
+        return BusTimeout("a transaction with I2C address 0x%02X took too long" % address)
+    return BusTimeout("I2C error %s at address 0x%02X" % (error.errno, address))
 
 
 def _pulse(line):

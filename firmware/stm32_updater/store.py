@@ -6,6 +6,7 @@
     confirmed.img   the last image whose application has answered
     state.0 state.1 the record, written in turn
     hands-off       a bench operation is under way, or was interrupted: {"what": text}
+    spare           gives its room to the record when the filesystem is full
 
 Two files in turn make the record safe on littlefs and on FAT alike: rewriting one in place can
 lose it on FAT, but never the other.
@@ -32,7 +33,10 @@ ROLLING_BACK = "rolling back"
 _PHASES = (UNKNOWN, IDLE, INSTALLING, CONFIRMING, ROLLING_BACK)
 _DIGEST_DIGITS = const(64)
 _MAX_LENGTH = const(1024)  # characters of a record or a note; a real one has some 400
-_FOLDER = const(0x4000)  # in the first number of os.stat
+_PIECE = b"\0" * 256
+_FOLDER = const(0x4000)  # in the first number of os.stat, the second of os.ilistdir
+_MOST_IMAGES = const(16)
+_SPARE = const(8192)  # bytes: littlefs has blocks of 4096 here, and a new record needs one or two
 
 
 class Record:
@@ -64,6 +68,7 @@ class Store:
         self.inbox = folder + "/inbox"
         self.keys = folder + "/keys"
         self._states = (folder + "/state.0", folder + "/state.1")
+        self._spare = folder + "/spare"
         self._number = 0
         for path in (folder, self.inbox):
             try:
@@ -71,6 +76,16 @@ class Store:
             except OSError:
                 if not exists(path):
                     raise StoreError("the folder %s cannot be made" % path)
+        self._keep_spare()
+
+    def _keep_spare(self):
+        try:
+            if not exists(self._spare) or os.stat(self._spare)[6] < _SPARE:
+                with open(self._spare, "wb") as file:
+                    for _ in range(_SPARE // len(_PIECE)):
+                        file.write(_PIECE)
+        except OSError:
+            pass  # it is full already; at the next start there may be room
 
     def load(self):
         """The newest sound Record, or None if there is none."""
@@ -109,20 +124,35 @@ class Store:
             }
         )
         try:
-            with open(self._states[self._number % 2], "w") as file:
-                file.write(_check(body) + body)
-        except OSError as error:
-            raise StoreError("the state record cannot be written: %s" % error)
+            self._write(body)
+        except OSError:
+            self.discard(self._spare)
+            try:
+                self._write(body)
+            except OSError as error:
+                raise StoreError("the state record cannot be written: %s" % error)
         if self._number == 1:
             self.discard(self._states[0])  # of a version unknown here: it would count again there
 
+    def _write(self, body):
+        with open(self._states[self._number % 2], "w") as file:
+            file.write(_check(body) + body)
+
     def inbox_images(self):
-        """Paths of the pushed images, in the order of their names. Raises StoreError."""
+        """Paths of the pushed images, in the order of their names: of the first 16 that the
+        filesystem tells, for more might not fit into RAM. What they come to makes room for the
+        others. Raises StoreError."""
+        found = []
         try:
-            names = [name for name in os.listdir(self.inbox) if name.endswith(".img")]
+            for entry in os.ilistdir(self.inbox):
+                if entry[0].endswith(".img") and not entry[1] & _FOLDER:
+                    found.append(self.inbox + "/" + entry[0])
+                    if len(found) == _MOST_IMAGES:
+                        break
         except OSError as error:
             raise StoreError("%s cannot be listed: %s" % (self.inbox, error))
-        return [self.inbox + "/" + name for name in sorted(names)]
+        found.sort()
+        return found
 
     def kept(self):
         """Where the image of an update under way can be."""

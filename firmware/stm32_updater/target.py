@@ -263,15 +263,12 @@ class Target:
             if data is None:
                 raise ReadProtected("the target refuses to be read: readout protection level 1")
             self.options = option_bytes.OptionBytes(data)
-        self.flash_size = self._read_flash_size()
-
-    def _read_flash_size(self):
-        address = self.chip.flash_size_address
-        data = self.read_memory(address, 2) if address else None
-        if data is None:
-            return None
-        kilobytes = data[0] | data[1] << 8
-        return None if kilobytes in (0, 0xFFFF) else kilobytes * 1024
+        self.flash_size = None
+        if self.chip.flash_size_address:
+            data = self.read_memory(self.chip.flash_size_address, 2) or b"\0\0"
+            kilobytes = data[0] | data[1] << 8
+            if kilobytes not in (0, 0xFFFF):
+                self.flash_size = kilobytes * 1024
 
     def _reset(self):
         self.pins.nrst(0)

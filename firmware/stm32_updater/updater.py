@@ -46,6 +46,9 @@ _POLL_MS = const(50)
 # Starts beyond a board's `tries` that a loss of power may have cut short. More are taken for the
 # application's own doing.
 _STARTS_CUT = const(5)
+# What makes an update impossible, before anything is erased: this part is smaller than its name
+# says, is protected, or another.
+_NEVER = (ImageError, PageProtected, ReadProtected, WrongChip)
 
 
 class Updater:
@@ -81,7 +84,7 @@ class Updater:
         `force`: a pushed image is written although it is installed already, all of it, whatever
         the target seems to hold, or although it failed before. No other check is left out."""
         result = None
-        for result in self.events(force):  # noqa: B007, the last one counts
+        for result in self._logged(force):  # noqa: B007, the last one counts
             pass
         return result
 
@@ -90,20 +93,25 @@ class Updater:
         return _Events(self._logged(force))
 
     def _logged(self, force):
-        for event in self._guarded(force):
-            if event["event"] != "progress":
-                self._log.write(event)
-            yield event
-
-    def _guarded(self, force):
-        """Every end is a result event; errors of this package become one, others pass through."""
+        """Every end is a result event, and in the log: of an error that is none of this package
+        as well, before it passes through."""
+        self._log.restart()
         try:
             self._respect_hands_off()
-            yield from self._flow(force)
+            for event in self._flow(force):
+                yield self._told(event)
         except HandsOff as error:
-            yield _result(False, "waiting", error)
+            yield self._told(_result(False, "waiting", error))
         except UpdaterError as error:
-            yield _result(False, "failed", error)
+            yield self._told(_result(False, "failed", error))
+        except Exception as error:
+            yield self._told(_result(False, "failed", UpdaterError("not foreseen: %r" % error)))
+            raise error
+
+    def _told(self, event):
+        if event["event"] != "progress":
+            self._log.write(event)
+        return event
 
     def _respect_hands_off(self):
         """A target whose option bytes are being changed must not even be reset."""
@@ -140,13 +148,13 @@ class Updater:
         yield from self._carry_on(record, image)
 
     def _pushed(self, record, force):
-        """What the inbox holds; see Admission.newest. If it cannot be looked into, what is under
-        way goes on all the same."""
+        """What the inbox holds; see Admission.newest. If it cannot be looked into or cleared, what
+        is under way goes on all the same."""
         try:
             paths = self._admission.pushed(record)
+            return (yield from self._admission.newest(paths, record, force))
         except StoreError as error:
             return None, error, []
-        return (yield from self._admission.newest(paths, record, force))
 
     def _is_installed(self, image, record):
         """Whether `image` is what runs: nothing else is under way, and it says so itself."""
@@ -204,32 +212,30 @@ class Updater:
     # --- what is under way ---
 
     def _carry_on(self, record, image):
-        """From any phase to the end, which is a result event."""
-        if record.phase != phases.CONFIRMING:
-            try:
-                yield from self._converge(record, image)
-            except ImageError:  # the part is smaller than its name says: nothing was erased
-                self._forget(record)
-                raise
-            except (PageProtected, ReadProtected, WrongChip):
-                # It will be the same next time. What runs is not reset again and again for that.
-                if self._runs_again():
-                    self._forget(record)
-                raise
-        if record.phase == phases.INSTALLING:
-            record.phase = phases.CONFIRMING
-        if (yield from self._proves_itself(record, image)):
-            yield self._commit(record, image)
-        else:
-            yield from self._roll_back(record, image)
+        """From any phase to the end, which is a result event. The way back is a second round: a
+        frame more on the small stack of an rp2 is to be avoided."""
+        while True:
+            if record.phase != phases.CONFIRMING:
+                yield from self._written(record, image)
+            if record.phase == phases.INSTALLING:
+                record.phase = phases.CONFIRMING
+            if (yield from self._proves_itself(record, image)):
+                yield self._commit(record, image)
+                return
+            image, event = self._turn_back(record, image)
+            yield event
 
-    def _converge(self, record, image):
+    def _written(self, record, image):
+        """The target holds `image` after this; a generator of events."""
+
         def save():
             record.doubt = doubt.bits
             self._store.save(record)
 
         target = self._target
         doubt = Doubt(record.doubt, save)
+        whole = self._board.chip.page_of(image.address) not in doubt  # what was there before
+        untouched = whole and record.phase == phases.INSTALLING
         try:
             target.enter_loader()
             yield {
@@ -239,9 +245,12 @@ class Updater:
                 "protocol": _protocol(target),
             }
             yield from self._flasher.converge(image, doubt)
-        except UpdaterError:
+        except Exception as error:
             target.start_application()  # the old one, if nothing was erased yet
-            raise
+            if isinstance(error, _NEVER) and (untouched or self._runs_again()):
+                # It will be the same next time. What runs is not reset again and again for that.
+                self._forget(record, phases.IDLE if untouched else phases.UNKNOWN)
+            raise error
         yield {
             "event": "written",
             "bytes": image.size,
@@ -269,7 +278,11 @@ class Updater:
                 self._reason = "the host went down at each of %d starts" % record.starts
                 return False
             record.starts += 1
-            self._store.save(record)
+            try:
+                self._store.save(record)
+            except StoreError:
+                self._target.start_application()  # written, verified, and not to be held for that
+                raise
             yield {"event": "starting", "try": number}
             self._target.start_application()
             deadline = self._clock.deadline(self._board.confirm_timeout_ms)
@@ -325,8 +338,9 @@ class Updater:
             **self._admission.times,
         )
 
-    def _roll_back(self, record, image):
-        """The application did not prove itself: back to the confirmed image, if there is one."""
+    def _turn_back(self, record, image):
+        """The application did not prove itself: back to the confirmed image, if there is one. The
+        image, and the event that says so."""
         if record.phase == phases.ROLLING_BACK:
             raise ApplicationSilent("neither the new application nor the last good one answers")
         reason = self._reason or self._why_not(image)
@@ -350,8 +364,7 @@ class Updater:
         self._store.discard(self._store.candidate)
         event = about("rolling-back", previous)
         event["reason"] = reason
-        yield event
-        yield from self._carry_on(record, previous)
+        return previous, event
 
     def _why_not(self, image):
         """For people: how the application failed to prove itself."""
@@ -362,10 +375,10 @@ class Updater:
             return "it answers, but was not confirmed"
         return "it answers version %s" % version_text(version)
 
-    def _forget(self, record):
+    def _forget(self, record, phase=phases.UNKNOWN):
         """Nothing is under way any more, and the candidate is gone. Whether an application runs
-        nobody knows: each start asks, until one does or an image comes."""
-        record.phase = phases.UNKNOWN
+        nobody knows: each start asks, until one does or an image comes. Not so if it is IDLE."""
+        record.phase = phase
         record.image = None
         self._store.save(record)
         self._store.discard(self._store.candidate)

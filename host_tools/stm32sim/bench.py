@@ -129,7 +129,7 @@ class Bench:
             self.host_flash = self.files = FatFilesystem(self.clock)
         else:
             self.host_flash = HostFlash(clock=self.clock)
-            self.files = HostFilesystem(self.host_flash)
+            self.files = HostFilesystem.of(host, self.host_flash)
         self.world = World(self.target, self.files, wiring=wiring, host=host)
         self.clock.advance(2 * start_up)
         self.trace = WireTrace()

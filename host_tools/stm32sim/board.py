@@ -27,7 +27,7 @@ from stm32sim.clock import NS_PER_MS, Clock
 from stm32sim.cortex_m import EmulatedApplication
 from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.flash import SLOWEST, TAPS, TYPICAL, Cell
-from stm32sim.host.filesystem import Format, HostFilesystem
+from stm32sim.host.filesystem import HostFilesystem
 from stm32sim.host.flash import HostFlash
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
@@ -208,12 +208,8 @@ def make_world(state: Path, settings: dict[str, Any], options: Options) -> World
     if options.write_protected:
         page = int(options.write_protected, 0)
         target.option_bytes.store(WRP1AR, page << 16 | page)
-    rp2 = settings["host"] == "rp2"
-    filesystem = HostFilesystem(
-        HostFlash(path=state / "host.flash", clock=clock),
-        prog_size=256 if rp2 else 32,
-        format=Format.ALWAYS if rp2 else Format.BLANK,
-    )
+    flash = HostFlash(path=state / "host.flash", clock=clock)
+    filesystem = HostFilesystem.of(settings["host"], flash)
     pins = settings["pins"]
     wiring = Wiring(
         scl=settings["i2c"]["scl"],

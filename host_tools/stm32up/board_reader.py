@@ -14,6 +14,8 @@ from stm32up.toml_lines import Lines
 HIGHEST_PIN = {"rp2": 29, "esp32": 48}
 # RP2040 datasheet 4.9; on an ESP32 whichever of its ADC pins the chip has, MicroPython tells.
 ADC_PINS = {"rp2": range(26, 30), "esp32": range(49)}
+NO_PULL_DOWN = {"rp2": range(0), "esp32": range(34, 40)}  # ESP32 datasheet, appendix A
+MIN_FREQUENCY = 10_000  # Hz: a slower frame would keep the watchdog waiting for seconds
 MAX_FREQUENCY = 1_000_000  # Hz: what the loaders of G0 bear (AN2606)
 KEYS = {
     "": {"title", "host", "chip", "i2c", "pins", "enter", "confirm", "flash", "images", "bench"},
@@ -57,7 +59,7 @@ class BoardReader:
             i2c_id=self._i2c_id(host, pins["sda"], pins["scl"]),
             scl=pins["scl"],
             sda=pins["sda"],
-            frequency=self._number("i2c", "frequency", 1000, MAX_FREQUENCY, unit=" Hz"),
+            frequency=self._number("i2c", "frequency", MIN_FREQUENCY, MAX_FREQUENCY, unit=" Hz"),
             nrst=pins["nrst"],
             boot0=pins["boot0"],
             supply=pins["supply"],
@@ -91,6 +93,9 @@ class BoardReader:
                 raise self._error(table, key, f"pin {pin} is also {used[pin]}")
             used[pin] = f"[{table}] {key}"
             pins[key] = pin
+        if pins["pin"] in NO_PULL_DOWN[host]:
+            what = f"pin {pins['pin']} has no pull-down: with nobody driving it noise would count"
+            raise self._error("confirm", "pin", what)
         return pins
 
     def _i2c_id(self, host: str, sda: int, scl: int) -> int | None:

@@ -174,6 +174,16 @@ def test_log_lines_are_numbered_on_over_restarts(modules):
     ]
 
 
+def test_the_time_of_a_run_is_counted_from_its_beginning(make_bench):
+    """Not from when the Updater was made: ticks wrap around after 12 days."""
+    bench = make_bench()
+    updater = bench.updater()
+    for _ in range(3):
+        list(updater.events())
+        bench.clock.advance(7 * 24 * 3600 * 10**9)
+    assert all(0 <= line["t"] < 60_000 for line in lines(bench, "/updater/log.0"))
+
+
 def test_each_line_is_there_although_power_is_lost_right_after(modules):
     log_of(modules).write({"event": "one"})
     modules.boot()  # drops whatever was not in flash

@@ -297,8 +297,11 @@ def test_a_write_protected_page_is_found_before_anything_is_erased(make_bench):
     assert not any(bench.target.flash.erase_counts)
 
 
-def test_an_update_that_can_never_begin_is_given_up_if_the_application_runs(make_bench):
-    bench = make_bench(applications=BOTH)
+@pytest.mark.parametrize("method", ["i2c-version", "none"])
+def test_an_update_that_can_never_begin_is_given_up_if_the_application_runs(make_bench, method):
+    """Or if nothing was done to it, where nobody can ask."""
+    settings = {"confirm": {"method": "none"}} if method == "none" else {}
+    bench = make_bench(applications=BOTH, settings=settings)
     bench.install(image(OLD, "1.0.0"))
     bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A: page 2
     bench.target.power(False)

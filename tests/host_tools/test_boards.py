@@ -109,6 +109,13 @@ def test_a_heartbeat_that_cannot_be(tmp_path, old, new, said):
     assert said in str(caught.value)
 
 
+def test_a_heartbeat_needs_a_pin_with_a_pull_down(tmp_path):
+    esp32 = with_confirm(HEARTBEAT).replace('host = "rp2"', 'host = "esp32"')
+    assert load(tmp_path, esp32.replace("pin = 7", "pin = 33")).confirm.pin == 33
+    with pytest.raises(BoardFileError, match=r"\[confirm\] pin pin 34 has no pull-down"):
+        load(tmp_path, esp32.replace("pin = 7", "pin = 34"))
+
+
 def test_without_confirmation_its_values_are_null(tmp_path):
     confirm = load(tmp_path, with_confirm('method = "none"')).as_json()["confirm"]
     assert confirm.pop("method") == "none"
@@ -120,8 +127,8 @@ REGION = "preserve = [{start = %s, length = %s}]"
 MISTAKES = [
     # (what stands in the good file, what stands there instead, what the message says)
     ("frequency", "frequncy", "[i2c] frequncy is not a key here; did you mean frequency?"),
-    ("400_000", "2_000_000", "[i2c] frequency is 2000000; it must be 1000 to 1000000 Hz"),
-    ("frequency = 400_000", 'frequency = "fast"', "[i2c] frequency must be 1000 to 1000000 Hz"),
+    ("400_000", "2_000_000", "[i2c] frequency is 2000000; it must be 10000 to 1000000 Hz"),
+    ("frequency = 400_000", 'frequency = "fast"', "[i2c] frequency must be 10000 to 1000000 Hz"),
     ("frequency = 400_000", "frequency = true", "[i2c] frequency must be"),
     ('host = "rp2"', 'host = "rp2040"', 'host must be "rp2" or "esp32"'),
     ('chip = "STM32G071RB"', 'chip = "STM32Z999RB"', "chip STM32Z999RB is not"),

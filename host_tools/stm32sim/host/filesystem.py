@@ -76,6 +76,13 @@ class HostFilesystem:
         self._next_fd = 0
         self.mount()
 
+    @classmethod
+    def of(cls, host: str, flash: HostFlash) -> HostFilesystem:
+        """As the MicroPython of this host (a key of controller.HARDWARE) makes it."""
+        if host == "rp2":
+            return cls(flash)
+        return cls(flash, prog_size=_READ_SIZE, format=Format.BLANK)
+
     # The life of a filesystem.
 
     def mount(self) -> None:

@@ -105,7 +105,13 @@ def test_busy_for_40_seconds_is_waited_for(protected, ack, erases_first):
 )
 def test_a_silence_of_40_seconds_is_waited_for(protected, ack, answer):
     bench = protected(unprotect_ack=ack, unprotect_answer=answer, unprotect_delay=40 * NS_PER_S)
-    assert run(bench, "Unprotect")["ok"]
+    result = run(bench, "Unprotect")
+    if ack == "late" and not result["ok"]:  # whether the last status is seen depends on when
+        assert result["error"] == "not-done"
+        switched_off_and_on(bench)
+        run(bench, "Unprotect")
+    else:
+        assert result["ok"]
     is_open_and_blank(bench)
 
 
@@ -116,13 +122,17 @@ def test_stretching_for_40_seconds_ends_without_damage(protected):
     first = run(bench, "Unprotect")
     assert first["ok"] or first["error"] == "not-done"
     assert not bench.target.bricked
+    switched_off_and_on(bench)
+    run(bench, "Unprotect")
+    is_open_and_blank(bench)
+
+
+def switched_off_and_on(bench):
     bench.target.power(False)
     bench.clock.advance(DISCHARGE)
     bench.target.power(True)
     bench.clock.advance(NS_PER_S)
     bench.boot()
-    run(bench, "Unprotect")
-    is_open_and_blank(bench)
 
 
 @pytest.mark.parametrize("ack", ACKS)

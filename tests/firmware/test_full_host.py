@@ -1,0 +1,150 @@
+"""A host whose filesystem is full, or holds what it should not: the target is not left without an
+application for that."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+
+from stm32sim.application import known_images
+from stm32sim.bench import Bench
+from stm32sim.chip import Running
+from tests.support import image, known, payload
+
+OLD, NEW = payload(9 * 2048, 1), payload(9 * 2048, 2)
+BOTH = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"))
+HOSTS = pytest.mark.parametrize("host", [{}, {"host": "esp32"}, {"fat": True}], ids=str)
+
+
+def fill(bench: Bench) -> None:
+    """Somebody's data, as much as the filesystem takes."""
+    for number in range(1000):
+        handle = bench.files.fs_open(f"/data.{number}", "w")
+        try:
+            bench.files.fs_write(handle, bytes(4000 if number > 10 else 100_000))
+            bench.files.fs_close(handle)
+        except OSError:
+            with contextlib.suppress(OSError):
+                bench.files.fs_close(handle)
+            bench._quietly(bench.files.fs_remove, f"/data.{number}")
+            if number > 10:
+                break
+
+
+def interrupted(bench: Bench) -> None:
+    """An update to NEW that stops in the middle, the host without power."""
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    bench.push(image(NEW, "1.1.0"))
+    for event in bench.updater().events():
+        if event["event"] == "progress" and event["phase"] == "write":
+            break
+    bench.boot()
+    assert bench.target.running is not Running.APPLICATION
+
+
+@HOSTS
+def test_an_update_goes_on_although_the_filesystem_is_full_meanwhile(host):
+    bench = Bench(applications=BOTH, **host)
+    interrupted(bench)
+    fill(bench)
+    assert bench.run()[-1]["ok"]
+    assert bench.flash_holds(NEW) and bench.target.running is Running.APPLICATION
+
+
+@HOSTS
+def test_the_room_kept_for_the_record_comes_back(host):
+    bench = Bench(applications=BOTH, **host)
+    bench.install(image(OLD, "1.0.0"))
+    bench.files.fs_remove("/updater/spare")
+    bench.write_file("/updater/spare", bytes(100))  # cut short
+    bench.boot()
+    bench.run()
+    assert bench.read_file("/updater/spare") == bytes(8192)
+
+
+def test_what_is_written_is_started_although_no_record_can_be(make_bench):
+    bench = make_bench(applications=BOTH)
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    bench.push(image(NEW, "1.1.0"))
+    real = bench.world._fs_calls["fs_open"]
+
+    def worn_out(path, mode):
+        if "/state." in path and "w" in mode:
+            raise OSError(5)
+        return real(path, mode)
+
+    for event in bench.updater().events():
+        if event["event"] == "written":
+            bench.world._fs_calls["fs_open"] = worn_out
+    assert event["error"] == "store", event
+    assert bench.target.running is Running.APPLICATION and bench.flash_holds(NEW)
+
+
+def test_an_inbox_full_of_images_does_not_keep_an_update_from_going_on(make_bench):
+    """Hundreds of names would cost the RAM, and their refusals the watchdog's patience."""
+    bench = make_bench(applications=BOTH)
+    interrupted(bench)
+    for number in range(100):
+        bench.push(b"no image", f"bad{number}")
+    fed = []
+    events = list(bench.updater(feed=lambda: fed.append(bench.clock.now)).events())
+    refused = [event for event in events if event["event"] == "refused"]
+    assert len(refused) == 16 and events[-1]["ok"] and bench.flash_holds(NEW)
+    for _ in range(6):
+        bench.run()
+    assert not any(bench.exists(f"/updater/inbox/bad{number}.img") for number in range(100))
+
+
+def test_a_file_in_the_inbox_that_cannot_be_removed_does_neither(make_bench):
+    bench = make_bench(applications=BOTH)
+    interrupted(bench)
+    bench.push(b"no image", "bad")
+    real = bench.world._fs_calls["fs_remove"]
+
+    def cannot(path):
+        if "/inbox/" in path:
+            raise OSError(5)
+        return real(path)
+
+    bench.world._fs_calls["fs_remove"] = cannot
+    assert bench.run()[-1]["ok"] and bench.flash_holds(NEW)
+
+
+def test_an_error_that_nobody_foresaw_leaves_the_old_application_running(make_bench):
+    """As long as nothing was erased. It is told, and not hidden."""
+    bench = make_bench(applications=BOTH)
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    bench.push(image(NEW, "1.1.0"))
+    updater = bench.updater()
+    holds = updater._flasher._holds
+
+    def out_of_memory(*arguments):
+        updater._flasher._holds = holds
+        raise MemoryError("memory allocation failed")
+
+    updater._flasher._holds = out_of_memory
+    events = []
+    with pytest.raises(MemoryError):
+        events.extend(updater.events())
+    assert bench.target.running is Running.APPLICATION and bench.flash_holds(OLD)
+    assert b"memory allocation failed" in bench.read_file("/updater/log.0").splitlines()[-1]
+    bench.boot()
+    assert bench.run()[-1]["ok"] and bench.flash_holds(NEW)
+
+
+def test_a_controller_that_cannot_be_made_anew_is_a_failed_update_and_no_crash(make_bench):
+    bench = make_bench(applications=BOTH)
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    bench.push(image(NEW, "1.1.0"))
+    updater = bench.updater()
+    bus = updater._target._link._bus
+
+    def broken(*arguments):
+        raise OSError(0x103)
+
+    bus._make_bus = broken
+    bus._bus = SimpleNamespace(writeto=broken, readfrom_into=broken)
+    result = list(updater.events())[-1]
+    assert result["error"] == "bus-stuck" and "made anew" in result["message"]

@@ -1,0 +1,67 @@
+"""How deep the device code calls.
+
+An rp2 has 8 KB of C stack, and MicroPython takes some 300 bytes of it for a function, or for a
+generator that another one waits for. CPython and the WebAssembly port have far more, so there no
+test would ever see an end of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from stm32sim.application import known_images
+from stm32sim.bench import Bench
+from stm32sim.faults import KINDS, Fault, FaultyTarget
+from tests.support import image, known, payload
+
+OLD, DEAD = payload(2304, 1), payload(2304, 2)
+# Of this package, from `run` on; a product calls that from two or three frames of its own.
+DEEPEST = 19
+
+
+class Depth:
+    """While it is entered it measures; `deepest` are the names of the frames, the first last."""
+
+    def __init__(self) -> None:
+        self.deepest: list[str] = []
+
+    def __enter__(self) -> Depth:
+        sys.setprofile(self._called)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _called(self, frame: FrameType | None, event: str, _: Any) -> None:
+        if event != "call":
+            return
+        names = []
+        while frame is not None:
+            if "stm32_updater" in frame.f_code.co_filename:
+                names.append(frame.f_code.co_name)
+            frame = frame.f_back
+        if len(names) > len(self.deepest):
+            self.deepest = names
+
+
+def deepest(kind: str, at: int) -> list[str]:
+    """Of an update that is rolled back, with a fault at a transaction of the way back."""
+    bench = Bench(applications=known_images(known(OLD, "1.0.0"), known(DEAD, answers=False)))
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    bench.push(image(DEAD, "1.1.0"))
+    with Depth() as depth:
+        for event in bench.updater().events():
+            if event["event"] == "rolling-back":
+                FaultyTarget(bench.world.bus, bench.target, Fault(kind, at))
+    return depth.deepest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_fails_on_the_way_back_the_stack_of_an_rp2_is_deep_enough(kind: str) -> None:
+    for at in range(0, 240, 48):
+        frames = deepest(kind, at)
+        assert 12 < len(frames) <= DEEPEST, f"{at}: {' < '.join(frames)}"
