@@ -20,10 +20,10 @@ _PAGES_PER_EVENT = const(4)
 class Unprotect(Procedure):
     """Plan: {"status": "planned" | "not-protected", "what", "chip", "wishes", "command": hex,
     "rdp": 0 or 1, "supply": whether the board can measure it, "supply_switch": whether a pin of
-    the host switches it}.
+    the host switches it, "boot0_counts"}.
 
     Result: {"blank": True, "boot0_counts": whether BOOT0 will be heeded; None where the host has
-    no such pin}."""
+    no such pin, or while nobody can tell}."""
 
     what = "unprotect"
 
@@ -37,7 +37,13 @@ class Unprotect(Procedure):
             "rdp": 1 if options is None else 0,
             "supply": self._board.supply is not None,
             "supply_switch": self._target.pins.supply is not None,
+            "boot0_counts": self._boot0_counts(options),
         }
+
+    def _boot0_counts(self, options):
+        if options is None or self._target.pins.boot0 is None:
+            return None
+        return optr.boot0_counts(optr.read(options))
 
     def _is_sound(self, options):
         """As protected as before is no worse than before: a torn part never gets to its loader."""
@@ -73,8 +79,7 @@ class Unprotect(Procedure):
             )
         yield from self._check_blank()
         self._target.start_application()
-        wired = self._target.pins.boot0 is not None
-        counts = optr.boot0_counts(optr.read(options)) if wired else None
+        counts = self._boot0_counts(options)
         yield self._result(True, "unprotected", {"blank": True, "boot0_counts": counts})
 
     def _check_blank(self):

@@ -111,11 +111,13 @@ class Image:
                 % (self.path, self.product_id, chip.product_id, chip.name)
             )
         start, end = self.address, self.address + self.size
-        if start % chip.page_size:
+        if start != chip.flash_start:  # what starts there would outlive the pages behind it
             raise ImageDoesNotFit(
-                "%s starts at 0x%08X, not at a page boundary" % (self.path, start)
+                "%s starts at 0x%08X, not where an application starts: 0x%08X"
+                % (self.path, start, chip.flash_start),
+                "Link the application at 0x%08X." % chip.flash_start,
             )
-        if start < chip.flash_start or end > chip.flash_end:
+        if end > chip.flash_end:
             raise ImageDoesNotFit(
                 "%s covers 0x%08X..0x%08X, the flash of %s is 0x%08X..0x%08X"
                 % (self.path, start, end - 1, chip.name, chip.flash_start, chip.flash_end - 1)

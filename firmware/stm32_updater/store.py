@@ -76,9 +76,9 @@ class Store:
             except OSError:
                 if not exists(path):
                     raise StoreError("the folder %s cannot be made" % path)
-        self._keep_spare()
 
-    def _keep_spare(self):
+    def keep_spare(self):
+        """Set aside the room that a record may need one day, where there is some."""
         try:
             if not exists(self._spare) or os.stat(self._spare)[6] < _SPARE:
                 with open(self._spare, "wb") as file:

@@ -120,6 +120,7 @@ class Updater:
             raise HandsOff("a bench operation was begun and not ended: %s" % what)
 
     def _flow(self, force):
+        self._store.keep_spare()
         every_page = (1 << self._board.chip.pages) - 1
         record = self._store.load()
         if record is None:  # the host forgot everything, or never knew

@@ -139,7 +139,7 @@ def check_boot0(done: dict[str, Any]) -> None:
     into the loader."""
     if done.get("boot0_counts") is False:
         raise UpdateFailed(
-            "the target is open and blank, but ignores BOOT0; nothing was installed",
+            "the target is open, but ignores BOOT0; nothing was installed",
             PROVISION_NOW,
             {**done, "ok": False, "error": "boot0-ignored"},
         )

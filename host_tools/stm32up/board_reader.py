@@ -85,6 +85,7 @@ class BoardReader:
         wanted = [("i2c", "scl"), ("i2c", "sda"), ("pins", "nrst")]
         wanted += [("pins", key) for key in ("boot0", "supply") if key in self._table("pins")]
         wanted += [("confirm", "pin")] if "pin" in self._table("confirm") else []
+        wanted += [("bench", "supply_adc")] if "supply_adc" in self._table("bench") else []
         pins: dict[str, Any] = {"boot0": None, "supply": None, "pin": None}
         used: dict[int, str] = {}
         for table, key in wanted:
@@ -94,7 +95,7 @@ class BoardReader:
             used[pin] = f"[{table}] {key}"
             pins[key] = pin
         if pins["pin"] in NO_PULL_DOWN[host]:
-            what = f"pin {pins['pin']} has no pull-down: with nobody driving it noise would count"
+            what = f"pin {pins['pin']} of a classic ESP32 has no pull-down: noise would count"
             raise self._error("confirm", "pin", what)
         return pins
 

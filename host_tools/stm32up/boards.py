@@ -36,7 +36,7 @@ def load(name: str) -> Board:
     except tomllib.TOMLDecodeError as error:
         line, what = of_syntax_error(str(error), text)
         raise BoardFileError(f"{shown}:{line}: {what}") from None
-    return BoardReader(shown, content, Lines(text)).board(path.parent.name)
+    return BoardReader(shown, content, Lines(text)).board(path.resolve().parent.name)
 
 
 def _find(name: str) -> Path:

@@ -362,7 +362,9 @@ def simulate_command(
 
 
 def _keep_a_board(context: Context, folder: Path | None) -> None:
-    port = f"{simulation.PORT}:{folder}" if folder else simulation.PORT
+    port = context.port if simulation.wanted(context.port) else simulation.PORT
+    if folder:
+        port = f"{simulation.PORT}:{folder}"
     output = context.output
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore Ctrl-C
         signal.signal(number, signal.default_int_handler)
@@ -449,13 +451,13 @@ def _load_key(path: Path) -> RSA | RSAPublic:
 
 def _with_passphrase(path: Path, use: Callable[[str | None], T]) -> T:
     try:
-        return use(os.environ.get(PASSPHRASE))
+        return use(os.environ.get(PASSPHRASE) or None)
     except keys.PassphraseNeeded:
         return use(_ask_passphrase(path))
 
 
 def _ask_passphrase(path: Path, confirm: bool = False) -> str:
-    if PASSPHRASE in os.environ:
+    if os.environ.get(PASSPHRASE):
         return os.environ[PASSPHRASE]
     if not sys.stdin.isatty():
         raise UsageError(

@@ -49,6 +49,7 @@ def deploy(
     that is there is removed. Raises UsageError if that would leave a product without keys, and
     DeviceError if a bench operation is unfinished; then nothing was changed.
     """
+    _check_host(connection, board)
     if not public_keys and not board.unsigned:
         _check_present_keys(connection)
     if not bench:
@@ -100,6 +101,16 @@ def check_keys(board: Board, trusted: Mapping[Path, RSA | RSAPublic]) -> None:
                 f"{path} is a development key ({reason}), and {board.name} is a product",
                 "Deploy the product's own key, or set unsigned = true in board.toml.",
             )
+
+
+def _check_host(connection: Connection, board: Board) -> None:
+    """Another board's pin numbers may be anything here, its USB among them. Raises UsageError."""
+    found = connection.exec("import sys; print(sys.platform)").strip()
+    if found != board.host:
+        raise UsageError(
+            f"{board.name} is for a host that is {board.host}, and this one is {found}",
+            "Name the right board with --board or STM32UP_BOARD.",
+        )
 
 
 def _check_present_keys(connection: Connection) -> None:

@@ -28,7 +28,9 @@ from stm32_doctor import host, target
 from stm32_updater.clock import Clock
 print(json.dumps({function}(*json.loads({arguments!r}), Clock())))
 """
-_SILENCE_S = 120.0  # every address and every controller that stays silent takes its time
+# Every address and every controller that stays silent takes its time; so does an application,
+# several times what board.toml lets it have: 60 s.
+_SILENCE_S = 400.0
 
 
 class Host(Protocol):
@@ -128,7 +130,15 @@ def _imports_updater(connection: Connection) -> bool:
     """Installed as files, or frozen into the firmware."""
     if connection.list_folder(LIBRARY):
         return True
-    code = "try:\n import stm32_updater\n print(1)\nexcept ImportError:\n print(0)\n"
+    code = """\
+import sys
+try:
+ import stm32_updater
+ print(1)
+except ImportError:
+ print(0)
+for n in [n for n in sys.modules if n.startswith("stm32_updater")]: del sys.modules[n]
+"""  # what is imported later is the doctor's own
     return connection.exec(code).strip() == "1"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from stm32up import deploy, simulation
 from stm32up.board import Board
+from stm32up.errors import UsageError
 from stm32up.events import Report
 from stm32up.transport import Connection, connected
 
@@ -29,11 +30,13 @@ def opened(
     A simulated board that has no updater yet gets it by the normal deployment, unless `prepare` is
     False or its options say that it is blank; with `bench`, the bench package too.
     """
+    options = list(options)
     if not simulation.wanted(port):
+        if options:
+            raise UsageError(f"--sim-option is for a simulated board, and {port} is none")
         with connected(port, resume=resume) as connection:
             yield connection
         return
-    options = list(options)
     with (
         simulation.started(port, board, options) as url,
         connected(url, resume=resume) as connection,

@@ -20,11 +20,12 @@ from typing import IO
 
 from stm32up.board import Board
 from stm32up.deploy import board_json
-from stm32up.errors import NoBoard
+from stm32up.errors import NoBoard, UsageError
 
 PORT = "sim"
 START_S = 60.0
 END_S = 10.0
+_USAGE = 2  # exit status of a board that cannot be as the options want it
 
 
 def wanted(port: str) -> bool:
@@ -98,9 +99,13 @@ def _port_of(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
     try:
         return str(json.loads(line)["port"])
     except (ValueError, KeyError, TypeError):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)  # it said nothing, so it is about to end
         process.kill()
         process.wait()
         log.seek(0)
         said = (line + log.read()).decode(errors="replace").strip().splitlines()
         reason = said[-1] if said else f"exit status {process.returncode}"
+        if process.returncode == _USAGE:
+            raise UsageError(f"the simulated board cannot be so: {reason}") from None
         raise NoBoard(f"the simulated board did not start: {reason}") from None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 import socket
 import struct
 from base64 import b64encode
@@ -97,8 +98,14 @@ def find_port() -> str:
             f"no MicroPython board on USB ({_ports_present()})",
             "Connect one, name its port with --port, or try --port sim.",
         )
-    device: str = min(found)[1]
-    return device
+    best = min(found)[0]
+    devices = sorted(device for rank, device in found if rank == best)
+    if len(devices) > 1:
+        raise NoBoard(
+            f"more than one MicroPython board is on USB: {', '.join(devices)}",
+            "Name one of the ports with --port.",
+        )
+    return str(devices[0])
 
 
 @contextlib.contextmanager
@@ -128,6 +135,11 @@ class Connection:
             with _quiet():
                 self._transport = SerialTransport(port, timeout=SILENCE_S)
         except (TransportError, OSError, ValueError):
+            if os.path.exists(port) and not os.access(port, os.R_OK | os.W_OK):
+                raise NoBoard(
+                    f"this user may not open port {port}",
+                    "On Linux: sudo usermod -a -G dialout $USER, and log in again.",
+                ) from None
             raise NoBoard(
                 f"cannot open port {port} ({_ports_present()})",
                 "Check the cable and --port, and that no other program has the port open.",

@@ -14,8 +14,9 @@ from stm32up.events import Event, Report
 from stm32up.push import push
 from stm32up.transport import Connection
 
-# An update reports at least every few seconds; a board that says nothing for so long is lost.
-SILENCE_S = 60.0
+# A board that says nothing for so long is lost: an update reports every page, but waits for the
+# application without a word, for as long as board.toml lets it have: 60 s.
+SILENCE_S = 90.0
 
 # Known errors of the updater come as an event like any other result; what else is raised is a bug
 # or a missing updater, and comes as a traceback.
@@ -43,7 +44,14 @@ def update(
     """
     pushed = push(connection, image, report)
     report({"event": "pushed", **pushed})
-    return run(connection, report, force=force)
+    result = run(connection, report, force=force)
+    if result.get("version") != pushed["version"]:
+        raise UpdateFailed(
+            f"{result.get('version') or 'no image'} was installed, not {pushed['version']}",
+            "Look at what was said before, and run: stm32up status.",
+            {**result, "ok": False, "error": "another-image"},
+        )
+    return result
 
 
 def run(connection: Connection, report: Report, *, force: bool = False) -> dict[str, Any]:

@@ -148,3 +148,13 @@ def test_a_controller_that_cannot_be_made_anew_is_a_failed_update_and_no_crash(m
     bus._bus = SimpleNamespace(writeto=broken, readfrom_into=broken)
     result = list(updater.events())[-1]
     assert result["error"] == "bus-stuck" and "made anew" in result["message"]
+
+
+def test_looking_at_a_host_writes_nothing_to_it(make_bench):
+    """Nor for the record's room: that is set aside by the first run."""
+    bench = make_bench(applications=BOTH)
+    bench.push(image(OLD, "1.0.0"))
+    bench.updater()  # makes its folders
+    progs = bench.host_flash.progs
+    bench.updater().status()
+    assert bench.host_flash.progs == progs and not bench.exists("/updater/spare")

@@ -91,6 +91,15 @@ def test_larger_than_the_flash(bench):
     assert refuse(bench, retargeted)["error"] == "image-fit"
 
 
+def test_starting_elsewhere_than_flash_does(bench):
+    """Behind somebody's own boot loader, say: what starts there would stay, while the pages that
+    it leads to are changed."""
+    content = bytearray(payload(3000, 1))
+    content[4:8] = struct.pack("<I", FLASH + 0x4000 + 0xC1)
+    result = refuse(bench, image(bytes(content), "1.1.0", address=FLASH + 0x4000))
+    assert result["error"] == "image-fit" and "0x08004000" in result["message"]
+
+
 def retarget(content: bytes) -> bytes:
     """Make a G491 image claim to be for G071, with the digest made right."""
     import hashlib

@@ -22,6 +22,9 @@ from typing import Any
 BANNER = b"raw REPL; CTRL-B to exit\r\n>"
 
 
+INSTALLED = {"event": "result", "ok": True, "status": "installed", "version": "1.4.2"}
+
+
 class UpdaterError(Exception):
     def as_dict(self) -> dict[str, str]:
         return dict(zip(("error", "message", "next_step"), self.args, strict=True))
@@ -33,7 +36,7 @@ class FakeUpdater:
     def __init__(self) -> None:
         self.events_to_come: list[Any] = [
             {"event": "progress", "phase": "write", "done": 8, "total": 8},
-            {"event": "result", "ok": True, "status": "installed", "bytes": 8, "verified": 8},
+            {**INSTALLED, "bytes": 8, "verified": 8},
         ]
         self.boards: list[str] = []
         self.forced: list[bool] = []
@@ -58,6 +61,8 @@ class FakeUpdater:
 
 class FakeBoard:
     """Serves one connection after the other until it is closed."""
+
+    platform = "rp2"
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -143,6 +148,7 @@ class FakeBoard:
 
     def _names(self) -> dict[str, Any]:
         modules: dict[str, Any] = {"os": self._os()}
+        modules["sys"] = SimpleNamespace(platform=self.platform, modules={})
         if self.updater is not None:
             modules["stm32_updater"] = SimpleNamespace(Updater=self.updater)
             modules["stm32_updater.errors"] = SimpleNamespace(UpdaterError=UpdaterError)

@@ -170,6 +170,18 @@ def test_nothing_is_installed_where_boot0_would_not_count(run, bench, image):
     assert ran.status == 0 and "provision now" in ran.out
 
 
+def test_nor_if_the_protection_was_gone_before(run, bench, image):
+    """The second run of a verb that was cut off."""
+    bench.bench.Unprotect.planned = {
+        **NOTHING_TO_DO,
+        "status": "not-protected",
+        "boot0_counts": False,
+    }
+    ran = run("--port", bench.port, "unprotect", "--yes", "--install", image)
+    assert ran.status == 1 and "ignores BOOT0" in ran.err
+    assert "/updater/inbox/app.img" not in bench.files()
+
+
 def test_nothing_to_do_asks_nobody(run, bench, terminal):
     terminal("")
     bench.bench.Provision.planned = NOTHING_TO_DO

@@ -112,7 +112,7 @@ def test_a_heartbeat_that_cannot_be(tmp_path, old, new, said):
 def test_a_heartbeat_needs_a_pin_with_a_pull_down(tmp_path):
     esp32 = with_confirm(HEARTBEAT).replace('host = "rp2"', 'host = "esp32"')
     assert load(tmp_path, esp32.replace("pin = 7", "pin = 33")).confirm.pin == 33
-    with pytest.raises(BoardFileError, match=r"\[confirm\] pin pin 34 has no pull-down"):
+    with pytest.raises(BoardFileError, match=r"\[confirm\] pin pin 34 of a classic ESP32"):
         load(tmp_path, esp32.replace("pin = 7", "pin = 34"))
 
 
@@ -164,6 +164,7 @@ MISTAKES = [
     ("preserve = []", "preserve = 5", "[flash] preserve must be"),
     ("preserve = []", "preserve = [5]", "[flash] preserve must hold"),
     ("unsigned = true", "unsigned = 1", "[images] unsigned must be true or false"),
+    ("[flash]", "[bench]\nsupply_adc = 3\nmin_mv = 3000\n[flash]", "pin 3 is also [pins] boot0"),
     ('product = "nucleo-demo"', 'product = ""', "[images] product must be printable text"),
 ]  # fmt: skip
 

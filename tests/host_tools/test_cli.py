@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from stm32up import boards, deploy, images, keys, push, simulation
-from tests.host_tools.fake_board import UpdaterError
+from tests.host_tools.fake_board import INSTALLED, UpdaterError
 
 
 def one_line(ran, status):
@@ -177,12 +177,32 @@ def test_update_passes_on_what_the_updater_says(run, fake, image):
         "event": "result",
         "ok": True,
         "status": "installed",
+        "version": "1.4.2",
         "bytes": 8,
         "verified": 8,
     }
     assert {"event": "progress", "phase": "write", "done": 8, "total": 8} in ran.events
     assert fake.updater.boards == ["/board.json"]
     assert "installed" in run("--port", fake.port, "update", image).out
+
+
+def test_update_has_failed_if_another_image_was_installed(run, fake, image):
+    """One that was interrupted before, or a newer one in the inbox."""
+    fake.updater.events_to_come = [{**INSTALLED, "version": "1.4.1"}]
+    ran = run("--port", fake.port, "--json", "update", image)
+    assert "1.4.1 was installed, not 1.4.2" in one_line(ran, 1)
+
+
+def test_a_board_is_not_deployed_to_another_kind_of_host(run, fake):
+    fake.platform = "esp32"
+    assert "this one is esp32" in one_line(run("--port", fake.port, "--json", "deploy"), 2)
+    assert fake.files() == set()
+
+
+def test_options_of_the_simulation_are_refused_on_a_real_port(run, fake):
+    ran = run("--port", fake.port, "--sim-option", "loader=11.3", "--json", "status")
+    assert "--sim-option" in one_line(ran, 2)
+    assert fake.executed == []
 
 
 def test_update_force_is_passed_on(run, fake, image):
@@ -232,7 +252,7 @@ def test_an_updater_that_ends_without_a_result_has_failed(run, fake, image):
 def test_what_the_board_prints_besides_does_not_break_json(run, fake, image):
     fake.updater.events_to_come = [
         "noise",
-        {"event": "result", "ok": True, "status": "installed"},
+        INSTALLED,
     ]
     ran = run("--port", fake.port, "--json", "update", image)
     assert {"event": "output", "text": '"noise"'} in ran.events
@@ -408,6 +428,8 @@ def test_a_simulation_that_does_not_start_is_one_line(run, monkeypatch):
         monkeypatch.setattr(simulation, "started", lambda p, b, o=(), c=command: real(p, b, o, c))
         message = one_line(run("--port", "sim", "status"), 3)
         assert "no such thing" in message or "hello" in message
+    monkeypatch.setattr(simulation, "started", real)
+    assert "12.7" in one_line(run("--port", "sim", "--sim-option", "loader=12.7", "status"), 2)
 
 
 def test_ctrl_c_is_one_line_and_status_130(fake, tmp_path, image):

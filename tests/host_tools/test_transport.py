@@ -128,8 +128,22 @@ def test_an_st_link_is_never_taken_for_the_board(monkeypatch):
     ]
     monkeypatch.setattr(list_ports, "comports", lambda: found)
     assert transport.find_port() == "/dev/ttyACM1"
+    twins = [*found, port("/dev/ttyACM2", 0x2E8A, 0x0005)]
+    monkeypatch.setattr(list_ports, "comports", lambda: twins)
+    with pytest.raises(NoBoard, match="more than one .*: /dev/ttyACM1, /dev/ttyACM2"):
+        transport.find_port()
     monkeypatch.setattr(list_ports, "comports", lambda: found[:3])
     assert transport.find_port() == "/dev/ttyUSB0"
     monkeypatch.setattr(list_ports, "comports", lambda: found[:2])
     with pytest.raises(NoBoard, match="/dev/ttyACM0, /dev/ttyS0"):
         transport.find_port()
+
+
+def test_a_port_that_may_not_be_opened_names_the_group(tmp_path, monkeypatch):
+    """The commonest failure on Linux. Root may do all, so the answer is made."""
+    port = tmp_path / "ttyACM0"
+    port.touch()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(NoBoard, match="may not open") as caught, transport.connected(str(port)):
+        pass
+    assert "dialout" in caught.value.next_step
