@@ -46,9 +46,8 @@ _POLL_MS = const(50)
 # Starts beyond a board's `tries` that a loss of power may have cut short. More are taken for the
 # application's own doing.
 _STARTS_CUT = const(5)
-# What makes an update impossible, before anything is erased: this part is smaller than its name
-# says, is protected, or another.
-_NEVER = (ImageError, PageProtected, ReadProtected, WrongChip)
+# What makes an update impossible, before anything is erased: this part is protected, or another.
+_NEVER = (PageProtected, ReadProtected, WrongChip)
 
 
 class Updater:
@@ -248,8 +247,10 @@ class Updater:
             yield from self._flasher.converge(image, doubt)
         except Exception as error:
             target.start_application()  # the old one, if nothing was erased yet
-            if isinstance(error, _NEVER) and (untouched or self._runs_again()):
-                # It will be the same next time. What runs is not reset again and again for that.
+            # It will be the same next time. What runs is not reset again and again for that.
+            if isinstance(error, ImageError) or (  # the part is smaller than its name says
+                isinstance(error, _NEVER) and (untouched or self._runs_again())
+            ):
                 self._forget(record, phases.IDLE if untouched else phases.UNKNOWN)
             raise error
         yield {

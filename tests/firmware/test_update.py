@@ -332,6 +332,20 @@ def test_a_part_with_less_flash_than_its_name_says_is_found_before_anything_is_e
     assert bench.run()[-1]["status"] == "idle", "it was given up"
 
 
+def test_a_blank_part_with_less_flash_is_not_asked_again_and_again(make_bench):
+    large = payload(100 * 1024, 3)
+    bench = make_bench(
+        flash_size=64 * 1024,
+        flash_size_readable=True,
+        applications=known_images(known(large, "1.1.0")),
+    )
+    assert bench.install(image(large, "1.1.0"))["error"] == "image-fit"
+    bench.boot()
+    boots = len(bench.target.boots)
+    assert bench.run()[-1]["status"] == "waiting"
+    assert len(bench.target.boots) == boots
+
+
 @pytest.mark.parametrize("readable", [True, False])
 def test_a_part_as_large_as_its_name_says_takes_all_of_it(make_bench, readable):
     full = payload(128 * 1024, 3)
