@@ -119,11 +119,11 @@ class I2CLink:
         self._bus = bus
 
     def send(self, frame):
-        """Send `frame` (1..258 bytes). Raises NoAnswer, BusTimeout."""
+        """Send `frame` (1..258 bytes). Raises NoAnswer, BusTimeout, BusStuck."""
         self._bus.send(self.address, frame)
 
     def receive_into(self, buffer):
-        """Fill `buffer` (1..256 bytes). Raises NoAnswer, BusTimeout."""
+        """Fill `buffer` (1..256 bytes). Raises NoAnswer, BusTimeout, BusStuck."""
         self._bus.receive_into(self.address, buffer)
 
     def recover(self):

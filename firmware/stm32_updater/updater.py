@@ -212,8 +212,9 @@ class Updater:
     # --- what is under way ---
 
     def _carry_on(self, record, image):
-        """From any phase to the end, which is a result event. The way back is a second round: a
-        frame more on the small stack of an rp2 is to be avoided."""
+        """From any phase to the end, which is a result event. The way back is a second round, to
+        save frames on the small stack of an rp2; there is no third, for nobody turns back from a
+        way back. Each wait in it has a deadline of its own."""
         while True:
             if record.phase != phases.CONFIRMING:
                 yield from self._written(record, image)

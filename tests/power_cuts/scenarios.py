@@ -247,14 +247,15 @@ def _back_to_old(bench: Bench) -> Judge:
     return Judge.of(bench, OLD, may_run=(DEAD,))
 
 
-_NO_BOOT0: dict[str, Any] = {
-    "wiring": Wiring(boot0=None),
-    "settings": {"pins": {"boot0": None}, "enter": ENTER_BY_COMMAND},
-}
-_NO_BOOT0_BUT_SUPPLY: dict[str, Any] = {
-    "wiring": Wiring(boot0=None, supply=6),
-    "settings": {"pins": {"boot0": None, "supply": 6}, "enter": ENTER_BY_COMMAND},
-}
+def without_boot0(supply: int | None = None) -> dict[str, Any]:
+    """Arguments of a bench: the application opens the loader. `supply`: the host's pin that
+    switches it."""
+    return {
+        "wiring": Wiring(boot0=None, supply=supply),
+        "settings": {"pins": {"boot0": None, "supply": supply}, "enter": ENTER_BY_COMMAND},
+    }
+
+
 _BEATING: dict[str, Any] = {
     "wiring": Wiring(heartbeat=7),
     "settings": {
@@ -309,8 +310,8 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("full-log", _full_log, lambda bench: Judge.of(bench, NEW, OLD)),
         _update("soft-i2c", settings={"i2c": {"id": None}}),
         replace(_update("long-outage"), outages=LONG_OUTAGES),
-        _update("by-command", **_NO_BOOT0),
-        _update("command-and-supply", **_NO_BOOT0_BUT_SUPPLY),
+        _update("by-command", **without_boot0()),
+        _update("command-and-supply", **without_boot0(supply=6)),
         Scenario("checkpoints", _checkpoints, lambda bench: Judge.of(bench, NINE, NINE_OLD)),
         Scenario("tiny", _tiny, lambda bench: Judge.of(bench, TINY, NEW)),
         Scenario("full-size", _full, lambda bench: Judge.of(bench, FULL, FULL_OLD)),

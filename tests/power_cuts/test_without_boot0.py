@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from stm32sim.flash import SLOWEST, TYPICAL
-from stm32sim.world import Wiring
 from tests.power_cuts import first_granule, rig, scenarios
 from tests.power_cuts.report import DOCUMENT
 from tests.power_cuts.rig import BOTH, BYTE, FRAME, HOST, HOST_FLASH, TARGET, TARGET_FLASH
@@ -37,16 +36,13 @@ def test_while_it_changes_most_cuts_of_the_targets_supply_are_for_the_bench(wind
 
 @pytest.mark.parametrize(("times", "milliseconds"), [(TYPICAL, 25), (SLOWEST, 57)])
 def test_the_window_is_as_long_as_the_documents_say(times, milliseconds):
-    scenario = scenarios._update("by-command", times=times, **scenarios._NO_BOOT0)
+    scenario = scenarios._update("by-command", times=times, **scenarios.without_boot0())
     assert int(first_granule.longest_ms(scenario)) == milliseconds
     assert f"{milliseconds} ms" in DOCUMENT.read_text()
 
 
 def loader_3(supply: int | None) -> rig.Scenario:
-    pins = {"boot0": None, "supply": supply}
-    settings = {"pins": pins, "enter": scenarios.ENTER_BY_COMMAND}
-    wiring = Wiring(boot0=None, supply=supply)
-    return scenarios._update("loader-11.3", loader=3, wiring=wiring, settings=settings)
+    return scenarios._update("loader-11.3", loader=3, **scenarios.without_boot0(supply))
 
 
 def test_loader_3_without_boot0_needs_a_power_cycle_after_a_cut_of_the_host():
