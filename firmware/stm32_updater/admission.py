@@ -42,7 +42,7 @@ class Admission:
         refusal = None
         self.times = {}
         lowest = self.lowest_counter(record) if paths else 0
-        failed = None if force else record.failed
+        failed = None if force or record.again else record.failed
         left = []  # (rank, path, version)
         for path in paths:
             try:
@@ -107,7 +107,8 @@ class Admission:
 
         `lowest`: the security counter it must have at least. `failed`: digest (hex) of the image
         that is not tried again. The confirmed image has run here: neither who signed it nor its
-        age is asked, since rather an old application than none. Raises ImageError, StoreError."""
+        age is asked, because an old application is better than none. Raises ImageError,
+        StoreError."""
         board, clock = self._board, self._clock
         image = _opened(path)
         image.check_fit(board.chip, board.preserved)
@@ -146,9 +147,9 @@ class Admission:
         """The security counter that an image must have at least: the highest that was ever
         confirmed, by the record or by the confirmed image, whichever knows more.
 
-        If the host lost both, nothing is known, and any authentic image is accepted: rather an old
-        application than none. So the counter keeps old images out, but not from somebody who can
-        erase the host's files."""
+        If the host lost both, nothing is known, and any authentic image is accepted, because an
+        old application is better than none. So the counter keeps old images out, unless someone
+        can erase the host's files."""
         try:
             confirmed = open_image(self._store.confirmed)
             if confirmed.security_counter > record.counter:

@@ -1,8 +1,14 @@
 """The target's application as far as the updater knows it: does it answer, which version, and will
 it enter the loader."""
 
+import time
+
+from micropython import const
+
 from .errors import BusError
 
+_SAMPLES = const(5)  # of a line, at once
+_BETWEEN_SAMPLES_US = const(500)
 VERSION_LENGTH = 8  # as MCUboot's image_version: major, minor, revision u16, build u32
 
 
@@ -51,8 +57,9 @@ class Application:
 class Heartbeat:
     """An application that toggles a line to the host, as seen through `pin()` -> 0 or 1.
 
-    It shows that an application runs, not which: that follows from what was verified. Edges are
-    looked for every millisecond, so both levels must last for 2 ms or more."""
+    It shows that an application runs, not which: that follows from what was verified. The line is
+    sampled every half a millisecond, several times; a level counts when most samples agree, twice
+    in a row. So each level must last for 2 ms, and a spike is no edge."""
 
     def __init__(self, pin, edges, timeout_ms, clock):
         self._pin = pin
@@ -63,16 +70,25 @@ class Heartbeat:
     def answers(self):
         """Whether the line changes `edges` times before the time is over."""
         deadline = self._clock.deadline(self._timeout_ms)
-        level = self._pin()
+        before = level = self._level()
         left = self._edges
         while not deadline.expired():
-            deadline.sleep(1)
-            if self._pin() != level:
-                level = 1 - level
+            self._clock.feed()
+            time.sleep_us(_BETWEEN_SAMPLES_US)
+            seen = self._level()
+            if seen == before and seen != level:
+                level = seen
                 left -= 1
                 if not left:
                     return True
+            before = seen
         return False
+
+    def _level(self):
+        ones = 0
+        for _ in range(_SAMPLES):
+            ones += self._pin()
+        return int(ones > _SAMPLES // 2)
 
     def runs(self, image):
         """The built-in proof of an installation where the application has no I2C."""

@@ -12,8 +12,8 @@ one status byte, read in a transaction of its own:
 
 from micropython import const
 
-from .chips import BLOCK, BLOCK_WRITE_TYPICAL_MS, OPERATION_LIMIT_MS, PAGE_ERASE_TYPICAL_MS
-from .errors import BusError, LoaderError, LoaderRefused, LoaderTimeout
+from .chips import BLOCK, BLOCK_WRITE_MS, OPERATION_LIMIT_MS, PAGE_ERASE_MS
+from .errors import BusError, BusTimeout, LoaderError, LoaderRefused, LoaderTimeout
 
 _ACK = const(0x79)
 _NACK = const(0x1F)
@@ -41,7 +41,10 @@ class Bootloader:
     """The loader behind `link`; `clock` bounds every wait.
 
     Methods raise LoaderRefused (NACK), LoaderTimeout (not done within the limit), and what the
-    link raises. After any of these the loader is out of step: reset it before the next command."""
+    link raises. After any of these the loader is out of step: reset it before the next command.
+
+    `changing`: `write` sent all of its data and the loader did not answer: flash may hold any part
+    of them. False after any other error of `write`, which changed nothing."""
 
     def __init__(self, link, clock):
         self._link = link
@@ -51,6 +54,8 @@ class Bootloader:
         self._view = memoryview(self._frame)
         self._write_code = _WRITE_MEMORY
         self._erase_code = _ERASE
+        self._patient = False  # waits for the longest operation before the first look
+        self.changing = False
 
     def get_version(self):
         """Protocol version, e.g. 0x12 for V1.2; picks No-Stretch commands if the loader has
@@ -90,16 +95,16 @@ class Bootloader:
         length = len(data)
         if length % 8 or address % 8 or not 0 < length <= BLOCK:
             raise ValueError("flash is written in double words")  # stale bytes would go along
+        self.changing = False
         self._command(self._write_code, "Write Memory")
         self._address(address, "Write Memory")
         frame = self._view[: length + 2]
         frame[0] = length - 1
         frame[1 : length + 1] = data
         frame[length + 1] = frame[0] ^ _xor(data)
+        self.changing = True
         self._link.send(frame)
-        self._await_ack(
-            "Write Memory at 0x%08X" % address, OPERATION_LIMIT_MS, BLOCK_WRITE_TYPICAL_MS
-        )
+        self._await_ack("Write Memory at 0x%08X" % address, OPERATION_LIMIT_MS, BLOCK_WRITE_MS)
 
     def erase_page(self, page):
         """Erase one page by its number. As for write: only reading back tells."""
@@ -112,7 +117,7 @@ class Bootloader:
         frame[1] = page & 0xFF
         frame[2] = frame[0] ^ frame[1]
         self._link.send(frame)
-        self._await_ack("Erase of page %d" % page, OPERATION_LIMIT_MS, PAGE_ERASE_TYPICAL_MS)
+        self._await_ack("Erase of page %d" % page, OPERATION_LIMIT_MS, PAGE_ERASE_MS)
 
     def go(self, address):
         """Go: run the application whose vector table is at `address`; the loader is gone then."""
@@ -139,19 +144,24 @@ class Bootloader:
         frame[1] = second
         self._link.send(frame)
 
-    def _await_ack(self, what, limit_ms, typical_ms=0):
+    def _await_ack(self, what, limit_ms, operation_ms=None):
         """Wait for ACK. Silence, BUSY and noise all mean "not yet" until the one deadline.
 
-        The first look comes after `typical_ms`: nothing is polled in vain, and a loader that
-        stretches in spite of a No-Stretch command has no reason to."""
+        The first look at an operation of (typical, longest) ms comes after the typical time:
+        nothing is polled in vain, and a loader that stretches in spite of a No-Stretch command has
+        no reason to. Once the bus timed out on such a loader (ESP32: after 13 ms of stretching),
+        the first look comes after the longest time."""
         deadline = self._clock.deadline(limit_ms)
-        deadline.sleep(typical_ms)
+        if operation_ms:
+            deadline.sleep(operation_ms[self._patient])
         pause = 1
         while True:
-            seen = self._read_status()
+            seen = self._read_status(operation_ms)
             if seen == _ACK:
+                self.changing = False
                 return
             if seen == _NACK:
+                self.changing = False
                 raise LoaderRefused("the loader refused %s" % what)
             if deadline.expired():
                 last = "no answer" if seen is None else "0x%02X" % seen
@@ -159,11 +169,13 @@ class Bootloader:
             deadline.sleep(pause)
             pause = min(pause * 2, _LONGEST_POLL_MS)
 
-    def _read_status(self):
+    def _read_status(self, operation_ms):
         """One status byte, or None if the bus brought none."""
         try:
             self._link.receive_into(self._status)
-        except BusError:
+        except BusError as error:
+            if operation_ms and isinstance(error, BusTimeout):
+                self._patient = True
             return None
         return self._status[0]
 

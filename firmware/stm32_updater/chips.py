@@ -14,10 +14,10 @@ FLASH_START = const(0x08000000)
 GRANULE = const(8)  # bytes programmed at once: a double word; RM0444 section 3.3.8
 BLOCK = const(256)  # bytes of one Read or Write Memory command at most; AN4221 sections 2.4, 2.6
 
-# Durations in ms. Typical: DS12232 table "Flash memory characteristics"; longest: the 40.1 ms of a
-# mass erase, and for anything the 1 s that ST's own driver (HAL) allows an operation.
-PAGE_ERASE_TYPICAL_MS = const(22)
-BLOCK_WRITE_TYPICAL_MS = const(3)  # 32 double words of 85 us
+# Durations in ms: (typical, longest) of DS12232 table "Flash memory characteristics", rounded up;
+# and the 1 s that ST's own driver (HAL) allows any operation.
+PAGE_ERASE_MS = (22, 41)
+BLOCK_WRITE_MS = (3, 5)  # 32 double words
 OPERATION_LIMIT_MS = const(1000)
 
 # Loader start-up: AN2606 table 227 gives 0.39 ms (G0) to 2.4 ms (C0) after reset, as a minimum.

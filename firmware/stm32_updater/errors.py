@@ -29,6 +29,8 @@ UpdaterError
     ApplicationSilent       the application does not answer as it should
     StoreError              the host's filesystem
     HandsOff                a bench operation was interrupted: the target stays as it is
+    OutOfMemory             the host's RAM does not suffice
+    AnotherRun              another run of the updater began meanwhile
 """
 
 
@@ -192,3 +194,13 @@ class HandsOff(UpdaterError):
 class StoreError(UpdaterError):
     code = "store"
     next_step = "Free some space on the host's filesystem, or deploy again."
+
+
+class OutOfMemory(UpdaterError):
+    code = "memory"
+    next_step = "Call the updater before the rest of the program takes its memory."
+
+
+class AnotherRun(UpdaterError):
+    code = "another-run"
+    next_step = "Run one updater at a time; the last one that was started goes on."

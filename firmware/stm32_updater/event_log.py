@@ -7,7 +7,9 @@ import os
 from micropython import const
 
 _MAX_BYTES = const(16384)  # of each of the two files
-_TAIL = const(2048)  # more than any line is long
+_MAX_LINE = const(1000)  # bytes
+_TAIL = const(2048)  # holds the last whole line, and one that a cut tore
+_LONGEST_TEXT = const(256)
 _MAX_NUMBER = const(0x3FFFFFFF)  # more lines than are ever written
 
 
@@ -33,12 +35,19 @@ class EventLog:
         self._began = self._clock.now()
 
     def write(self, event):
-        """Append `event`, a dict of JSON values."""
+        """Append `event`, a dict of texts, numbers and None. Its texts are cut to what fits into a
+        line."""
         line = {"n": self._number, "t": self._clock.since(self._began)}
         line.update(event)
         self._number += 1
+        text, limit = json.dumps(line), _LONGEST_TEXT
+        while len(text.encode()) > _MAX_LINE:  # a text of somebody else's, of any length
+            for key, value in line.items():
+                if isinstance(value, str) and len(value) > limit:
+                    line[key] = value[:limit] + "..."
+            text, limit = json.dumps(line), limit // 2
         try:
-            self._append(json.dumps(line))
+            self._append(text)
         except OSError:
             self.lost += 1
 

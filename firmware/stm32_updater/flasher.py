@@ -1,21 +1,42 @@
 """Converge: make the target's flash equal to an image, from whatever state it is in.
 
-Updating, resuming, repairing and rolling back are this one routine. A page is *in doubt* from
-before its first erase until it was read back and a durable record says so; a page in doubt is
-never believed, even if it reads right, since interrupted cells may flip later. The first vectors
-of what was there are overwritten before anything else, and the image's first granule, stack
-pointer and reset vector, is written last, so that a part of an application can never run.
+Updating, resuming, repairing and rolling back are this one routine:
+
+    compare     read every page that is vouched for; pages that differ or are in doubt are to do
+    take away   overwrite and erase the first vectors: nothing can run from here on
+    write       erase and write each page to do, without the first vectors
+    verify      read all of the image; pages that differ are written again, and all is read again
+    give back   write the first vectors, the stack pointer and the reset vector last
+
+A page is *in doubt* from before its erase until all of it was written and a durable record says
+so. A page in doubt is never believed, even if it reads right, since interrupted cells may flip
+later. What the image says is hashed while it is compared and verified, so what is in flash before
+the first vectors are written is what was admitted, whatever became of the file meanwhile. And all
+of it is verified after the last erase: a frame whose address was changed on the way, unnoticed by
+its XOR, may have hit any page.
 """
 
 from micropython import const
 
 from .chips import BLOCK, GRANULE
-from .errors import BusError, ImageDoesNotFit, LoaderError, PageProtected, VerifyFailed
+from .errors import (
+    BusError,
+    ImageDoesNotFit,
+    LoaderError,
+    PageProtected,
+    UpdaterError,
+    VerifyFailed,
+)
 
 _PAGE_TRIES = const(3)
+_BLOCK_TRIES = const(8)  # of a block whose frames are refused or lost before anything changes
+_ROUNDS = const(4)  # of writing and verifying
+_COMPARE_READS = const(2)  # of a block that differs
+_VERIFY_READS = const(4)
 _VECTORS = const(16)  # bytes, two granules: initial SP, Reset, NMI, HardFault (PM0223 2.3.4)
 _CHECKPOINT_PAGES = const(8)  # pages between durable records: at most this much is done again
 _BLANK = memoryview(b"\xff" * BLOCK)
+_ZEROS = memoryview(bytes(_VECTORS))
 
 
 class Doubt:
@@ -40,185 +61,239 @@ class Doubt:
 class Flasher:
     """Writes images to one target; counts what it did.
 
-    `verified`: bytes of the image that the target was seen to hold."""
+    `verified`: bytes of the image that the target was seen to hold. `erased_pages`. `repeats`:
+    blocks that were sent or read again, because a frame was refused or lost or a bit flipped."""
 
     def __init__(self, target):
         self._target = target
         self._chip = target.chip
-        self._wanted = memoryview(bytearray(BLOCK))
+        self._wanted = memoryview(bytearray(self._chip.page_size))
         self._found = memoryview(bytearray(BLOCK))
+        self._vectors = memoryview(bytearray(_VECTORS))  # of the image, as they were hashed
+        self._why = UpdaterError("")  # why something has to be done again
         self.verified = 0
         self.erased_pages = 0
-        self._first_is_blank = False  # the first page, since this run erased it
+        self.repeats = 0
 
     def converge(self, image, doubt):
         """Make the target's flash equal to `image`; the target is in its loader. A generator of
         progress events (see updater.py).
 
-        Raises ImageDoesNotFit, PageProtected before anything is erased; VerifyFailed, LoaderError,
-        BusError."""
+        Raises ImageDoesNotFit, PageProtected before anything is erased; ImageDamaged (the file
+        changed since it was checked) before the first vectors are written; VerifyFailed,
+        LoaderError, BusError."""
         self._refuse_too_large(image)
         first = self._chip.page_of(image.address)
-        pages = range(first, self._chip.page_of(image.address + image.size - 1) + 1)
+        pages = [
+            first + offset // self._chip.page_size
+            for offset in range(0, image.size, self._chip.page_size)
+            if not image.keeps(offset)
+        ]
         self._refuse_protected(pages)
-        self.verified = 0
         with image.payload() as payload:
-            todo = []
-            for page in pages:
-                if page in doubt or not self._holds(page, payload, image):
-                    todo.append(page)
-                else:
-                    self._count_verified(page, image)
-                yield _progress("compare", page - first + 1, len(pages))
+            todo = [page for page in pages if page in doubt]
+            if todo != pages:
+                todo = yield from self._compare(image, payload, doubt)
             if not todo:
                 return
-            yield from self._rewrite(first, todo, payload, image, doubt)
-
-    def _rewrite(self, first, todo, payload, image, doubt):
-        """Erase, write and verify the pages of `todo`, and `first` around them."""
-        if todo[0] == first:
-            del todo[0]
-        elif self.verified:
-            self.verified -= self._length(first, image)  # it is written again after all
-        for page in todo:
-            doubt.add(page)
-        doubt.add(first)
-        doubt.save()  # the intent: from here on these pages may be anything
-        total = len(todo) + 1
-        yield from self._attempt(first, payload, image, self._erase_first_vectors)
-        for done, page in enumerate(todo):
-            yield from self._attempt(page, payload, image, self._write_page)
-            doubt.remove(page)
-            if done % _CHECKPOINT_PAGES == _CHECKPOINT_PAGES - 1:
-                doubt.save()
-            yield _progress("write", done + 1, total)
-        yield from self._attempt(first, payload, image, self._write_first_page)
+            if todo[0] != first:
+                todo.insert(0, first)
+            _put_in_doubt(todo, doubt)
+            yield from self._take_first_vectors(first, image)
+            blank = first
+            for left in range(_ROUNDS - 1, -1, -1):
+                yield from self._write_pages(todo, first, blank, image, payload, doubt)
+                todo = yield from self._compare(image, payload, (), _VECTORS)
+                if not todo and self._gives_first_vectors(image):
+                    break
+                if not left:
+                    raise self._why
+                todo = todo or [first]
+                yield _retry(todo[0], self._why)
+                _put_in_doubt(todo, doubt)
+                # One flash error makes the loader refuse all that follows, until it is reset.
+                self._target.return_to_loader()
+                blank = None
         doubt.remove(first)
         doubt.save()
-        yield _progress("write", total, total)
 
-    def _attempt(self, page, payload, image, work):
-        """Do `work` on a page; after a failure restart the loader and do it again, at most twice.
-        A generator of an event for each failure. `work` is told how many tries are left.
+    def holds(self, image):
+        """Whether the target, in its loader, holds `image`. A generator of progress events."""
+        with image.payload() as payload:
+            return not (yield from self._compare(image, payload, ()))
 
-        A second attempt begins with an erase, so a half done one leaves nothing behind."""
+    # --- reading ---
+
+    def _compare(self, image, payload, doubt, skip=0):
+        """Read and hash all of the payload and compare it with the target: the pages that differ
+        or are in `doubt`. With `skip` it is verified after writing: the first `skip` bytes have to
+        be blank. A generator of progress. Raises ImageDamaged, StoreError."""
+        size = self._chip.page_size
+        first = self._chip.page_of(image.address)
+        total = -(-image.size // size)
+        todo = []
+        self.verified = 0
+        payload.begin_hash()
+        for index in range(total):
+            payload.hash_into(index * size, self._wanted)
+            if not index:
+                self._vectors[:] = self._wanted[:_VECTORS]
+                self._wanted[:skip] = _BLANK[:skip]
+            page = first + index
+            if not image.keeps(index * size):
+                if page in doubt or not self._is_held(page, image, skip):
+                    todo.append(page)
+                else:
+                    self.verified += self._length(page, image)
+            yield _progress("verify" if skip else "compare", index + 1, total)
+        payload.end_hash(image)
+        return todo
+
+    def _is_held(self, page, image, skip):
+        """Whether the target holds the page in `_wanted`. A block that differs is read again: a
+        bit may have flipped on the way, and what the loader sends has no checksum. A page whose
+        reading upsets the loader each time is not held."""
+        address = self._chip.page_address(page)
+        for start in range(0, self._length(page, image), BLOCK):
+            wanted = self._wanted[start : start + BLOCK]
+            for left in range((_VERIFY_READS if skip else _COMPARE_READS) - 1, -1, -1):
+                try:
+                    self._target.loader.read_into(address + start, self._found)
+                    if self._found == wanted:
+                        break
+                    differs = address + start + _difference(self._found, wanted)
+                    self._why = VerifyFailed("flash differs at 0x%08X after writing" % differs)
+                except (LoaderError, BusError) as error:
+                    self._why = error
+                    self._target.return_to_loader()
+                if not left:
+                    return False
+                self.repeats += 1
+        return True
+
+    # --- the first vectors ---
+
+    def _take_first_vectors(self, page, image):
+        """From here on the old application cannot run. That must be seen, not believed: other
+        pages are changed next. A generator of retries.
+
+        An erase takes 22 ms, and in the middle of it the old vectors may still read right while
+        what they lead to does not. So they are overwritten first, which takes 85 us a granule:
+        zeros can be programmed over anything (RM0444 section 3.3.8, PROGERR) but a granule that
+        was programmed with all ones (erratum 2.2.5). What reads all ones leads nowhere and stays.
+        Those of NMI and HardFault too: a reset vector that an erase left torn is an NMI.
+
+        The last try skips the zeros: some loader may not pass them on, and a risky erase beats
+        never updating."""
         for left in range(_PAGE_TRIES - 1, -1, -1):
             try:
-                return work(page, payload, image, left)
-            except (LoaderError, BusError, VerifyFailed) as error:
-                if not left:
-                    raise
-                yield _retry(page, error)
-                # The loader keeps refusing after one flash error, and one that is out of step
-                # only comes back by a reset.
-                self._target.enter_loader()
+                if left:
+                    self._overwrite_vectors(image.address)
+                self._erase(page)
+                if self._read_vectors(image.address) == _BLANK[:_VECTORS]:
+                    return
+                self._why = VerifyFailed("page %d was erased but is not blank" % page)
+            except (LoaderError, BusError) as error:
+                self._why = error
+            if not left:
+                raise self._why
+            yield _retry(page, self._why)
+            self._target.return_to_loader()
+
+    def _overwrite_vectors(self, address):
+        """Program zeros over the vectors that are there, and over those that cannot be read."""
+        begin, end = 0, _VECTORS
+        try:
+            begin, end = _not_blank(self._read_vectors(address), 0, _VECTORS)
+        except (LoaderError, BusError):
+            self._target.return_to_loader()
+        if begin < end:
+            self._write_block(address + begin, _ZEROS[begin:end])
+
+    def _gives_first_vectors(self, image):
+        """Write the vectors of faults, which a chip without the others may take, then those of a
+        reset. False if that failed, and the page has to be erased again; the reason is `_why`."""
+        try:
+            for start in (GRANULE, 0):
+                vectors = self._vectors[start : start + GRANULE]
+                if vectors != _BLANK[:GRANULE]:
+                    self._write_block(image.address + start, vectors)
+            for _ in range(_VERIFY_READS):
+                if self._read_vectors(image.address) == self._vectors:
+                    return True
+            self._why = VerifyFailed("the first vectors at 0x%08X differ" % image.address)
+        except (LoaderError, BusError) as error:
+            self._why = error
+        return False
+
+    def _read_vectors(self, address):
+        vectors = self._found[:_VECTORS]
+        self._target.loader.read_into(address, vectors)
+        return vectors
+
+    # --- writing ---
+
+    def _write_pages(self, pages, first, blank, image, payload, doubt):
+        """Erase and write `pages`, of `first` all but the first vectors; the page `blank` was
+        erased already. A generator of progress and retries.
+
+        A page is vouched for when all of it was written without an interruption. Whether it was
+        written right is for the next comparison to say."""
+        for done, page in enumerate(pages):
+            payload.read_into(self._chip.page_address(page) - image.address, self._wanted)
+            if page == first:
+                self._wanted[:_VECTORS] = _BLANK[:_VECTORS]
+            for left in range(_PAGE_TRIES - 1, -1, -1):
+                try:
+                    self._write_page(page, image, page == blank)
+                    break
+                except (LoaderError, BusError) as error:
+                    if not left:
+                        raise
+                    yield _retry(page, error)
+                blank = None
+                self._target.return_to_loader()
+            if page != first:
+                doubt.remove(page)
+            if done % _CHECKPOINT_PAGES == _CHECKPOINT_PAGES - 1:
+                doubt.save()
+            yield _progress("write", done + 1, len(pages))
+
+    def _write_page(self, page, image, is_blank):
+        """Write what is in `_wanted`, but for what stays blank. It begins with an erase, unless
+        the page `is_blank`, so a half done attempt leaves nothing behind."""
+        if not is_blank:
+            self._erase(page)
+        address = self._chip.page_address(page)
+        for start in range(0, self._length(page, image), BLOCK):
+            begin, end = _not_blank(self._wanted, start, start + BLOCK)
+            if begin < end:
+                self._write_block(address + begin, self._wanted[begin:end])
 
     def _erase(self, page):
         self._target.loader.erase_page(page)
         self._target.stay_up(self._target.quirks.erase_settle_ms)
         self.erased_pages += 1
 
-    def _erase_first_vectors(self, page, payload, image, left):
-        """From here on the old application cannot run. That must be seen, not believed: other
-        pages are changed next.
+    def _write_block(self, address, data):
+        """Write up to a block. What fails before the loader has all of it is sent again; any other
+        error is raised, and the flash may hold a part."""
+        for left in range(_BLOCK_TRIES - 1, -1, -1):
+            try:
+                self._target.loader.write(address, data)
+                return
+            except (LoaderError, BusError):
+                if not left or self._target.loader.changing:
+                    raise
+            self.repeats += 1
+            self._target.return_to_loader()
 
-        An erase takes 22 ms, and in the middle of it the old vectors may still read right while
-        what they lead to does not. So they are overwritten first, which takes 85 us a granule:
-        zeros are the one thing that can be programmed over anything (RM0444 section 3.3.8,
-        PROGERR). Those of NMI and HardFault too: a reset vector that an erase left torn is an
-        NMI.
-
-        The last try does without: that the flash takes zeros is documented, that every loader
-        passes them on is not, and rather an erase that must not be cut than no update ever."""
-        vectors = self._found[:_VECTORS]
-        for index in range(_VECTORS):
-            vectors[index] = 0
-        if left:
-            self._target.loader.write(image.address, vectors)
-        self._erase(page)
-        self._target.loader.read_into(image.address, vectors)
-        if vectors != _BLANK[:_VECTORS]:
-            raise VerifyFailed("page %d was erased but is not blank" % page)
-        self._first_is_blank = True
-
-    def _write_page(self, page, payload, image, _left):
-        self._erase(page)
-        self._write(page, payload, image, 0)
-        self._verify(page, payload, image)
-
-    def _write_first_page(self, page, payload, image, left):
-        """All of the first page, its first vectors when everything else was seen to be right:
-        those of faults, which a chip without the others may take, then those of a reset.
-
-        It was erased in the beginning. Another erase would be another 22 ms in which a target
-        without BOOT0 must not lose its supply."""
-        if not self._first_is_blank:
-            self._erase_first_vectors(page, payload, image, left)
-        self._first_is_blank = False
-        self._write(page, payload, image, _VECTORS)
-        self._verify(page, payload, image, _VECTORS)
-        for start in (GRANULE, 0):
-            granule = self._load(payload, 0, start, start + GRANULE)
-            self._target.loader.write(image.address + start, granule)
-        self._verify(page, payload, image)
-
-    def _write(self, page, payload, image, skip):
-        """Write a page block by block, leaving out its first `skip` bytes and what stays blank."""
-        for block in self._blocks(page, image):
-            offset = block - image.address
-            begin = skip if not offset else 0
-            data = self._load(payload, offset, begin, BLOCK)
-            if data != _BLANK[begin:]:
-                self._target.loader.write(block + begin, data)
-
-    def _verify(self, page, payload, image, skip=0):
-        """Read a page back. Raises VerifyFailed with the first address that differs."""
-        for block in self._blocks(page, image):
-            offset = block - image.address
-            found = self._found
-            self._target.loader.read_into(block, found)
-            wanted = self._load(payload, offset, 0, BLOCK)
-            if skip and not offset:
-                wanted[:skip] = _BLANK[:skip]
-            if found != wanted:
-                raise VerifyFailed(
-                    "flash differs at 0x%08X after writing" % (block + _difference(found, wanted))
-                )
-        if not skip:
-            self._count_verified(page, image)
-
-    def _holds(self, page, payload, image):
-        """Whether a page that is vouched for holds what `image` wants there. A page whose reading
-        upsets the loader does not."""
-        try:
-            for block in self._blocks(page, image):
-                self._target.loader.read_into(block, self._found)
-                if self._found != self._load(payload, block - image.address, 0, BLOCK):
-                    return False
-        except (LoaderError, BusError):
-            self._target.enter_loader()
-            return False
-        return True
-
-    def _load(self, payload, offset, begin, end):
-        """Bytes `begin`..`end` of the block at `offset` of the payload, padded as erased flash."""
-        block = self._wanted[: end - begin]
-        payload.read_into(offset + begin, block)
-        return block
-
-    def _blocks(self, page, image):
-        """Addresses of the blocks of a page, as far as the image goes."""
-        start = self._chip.page_address(page)
-        end = min(start + self._chip.page_size, image.address + image.size)
-        return range(start, end, BLOCK)
+    # --- pages ---
 
     def _length(self, page, image):
         """Bytes of the image in a page."""
         left = image.address + image.size - self._chip.page_address(page)
         return min(self._chip.page_size, left)
-
-    def _count_verified(self, page, image):
-        self.verified += self._length(page, image)
 
     def _refuse_too_large(self, image):
         """`check_fit` went by the part number of board.toml; this goes by the part itself."""
@@ -238,6 +313,24 @@ class Flasher:
                 raise PageProtected(
                     "page %d (0x%08X) is write-protected" % (page, self._chip.page_address(page))
                 )
+
+
+def _put_in_doubt(pages, doubt):
+    """From here on these pages may be anything."""
+    for page in pages:
+        doubt.add(page)
+    doubt.save()
+
+
+def _not_blank(data, begin, end):
+    """`begin`..`end` of `data` without the granules at both ends that stay erased."""
+    if data[begin:end] == _BLANK[: end - begin]:
+        return end, end
+    while data[begin : begin + GRANULE] == _BLANK[:GRANULE]:
+        begin += GRANULE
+    while data[end - GRANULE : end] == _BLANK[:GRANULE]:
+        end -= GRANULE
+    return begin, end
 
 
 def _progress(phase, done, total):

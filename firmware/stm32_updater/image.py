@@ -29,7 +29,6 @@ _HEADER = "<IIHHIIBBHI"
 _HEADER_SIZE = const(32)  # 4 bytes of padding follow
 _VERSION = "<BBHI"  # struct image_version: major, minor, revision, build number
 _FLAG_ROM_FIXED = const(0x100)  # the load address is the flash address it was linked for
-_FLAGS_NOT_FOR_US = const(0x20 | 0x04 | 0x08 | 0x10 | 0x200 | 0x400)  # RAM load, encrypted, ...
 
 _TLV_INFO_MAGIC = const(0x6907)
 _TLV_PROTECTED_MAGIC = const(0x6908)
@@ -39,8 +38,10 @@ _TLV_RSA2048 = const(0x20)
 _TLV_RSA3072 = const(0x23)
 _TLV_SECURITY_COUNTER = const(0x50)
 _TLV_CLASS_ID = const(0x75)
-_TLV_PRODUCT_ID = const(0xA0)  # vendor range: the chip's 12-bit product ID, u16 little endian
-# Bytes of each TLV that is looked at. Others are none of our business and are passed over.
+# In the range that MCUboot leaves to vendors:
+_TLV_PRODUCT_ID = const(0xA0)  # the chip's 12-bit product ID, u16 little endian
+_TLV_KEPT = const(0xA1)  # pages that stay as they are: pairs of u32, offset and length in bytes
+# Bytes of each TLV that is looked at; None: see where it is read. Others are passed over.
 _LENGTHS = {
     _TLV_KEY_HASH: 32,
     _TLV_SHA256: 32,
@@ -49,12 +50,15 @@ _LENGTHS = {
     _TLV_SECURITY_COUNTER: 4,
     _TLV_CLASS_ID: 16,
     _TLV_PRODUCT_ID: 2,
+    _TLV_KEPT: None,
 }
 # What the digest cannot cover, and nothing else, stands outside the protected part.
 _UNPROTECTED = (_TLV_KEY_HASH, _TLV_SHA256, _TLV_RSA2048, _TLV_RSA3072)
 _MAX_TLVS = const(16)  # of both areas; a signed image has 6 to 9
-_MAX_TLV_AREA = const(2048)  # RSA-3072 with all our TLVs takes about 550 bytes
+_MAX_TLV_AREA = const(2048)  # RSA-3072 with all our TLVs takes about 700 bytes
+_MAX_KEPT = const(16)  # regions
 _CHUNK = const(1024)
+_VECTOR_TABLE = const(64)  # bytes: the 16 vectors of the core itself, Armv6-M manual B1.5.2
 
 
 class Image:
@@ -63,7 +67,9 @@ class Image:
     `version` (text), `version_bytes` (8 bytes as in the header), `address` (of the payload in the
     target's flash), `size` (bytes of payload), `digest` (32 bytes; names the image), `product_id`,
     `class_id` (16 bytes or None), `security_counter`, `signature` (256 or 384 bytes, or None),
-    `key_hash` (32 bytes: of the key that made the signature)."""
+    `key_hash` (32 bytes: of the key that made the signature), `kept` [(offset in the payload,
+    length)]: pages between others that the image does not cover, and that stay as they are;
+    `own_size`: bytes of the payload without them."""
 
     def __init__(self, path, header, tlvs, payload_offset):
         self.path = path
@@ -79,27 +85,26 @@ class Image:
         self.signature = tlvs.get(_TLV_RSA2048) or tlvs.get(_TLV_RSA3072)
         self.key_hash = tlvs.get(_TLV_KEY_HASH)
         self.protected_end = payload_offset + self.size + header[3]
+        self.kept = _kept(path, tlvs.get(_TLV_KEPT), self.size)
+        self.own_size = self.size - sum([length for _, length in self.kept])
 
     def rank(self):
         """Sorts images by age: the security counter first, then the version."""
         return (self.security_counter,) + struct.unpack(_VERSION, self.version_bytes)
 
+    def keeps(self, offset):
+        """Whether the page at `offset` of the payload stays as it is."""
+        return any(start <= offset < start + length for start, length in self.kept)
+
     def check_digest(self, clock):
         """Hash header, payload and protected TLVs. Raises ImageDamaged, StoreError."""
-        hasher = hashlib.sha256()
         view = memoryview(bytearray(_CHUNK))
-        left = self.protected_end
-        with _File(self.path) as file:
-            while left:
-                if left < len(view):
-                    view = view[:left]
-                if file.read_into(view) != len(view):
-                    raise ImageDamaged("%s ends too early" % self.path)
-                hasher.update(view)
-                left -= len(view)
+        with self.payload() as payload:
+            payload.begin_hash()
+            for offset in range(0, self.size, _CHUNK):
+                payload.hash_into(offset, view)
                 clock.feed()
-        if hasher.digest() != self.digest:
-            raise ImageDamaged("%s: its content does not match its SHA-256" % self.path)
+            payload.end_hash(self)
 
     def check_fit(self, chip, preserved):
         """Whether this image may go to `chip`, whose `preserved` regions are [(start, length)].
@@ -122,12 +127,24 @@ class Image:
                 "%s covers 0x%08X..0x%08X, the flash of %s is 0x%08X..0x%08X"
                 % (self.path, start, end - 1, chip.name, chip.flash_start, chip.flash_end - 1)
             )
-        last_page_end = end + -end % chip.page_size
-        for region_start, length in preserved:
-            if start < region_start + length and region_start < last_page_end:
+        for offset, length in self.kept:
+            if offset % chip.page_size or length % chip.page_size:
+                raise ImageDoesNotFit(
+                    "%s keeps %d bytes at 0x%08X: not whole pages of %s"
+                    % (self.path, length, start + offset, chip.name)
+                )
+        covered = start
+        for offset, length in self.kept + [(end + -end % chip.page_size - start, 0)]:
+            self._check_preserved(covered, start + offset, preserved)
+            covered = start + offset + length
+
+    def _check_preserved(self, start, end, preserved):
+        """Whether start..end, which this image erases, leaves `preserved` alone."""
+        for region, length in preserved:
+            if start < region + length and region < end:
                 raise ImageDoesNotFit(
                     "%s covers the preserved region at 0x%08X (%d bytes)"
-                    % (self.path, region_start, length)
+                    % (self.path, region, length)
                 )
 
     def check_product(self, class_id):
@@ -136,8 +153,9 @@ class Image:
             raise ImageForAnotherProduct("%s was built for another product" % self.path)
 
     def check_vectors(self, chip):
-        """Whether stack pointer and reset vector make sense (RM0444: initial SP in RAM, reset
-        vector inside the image with the Thumb bit set). Raises ImageDoesNotFit."""
+        """Whether stack pointer and reset vector make sense: initial SP in RAM, reset vector in
+        the image, behind the vectors themselves, with the Thumb bit set (PM0223 section 2.3.4).
+        Raises ImageDoesNotFit."""
         vectors = bytearray(8)
         with self.payload() as payload:
             payload.read_into(0, vectors)
@@ -147,9 +165,11 @@ class Image:
             raise ImageDoesNotFit(
                 "%s: the initial stack pointer 0x%08X is not in RAM" % (self.path, stack)
             )
-        if not self.address < reset < self.address + self.size or not reset & 1:
+        code = self.address + _VECTOR_TABLE
+        if not code < reset < self.address + self.size or not reset & 1:
             raise ImageDoesNotFit(
-                "%s: the reset vector 0x%08X does not point into the image" % (self.path, reset)
+                "%s: the reset vector 0x%08X does not point to code in the image"
+                % (self.path, reset)
             )
 
     def payload(self):
@@ -158,12 +178,16 @@ class Image:
 
 
 class Payload:
-    """The open payload of an image; past its end it reads as erased flash."""
+    """The open payload of an image; past its end it reads as erased flash.
+
+    To hash the image while its payload is read: `begin_hash`, `hash_into` for all of the payload
+    in order, `end_hash`."""
 
     def __init__(self, file, offset, size):
         self._file = file
         self._offset = offset
         self._size = size
+        self._hasher = hashlib.sha256()
 
     def __enter__(self):
         return self
@@ -172,13 +196,40 @@ class Payload:
         self._file.close()
 
     def read_into(self, offset, buffer):
-        """Fill `buffer` from `offset` of the payload. Raises StoreError."""
+        """Fill `buffer` from `offset` of the payload; how many bytes of it are the payload's.
+        Raises StoreError."""
         count = max(0, min(len(buffer), self._size - offset))
         self._file.seek(self._offset + offset)
         if count and self._file.read_into(memoryview(buffer)[:count]) != count:
             raise StoreError("the image became shorter while it was read")
         for index in range(count, len(buffer)):
             buffer[index] = 0xFF
+        return count
+
+    def begin_hash(self):
+        """Start with what stands before the payload. Raises ImageDamaged, StoreError."""
+        self._hasher = hashlib.sha256()
+        self._hash_file(0, self._offset)
+
+    def hash_into(self, offset, buffer):
+        """As `read_into`, and hash what is the payload's. Raises StoreError."""
+        count = self.read_into(offset, buffer)
+        self._hasher.update(memoryview(buffer)[:count])
+
+    def end_hash(self, image):
+        """Raises ImageDamaged unless all that was hashed is `image`; StoreError."""
+        end = self._offset + self._size
+        self._hash_file(end, image.protected_end - end)
+        if self._hasher.digest() != image.digest:
+            raise ImageDamaged("%s: its content does not match its SHA-256" % image.path)
+
+    def _hash_file(self, start, length):
+        """Hash `length` bytes of the file, whose header and TLVs are at most some KB."""
+        self._file.seek(start)
+        while length:
+            piece = self._file.read(min(length, _CHUNK))
+            self._hasher.update(piece)
+            length -= len(piece)
 
 
 class _File:
@@ -198,7 +249,10 @@ class _File:
         self.close()
 
     def close(self):
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            raise self._failed(error)
 
     def seek(self, position):
         try:
@@ -237,7 +291,7 @@ def open_image(path):
         magic, _, header_size, protected_size, payload_size, flags = header[:6]
         if magic != _MAGIC:
             raise ImageDamaged("%s is no MCUboot image" % path)
-        if flags & _FLAGS_NOT_FOR_US or not flags & _FLAG_ROM_FIXED:
+        if flags != _FLAG_ROM_FIXED:  # others: encrypted, compressed, to be run from RAM, ...
             raise ImageDamaged("%s has flags 0x%X, which do not suit this updater" % (path, flags))
         if header_size < _HEADER_SIZE or not payload_size:
             raise ImageDamaged("%s has no payload" % path)
@@ -259,6 +313,25 @@ def open_image(path):
             raise ImageDamaged("%s does not state its %s" % (path, name))
     _check_signature_form(path, tlvs)
     return Image(path, header, tlvs, header_size)
+
+
+def _kept(path, content, size):
+    """The regions that a TLV lists, or none without it. They are in order and apart, and between
+    pages that the image covers. Raises ImageDamaged."""
+    regions = []
+    end = 0
+    for at in range(0, len(content or b""), 8):
+        if len(content) % 8 or len(regions) == _MAX_KEPT:
+            break
+        offset, length = struct.unpack_from("<II", content, at)
+        if offset <= end or not length or offset + length >= size:
+            break
+        end = offset + length
+        regions.append((offset, length))
+    else:
+        if content != b"":
+            return regions
+    raise ImageDamaged("%s: its list of pages to keep makes no sense" % path)
 
 
 def _check_signature_form(path, tlvs):
@@ -302,7 +375,7 @@ def _read_tlvs(file, size, start, magic, tlvs):
             raise ImageDamaged("%s: TLV 0x%02X is cut short or repeated" % (path, kind))
         if (magic == _TLV_INFO_MAGIC) != (kind in _UNPROTECTED):
             raise ImageDamaged("%s: TLV 0x%02X does not belong where it stands" % (path, kind))
-        if length != _LENGTHS.get(kind, length):
+        if length != (_LENGTHS.get(kind) or length):
             raise ImageDamaged("%s: TLV 0x%02X has %d bytes" % (path, kind, length))
         if len(tlvs) == _MAX_TLVS:
             raise ImageDamaged("%s has more than %d TLVs" % (path, _MAX_TLVS))
@@ -313,5 +386,5 @@ def _read_tlvs(file, size, start, magic, tlvs):
 def _file_size(path):
     try:
         return os.stat(path)[6]
-    except OSError:
-        raise StoreError("no file %s" % path)
+    except OSError as error:
+        raise StoreError("%s cannot be read: %s" % (path, error))

@@ -13,12 +13,13 @@ import struct
 
 from micropython import const
 
-from .errors import ImageKeyUnknown, ImageNotSigned, ImageSignatureWrong
+from .errors import ImageKeyUnknown, ImageNotSigned, ImageSignatureWrong, StoreError
 
 _EXPONENT = const(65537)
 _SIZES = (256, 384)  # bytes of a modulus, and of a signature
 _HASH = const(32)  # bytes of a SHA-256, and of the salt
 _TRAILER = const(0xBC)
+_ENOENT = const(2)
 
 
 class Keys:
@@ -32,7 +33,7 @@ class Keys:
         self._folder = folder
 
     def find(self, wanted):
-        """The modulus of the key with this hash (32 bytes), or None."""
+        """The modulus of the key with this hash (32 bytes), or None. Raises StoreError."""
         modulus = self._read(key_id(wanted) + ".pub")
         return modulus if modulus is not None and key_hash(modulus) == wanted else None
 
@@ -51,8 +52,10 @@ class Keys:
         try:
             with open(self._folder + "/" + name, "rb") as file:
                 modulus = file.read(_SIZES[-1] + 1)
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno == _ENOENT:
+                return None
+            raise StoreError("the key %s cannot be read: %s" % (name, error))
         whole = len(modulus) in _SIZES and modulus[0] & 0x80 and modulus[-1] & 1
         return modulus if whole else None
 
@@ -64,7 +67,7 @@ def check(image, keys, unsigned_allowed):
     Where unsigned images are allowed, one signed with an unknown key passes like one that is not
     signed: whoever wants it in could leave the signature out as well. A known key is always asked.
     A wrong signature is never let through: it says that something was changed.
-    Raises ImageNotSigned, ImageKeyUnknown, ImageSignatureWrong."""
+    Raises ImageNotSigned, ImageKeyUnknown, ImageSignatureWrong; StoreError."""
     if image.signature is None:
         if unsigned_allowed:
             return None

@@ -23,7 +23,7 @@ from .errors import StoreError
 
 # A record of another version counts as none at all: what is lost with it, the target and the kept
 # images tell again.
-_VERSION = const(3)
+_VERSION = const(4)
 # Phases of the record
 UNKNOWN = "unknown"  # there is none
 IDLE = "idle"
@@ -37,6 +37,8 @@ _PIECE = b"\0" * 256
 _FOLDER = const(0x4000)  # in the first number of os.stat, the second of os.ilistdir
 _MOST_IMAGES = const(16)
 _SPARE = const(8192)  # bytes: littlefs has blocks of 4096 here, and a new record needs one or two
+_ENOENT = const(2)
+_FULL = (28, 13)  # ENOSPC; EACCES: of FAT, a folder that cannot grow
 
 
 class Record:
@@ -44,11 +46,11 @@ class Record:
 
     `phase`; `image`: digest (hex) of the image being installed or rolled back to, or None;
     `installed`: digest of the confirmed image, or None; `failed`: digest of the image that was
-    rolled back last, or None; `doubt`: flash pages nothing vouches for, as bits; `counter`: the
-    highest security counter whose image was ever confirmed; `starts`: how often the application
-    of `image` was started to prove itself."""
+    rolled back last, or None; `again`: 1 if that one may be tried once more; `doubt`: flash pages
+    nothing vouches for, as bits; `counter`: the highest security counter whose image was ever
+    confirmed; `starts`: how often the application of `image` was started to prove itself."""
 
-    def __init__(self, phase, image, installed, failed, doubt, counter, starts=0):
+    def __init__(self, phase, image, installed, failed, doubt, counter, starts=0, again=0):
         self.phase = phase
         self.image = image
         self.installed = installed
@@ -56,6 +58,7 @@ class Record:
         self.doubt = doubt
         self.counter = counter
         self.starts = starts
+        self.again = again
 
 
 class Store:
@@ -70,6 +73,7 @@ class Store:
         self._states = (folder + "/state.0", folder + "/state.1")
         self._spare = folder + "/spare"
         self._number = 0
+        self._unreadable = []
         for path in (folder, self.inbox):
             try:
                 os.mkdir(path)
@@ -78,26 +82,38 @@ class Store:
                     raise StoreError("the folder %s cannot be made" % path)
 
     def keep_spare(self):
-        """Set aside the room that a record may need one day, where there is some."""
+        """Set aside the room that a record may need one day, where there is some. Whether a record
+        can be written is for `save` to say."""
         try:
             if not exists(self._spare) or os.stat(self._spare)[6] < _SPARE:
                 with open(self._spare, "wb") as file:
                     for _ in range(_SPARE // len(_PIECE)):
                         file.write(_PIECE)
         except OSError:
-            pass  # it is full already; at the next start there may be room
+            pass
 
-    def load(self):
-        """The newest sound Record, or None if there is none."""
+    @property
+    def has_record(self):
+        """Whether `load` found one."""
+        return self._number > 0
+
+    def load(self, every_page):
+        """The newest sound Record. If there is none, or a file cannot be read that may be newer,
+        the host forgot: phase UNKNOWN, and `every_page` (as bits) is in doubt."""
         best = None
+        self._unreadable = []
         for path in self._states:
-            found = _read_state(path)
+            try:
+                found = _read_state(path)
+            except StoreError:
+                self._unreadable.append(path)
+                continue
             if found and (best is None or found["number"] > best["number"]):
                 best = found
         if best is None:
-            return None
+            return Record(UNKNOWN, None, None, None, every_page, 0)
         self._number = best["number"]
-        return Record(
+        record = Record(
             best["phase"],
             best["image"],
             best["installed"],
@@ -105,7 +121,12 @@ class Store:
             int(best["doubt"], 16),
             best["counter"],
             best["starts"],
+            best["again"],
         )
+        if self._unreadable:
+            record.phase, record.image, record.doubt = UNKNOWN, None, every_page
+            self._number += 1  # that of the file that cannot be read
+        return record
 
     def save(self, record):
         """Make `record` durable. Raises StoreError."""
@@ -121,18 +142,25 @@ class Store:
                 "doubt": "%x" % record.doubt,
                 "counter": record.counter,
                 "starts": record.starts,
+                "again": record.again,
             }
         )
         try:
-            self._write(body)
-        except OSError:
-            self.discard(self._spare)
             try:
                 self._write(body)
             except OSError as error:
-                raise StoreError("the state record cannot be written: %s" % error)
+                if error.errno not in _FULL:
+                    raise error
+                self.discard(self._spare)
+                self._write(body)
+        except OSError as error:
+            raise StoreError("the state record cannot be written: %s" % error)
         if self._number == 1:
             self.discard(self._states[0])  # of a version unknown here: it would count again there
+        for path in self._unreadable:  # it might be read again one day
+            if path != self._states[self._number % 2]:
+                self.discard(path)
+        self._unreadable = []
 
     def _write(self, body):
         with open(self._states[self._number % 2], "w") as file:
@@ -179,19 +207,14 @@ class Store:
             return "an unknown operation"
 
     def _move(self, image, destination):
-        """Rename over what may be there. FAT deletes first: a cut between leaves only the
-        source."""
-        source = image.path
-        if source == destination:
+        """Rename over what may be there. On FAT, MicroPython deletes that first: a cut between
+        leaves only the source (extmod/vfs_fat.c, fat_vfs_rename)."""
+        if image.path == destination:
             return
         try:
-            os.rename(source, destination)
-        except OSError:
-            try:
-                os.remove(destination)
-                os.rename(source, destination)
-            except OSError as error:
-                raise StoreError("%s cannot become %s: %s" % (source, destination, error))
+            os.rename(image.path, destination)
+        except OSError as error:
+            raise StoreError("%s cannot become %s: %s" % (image.path, destination, error))
         image.path = destination
 
     def discard(self, path):
@@ -204,10 +227,11 @@ class Store:
 
 
 def exists(path):
+    """False only if the filesystem says so: what it cannot read is there."""
     try:
         os.stat(path)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno != _ENOENT
     return True
 
 
@@ -225,12 +249,16 @@ def _check(text):
 
 def _read_state(path):
     """A sound record as a dict, or None: missing, cut short, altered, of another version, or with
-    something in it that no record of this version holds."""
+    something in it that no record of this version holds. Raises StoreError."""
     try:
         with open(path) as file:
             text = file.read(_MAX_LENGTH)
-    except (OSError, UnicodeError):
+    except UnicodeError:
         return None
+    except OSError as error:
+        if error.errno == _ENOENT:
+            return None
+        raise StoreError("%s cannot be read: %s" % (path, error))
     check, body = text[:16], text[16:]
     if check != _check(body):
         return None
@@ -249,6 +277,7 @@ def _is_sound(state):
         and _is_number(state["number"])
         and _is_number(state["counter"])
         and _is_number(state["starts"])
+        and state["again"] in (0, 1)
         and _is_hex(state["doubt"])
         and all(
             state[key] is None or _is_hex(state[key]) and len(state[key]) == _DIGEST_DIGITS

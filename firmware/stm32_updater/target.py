@@ -26,6 +26,7 @@ _SUPPLY_OFF_MS = const(200)  # capacitors discharge below the power-on reset thr
 _LET_GO_MS = const(1500)  # a loader out of step resets itself by then: LOADER_TIMEOUT_MS
 _LET_GO_POLL_MS = const(50)
 _NRST_POLL_US = const(200)  # a reset pulls NRST low for 20 us, the capacitor there for longer
+_READ_TRIES = const(4)  # of what decides what is done, until two readings agree
 _STATUS_TRIES = const(3)  # noise must not make a chip at work look idle
 _BUSY = const(0x76)
 _STATUSES = (0x79, 0x1F, 0xFF)  # ACK, NACK, and a line that nobody drives
@@ -111,16 +112,26 @@ class Target:
         self._enter_command = enter_command
 
     def enter_loader(self):
-        """Into the loader, from whatever the target does or from a loader that is out of step.
+        """Into the loader, from whatever the target does or from a loader that is out of step, and
+        find out who it is.
 
         Leaves BOOT0 high, so that a loader that resets itself comes back as the loader.
         Raises LoaderSilent, WrongChip, ReadProtected, BusStuck."""
+        self._enter(self._identify)
+
+    def return_to_loader(self):
+        """Reset a loader that is out of step. Who it is was asked before: Get ID (02 FD) is not
+        sent more often than it must, see docs/power-cuts.md.
+        Raises LoaderSilent, LoaderError, BusStuck."""
+        self._enter(self.loader.get_version)
+
+    def _enter(self, ask):
         for left in range(_ENTER_TRIES - 1, -1, -1):
             if not left:
                 self.power_cycle()  # the last resort: BOOT0 ignored since a debugger was seen, ...
             try:
                 self._reach_loader()
-                self._identify()
+                ask()
                 return
             except (LoaderRefused, LoaderTimeout, NoAnswer, BusTimeout) as error:
                 if not left:
@@ -216,6 +227,17 @@ class Target:
             return None
         return data
 
+    def _read_surely(self, address, length):
+        """As `read_memory`, until two readings agree: what the loader sends has no checksum."""
+        data = self.read_memory(address, length)
+        for _ in range(_READ_TRIES if data else 0):
+            before, data = data, self.read_memory(address, length)
+            if data == before:
+                return data
+        if data:
+            raise LoaderError("0x%08X reads differently each time" % address)
+        return None
+
     def blank(self):
         """Whether nothing could run: stack pointer and reset vector read as erased flash."""
         return self.read_memory(self.chip.flash_start, chips.GRANULE) == b"\xff" * chips.GRANULE
@@ -255,17 +277,17 @@ class Target:
         self.check_chip()
         loader_id = None
         if self.chip.loader_id_address:
-            data = self.read_memory(self.chip.loader_id_address, 1)
+            data = self._read_surely(self.chip.loader_id_address, 1)
             loader_id = None if data is None else data[0]
         self.quirks = self.chip.quirks(loader_id)
         if self.chip.options_address:
-            data = self.read_memory(self.chip.options_address, option_bytes.LENGTH)
+            data = self._read_surely(self.chip.options_address, option_bytes.LENGTH)
             if data is None:
                 raise ReadProtected("the target refuses to be read: readout protection level 1")
             self.options = option_bytes.OptionBytes(data)
         self.flash_size = None
         if self.chip.flash_size_address:
-            data = self.read_memory(self.chip.flash_size_address, 2) or b"\0\0"
+            data = self._read_surely(self.chip.flash_size_address, 2) or b"\0\0"
             kilobytes = data[0] | data[1] << 8
             if kilobytes not in (0, 0xFFFF):
                 self.flash_size = kilobytes * 1024

@@ -9,15 +9,16 @@
     {"event": "installing" | "resuming" | "rolling-back", "image": path, "version": ...,
      "bytes": ...}                                     rolling back also has "reason", a text
     {"event": "loader", "version": "11.4", "protocol": "1.2", "chip": ...}
-    {"event": "progress", "phase": "compare" | "write", "done": pages, "total": pages}
+    {"event": "progress", "phase": "compare" | "write" | "verify", "done": pages, "total": pages}
     {"event": "retry", "page": number, "error": code, "message"}
-    {"event": "written", "bytes": ..., "verified": ..., "erased_pages": ...}
+    {"event": "written", "bytes": ..., "verified": ..., "erased_pages": ..., "repeats": ...}
     {"event": "starting", "try": n}
+    {"event": "not-kept", "image": path, "error": code, "message", "next_step"}   its file changed
     {"event": "result", "ok": bool, "status": ..., ...}       always the last one
 
 Status is "idle", "up-to-date", "installed", "rolled-back", "waiting" or "failed". After an
-installation it has "target_ms", and "hash_ms" and "signature_ms" unless the image was checked in
-an earlier boot.
+installation it has "bytes" and "target_ms"; "verified" unless an earlier boot wrote and verified
+it; "hash_ms" and "signature_ms" unless an earlier boot checked the image.
 """
 
 import asyncio
@@ -28,9 +29,12 @@ from micropython import const
 from . import store as phases
 from .admission import Admission, about
 from .errors import (
+    AnotherRun,
     ApplicationSilent,
     HandsOff,
+    ImageDamaged,
     ImageError,
+    OutOfMemory,
     PageProtected,
     ReadProtected,
     StoreError,
@@ -40,7 +44,7 @@ from .errors import (
 from .event_log import EventLog
 from .flasher import Doubt, Flasher
 from .image import open_image, version_text
-from .store import Record, Store, exists
+from .store import Store, exists
 
 _POLL_MS = const(50)
 # Starts beyond a board's `tries` that a loss of power may have cut short. More are taken for the
@@ -48,6 +52,9 @@ _POLL_MS = const(50)
 _STARTS_CUT = const(5)
 # What makes an update impossible, before anything is erased: this part is protected, or another.
 _NEVER = (PageProtected, ReadProtected, WrongChip)
+_LONGEST_TEXT = const(200)  # of an error that is none of this package
+
+_runs = {}  # folder -> the number of the run that may touch its target: the last one started
 
 
 class Updater:
@@ -63,6 +70,8 @@ class Updater:
         self._flasher = Flasher(board.target)
         self._started = clock.now()
         self._reason = ""
+        self._was_written = False
+        self._is_stopped = False  # the application, by this updater
 
     @classmethod
     def from_board(cls, path="board.json", confirm=None, feed=None):
@@ -88,23 +97,42 @@ class Updater:
         return result
 
     def events(self, force=False):
-        """The same step by step: `for` waits in between, `async for` lets other tasks run."""
+        """The same step by step: `for` waits in between, `async for` lets other tasks run.
+
+        Who stops before the result closes it, by `close()` or `with`: the application, if it was
+        stopped and is still there, is started again. The next run goes on with the update."""
         return _Events(self._logged(force))
 
     def _logged(self, force):
         """Every end is a result event, and in the log: of an error that is none of this package
-        as well, before it passes through."""
+        as well, before it passes through. A run that another one has overtaken ends at once: it
+        touches nothing, the log included."""
+        folder = self._store.folder
+        turn = _runs[folder] = _runs.get(folder, 0) + 1
+        flow = self._flow(force)
         self._log.restart()
         try:
             self._respect_hands_off()
-            for event in self._flow(force):
+            for event in flow:
                 yield self._told(event)
+                if turn != _runs[folder]:
+                    break
+            else:
+                return
+            error = AnotherRun("another run of the updater began before this one had ended")
+            yield _result(False, "failed", error)
         except HandsOff as error:
             yield self._told(_result(False, "waiting", error))
         except UpdaterError as error:
             yield self._told(_result(False, "failed", error))
+        except GeneratorExit:
+            flow.close()
+            if self._is_stopped and turn == _runs[folder]:
+                self._start_application()
+            raise
         except Exception as error:
-            yield self._told(_result(False, "failed", UpdaterError("not foreseen: %r" % error)))
+            unforeseen = UpdaterError("not foreseen: " + _shortened(error))
+            yield self._told(_result(False, "failed", unforeseen))
             raise error
 
     def _told(self, event):
@@ -121,9 +149,7 @@ class Updater:
     def _flow(self, force):
         self._store.keep_spare()
         every_page = (1 << self._board.chip.pages) - 1
-        record = self._store.load()
-        if record is None:  # the host forgot everything, or never knew
-            record = Record(phases.UNKNOWN, None, None, None, every_page, 0)
+        record = self._store.load(every_page)
         image, refusal, told = yield from self._pushed(record, force)
         if image is not None:
             if not force and self._is_installed(image, record):
@@ -149,12 +175,14 @@ class Updater:
 
     def _pushed(self, record, force):
         """What the inbox holds; see Admission.newest. If it cannot be looked into or cleared, what
-        is under way goes on all the same."""
+        is under way goes on."""
         try:
             paths = self._admission.pushed(record)
             return (yield from self._admission.newest(paths, record, force))
         except StoreError as error:
             return None, error, []
+        except MemoryError as error:
+            return None, OutOfMemory("no memory to check what was pushed: %s" % error), []
 
     def _is_installed(self, image, record):
         """Whether `image` is what runs: nothing else is under way, and it says so itself."""
@@ -212,18 +240,23 @@ class Updater:
     # --- what is under way ---
 
     def _carry_on(self, record, image):
-        """From any phase to the end, which is a result event. The way back is a second round, to
-        save frames on the small stack of an rp2; there is no third, for nobody turns back from a
-        way back. Each wait in it has a deadline of its own."""
+        """From any phase to the end, which is a result event. A rollback is the loop's second
+        pass, which saves frames on the small stack of an rp2; there is never a third. Each wait
+        in it has a deadline of its own."""
         while True:
-            if record.phase != phases.CONFIRMING:
+            self._was_written = record.phase != phases.CONFIRMING
+            if self._was_written:
                 yield from self._written(record, image)
             if record.phase == phases.INSTALLING:
                 record.phase = phases.CONFIRMING
             if (yield from self._proves_itself(record, image)):
+                error = self._keep(image)
+                if error is not None:
+                    yield _failed("not-kept", image, error)
                 yield self._commit(record, image)
                 return
-            image, event = self._turn_back(record, image)
+            lasting = yield from self._is_to_blame(record, image)
+            image, event = self._turn_back(record, image, lasting)
             yield event
 
     def _written(self, record, image):
@@ -235,9 +268,8 @@ class Updater:
 
         target = self._target
         doubt = Doubt(record.doubt, save)
-        whole = self._board.chip.page_of(image.address) not in doubt  # what was there before
-        untouched = whole and record.phase == phases.INSTALLING
         try:
+            self._is_stopped = True
             target.enter_loader()
             yield {
                 "event": "loader",
@@ -247,18 +279,21 @@ class Updater:
             }
             yield from self._flasher.converge(image, doubt)
         except Exception as error:
-            target.start_application()  # the old one, if nothing was erased yet
+            self._start_application()  # the old one, if nothing was erased yet
+            whole = self._board.chip.page_of(image.address) not in doubt
+            untouched = whole and record.phase == phases.INSTALLING
             # It will be the same next time. What runs is not reset again and again for that.
-            if isinstance(error, ImageError) or (  # the part is smaller than its name says
+            if isinstance(error, ImageError) or (  # too large for the part, or changed meanwhile
                 isinstance(error, _NEVER) and (untouched or self._runs_again())
             ):
                 self._forget(record, phases.IDLE if untouched else phases.UNKNOWN)
             raise error
         yield {
             "event": "written",
-            "bytes": image.size,
+            "bytes": image.own_size,
             "verified": self._flasher.verified,
             "erased_pages": self._flasher.erased_pages,
+            "repeats": self._flasher.repeats,
         }
 
     def _runs_again(self):
@@ -273,8 +308,8 @@ class Updater:
     def _proves_itself(self, record, image):
         """Start the application and ask it, up to the board's number of tries; sets `_reason`.
 
-        Each start is recorded before: an application that takes the host down with it is not
-        started for ever, unless there is no other to start."""
+        Each start is recorded before: there is an end to starting an application that takes the
+        host down with it, unless there is no other to start."""
         tries = self._board.confirm_tries
         for number in range(1, tries + 1):
             if record.phase == phases.CONFIRMING and record.starts >= tries + _STARTS_CUT:
@@ -284,10 +319,10 @@ class Updater:
             try:
                 self._store.save(record)
             except StoreError:
-                self._target.start_application()  # written, verified, and not to be held for that
+                self._start_application()  # written, verified, and not to be held for that
                 raise
             yield {"event": "starting", "try": number}
-            self._target.start_application()
+            self._start_application()
             deadline = self._clock.deadline(self._board.confirm_timeout_ms)
             while True:
                 proven, self._reason = self._confirms(image)
@@ -307,13 +342,29 @@ class Updater:
             if self._board.confirm(image):
                 return True, ""
         except Exception as error:
-            return False, "confirm() failed: %r" % error
+            return False, "confirm() failed: " + _shortened(error)
         return False, ""
+
+    def _start_application(self):
+        self._target.start_application()
+        self._is_stopped = False
+
+    def _keep(self, image):
+        """Make the image that runs the confirmed one, if its file still is that image. Else the
+        one that was confirmed before stays; returns the error."""
+        if image.path == self._store.confirmed:
+            return None
+        try:
+            image.check_digest(self._clock)
+        except ImageDamaged as error:
+            self._store.discard(image.path)
+            return error
+        self._store.confirm(image)
+        return None
 
     def _commit(self, record, image):
         """The application has answered: this image is the confirmed one now."""
         rolled_back = record.phase == phases.ROLLING_BACK
-        self._store.confirm(image)
         record.phase = phases.IDLE
         record.image = None
         record.installed = _hex(image.digest)
@@ -327,32 +378,55 @@ class Updater:
                 "rolled-back",
                 ApplicationSilent(
                     "the new application did not prove itself; %s is back" % image.version,
-                    "Push a newer image; this one is not tried again.",
+                    "Push a newer image, or this one once more if something else may be at fault."
+                    if record.again
+                    else "Push a newer image; this one is not tried again.",
                 ),
                 version=image.version,
             )
+        times = dict(self._admission.times)
+        if self._was_written:
+            times["verified"] = self._flasher.verified
         return _result(
             True,
             "installed",
             version=image.version,
-            bytes=image.size,
-            verified=self._flasher.verified,
+            bytes=image.own_size,
             target_ms=self._clock.since(self._started),
-            **self._admission.times,
+            **times,
         )
 
-    def _turn_back(self, record, image):
-        """The application did not prove itself: back to the confirmed image, if there is one. The
-        image, and the event that says so."""
+    def _is_to_blame(self, record, image):
+        """Whether it is the application's own doing that it did not prove itself: it answers, not
+        as it should, and it is what was written. If there is no answer it may be, and may not be:
+        the bus, the supply, another chip in its place. Sets `_reason`. A generator of progress;
+        leaves the target in its loader, and if that fails the wires are at fault.
+        Raises ApplicationSilent, LoaderError, BusError."""
         if record.phase == phases.ROLLING_BACK:
             raise ApplicationSilent("neither the new application nor the last good one answers")
-        reason = self._reason or self._why_not(image)
-        self._target.enter_loader()  # if that fails the wires are at fault, not the application
-        record.failed = _hex(image.digest)
+        version = self._board.application_version()
+        self._reason = self._reason or _why_not(version, image)
+        self._is_stopped = True
+        self._target.enter_loader()
+        if version in (None, image.version_bytes):
+            return False
+        if (yield from self._flasher.holds(image)):
+            return True
+        self._reason += ", and the target does not hold what was written"
+        return False
+
+    def _turn_back(self, record, image, lasting):
+        """The application did not prove itself: back to the confirmed image, if there is one. The
+        image, and the event that says so. Unless the fault is `lasting`, the image may be tried
+        once more."""
+        reason = self._reason
+        digest = _hex(image.digest)
+        record.again = int(not lasting and record.failed != digest)
+        record.failed = digest
         previous, why = self._admission.confirmed()
         if previous is None or _hex(previous.digest) == record.failed:
             self._forget(record)
-            self._target.start_application()
+            self._start_application()
             none = "there is no earlier one to go back to"
             if why is not None:
                 none = "the one before must not come back: %s" % why.message
@@ -369,18 +443,9 @@ class Updater:
         event["reason"] = reason
         return previous, event
 
-    def _why_not(self, image):
-        """For people: how the application failed to prove itself."""
-        version = self._board.application_version()
-        if version is None:
-            return "it is silent"
-        if version == image.version_bytes:
-            return "it answers, but was not confirmed"
-        return "it answers version %s" % version_text(version)
-
     def _forget(self, record, phase=phases.UNKNOWN):
-        """Nothing is under way any more, and the candidate is gone. Whether an application runs
-        nobody knows: each start asks, until one does or an image comes. Not so if it is IDLE."""
+        """Nothing is under way any more, and the candidate is gone. Whether an application runs is
+        unknown: each start asks, until one does or an image comes. Not so if it is IDLE."""
         record.phase = phase
         record.image = None
         self._store.save(record)
@@ -390,13 +455,16 @@ class Updater:
 
     def status(self):
         """What the host knows, without touching the target: a dict."""
-        record = self._store.load()
+        record = self._store.load(0)
         status = {
-            "phase": "unknown" if record is None else record.phase,
+            "phase": record.phase,
             "inbox": self._store.inbox_images(),
-            "installed": None,
+            "installed": record.installed,
+            "failed": record.failed,
             "log_lines_lost": self._log.lost,
         }
+        if record.phase not in (phases.IDLE, phases.UNKNOWN):  # else it means nothing to anyone
+            status["pages_in_doubt"] = bin(record.doubt).count("1")
         for name, path in (
             ("candidate", self._store.candidate),
             ("confirmed", self._store.confirmed),
@@ -407,10 +475,6 @@ class Updater:
                     status[name] = open_image(path).version
                 except (ImageError, StoreError) as error:
                     status[name] = error.message
-        if record is not None:
-            status["installed"] = record.installed
-            status["failed"] = record.failed
-            status["pages_in_doubt"] = bin(record.doubt).count("1")
         return status
 
     def probe(self):
@@ -445,10 +509,20 @@ class Updater:
 
 
 class _Events:
-    """Iterates over a generator for `for` and for `async for`."""
+    """Iterates over a generator for `for` and for `async for`; closes it by `with`."""
 
     def __init__(self, generator):
         self._generator = generator
+
+    def close(self):
+        """Stop here. A task that is cancelled while it waits for the next event does so."""
+        self._generator.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     def __iter__(self):
         return self
@@ -460,7 +534,11 @@ class _Events:
         return self
 
     async def __anext__(self):
-        await asyncio.sleep(0)
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.close()
+            raise
         try:
             return next(self._generator)
         except StopIteration:
@@ -473,6 +551,27 @@ def _result(ok, status, error=None, **more):
         result.update(error.as_dict())
     result.update(more)
     return result
+
+
+def _failed(event, image, error):
+    event = {"event": event, "image": image.path}
+    event.update(error.as_dict())
+    return event
+
+
+def _shortened(error):
+    """For people: an error that is none of this package, whose text may be of any length."""
+    return ("%r" % error)[:_LONGEST_TEXT]
+
+
+def _why_not(version, image):
+    """For people: how an application that answers `version` (8 bytes, or None) failed to prove
+    itself."""
+    if version is None:
+        return "it is silent"
+    if version == image.version_bytes:
+        return "it answers, but was not confirmed"
+    return "it answers version %s" % version_text(version)
 
 
 def _protocol(target):
