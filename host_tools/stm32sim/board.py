@@ -148,19 +148,17 @@ class TargetState:
         if len(stored) != option_start + len(options.data):
             raise ValueError(f"{self._path} is not the state of this target")
         flash.data[:] = stored[:cells]
-        for index, value in enumerate(stored[cells:option_start]):
-            flash.cells[index] = Cell(value & ~_ONES)
-            if value & _ONES:
-                flash.ones.add(index)
+        states = stored[cells:option_start]
+        flash.cells[:] = bytes(Cell(value & ~_ONES) for value in states)
+        flash.ones = {index for index, value in enumerate(states) if value & _ONES}
         options.data[:] = stored[option_start:]
 
     def keep(self, target: Stm32) -> None:
         flash = target.flash
-        cells = bytes(
-            value | (_ONES if index in flash.ones else 0)
-            for index, value in enumerate(flash.cells)
-        )
-        self._path.write_bytes(bytes(flash.data) + cells + bytes(target.option_bytes.data))
+        states = bytearray(flash.cells)
+        for index in flash.ones:
+            states[index] |= _ONES
+        self._path.write_bytes(bytes(flash.data + states + target.option_bytes.data))
 
 
 def emulated(clock: Clock) -> ApplicationFactory:
