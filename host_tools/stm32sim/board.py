@@ -36,6 +36,7 @@ from stm32sim.quirks import FOR_EVER, Quirks, quirks_of
 from stm32sim.world import Wiring, World
 
 HOUR_S = 3600.0
+_ONES = 0x80
 
 
 # What can be wrong with the target, for the doctor.
@@ -130,8 +131,8 @@ def _one_of(value: str, *allowed: str) -> str:
 
 
 class TargetState:
-    """The target's non-volatile memory in a file: main flash, the state of its cells, option
-    bytes."""
+    """The target's non-volatile memory in a file: main flash, the state of its cells (with _ONES
+    where a granule was programmed with ones), option bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -147,12 +148,17 @@ class TargetState:
         if len(stored) != option_start + len(options.data):
             raise ValueError(f"{self._path} is not the state of this target")
         flash.data[:] = stored[:cells]
-        flash.cells[:] = bytes(Cell(value) for value in stored[cells:option_start])
+        states = stored[cells:option_start]
+        flash.cells[:] = bytes(Cell(value & ~_ONES) for value in states)
+        flash.ones = {index for index, value in enumerate(states) if value & _ONES}
         options.data[:] = stored[option_start:]
 
     def keep(self, target: Stm32) -> None:
         flash = target.flash
-        self._path.write_bytes(bytes(flash.data + flash.cells + target.option_bytes.data))
+        states = bytearray(flash.cells)
+        for index in flash.ones:
+            states[index] |= _ONES
+        self._path.write_bytes(bytes(flash.data + states + target.option_bytes.data))
 
 
 def emulated(clock: Clock) -> ApplicationFactory:

@@ -1,11 +1,14 @@
-"""Things that go wrong between host and target, one at a time, at a chosen transaction.
+"""Things that go wrong between host and target: one at a chosen transaction, or noise anywhere.
 
-A `FaultyTarget` takes the target's place on the bus and passes everything on, but for the one
-transaction (counted from 0, at the loader's address) that the fault is about.
+Both take the target's place on the bus and pass everything on, except for what goes wrong: a
+`FaultyTarget` at one transaction (counted from 0, at the loader's address), `Noise` at bytes that
+a seed chooses.
 """
 
 from __future__ import annotations
 
+import math
+import random
 from dataclasses import dataclass
 
 from stm32sim.bus import Bus
@@ -40,29 +43,120 @@ KINDS = (
 )
 
 
-class FaultyTarget:
-    """An I2CDevice in front of a target."""
+class InFront:
+    """An I2CDevice in front of a target, which passes everything on."""
 
-    def __init__(self, bus: Bus, target: Stm32, fault: Fault) -> None:
+    def __init__(self, bus: Bus, target: Stm32) -> None:
         self._bus = bus
         self._target = target
+        bus.devices[bus.devices.index(target)] = self
+
+    def repair(self) -> None:
+        """Take it away for good."""
+        self._bus.devices[self._bus.devices.index(self)] = self._target
+
+    @property
+    def resets(self) -> int:
+        """Of the target: a reset makes it let go of SDA."""
+        return self._target.resets
+
+    def start(self, address: int, reading: bool) -> bool:
+        return self._target.start(address, reading)
+
+    def write(self, byte: int) -> bool:
+        return self._target.write(byte)
+
+    def read(self) -> int:
+        return self._target.read()
+
+    def ready_to_take(self) -> int:
+        return self._target.ready_to_take()
+
+    def take(self, data: bytes) -> None:
+        self._target.take(data)
+
+    def ready_to_give(self) -> int:
+        return self._target.ready_to_give()
+
+    def give(self, count: int) -> bytes:
+        return self._target.give(count)
+
+    def acked(self, ack: bool) -> None:
+        self._target.acked(ack)
+
+    def stop(self) -> None:
+        self._target.stop()
+
+    def holding_scl(self) -> bool:
+        return self._target.holding_scl()
+
+
+class Noise(InFront):
+    """Flips bits of what passes in either direction, be it for the loader or the application.
+
+    `rate` is the share of the bytes in which one bit is flipped. `seed` alone decides how many
+    bytes pass unharmed before the next flip, and which bit that is. Address bytes and acknowledge
+    bits stay as they are; a trace of the bus shows a byte for the target as the host sent it.
+
+    Noise(bench.world.bus, bench.target, rate=1e-4, seed=1)
+    """
+
+    def __init__(self, bus: Bus, target: Stm32, rate: float, seed: int) -> None:
+        if not 0 < rate < 1:
+            raise ValueError(f"a rate of {rate} flipped bits a byte is not between 0 and 1")
+        super().__init__(bus, target)
+        self.bytes = 0  # that passed
+        self.flips = 0
+        self._rate = rate
+        self._randomness = random.Random(seed)
+        self._unharmed = self._gap()
+
+    def _gap(self) -> int:
+        """How many bytes pass before the next flip."""
+        return int(math.log(1 - self._randomness.random()) / math.log(1 - self._rate))
+
+    def _flip(self, data: bytes) -> bytes:
+        self.bytes += len(data)
+        if self._unharmed >= len(data):
+            self._unharmed -= len(data)
+            return data
+        noisy = bytearray(data)
+        at = self._unharmed
+        while at < len(noisy):
+            noisy[at] ^= 1 << self._randomness.randrange(8)
+            self.flips += 1
+            at += 1 + self._gap()
+        self._unharmed = at - len(noisy)
+        return bytes(noisy)
+
+    def write(self, byte: int) -> bool:
+        return super().write(self._flip(bytes([byte]))[0])
+
+    def take(self, data: bytes) -> None:
+        super().take(self._flip(data))
+
+    def read(self) -> int:
+        return self._flip(bytes([super().read()]))[0]
+
+    def give(self, count: int) -> bytes:
+        return self._flip(super().give(count))
+
+
+class FaultyTarget(InFront):
+    """A target with one fault."""
+
+    def __init__(self, bus: Bus, target: Stm32, fault: Fault) -> None:
+        super().__init__(bus, target)
         self._fault = fault
         self._count = -1
         self._struck = False  # this very transaction
         self._held_until = 0
         self._busy_since_boot: int | None = None
         self._bytes = 0
-        bus.devices[bus.devices.index(target)] = self
 
     def repair(self) -> None:
-        """Take the fault away for good."""
-        self._bus.devices[self._bus.devices.index(self)] = self._target
+        super().repair()
         self._bus.sda_stuck = self._bus.scl_stuck = False
-
-    @property
-    def resets(self) -> int:
-        """Of the target: a reset makes it let go of SDA."""
-        return self._target.resets
 
     @property
     def transactions(self) -> int:
@@ -150,21 +244,12 @@ class FaultyTarget:
     def ready_to_take(self) -> int:
         return 0 if self._at_work else self._target.ready_to_take()
 
-    def take(self, data: bytes) -> None:
-        self._target.take(data)
-
     def ready_to_give(self) -> int:
         return 0 if self._at_work else self._target.ready_to_give()
-
-    def give(self, count: int) -> bytes:
-        return self._target.give(count)
 
     def acked(self, ack: bool) -> None:
         if not self._busy_for_ever:
             self._target.acked(ack)
-
-    def stop(self) -> None:
-        self._target.stop()
 
     def holding_scl(self) -> bool:
         if self._bus.clock.now < self._held_until:

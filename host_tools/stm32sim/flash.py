@@ -21,6 +21,7 @@ from stm32sim.option_bytes import OPTION_LENGTH, OptionBytes
 GRANULE = 8  # bytes; 64 data bits + 8 ECC bits, the unit of programming [V RM0444]
 PAGE = 2048  # bytes, the unit of erasing [V RM0444]
 ERASED_BYTE = 0xFF
+ONES = bytes([ERASED_BYTE]) * GRANULE
 # Points in an operation where `Flash.tap` is called.
 TAPS = {"erase": 16, "program": 8, "option": 16}
 FLASH_START = 0x0800_0000
@@ -104,6 +105,7 @@ class Flash:
         self.times = times
         self.data = bytearray([ERASED_BYTE]) * size
         self.cells = bytearray(size // GRANULE)
+        self.ones: set[int] = set()  # granules that were programmed with ones; they read erased
         self.write_protected: set[int] = set()  # page numbers
         self.error = False
         self.takes_zeros = True  # over anything; False: as if the loader did not pass them on
@@ -145,11 +147,13 @@ class Flash:
         ]
 
     def load(self, content: bytes, offset: int = 0) -> None:
-        """Put `content` there as a factory would: whole, sound, in no time (tests and set-up)."""
+        """Put `content` there as a factory would: whole, sound, in no time (tests and set-up).
+        Its blank granules are programmed too."""
         end = offset + len(content)
         self.data[offset:end] = content
         for index in range(offset // GRANULE, (end + GRANULE - 1) // GRANULE):
             self.cells[index] = Cell.PROGRAMMED
+            self._note_ones(index, self._held(index))
 
     # --- operations ---
 
@@ -188,7 +192,9 @@ class Flash:
         """Begin to program one granule (8 bytes, 8-aligned offset).
 
         Refused over anything but an erased granule, all zeros excepted [V RM0490 4.3 PROGERR]. A
-        granule that was programmed with FFh counts as programmed: its ECC bits are [D, strict]."""
+        granule that was programmed with ones counts as programmed [a G030 was seen to do so], and
+        zeros fail over it as well [erratum 2.2.5 of the G071, as quoted by ST's community; strict:
+        also after a cut, as long as it is not erased]."""
         index = offset // GRANULE
         if self._refused(
             offset % GRANULE != 0
@@ -197,7 +203,7 @@ class Flash:
             or offset // PAGE in self.write_protected
         ):
             return False
-        excepted = self.takes_zeros and data == bytes(GRANULE)
+        excepted = self.takes_zeros and data == bytes(GRANULE) and index not in self.ones
         if self._refused(self.cells[index] not in BLANK and not excepted):
             return False
         return self._begin(
@@ -249,6 +255,7 @@ class Flash:
     def _program_now(self, index: int, data: bytes) -> None:
         weak = self.cells[index] in WEAK
         self._put(index, data)
+        self._note_ones(index, data)
         self.cells[index] = Cell.WEAK_PROGRAMMED if weak else Cell.PROGRAMMED
 
     def _erase_now(self, pages: range) -> None:
@@ -257,9 +264,20 @@ class Flash:
             self.data[page * PAGE : (page + 1) * PAGE] = bytes([ERASED_BYTE]) * PAGE
             first = page * PAGE // GRANULE
             self.cells[first : first + PAGE // GRANULE] = bytes(PAGE // GRANULE)
+            self.ones.difference_update(range(first, first + PAGE // GRANULE))
 
     def _put(self, index: int, data: bytes) -> None:
         self.data[index * GRANULE : (index + 1) * GRANULE] = data
+
+    def _held(self, index: int) -> bytes:
+        return bytes(self.data[index * GRANULE : (index + 1) * GRANULE])
+
+    def _note_ones(self, index: int, data: bytes) -> None:
+        """`data` was programmed there, or begun to be."""
+        if data == ONES:
+            self.ones.add(index)
+        else:
+            self.ones.discard(index)
 
     # --- losing power or being reset, and coming back ---
 
@@ -272,7 +290,7 @@ class Flash:
             while index >= 0:
                 if breaks[index * GRANULE // PAGE] and self.randomness.random() < FLIPS:
                     noise = self.randomness.randbytes(GRANULE)
-                    held = self.data[index * GRANULE : (index + 1) * GRANULE]
+                    held = self._held(index)
                     self._break(index, bytes(a ^ b for a, b in zip(held, noise, strict=True)))
                 index = self.cells.find(state, index + 1)
 
@@ -298,6 +316,7 @@ class Flash:
         chance = self.randomness.random()
         if chance < done / 2:
             self._put(index, data)
+            self._note_ones(index, data)
             self.cells[index] = Cell.WEAK_PROGRAMMED
         elif chance < 0.25 * (1 - done):
             before = self.cells[index]  # not blank when zeros were being put over something
@@ -305,7 +324,8 @@ class Flash:
                 blank = before in BLANK
                 self.cells[index] = Cell.WEAK_ERASED if blank else Cell.WEAK_PROGRAMMED
         else:
-            old = self.data[index * GRANULE : (index + 1) * GRANULE]
+            old = self._held(index)
+            self._note_ones(index, data)
             bits = self.randomness.randbytes(GRANULE)  # those that had not become 0 yet
             mixed = (new | was & bit for new, was, bit in zip(data, old, bits, strict=True))
             self._break(index, bytes(mixed))
@@ -324,8 +344,7 @@ class Flash:
                     blank = self.cells[index] in BLANK
                     self.cells[index] = Cell.WEAK_ERASED if blank else Cell.WEAK_PROGRAMMED
             elif fate > 1 - done / 3:
-                self._put(index, bytes([ERASED_BYTE]) * GRANULE)
-                self.cells[index] = Cell.WEAK_ERASED
+                self._leave_weakly_erased(index)
             else:
                 self._tear_erase(index, done)
 
@@ -333,11 +352,14 @@ class Flash:
         blank = self.cells[index] in BLANK
         chance = self.randomness.random()
         if blank or chance < done / 2:
-            self._put(index, bytes([ERASED_BYTE]) * GRANULE)
-            self.cells[index] = Cell.WEAK_ERASED
+            self._leave_weakly_erased(index)
         elif self.cells[index] not in BROKEN and chance > 0.5 + done / 2:
             self.cells[index] = Cell.WEAK_PROGRAMMED
         else:
-            start = index * GRANULE
-            old = self.data[start : start + GRANULE]
+            old = self._held(index)
             self._break(index, bytes(byte | self.randomness.getrandbits(8) for byte in old))
+
+    def _leave_weakly_erased(self, index: int) -> None:
+        self._put(index, ONES)
+        self.ones.discard(index)
+        self.cells[index] = Cell.WEAK_ERASED

@@ -17,7 +17,7 @@ from stm32sim.bench import provisioned_option_bytes
 from stm32sim.board import TargetState
 from stm32sim.chip import Stm32
 from stm32sim.clock import Clock
-from stm32sim.flash import GRANULE, PAGE
+from stm32sim.flash import GRANULE, PAGE, Cell
 from stm32sim.loader_steps import ACK, BUSY, xor
 from stm32sim.option_bytes import OPTR
 from stm32up import boards, transport
@@ -124,3 +124,15 @@ def test_a_board_that_ends_when_nothing_is_under_way_keeps_its_target_as_it_was(
     before = (state / "target.flash").read_bytes()
     assert run(state, [b"\x45\xba"], end) == [ACK]  # in its loader, in the middle of a command
     assert (state / "target.flash").read_bytes() == before
+
+
+def test_a_board_knows_again_what_was_programmed_with_ones(tmp_path: Path) -> None:
+    target = Stm32(Clock())
+    target.flash.load(b"\xff" * GRANULE + CONTENT)
+    target.flash.cells[0] = Cell.WEAK_PROGRAMMED
+    TargetState(tmp_path / "target.flash").keep(target)
+    flash = kept(tmp_path).flash
+    assert flash.cells == target.flash.cells and flash.ones == target.flash.ones
+    for index, takes_zeros in ((0, False), (1, True), (flash.size // GRANULE - 1, True)):
+        assert flash.start_program(index * GRANULE, bytes(GRANULE)) is takes_zeros
+        flash.interrupt()

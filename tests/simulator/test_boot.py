@@ -337,6 +337,11 @@ def test_a_torn_first_granule_is_not_empty(make_rig: MakeRig) -> None:
     assert rig.running is LOADER
 
 
+def test_a_first_granule_that_was_programmed_with_ones_is_empty(make_rig: MakeRig) -> None:
+    rig = make_rig(content=b"\xff" * 8 + APP.content[8:], boot0=False)
+    assert rig.chip.empty_flag and rig.running is LOADER
+
+
 def test_v11_3_clears_the_flag_so_a_reset_while_empty_is_fatal(make_rig: MakeRig) -> None:
     rig = make_rig(version=3, boot0=False)
     assert rig.in_step()

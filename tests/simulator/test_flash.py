@@ -133,6 +133,7 @@ def refusals() -> dict[str, object]:
         "beyond the end": lambda flash: flash.start_program(SIZE, DATA),
         "before the start": lambda flash: flash.start_program(-8, DATA),
         "protected program": lambda flash: flash.start_program(2 * PAGE, DATA),
+        "zeros over loaded ones": lambda flash: flash.start_program(GRANULE, ZEROS),
         "protected zeros": lambda flash: flash.start_program(2 * PAGE, ZEROS),
         "protected erase": lambda flash: flash.start_page_erase(2),
         "mass erase with a protected page": lambda flash: flash.start_mass_erase(),
@@ -143,7 +144,7 @@ def refusals() -> dict[str, object]:
 
 @pytest.mark.parametrize("what", refusals())
 def test_after_a_refusal_everything_is_refused_until_a_reset(what: str) -> None:
-    flash = new_flash(DATA)
+    flash = new_flash(DATA + ONES)
     flash.write_protected = {2}
     before = bytes(flash.data)
     assert not refusals()[what](flash)  # type: ignore[operator]
@@ -179,13 +180,74 @@ def test_a_granule_programmed_with_ones_counts_as_programmed(flash: Flash) -> No
     assert not program(flash, 0, DATA)
 
 
-def test_zeros_may_be_programmed_over_anything() -> None:
-    flash = new_flash(DATA)
+@pytest.mark.parametrize("content", [b"", DATA, ZEROS], ids=["erased", "data", "zeros"])
+def test_zeros_may_be_programmed_over_anything_but_ones(content: bytes) -> None:
+    flash = new_flash(content)
     assert program(flash, 0, ZEROS)
     assert program(flash, 0, ZEROS)
     assert flash.read(0, GRANULE) == ZEROS
     assert flash.weak_granules() == []
     assert not program(flash, 0, DATA)
+
+
+def test_zeros_fail_over_a_granule_that_was_programmed_with_ones(flash: Flash) -> None:
+    assert program(flash, 0, ONES)
+    assert not program(flash, 0, ZEROS)
+    assert flash.read(0, GRANULE) == ONES
+
+
+@pytest.mark.parametrize("operation", ["page", "mass"])
+def test_an_erase_makes_zeros_possible_again(flash: Flash, operation: str) -> None:
+    assert program(flash, 0, ONES)
+    assert flash.start_page_erase(0) if operation == "page" else flash.start_mass_erase()
+    finish(flash)
+    assert program(flash, 0, ZEROS)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_zeros_fail_where_the_programming_of_ones_was_cut_unless_it_never_began(
+    point: int,
+) -> None:
+    outcomes = set()
+    for seed in SEEDS:
+        flash = new_flash(seed=seed)
+        flash.start_program(0, ONES)
+        cut(flash, "program", point)
+        never_began = flash.cells[0] == Cell.WEAK_ERASED
+        assert program(flash, 0, ZEROS) is never_began
+        outcomes.add(flash.cells[0])
+    assert len(outcomes) > 1
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_zeros_fail_over_ones_whose_erase_was_cut_unless_they_are_erased(point: int) -> None:
+    began = []
+    for seed in SEEDS:
+        flash = new_flash(ONES, seed=seed)
+        flash.start_page_erase(0)
+        cut(flash, "page", point)
+        erased = flash.cells[0] == Cell.WEAK_ERASED
+        began.append(program(flash, 0, ZEROS))
+        assert began[-1] is erased
+    assert not all(began)
+    assert any(began) is (point > 0)
+
+
+def test_zeros_fail_over_ones_that_a_power_on_broke(flash: Flash) -> None:
+    flash.load(ONES)
+    flash.cells[0] = Cell.WEAK_PROGRAMMED
+    while flash.cells[0] == Cell.WEAK_PROGRAMMED:
+        flash.power_on()
+    assert not program(flash, 0, ZEROS)
+
+
+def test_zeros_may_follow_data_that_took_the_place_of_ones(flash: Flash) -> None:
+    for content in (ONES, DATA):
+        assert erase(flash, 0) and program(flash, 0, content)
+    assert program(flash, 0, ZEROS)
+    flash.load(ONES, PAGE)
+    flash.load(DATA, PAGE)
+    assert program(flash, PAGE, ZEROS)
 
 
 # Cuts

@@ -396,6 +396,16 @@ def test_zeros_may_be_written_over_anything(rig: Rig, code: int) -> None:
     assert rig.read(FLASH + 512, 256) == BLOCK
 
 
+@pytest.mark.parametrize("code", WRITES)
+def test_zeros_over_ones_that_were_written_are_acked_and_everything_after_is_refused(
+    rig: Rig, code: int
+) -> None:
+    assert rig.write(FLASH, b"\xff" * 16, code) == ACK
+    assert rig.write(FLASH, bytes(16), code) == ACK
+    assert rig.write(FLASH + 2048, BLOCK, code) == ACK
+    assert rig.flash.data == b"\xff" * 128 * 1024
+
+
 @pytest.mark.parametrize("offset", [1, 2, 4, 7])
 @pytest.mark.parametrize("code", WRITES)
 def test_an_unaligned_write_is_acked_does_nothing_and_poisons_what_follows(
