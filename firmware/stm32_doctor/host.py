@@ -5,7 +5,7 @@ import binascii
 from stm32_updater.admission import Admission
 from stm32_updater.board import Board
 from stm32_updater.errors import BoardError, UpdaterError
-from stm32_updater.store import Store, exists
+from stm32_updater.store import UNKNOWN, Record, Store, exists
 
 
 def trouble_with(settings, clock):
@@ -33,20 +33,20 @@ def facts(settings, folder, clock):
     if not exists(folder + "/inbox"):
         return found  # a Store would make it
     store = Store(folder)
-    record = store.load(0)
-    if store.has_record:
+    record = store.load()
+    if record is not None:
         found["record"] = {
             "phase": record.phase,
             "installed": record.installed,
             "failed": record.failed,
             "doubt": bin(record.doubt).count("1"),
         }
+    else:
+        record = Record(UNKNOWN, None, None, None, 0, 0)  # as the updater takes it
     admission = Admission(Board(settings, clock), store, clock)
     lowest = admission.lowest_counter(record)
-    found["inbox"] = [
-        _looked_at(path, admission, lowest, None if record.again else record.failed)
-        for path in store.inbox_images()
-    ]
+    failed = None if record.again else record.failed
+    found["inbox"] = [_looked_at(path, admission, lowest, failed) for path in store.inbox_images()]
     for name, path in (("candidate", store.candidate), ("confirmed", store.confirmed)):
         if exists(path):
             found[name] = _looked_at(path, admission)

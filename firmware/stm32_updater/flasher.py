@@ -62,7 +62,8 @@ class Flasher:
     """Writes images to one target; counts what it did.
 
     `verified`: bytes of the image that the target was seen to hold. `erased_pages`. `repeats`:
-    blocks that were sent or read again, because a frame was refused or lost or a bit flipped."""
+    how often a block was sent or read again, because a frame was refused or lost or a bit
+    flipped."""
 
     def __init__(self, target):
         self._target = target
@@ -154,21 +155,22 @@ class Flasher:
         bit may have flipped on the way, and what the loader sends has no checksum. A page whose
         reading upsets the loader each time is not held."""
         address = self._chip.page_address(page)
+        tries = _VERIFY_READS if skip else _COMPARE_READS
         for start in range(0, self._length(page, image), BLOCK):
             wanted = self._wanted[start : start + BLOCK]
-            for left in range((_VERIFY_READS if skip else _COMPARE_READS) - 1, -1, -1):
+            for failed in range(tries):
                 try:
                     self._target.loader.read_into(address + start, self._found)
                     if self._found == wanted:
+                        self.repeats += failed
                         break
                     differs = address + start + _difference(self._found, wanted)
                     self._why = VerifyFailed("flash differs at 0x%08X after writing" % differs)
                 except (LoaderError, BusError) as error:
                     self._why = error
                     self._target.return_to_loader()
-                if not left:
-                    return False
-                self.repeats += 1
+            else:
+                return False
         return True
 
     # --- the first vectors ---

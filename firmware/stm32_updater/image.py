@@ -156,7 +156,7 @@ class Image:
         """Whether stack pointer and reset vector make sense: initial SP in RAM, reset vector in
         the image, behind the vectors themselves, with the Thumb bit set (PM0223 section 2.3.4).
         Raises ImageDoesNotFit."""
-        vectors = bytearray(8)
+        vectors = memoryview(bytearray(8))
         with self.payload() as payload:
             payload.read_into(0, vectors)
         stack, reset = struct.unpack("<II", vectors)
@@ -188,6 +188,7 @@ class Payload:
         self._offset = offset
         self._size = size
         self._hasher = hashlib.sha256()
+        self._at = 0  # where the file stands
 
     def __enter__(self):
         return self
@@ -195,26 +196,27 @@ class Payload:
     def __exit__(self, *_):
         self._file.close()
 
-    def read_into(self, offset, buffer):
-        """Fill `buffer` from `offset` of the payload; how many bytes of it are the payload's.
-        Raises StoreError."""
-        count = max(0, min(len(buffer), self._size - offset))
-        self._file.seek(self._offset + offset)
-        if count and self._file.read_into(memoryview(buffer)[:count]) != count:
+    def read_into(self, offset, view):
+        """Fill `view`, a memoryview, from `offset` of the payload; returns the part of it that is
+        the payload's. Raises StoreError."""
+        count = max(0, min(len(view), self._size - offset))
+        part = view if count == len(view) else view[:count]  # nothing is allocated for most
+        self._seek(self._offset + offset)
+        if count and self._file.read_into(part) != count:
             raise StoreError("the image became shorter while it was read")
-        for index in range(count, len(buffer)):
-            buffer[index] = 0xFF
-        return count
+        self._at += count
+        for index in range(count, len(view)):
+            view[index] = 0xFF
+        return part
 
     def begin_hash(self):
         """Start with what stands before the payload. Raises ImageDamaged, StoreError."""
         self._hasher = hashlib.sha256()
         self._hash_file(0, self._offset)
 
-    def hash_into(self, offset, buffer):
+    def hash_into(self, offset, view):
         """As `read_into`, and hash what is the payload's. Raises StoreError."""
-        count = self.read_into(offset, buffer)
-        self._hasher.update(memoryview(buffer)[:count])
+        self._hasher.update(self.read_into(offset, view))
 
     def end_hash(self, image):
         """Raises ImageDamaged unless all that was hashed is `image`; StoreError."""
@@ -225,11 +227,17 @@ class Payload:
 
     def _hash_file(self, start, length):
         """Hash `length` bytes of the file, whose header and TLVs are at most some KB."""
-        self._file.seek(start)
+        self._seek(start)
+        self._at += length
         while length:
             piece = self._file.read(min(length, _CHUNK))
             self._hasher.update(piece)
             length -= len(piece)
+
+    def _seek(self, position):
+        if position != self._at:
+            self._file.seek(position)
+            self._at = position
 
 
 class _File:

@@ -30,6 +30,7 @@ IDLE = "idle"
 INSTALLING = "installing"
 CONFIRMING = "confirming"
 ROLLING_BACK = "rolling back"
+EVERY_PAGE = const(-1)  # as bits, however many pages there are
 _PHASES = (UNKNOWN, IDLE, INSTALLING, CONFIRMING, ROLLING_BACK)
 _DIGEST_DIGITS = const(64)
 _MAX_LENGTH = const(1024)  # characters of a record or a note; a real one has some 400
@@ -92,14 +93,9 @@ class Store:
         except OSError:
             pass
 
-    @property
-    def has_record(self):
-        """Whether `load` found one."""
-        return self._number > 0
-
-    def load(self, every_page):
-        """The newest sound Record. If there is none, or a file cannot be read that may be newer,
-        the host forgot: phase UNKNOWN, and `every_page` (as bits) is in doubt."""
+    def load(self):
+        """The newest sound Record, or None if there is none. If a file that may be newer cannot be
+        read, what is under way is unknown, and every page is in doubt."""
         best = None
         self._unreadable = []
         for path in self._states:
@@ -111,7 +107,7 @@ class Store:
             if found and (best is None or found["number"] > best["number"]):
                 best = found
         if best is None:
-            return Record(UNKNOWN, None, None, None, every_page, 0)
+            return None
         self._number = best["number"]
         record = Record(
             best["phase"],
@@ -124,7 +120,7 @@ class Store:
             best["again"],
         )
         if self._unreadable:
-            record.phase, record.image, record.doubt = UNKNOWN, None, every_page
+            record.phase, record.image, record.doubt = UNKNOWN, None, EVERY_PAGE
             self._number += 1  # that of the file that cannot be read
         return record
 

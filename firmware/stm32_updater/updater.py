@@ -44,7 +44,7 @@ from .errors import (
 from .event_log import EventLog
 from .flasher import Doubt, Flasher
 from .image import open_image, version_text
-from .store import Store, exists
+from .store import Record, Store, exists
 
 _POLL_MS = const(50)
 # Starts beyond a board's `tries` that a loss of power may have cut short. More are taken for the
@@ -149,7 +149,10 @@ class Updater:
     def _flow(self, force):
         self._store.keep_spare()
         every_page = (1 << self._board.chip.pages) - 1
-        record = self._store.load(every_page)
+        record = self._store.load()
+        if record is None:  # the host forgot everything, or never knew
+            record = Record(phases.UNKNOWN, None, None, None, phases.EVERY_PAGE, 0)
+        record.doubt &= every_page
         image, refusal, told = yield from self._pushed(record, force)
         if image is not None:
             if not force and self._is_installed(image, record):
@@ -455,16 +458,13 @@ class Updater:
 
     def status(self):
         """What the host knows, without touching the target: a dict."""
-        record = self._store.load(0)
+        record = self._store.load()
         status = {
-            "phase": record.phase,
+            "phase": "unknown" if record is None else record.phase,
             "inbox": self._store.inbox_images(),
-            "installed": record.installed,
-            "failed": record.failed,
+            "installed": None,
             "log_lines_lost": self._log.lost,
         }
-        if record.phase not in (phases.IDLE, phases.UNKNOWN):  # else it means nothing to anyone
-            status["pages_in_doubt"] = bin(record.doubt).count("1")
         for name, path in (
             ("candidate", self._store.candidate),
             ("confirmed", self._store.confirmed),
@@ -475,6 +475,11 @@ class Updater:
                     status[name] = open_image(path).version
                 except (ImageError, StoreError) as error:
                     status[name] = error.message
+        if record is not None:
+            status["installed"] = record.installed
+            status["failed"] = record.failed
+            if record.phase not in (phases.IDLE, phases.UNKNOWN):  # else it is no one's concern
+                status["pages_in_doubt"] = bin(record.doubt).count("1")
         return status
 
     def probe(self):

@@ -124,13 +124,13 @@ def test_an_error_that_nobody_foresaw_leaves_the_old_application_running(make_be
     bench = make_bench(applications=BOTH)
     about_to_update(bench)
     updater = bench.updater()
-    holds = updater._flasher._holds
+    holds = updater._flasher._is_held
 
     def out_of_memory(*arguments):
-        updater._flasher._holds = holds
+        updater._flasher._is_held = holds
         raise MemoryError("memory allocation failed")
 
-    updater._flasher._holds = out_of_memory
+    updater._flasher._is_held = out_of_memory
     events = []
     with pytest.raises(MemoryError):
         events.extend(updater.events())

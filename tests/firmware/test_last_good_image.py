@@ -54,6 +54,147 @@ def change_board(bench: Bench, **settings) -> None:
 # --- what was checked is what is written ---
 
 
+def fs_error(bench: Bench, call: str, number: int, name: str) -> None:
+    """From here on the filesystem fails like this for paths that end in `name`."""
+    real = bench.world._fs_calls[call]
+
+    def fails(path, *arguments):
+        if str(path).endswith(name):
+            raise OSError(number)
+        return real(path, *arguments)
+
+    bench.world._fs_calls[call] = fails
+
+
+EVENTS = ("checked", "installing", "loader", "compare", "write", "verify", "written", "starting")
+
+
+@pytest.mark.parametrize("at", EVENTS)
+@pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
+def test_bytes_that_were_not_checked_are_never_installed_or_kept(product, at, first):
+    """The candidate is overwritten at the first or at the last event of a kind."""
+    evil = NEW[:2500] + bytes([NEW[2500] ^ 4]) + NEW[2501:]
+    product.push(image(NEW, "2.0.0", key=signing_key()))
+    others = known_images(known(OLD, "1.0.0"), known(NEW, "2.0.0"), known(evil, "2.0.0"))
+    product.target.applications = others
+    events, last = product.updater().events(), {}
+    for event in events:
+        kind = event.get("phase", event["event"])
+        last_one = event["event"] != "progress" or event["done"] == event["total"]
+        if kind == at and (first or last_one) and product.exists(CANDIDATE):
+            product.write_file(CANDIDATE, image(evil, "2.0.0"))
+        last = event
+    held = bytes(product.target.flash.data[: len(NEW)])
+    if product.target.running is Running.APPLICATION:
+        assert held != evil
+    assert held == NEW if last["ok"] else last["error"] == "image-damaged"
+    assert product.read_file(CONFIRMED) in (
+        image(OLD, "1.0.0", key=signing_key()),
+        image(NEW, "2.0.0", key=signing_key()),
+    )
+    product.boot()
+    assert product.run()[-1]["ok"] and product.target.running is Running.APPLICATION
+    assert product.flash_holds(NEW) or product.flash_holds(OLD)
+
+
+def test_a_bit_that_rots_in_the_file_after_the_check_leads_back_to_the_last_good_image(product):
+    product.push(image(NEW, "2.0.0", key=signing_key()))
+    for event in product.updater().events():
+        if event["event"] == "loader":
+            content = bytearray(product.read_file(CANDIDATE))
+            content[512 + 3333] ^= 1
+            product.write_file(CANDIDATE, bytes(content))
+    assert event["error"] == "image-damaged"
+    assert product.target.running is not Running.APPLICATION or product.flash_holds(OLD)
+    product.boot()
+    assert product.run()[-1]["ok"] and product.flash_holds(OLD)
+
+
+def test_a_candidate_that_changes_while_the_application_proves_itself_is_not_kept(bench):
+    bench.push(image(NEW, "2.0.0"))
+    told = []
+    for event in bench.updater().events():
+        told.append(event)
+        if event["event"] == "starting":
+            bench.write_file(CANDIDATE, image(DEAD, "2.0.0"))
+    assert [event["event"] for event in told[-2:]] == ["not-kept", "result"]
+    assert told[-1]["status"] == "installed" and told[-2]["error"] == "image-damaged"
+    assert bench.read_file(CONFIRMED) == image(OLD, "1.0.0") and not bench.exists(CANDIDATE)
+    assert bench.run()[-1]["status"] == "idle" and bench.flash_holds(NEW)
+
+
+def test_the_last_good_image_stays_if_its_successor_is_gone(bench):
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "starting":
+            bench.files.fs_remove(CANDIDATE)
+    assert event["error"] == "store"
+    assert bench.read_file(CONFIRMED) == image(OLD, "1.0.0")
+    bench.boot()
+    assert bench.run()[-1]["ok"] and bench.read_file(CONFIRMED) == image(OLD, "1.0.0")
+
+
+@pytest.mark.parametrize("number", [2, 5, 13, 17, 28, 30, 84])
+def test_the_last_good_image_stays_whatever_a_rename_fails_with(bench, number):
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "starting":
+            fs_error(bench, "fs_rename", number, "/candidate.img")
+    assert event["error"] == "store" and bench.flash_holds(NEW)
+    assert bench.read_file(CONFIRMED) == image(OLD, "1.0.0")
+    bench.world._fs_calls["fs_rename"] = bench.files.fs_rename
+    bench.boot()
+    assert bench.run()[-1]["status"] == "installed"
+    assert bench.read_file(CONFIRMED) == image(NEW, "2.0.0")
+
+
+def test_an_image_stays_in_the_inbox_if_its_key_cannot_be_read_just_now(product):
+    product.push(image(NEW, "2.0.0", key=signing_key()))
+    fs_error(product, "fs_open", 5, ".pub")
+    assert product.run()[-1]["error"] == "store" and product.exists("/updater/inbox/app.img")
+    product.world._fs_calls["fs_open"] = product.files.fs_open
+    product.boot()
+    assert product.run()[-1]["status"] == "installed" and product.flash_holds(NEW)
+
+
+def test_a_record_that_cannot_be_read_counts_as_forgotten_and_no_page_is_believed(bench):
+    """The one that can be read may be older: it must not end what is under way."""
+    bench.push(image(NEW, "2.0.0"))
+    run_until_cut(bench)
+    numbers = {
+        name: json.loads(bench.read_file(f"/updater/{name}")[16:])["number"] for name in STATES
+    }
+    newest = max(STATES, key=lambda name: numbers[name])
+    erased = list(bench.target.flash.erase_counts)
+    fs_error(bench, "fs_open", 5, newest)
+    result = bench.run()[-1]
+    assert result["error"] == "store" or result["ok"]
+    bench.world._fs_calls["fs_open"] = bench.files.fs_open
+    bench.boot()
+    bench.run()
+    again = [a - b for a, b in zip(bench.target.flash.erase_counts, erased, strict=True)]
+    assert all(again[:2]) and not any(again[2:])
+    assert bench.target.running is Running.APPLICATION
+    assert bench.flash_holds(NEW) or bench.flash_holds(OLD)
+
+
+def test_want_of_memory_for_a_pushed_image_does_not_stop_an_update_under_way(bench):
+    bench.push(image(NEW, "2.0.0"))
+    run_until_cut(bench)
+    bench.push(image(DEAD, "3.0.0"), "big")
+    real = bench.world._fs_calls["fs_open"]
+
+    def no_memory(path, mode):
+        if path.endswith("big.img"):
+            raise MemoryError("memory allocation failed, allocating 4096 bytes")
+        return real(path, mode)
+
+    bench.world._fs_calls["fs_open"] = no_memory
+    assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
+    last = bench.run()[-1]
+    assert last["error"] == "memory" and bench.target.running is Running.APPLICATION
+
+
 @pytest.mark.parametrize("at", ["checked", "superseded", "installing"])
 def test_a_file_put_in_place_of_a_checked_one_is_not_installed(product, at):
     """Other tasks, which may write to the inbox, run whenever the updater tells something."""

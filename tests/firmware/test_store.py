@@ -61,7 +61,7 @@ def test_when_the_newest_is_damaged_the_one_before_counts(modules, damage):
             "cut": content[:-1],
             "flip": content[:30] + bytes([content[30] ^ 1]) + content[31:],
             "empty": b"",
-            "newer": content.replace(b'"version": 3', b'"version": 4'),
+            "newer": content.replace(b'"version": 4', b'"version": 5'),
         }[damage]
         assert changed != content
         modules.write_file("/updater/state.0", changed)
