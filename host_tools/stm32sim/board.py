@@ -32,7 +32,7 @@ from stm32sim.host.flash import HostFlash
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, OptionBytes
-from stm32sim.quirks import FOR_EVER, Quirks, quirks_of
+from stm32sim.quirks import FOR_EVER, LOADERS, Quirks
 from stm32sim.world import Wiring, World
 
 HOUR_S = 3600.0
@@ -62,7 +62,7 @@ WIRES: dict[str, Callable[[Wiring], Wiring]] = {
 class Options:
     """What --option can say; everything else about the world is in board.json."""
 
-    loader: str = "11.4"  # version of the target's loader, 11.1 to 11.4
+    loader: str = "11.4"  # version of the target's loader, or another one of quirks.LOADERS
     product_id: str = ""  # the chip's, if it shall not be a G07x
     target: str = "present"  # or one of TARGETS
     wires: str = "good"  # or one of WIRES
@@ -70,7 +70,7 @@ class Options:
     flash: str = "typical"  # or "slowest": how long the target's flash takes
     write_protected: str = ""  # number of a write-protected page
     rdp: str = "0"  # or "1": a factory has protected the target against being read
-    unprotect_ack: str = "late"  # or "early", "never": see quirks.Quirks, as for the next
+    unprotect_ack: str = ""  # "late", "early", "never": see quirks.Quirks, as for the next
     unprotect_answer: str = "busy"  # or "stretch", "nack"
     unprotect_busy_ms: str = "0"  # how long Readout Unprotect takes beyond its time; or "for-ever"
     option_ack: str = "before"  # or "early", "lost"
@@ -93,14 +93,16 @@ class Options:
 
     @property
     def quirks(self) -> Quirks:
-        major, _, minor = self.loader.partition(".")
-        if major != "11" or minor not in ("1", "2", "3", "4"):
-            raise ValueError(f"no loader version {self.loader!r}; there are 11.1 to 11.4")
+        if self.loader not in LOADERS:
+            raise ValueError(f"no loader {self.loader!r}; there are {', '.join(LOADERS)}")
         busy = self.unprotect_busy_ms
+        loader = LOADERS[self.loader]
         quirks = replace(
-            quirks_of(int(minor)),
+            loader,
             option_ack=_one_of(self.option_ack, "before", "early", "lost"),
-            unprotect_ack=_one_of(self.unprotect_ack, "late", "early", "never"),
+            unprotect_ack=_one_of(
+                self.unprotect_ack or loader.unprotect_ack, "late", "early", "never"
+            ),
             unprotect_answer=_one_of(self.unprotect_answer, "busy", "stretch", "nack"),
             unprotect_delay=FOR_EVER if busy == "for-ever" else int(busy) * NS_PER_MS,
         )

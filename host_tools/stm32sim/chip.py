@@ -54,7 +54,7 @@ class Running(Enum):
     RESET = "reset"  # held in reset, by NRST or a low supply, or starting up
     LOADER = "loader"
     APPLICATION = "application"
-    CRASHED = "crashed"  # fetched what is no application
+    CRASHED = "crashed"  # fetched what is no application, or the loader met a HardFault
     LOCKED = "locked"  # option bytes torn: main flash forced and protected, debug port closed
 
 
@@ -204,6 +204,11 @@ class Stm32:
         self._load_options()
         self._flash_shut |= was_open and self.rdp_level != 0
         self._reset()
+
+    def hard_fault(self) -> None:
+        """Of the loader: until a reset from outside it does nothing, and its address is not
+        acknowledged any more [loaders V13.0 of the G0B0 and V9.2 of the G0B1 were seen so]."""
+        self._crash("HardFault in the loader")
 
     def enter_system_memory(self) -> None:
         """The application jumps into the loader, which starts up as after a reset [D]."""

@@ -93,7 +93,7 @@ class Flash:
     An operation is started, is busy until its time is over, and then has happened. Refusals set
     the error flag, which nobody outside sees; as long as it is set every further operation is
     refused too (PGSERR, [V RM0490 4.3]; AN2606 4.6 says the same of the loader: one bad write and
-    all following ones fail).
+    all following ones fail). With `clears_errors` each operation begins with clearing it.
 
     `tap` is called as tap("erase" | "program" | "option", number of the point) at the TAPS points
     inside each operation, so that power can be cut there.
@@ -108,6 +108,7 @@ class Flash:
         self.ones: set[int] = set()  # granules that were programmed with ones; they read erased
         self.write_protected: set[int] = set()  # page numbers
         self.error = False
+        self.clears_errors = False
         self.takes_zeros = True  # over anything; False: as if the loader did not pass them on
         self.tap: Callable[[str, int], None] | None = None
         self.on_ready: Callable[[], None] | None = None
@@ -178,7 +179,7 @@ class Flash:
     ) -> bool:
         """Begin to erase and rewrite the option page (OPTSTRT), with new `values` of some
         registers. `longer`: ns it takes beyond its time."""
-        if self._refused(False):
+        if self._refused():
             return False
         self.option_operations += 1
         return self._begin(
@@ -201,10 +202,8 @@ class Flash:
             or len(data) != GRANULE
             or not 0 <= offset < self.size
             or offset // PAGE in self.write_protected
+            or not (self.cells[index] in BLANK or self._takes_zeros(index, data))
         ):
-            return False
-        excepted = self.takes_zeros and data == bytes(GRANULE) and index not in self.ones
-        if self._refused(self.cells[index] not in BLANK and not excepted):
             return False
         return self._begin(
             "program",
@@ -213,11 +212,14 @@ class Flash:
             functools.partial(self._tear_program, index, data),
         )
 
-    def _refused(self, wrong: bool) -> bool:
-        if self.error or self.busy or wrong:
-            self.error = True
-            return True
-        return False
+    def _takes_zeros(self, index: int, data: bytes) -> bool:
+        return self.takes_zeros and data == bytes(GRANULE) and index not in self.ones
+
+    def _refused(self, wrong: bool = False) -> bool:
+        if self.clears_errors:
+            self.error = False
+        self.error = self.error or self.busy or wrong
+        return self.error
 
     def _begin_erase(self, takes: int, pages: range) -> bool:
         return self._begin(

@@ -30,7 +30,6 @@ LOADER_ID_ADDRESS = 0x1FFF_6FFE  # AN2606 table 3; 0xBn means V11.n
 # The list that Get answers, in the order of AN4221 section 2.1 for V1.2.
 COMMANDS = bytes.fromhex("0001021121314463738292" + "324564748393a1")
 
-_WRITABLE = ("flash", "ram")
 _RAM_NOISE = random.Random(0).randbytes(264)  # what power-on leaves in the payload buffer
 
 
@@ -62,7 +61,7 @@ class Loader(Protection):
             0x93: lambda: self._readout_unprotect(True),
             0xA1: self._get_checksum,
         }
-        known = COMMANDS if self.quirks.has_checksum else COMMANDS[:-1]
+        known = COMMANDS if self.quirks.checksum == "served" else COMMANDS[:-1]
         while True:
             yield Wait.ADDRESS_FOR_EVER
             code = yield Wait.FIRST_BYTE
@@ -79,7 +78,8 @@ class Loader(Protection):
 
     def _get(self) -> Program:
         yield from self._answer(ACK)
-        yield from self._send_frame(bytes([len(COMMANDS), PROTOCOL_VERSION]) + COMMANDS)
+        listed = COMMANDS[:-1] if self.quirks.checksum == "unlisted" else COMMANDS
+        yield from self._send_frame(bytes([len(listed), PROTOCOL_VERSION]) + listed)
         yield from self._answer(ACK)
 
     def _get_version(self) -> Program:
@@ -92,21 +92,26 @@ class Loader(Protection):
         yield from self._send_frame(b"\x01" + self.quirks.product_id.to_bytes(2, "big"))
         yield from self._answer(ACK)
 
-    def _readable_address(self) -> Generator[Wait, int, int | None]:
-        """How Read and Go begin: protection, then an address in known memory; None after NACK."""
+    def _allowed_address(
+        self, suits: Callable[[Memory, int], bool]
+    ) -> Generator[Wait, int, tuple[Memory, int] | None]:
+        """How Read, Go and Write begin: protection, then an address in a memory that suits; None
+        after NACK."""
         if not (yield from self._allowed()):
             return None
         address = yield from self._receive_word()
-        if address is None or self.chip.memory_at(address) is None:
+        memory = None if address is None else self.chip.memory_at(address)
+        if address is None or memory is None or not suits(memory, address):
             yield from self._answer(NACK)
             return None
         yield from self._answer(ACK)
-        return address
+        return memory, address
 
     def _read_memory(self) -> Program:
-        address = yield from self._readable_address()
-        if address is None:
+        place = yield from self._allowed_address(lambda memory, address: True)
+        if place is None:
             return
+        _, address = place
         count, complement = yield from self._receive_frame(2)
         if count ^ complement != 0xFF:
             yield from self._answer(NACK)
@@ -137,42 +142,47 @@ class Loader(Protection):
         return self.chip.peek(address, length) if length else b""
 
     def _fault(self) -> Program:
-        """The CPU meets an ECC error (NMI), a bus error or an unaligned access (HardFault): it
-        never comes back by itself."""
+        """The CPU meets an ECC error (NMI) or a bus error in a read: it never comes back by
+        itself."""
         if self.quirks.ecc_error == "reset":
             self.chip.system_reset()
         yield Wait.EVER
 
+    def _hard_fault(self) -> Program:
+        """The CPU meets a bus error or an unaligned access in a write."""
+        self.chip.hard_fault()
+        yield Wait.EVER
+
     def _go(self) -> Program:
-        address = yield from self._readable_address()
-        if address is None:
+        """To anywhere in flash or RAM, and nowhere else [V OPENBL]."""
+        place = yield from self._allowed_address(_is_flash_or_ram)
+        if place is None:
             return
+        _, address = place
         yield from self._wait_until_idle(no_stretch=False)  # the vectors are read first
         self.chip.jump(address)
         yield Wait.EVER
 
     def _write_memory(self, no_stretch: bool) -> Program:
-        if not (yield from self._allowed()):
+        """What is right is written before the STOP of its frame [V OPENBL], but without that STOP
+        there is no status [strict: OPENBL never waits for it]."""
+        place = yield from self._allowed_address(_is_writable)
+        if place is None:
             return
-        address = yield from self._receive_word()
-        memory = None if address is None else self.chip.memory_at(address)
-        if address is None or memory is None or not _is_writable(memory, address):
-            yield from self._answer(NACK)
-            return
-        yield from self._answer(ACK)
+        memory, address = place
         yield Wait.ADDRESS
         code = (yield from self._receive(1))[0]
         length = code + 1
         data = yield from self._receive(length + 1)
         self._buffer[:length] = data[:length]
-        yield Wait.STOP
         too_long = memory.name == "options" and length > OPTION_LENGTH  # [strict; OPENBL-G0 cuts]
+        self._stop_due = True
         if code ^ xor(data) != 0 or too_long:
             yield from self._answer(NACK)
             return
         if memory.name == "options":
             values = registers_written(bytes(self._buffer[:length]))
-            yield from self._program_options(values, no_stretch)
+            yield from self._program_options([values], no_stretch)
         elif memory.name == "ram":
             yield from self._write_ram(address, length, memory)
         else:
@@ -184,18 +194,19 @@ class Loader(Protection):
         along, an unaligned word or one beyond the end is a fault [D]."""
         length = (length + 3) // 4 * 4
         if address % 4 or address + length > memory.end:
-            yield from self._fault()
+            yield from self._hard_fault()
         self.chip.poke_ram(address, bytes(self._buffer[:length]))
 
     def _program_flash(
         self, address: int, length: int, memory: Memory, no_stretch: bool
     ) -> Program:
-        """Double word by double word; a length that is no multiple of 8 takes stale bytes along.
-        Beyond the end of flash is a bus error [D]."""
+        """Double word by double word, each as two words; a length that is no multiple of 8 takes
+        stale bytes along. An address that is no multiple of 4 is an unaligned access, one that is
+        none of 8 an error of the flash; beyond the end of flash is a bus error [D]."""
         flash = self.chip.flash
         for index in range(0, length, GRANULE):
-            if address + index >= memory.end:
-                yield from self._fault()
+            if address % 4 or address + index >= memory.end:
+                yield from self._hard_fault()
             data = bytes(self._buffer[index : index + GRANULE])
             flash.start_program(address - memory.start + index, data)
             yield from self._wait_until_idle(no_stretch)
@@ -232,8 +243,6 @@ class Loader(Protection):
         if xor(frame) != 0:
             yield from self._answer(NACK)
             return
-        if self.quirks.erase_clears_errors:
-            self.chip.flash.error = False
         for index in range(0, 2 * count, 2):
             self.chip.flash.start_page_erase(int.from_bytes(frame[index : index + 2], "big"))
             if not self.quirks.does_not_wait_for_erase:
@@ -268,9 +277,13 @@ class Loader(Protection):
         return FLASH_START <= address < FLASH_START + self.chip.flash.size
 
 
+def _is_flash_or_ram(memory: Memory, address: int) -> bool:
+    return memory.name in ("flash", "ram")
+
+
 def _is_writable(memory: Memory, address: int) -> bool:
     """Option bytes are written from their start on, or not at all [V AN4221 2.6; strict: OPENBL
     takes any address inside them for it]."""
     if memory.name == "options":
         return address == OPTION_START
-    return memory.name in _WRITABLE
+    return _is_flash_or_ram(memory, address)

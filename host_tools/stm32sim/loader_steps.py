@@ -62,6 +62,10 @@ class Chip(Protocol):
 
     def poke_ram(self, address: int, data: bytes) -> None: ...
     def system_reset(self) -> None: ...
+    def hard_fault(self) -> None:
+        """The CPU is lost until a reset from outside."""
+        ...
+
     def jump(self, address: int) -> None: ...
     def set_empty_flag(self, value: bool) -> None: ...
 
@@ -81,8 +85,10 @@ class LoaderSteps(PolledI2C):
         self.quirks = quirks
         self._computing_until = 0
         self.refuses = False  # the next ACK
+        self._stop_due = False  # of a frame that was acted upon before its end
         if quirks.clears_empty_flag:
             chip.set_empty_flag(False)
+        chip.flash.clears_errors = quirks.clears_errors
         super().__init__(chip.clock, quirks.connection_stretch)
         chip.flash.on_ready = self._run
 
@@ -105,6 +111,9 @@ class LoaderSteps(PolledI2C):
 
     def _answer(self, byte: int) -> Program:
         """One status byte in a read frame of its own. Raises Refused."""
+        if self._stop_due:
+            self._stop_due = False
+            yield Wait.STOP
         refused = self.refuses and byte == ACK
         yield from self._send_frame(bytes([NACK if refused else byte]))
         if refused:

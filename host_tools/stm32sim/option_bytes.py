@@ -190,8 +190,9 @@ class OptionBytes:
         return int.from_bytes(self.data[offset : offset + 4], "little")
 
     def _area(self, start: int, end: int) -> bool:
-        """Whether two PCROP registers span something; 9 bits of each, 512 bytes a unit [R]."""
-        return self.word(start) & 0x1FF <= self.word(end) & 0x1FF
+        """Whether two PCROP registers span something; 8 bits of each, 512 bytes a unit
+        [V CMSIS-G0]."""
+        return self.word(start) & 0xFF <= self.word(end) & 0xFF
 
     def load(self) -> Options:
         """What the chip takes over at power-on or option launch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stm32sim.clock import NS_PER_MS, NS_PER_S, NS_PER_US
 
@@ -21,10 +21,15 @@ class Quirks:
     does_not_wait_for_erase: bool = False
     connection_stretch: int = CONNECTION  # ns SCL is held at the first address match
     survives_probe: bool = False  # a zero-length write; [?] V1.2 is said to bear i2cdetect
-    ecc_error: str = "hang"  # what a fault of its CPU leads to: "hang" or "reset" [?]
-    stretches_anyway: bool = False  # No-Stretch commands too, as G05x and F723 were seen to do
-    has_checksum: bool = True  # 0xA1; V1.2 has it [V AN4221], a G070 was seen to refuse it
-    erase_clears_errors: bool = False  # of earlier flash operations; OPENBL-G0 does, the ROM [?]
+    ecc_error: str = "hang"  # what a fault in a read leads to: "hang" or "reset" [?]
+    # No-Stretch commands too, and BUSY is never sent [V OPENBL-G0; G05x and F723 were seen to].
+    stretches_anyway: bool = False
+    # 0xA1: "served" [V AN4221 for V1.2]; "refused", though Get lists it [V OPENBL 3.0.1; a G070
+    # was seen to]; or "unlisted", so that Get's reply is a byte shorter [V OPENBL 6.1.3].
+    checksum: str = "served"
+    # The flash's error flag, at each operation [V HAL-G0]. False: after one error every operation
+    # is refused until a reset [V AN2606 4.6].
+    clears_errors: bool = False
     # ns a connected loader waits for the next command: None in AN2606 and OPENBL, but OPENBL's
     # port to the G0C1 resets itself there too.
     idle_timeout: int | None = None
@@ -54,6 +59,7 @@ class Quirks:
     def __post_init__(self) -> None:
         for value, known in (
             (self.ecc_error, ("hang", "reset")),
+            (self.checksum, ("served", "refused", "unlisted")),
             (self.option_ack, ("before", "early", "lost")),
             (self.unprotect_ack, ("late", "early", "never")),
             (self.unprotect_answer, ("busy", "nack", "stretch")),
@@ -74,3 +80,14 @@ def quirks_of(version: int, *, pc11_low: bool = False) -> Quirks:
         does_not_wait_for_erase=flawed,
         connection_stretch=stretch,
     )
+
+
+_OPENBL = replace(quirks_of(4), clears_errors=True, unprotect_ack="early")
+# Loaders by name: versions of the ROM, and the two of ST's open bootloader, which is not the ROM
+# but shows what else a loader by ST does: 6.1.3 with its generic I2C pattern, and 3.0.1 with ST's
+# port to the G0.
+LOADERS = {
+    **{f"11.{version}": quirks_of(version) for version in (1, 2, 3, 4)},
+    "openbl": replace(_OPENBL, checksum="unlisted"),
+    "openbl-g0": replace(_OPENBL, checksum="refused", stretches_anyway=True),
+}

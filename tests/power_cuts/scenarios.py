@@ -12,7 +12,7 @@ from stm32sim.application import known_images
 from stm32sim.bench import Bench
 from stm32sim.flash import PAGE
 from stm32sim.host.flash import BLOCK_SIZE, HostFlash
-from stm32sim.quirks import quirks_of
+from stm32sim.quirks import LOADERS, quirks_of
 from stm32sim.world import Wiring
 from tests.power_cuts.oracle import Judge
 from tests.power_cuts.rig import LONG_OUTAGES, CannotBegin, Scenario
@@ -305,6 +305,8 @@ SCENARIOS: dict[str, Scenario] = {
         _update("loader-11.1", loader=1),
         _update("loader-11.2", loader=2),
         _update("loader-11.3", loader=3),
+        _update("loader-openbl", quirks=LOADERS["openbl"]),
+        _update("loader-openbl-g0", quirks=LOADERS["openbl-g0"]),
         _update("ecc-resets", quirks=replace(quirks_of(4), ecc_error="reset")),
         Scenario("supply-switch", _debugger_seen, lambda bench: Judge.of(bench, NEW, OLD)),
         Scenario("full-log", _full_log, lambda bench: Judge.of(bench, NEW, OLD)),

@@ -87,6 +87,8 @@ SINGLE: dict[str, rig.Campaign] = {
     "loader-11.1": rig.Campaign(sampled(48, 8, 8)),
     "loader-11.2": rig.Campaign(sampled(48, 8, 8)),
     "loader-11.3": rig.Campaign(sampled(12)),
+    "loader-openbl": rig.Campaign(sampled(24, 4)),
+    "loader-openbl-g0": rig.Campaign(sampled(24, 4)),
     "ecc-resets": rig.Campaign(sampled(12, 2)),
     "supply-switch": rig.Campaign(sampled(12, 2)),
     "full-log": rig.Campaign(sampled(48, 8, 8)),

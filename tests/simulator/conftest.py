@@ -16,6 +16,12 @@ def make_rig() -> Callable[..., Rig]:
 
 
 @pytest.fixture
+def rom() -> Rig:
+    """A V11.4 loader, in modules that try other loaders too."""
+    return Rig()
+
+
+@pytest.fixture
 def rig(make_rig: Callable[..., Rig]) -> Rig:
     """A healthy V11.4 loader that waits for its first command, flash blank."""
     return make_rig()

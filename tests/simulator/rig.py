@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from stm32sim import option_bytes
@@ -12,7 +12,7 @@ from stm32sim.bus import Bus, Stretched
 from stm32sim.chip import DISCHARGE, LEAST_START_UP, Running, Stm32
 from stm32sim.clock import NS_PER_MS, NS_PER_S, Clock
 from stm32sim.loader_steps import I2C_ADDRESS
-from stm32sim.quirks import Quirks, quirks_of
+from stm32sim.quirks import LOADERS, Quirks, quirks_of
 
 ACK, NACK, BUSY = 0x79, 0x1F, 0x76
 FLASH, FLASH_END = 0x0800_0000, 0x0802_0000
@@ -254,3 +254,18 @@ class Rig:
         early = self.starts
         self.clock.advance(NS_PER_S // 50)
         return early == starts and self.starts == starts + 1
+
+
+# Loaders that differ in everything the sources leave open about flash errors, Get and BUSY.
+EVERY_LOADER = ("11.4", "openbl", "openbl-g0")
+
+
+def rig_with(loader: str) -> Callable[..., Rig]:
+    """Makes rigs with that one of LOADERS, unless they say which they want."""
+
+    def make(**arguments: Any) -> Rig:
+        if "version" not in arguments:
+            arguments.setdefault("quirks", LOADERS[loader])
+        return Rig(**arguments)
+
+    return make

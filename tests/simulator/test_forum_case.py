@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 
 import pytest
 
@@ -50,8 +51,10 @@ def recorded(kind: type[Lane]) -> tuple[Recording, Bench]:
 
 
 def danger(kind: type[Lane]) -> Span:
-    (span,) = recorded(kind)[0].of("option")
-    return span
+    """From the first option programming to the last, which follow each other at once."""
+    spans = recorded(kind)[0].of("option")
+    assert all(one.end == next.start for one, next in pairwise(spans))
+    return Span("option", spans[0].start, spans[-1].end)
 
 
 def commands(bench: Bench) -> list[int]:
@@ -113,16 +116,16 @@ def test_unprotect_waits_until_the_slow_part_is_done() -> None:
     recording, bench = recorded(UnprotectSlow)
     results = [event for _, event in recording.told if event["event"] == "result"]
     assert results[-3]["error"] == "not-done" and results[-1]["status"] == "not-protected"
-    assert recording.window == TYPICAL.option + TAKES_LONGER
+    assert recording.window == 2 * TYPICAL.option + TAKES_LONGER
     assert bench.target.rdp_level == 0
-    (span,) = recording.of("option")
+    span = danger(UnprotectSlow)
     assert [s for s in recording.of("bus") if span.start <= s.start < span.end]
 
 
-def test_the_window_is_the_time_of_one_option_programming() -> None:
+def test_the_window_is_the_time_of_two_option_programmings() -> None:
     recording, bench = recorded(Unprotect)
     assert recording.told[-1][1]["status"] == "unprotected"
-    assert recording.window == TYPICAL.option
+    assert recording.window == 2 * TYPICAL.option
     assert recording.end == cuts.duration(Unprotect())
     assert commands(bench).count(0x93) == 1
 

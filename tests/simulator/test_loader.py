@@ -19,6 +19,7 @@ from tests.simulator.rig import (
     ACK,
     APP,
     BUSY,
+    EVERY_LOADER,
     FLASH,
     FLASH_END,
     NACK,
@@ -28,6 +29,7 @@ from tests.simulator.rig import (
     count_frame,
     data_frame,
     pages_frame,
+    rig_with,
     word,
 )
 
@@ -48,13 +50,20 @@ def independent_crc(data: bytes) -> int:
     return mirrored(zlib.crc32(bytes(mirrored(byte, 8) for byte in turned)) ^ 0xFFFF_FFFF, 32)
 
 
+@pytest.fixture(params=EVERY_LOADER)
+def make_rig(request: pytest.FixtureRequest) -> MakeRig:
+    """Makes a Rig with this loader."""
+    return rig_with(request.param)
+
+
 # Frames
 
 
-def test_get_answers_20_bytes_in_one_frame_between_two_acks(rig: Rig) -> None:
+def test_get_answers_19_or_20_bytes_in_one_frame_between_two_acks(rig: Rig) -> None:
+    codes = CODES[:-1] if rig.chip.quirks.checksum == "unlisted" else CODES
     assert rig.send(b"\x00\xff") == 2
     assert rig.receive(1) == b"\x79"
-    assert rig.receive(20) == b"\x12\x12" + CODES  # N = 18, version 1.2, 18 codes
+    assert rig.receive(2 + len(codes)) == bytes([len(codes), 0x12]) + codes  # N, version 1.2
     assert rig.receive(1) == b"\x79"
     assert rig.in_step()
 
@@ -153,7 +162,7 @@ def test_go_runs_the_application_after_its_second_ack(make_rig: MakeRig) -> None
     assert rig.send(b"\x01\xfe") == -1  # the loader is gone
 
 
-@pytest.mark.parametrize("address", [FLASH + 8, RAM, 0x1FFF_0000])
+@pytest.mark.parametrize("address", [FLASH + 8, FLASH_END - 1, RAM, RAM_END - 1])
 def test_go_to_where_no_application_is_crashes_as_it_checks_nothing(
     make_rig: MakeRig, address: int
 ) -> None:
@@ -163,11 +172,17 @@ def test_go_to_where_no_application_is_crashes_as_it_checks_nothing(
     assert rig.running is Running.CRASHED
 
 
+@pytest.mark.parametrize("address", [0x1FFF_0000, 0x1FFF_7000, 0x1FFF_73FF, 0x1FFF_7800])
+def test_go_to_where_neither_flash_nor_ram_is_is_refused(make_rig: MakeRig, address: int) -> None:
+    rig = make_rig(content=APP.content)
+    assert rig.command(0x21) == ACK
+    assert rig.ask(word(address)) == NACK
+    assert rig.in_step()
+
+
 @pytest.mark.parametrize("size", [4, 256, 4096, 128 * 1024])
-def test_get_checksum_answers_busy_then_ack_then_the_crc_and_its_xor(
-    make_rig: MakeRig, size: int
-) -> None:
-    rig = make_rig(content=BLOCK * 512)
+def test_get_checksum_answers_busy_then_ack_then_the_crc_and_its_xor(size: int) -> None:
+    rig = Rig(content=BLOCK * 512)
     expected = independent_crc((BLOCK * 512)[:size]).to_bytes(4, "big")
     assert rig.ask(b"\xa1\x5e") == ACK
     assert rig.ask(b"\x08\x00\x00\x00\x08") == ACK
@@ -187,8 +202,8 @@ def test_the_crc_unit_gives_what_others_measured() -> None:
         assert crc_stm32(data) == independent_crc(data)
 
 
-def test_get_checksum_of_a_long_range_is_busy_for_a_while(make_rig: MakeRig) -> None:
-    rig = make_rig(content=BLOCK * 512)
+def test_get_checksum_of_a_long_range_is_busy_for_a_while() -> None:
+    rig = Rig(content=BLOCK * 512)
     rig.ask(b"\xa1\x5e")
     rig.ask(word(FLASH))
     assert rig.ask(word(128 * 1024)) == ACK
@@ -213,15 +228,18 @@ def test_get_checksum_of_a_long_range_is_busy_for_a_while(make_rig: MakeRig) -> 
     ],
 )
 def test_get_checksum_refuses_what_is_not_whole_words_of_flash(
-    rig: Rig, address: int, size: int
+    rom: Rig, address: int, size: int
 ) -> None:
-    rig.command(0xA1)
-    assert NACK in (rig.ask(word(address)), None) or rig.ask(word(size)) == NACK
-    assert rig.in_step()
+    rom.command(0xA1)
+    assert NACK in (rom.ask(word(address)), None) or rom.ask(word(size)) == NACK
+    assert rom.in_step()
 
 
-def test_a_loader_without_the_checksum_refuses_its_code(make_rig: MakeRig) -> None:
-    rig = make_rig(quirks=Quirks(4, has_checksum=False))
+@pytest.mark.parametrize("listed", ["refused", "unlisted"])
+def test_a_loader_may_refuse_the_checksum_whether_it_lists_it_or_not(
+    make_rig: MakeRig, listed: str
+) -> None:
+    rig = make_rig(quirks=Quirks(4, checksum=listed))
     assert rig.command(0xA1) == NACK
     assert rig.in_step()
 
@@ -274,7 +292,8 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("code", [0x11, 0x21, 0x31, 0x32, 0xA1])
 @pytest.mark.parametrize("where", UNREADABLE)
-def test_addresses_in_no_memory_are_refused(rig: Rig, where: str, code: int) -> None:
+def test_addresses_in_no_memory_are_refused(make_rig: MakeRig, where: str, code: int) -> None:
+    rig = Rig() if code == 0xA1 else make_rig()
     assert rig.command(code) == ACK
     assert rig.ask(word(UNREADABLE[where])) == NACK
     assert rig.in_step()
@@ -322,19 +341,27 @@ def test_a_write_that_runs_out_of_a_memory_ends_in_a_fault(
     assert rig.ask(word(address)) == ACK
     rig.send(data_frame(b"\x5a" * 16))
     rig.wait(5)
-    assert rig.held(30_000)
+    assert crashed(rig)
     assert len(rig.chip.ram) == 36 * 1024
     assert rig.flash.size == len(rig.flash.data) == 128 * 1024
     rig.reset()
     assert rig.in_step()
 
 
-def test_a_fault_may_lead_to_a_reset_instead(make_rig: MakeRig) -> None:
+def test_a_fault_in_a_read_may_lead_to_a_reset_instead(make_rig: MakeRig) -> None:
     rig = make_rig(quirks=Quirks(4, ecc_error="reset"))
     starts = rig.starts
     rig.read(FLASH_END - 4, 8)
     rig.wait(1)
     assert rig.starts == starts + 1
+
+
+def crashed(rig: Rig) -> bool:
+    """Whether the loader's address is not acknowledged, and there is no reset by itself."""
+    starts = rig.starts
+    silent = rig.status() is None and rig.send(b"\x01\xfe") == -1
+    rig.wait(10_000)
+    return silent and rig.scl() and (rig.running, rig.starts) == (Running.CRASHED, starts)
 
 
 @pytest.mark.parametrize("address", [RAM + 1, RAM + 2, RAM + 3])
@@ -343,7 +370,7 @@ def test_an_unaligned_write_to_ram_is_a_fault(rig: Rig, address: int) -> None:
     rig.command(0x31)
     assert rig.ask(word(address)) == ACK
     rig.send(data_frame(b"\x5a" * 8))
-    assert rig.held(10_000)
+    assert crashed(rig)
     assert rig.chip.ram == before
 
 
@@ -357,12 +384,18 @@ def test_a_short_write_to_ram_takes_stale_bytes_along(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("code", WRITES)
-def test_programming_over_something_is_acked_and_everything_after_is_refused(
+def test_programming_over_something_is_acked_and_where_errors_stay_all_after_it_is_refused(
     rig: Rig, code: int
 ) -> None:
     assert rig.write(FLASH, BLOCK, code) == ACK
     assert rig.write(FLASH, b"\xa5" * 256, code) == ACK
+    assert rig.read(FLASH, 256) == BLOCK
     assert rig.write(FLASH + 2048, BLOCK, code) == ACK
+    if rig.chip.quirks.clears_errors:
+        assert rig.read(FLASH + 2048, 256) == BLOCK
+        rig.write(FLASH, b"\xa5" * 256, code)
+        assert rig.mass_erase() == ACK
+        return
     assert rig.erase(0) == ACK
     assert rig.erase(0, code=0x45) == ACK
     assert rig.mass_erase() == NACK
@@ -374,17 +407,19 @@ def test_programming_over_something_is_acked_and_everything_after_is_refused(
     assert rig.read(FLASH, 256) == b"\xa5" * 256
 
 
-def test_where_erase_clears_errors_it_is_not_refused(make_rig: MakeRig) -> None:
-    rig = make_rig(quirks=Quirks(4, erase_clears_errors=True), content=BLOCK)
-    assert rig.write(FLASH, b"\xa5" * 256) == ACK
-    assert rig.erase(0) == ACK
-    assert rig.read(FLASH, 256) == b"\xff" * 256
+def writes_again(rig: Rig, code: int) -> bool:
+    """Whether what follows a flash error goes as it should for this loader: it is ACKed, and done
+    only where errors are cleared."""
+    assert rig.write(FLASH + 2048, BLOCK, code) == ACK
+    done = rig.flash.data[2048 : 2048 + 256] == BLOCK
+    return bool(done == rig.chip.quirks.clears_errors)
 
 
-def test_a_block_over_one_programmed_granule_stops_there(rig: Rig) -> None:
+def test_a_block_over_one_programmed_granule_stops_there_where_errors_stay(rig: Rig) -> None:
     rig.write(FLASH + 64, b"occupied")
     assert rig.write(FLASH, b"\x5a" * 256) == ACK
-    assert rig.read(FLASH, 256) == b"\x5a" * 64 + b"occupied" + b"\xff" * 184
+    rest = b"\x5a" if rig.chip.quirks.clears_errors else b"\xff"
+    assert rig.read(FLASH, 256) == b"\x5a" * 64 + b"occupied" + rest * 184
 
 
 @pytest.mark.parametrize("code", WRITES)
@@ -397,23 +432,71 @@ def test_zeros_may_be_written_over_anything(rig: Rig, code: int) -> None:
 
 
 @pytest.mark.parametrize("code", WRITES)
-def test_zeros_over_ones_that_were_written_are_acked_and_everything_after_is_refused(
-    rig: Rig, code: int
-) -> None:
+def test_zeros_over_ones_that_were_written_are_acked_and_an_error(rig: Rig, code: int) -> None:
     assert rig.write(FLASH, b"\xff" * 16, code) == ACK
     assert rig.write(FLASH, bytes(16), code) == ACK
-    assert rig.write(FLASH + 2048, BLOCK, code) == ACK
-    assert rig.flash.data == b"\xff" * 128 * 1024
+    assert rig.read(FLASH, 16) == b"\xff" * 16
+    assert writes_again(rig, code)
 
 
-@pytest.mark.parametrize("offset", [1, 2, 4, 7])
+@pytest.mark.parametrize("length", [8, 256])
 @pytest.mark.parametrize("code", WRITES)
-def test_an_unaligned_write_is_acked_does_nothing_and_poisons_what_follows(
-    rig: Rig, offset: int, code: int
+def test_a_write_to_half_a_granule_is_acked_does_nothing_and_is_an_error(
+    rig: Rig, length: int, code: int
 ) -> None:
-    assert rig.write(FLASH + offset, BLOCK, code) == ACK
-    assert rig.write(FLASH + 2048, BLOCK, code) == ACK
+    assert rig.write(FLASH + 4, BLOCK[:length], code) == ACK
     assert rig.flash.data == b"\xff" * 128 * 1024
+    assert writes_again(rig, code)
+
+
+@pytest.mark.parametrize("offset", [1, 2, 3, 5, 6, 7])
+@pytest.mark.parametrize("length", [1, 8, 256])
+@pytest.mark.parametrize("code", WRITES)
+def test_an_unaligned_write_to_flash_crashes_the_loader_until_a_reset(
+    rig: Rig, offset: int, length: int, code: int
+) -> None:
+    assert rig.command(code) == ACK
+    assert rig.ask(word(FLASH + offset)) == ACK
+    rig.send(data_frame(BLOCK[:length]))
+    assert crashed(rig)
+    assert rig.flash.data == b"\xff" * 128 * 1024 and rig.flash.weak_granules() == []
+    rig.reset()
+    assert rig.in_step()
+
+
+def test_an_address_that_two_flipped_bits_made_unaligned_crashes_the_loader(rig: Rig) -> None:
+    """As ST's code was seen to: `31 CE`, `08 00 09 02 03`."""
+    assert rig.ask(b"\x31\xce") == ACK
+    assert rig.ask(b"\x08\x00\x09\x02\x03") == ACK
+    rig.send(data_frame(BLOCK))
+    assert crashed(rig)
+
+
+@pytest.mark.parametrize("code", WRITES)
+def test_a_write_begins_with_its_last_byte_and_not_with_its_stop(rig: Rig, code: int) -> None:
+    rig.command(code)
+    rig.ask(word(FLASH))
+    frame = data_frame(BLOCK)
+    rig.send(frame[:-1], stop=False)
+    busy = [rig.flash.busy]
+    assert rig.bus.write(frame[-1])
+    busy.append(rig.flash.busy)
+    assert busy == [False, True]
+    rig.wait(5)
+    assert rig.flash.data[:256] == BLOCK
+    rig.bus.stop()
+    assert rig.final() == ACK
+    assert rig.in_step()
+
+
+@pytest.mark.parametrize("code", WRITES)
+def test_the_data_of_a_frame_that_never_ends_is_in_flash(rig: Rig, code: int) -> None:
+    rig.command(code)
+    rig.ask(word(FLASH))
+    rig.send(data_frame(BLOCK), stop=False)
+    rig.bus.abandon()
+    assert rig.resets_itself()
+    assert rig.flash.data[:256] == BLOCK and rig.flash.weak_granules() == []
 
 
 @pytest.mark.parametrize("code", WRITES)
@@ -452,13 +535,13 @@ def test_a_mass_erase_with_a_protected_page_is_refused(make_rig: MakeRig, code: 
 
 @pytest.mark.parametrize("page", [64, 255, 0x100, 0xFFFF])
 @pytest.mark.parametrize("code", ERASES)
-def test_erasing_a_page_that_does_not_exist_is_acked_and_poisons_what_follows(
+def test_erasing_a_page_that_does_not_exist_is_acked_and_an_error(
     make_rig: MakeRig, page: int, code: int
 ) -> None:
     rig = make_rig(content=BLOCK)
     assert rig.erase(page, code=code) == ACK
-    assert rig.erase(0) == ACK
     assert rig.flash.data[:256] == BLOCK
+    assert writes_again(rig, 0x31)
 
 
 def test_512_pages_can_be_listed_and_not_one_more(rig: Rig) -> None:
@@ -482,22 +565,22 @@ def test_512_pages_can_be_listed_and_not_one_more(rig: Rig) -> None:
     ],
 )
 def test_busy_is_answered_while_a_no_stretch_operation_runs(
-    rig: Rig, code: int, frame: bytes, takes: int
+    rom: Rig, code: int, frame: bytes, takes: int
 ) -> None:
-    rig.command(code)
+    rom.command(code)
     if code == 0x32:
-        rig.ask(word(FLASH))
+        rom.ask(word(FLASH))
     elif frame[0] != 0xFF:
-        rig.ask(count_frame(len(frame) // 2 - 1))
-    rig.send(frame)
-    began = rig.clock.now
-    rig.bus.stretch_limit = 100 * NS_PER_US  # SCL is never held for longer
-    while (status := rig.status()) == BUSY:
-        rig.wait(0.3)
+        rom.ask(count_frame(len(frame) // 2 - 1))
+    rom.send(frame)
+    began = rom.clock.now
+    rom.bus.stretch_limit = 100 * NS_PER_US  # SCL is never held for longer
+    while (status := rom.status()) == BUSY:
+        rom.wait(0.3)
     assert status == ACK
-    assert takes <= rig.clock.now - began < takes + 40 * NS_PER_MS
-    rig.bus.stretch_limit = None
-    assert rig.in_step()
+    assert takes <= rom.clock.now - began < takes + 40 * NS_PER_MS
+    rom.bus.stretch_limit = None
+    assert rom.in_step()
 
 
 def test_a_host_that_waits_for_the_typical_time_never_sees_busy(rig: Rig) -> None:
@@ -546,13 +629,13 @@ def test_a_no_stretch_command_may_stretch_anyway(make_rig: MakeRig) -> None:
     assert rig.clock.now - began > TYPICAL.page_erase
 
 
-def test_the_bus_is_free_for_others_while_a_no_stretch_operation_runs(rig: Rig) -> None:
-    rig.command(0x45)
-    rig.ask(count_frame(0))
-    rig.send(pages_frame([0]))
-    assert not rig.bus.start(0x2A, reading=False)
-    rig.bus.stop()
-    assert rig.status() == BUSY
+def test_the_bus_is_free_for_others_while_a_no_stretch_operation_runs(rom: Rig) -> None:
+    rom.command(0x45)
+    rom.ask(count_frame(0))
+    rom.send(pages_frame([0]))
+    assert not rom.bus.start(0x2A, reading=False)
+    rom.bus.stop()
+    assert rom.status() == BUSY
 
 
 def test_an_operation_longer_than_the_loaders_patience_does_not_reset_it(
@@ -743,8 +826,8 @@ def test_a_read_next_to_a_torn_granule_is_fine(make_rig: MakeRig) -> None:
     assert rig.read(FLASH + 72, 8) == BLOCK[72:80]
 
 
-def test_a_checksum_over_a_torn_granule_hangs_the_loader(make_rig: MakeRig) -> None:
-    rig = make_rig(content=BLOCK * 512)
+def test_a_checksum_over_a_torn_granule_hangs_the_loader() -> None:
+    rig = Rig(content=BLOCK * 512)
     tear(rig, 100_000)
     rig.command(0xA1)
     rig.ask(word(FLASH))
@@ -788,11 +871,9 @@ def test_a_reset_in_the_middle_of_a_write_tears_one_granule_and_the_rest_is_miss
     assert rig.flash.data[torn + 8 : 256] == b"\xff" * (248 - torn)
 
 
-def test_a_loader_that_resets_itself_in_the_middle_of_an_erase_tears_the_page(
-    make_rig: MakeRig,
-) -> None:
+def test_a_loader_that_resets_itself_in_the_middle_of_an_erase_tears_the_page() -> None:
     slow = FlashTimes(TYPICAL.program, 5 * NS_PER_S, 5 * NS_PER_S)
-    rig = make_rig(content=BLOCK * 16, times=slow)
+    rig = Rig(content=BLOCK * 16, times=slow)
     rig.command(0x45)
     rig.ask(count_frame(0))
     rig.send(pages_frame([0]))
@@ -835,9 +916,10 @@ def test_a_cut_at_any_point_of_an_operation_leaves_doubt_that_an_erase_heals(
 
 
 @pytest.mark.parametrize("frames", OPERATIONS.values(), ids=OPERATIONS)
-def test_a_cut_between_any_two_bytes_before_the_last_stop_leaves_flash_as_it_was(
+def test_a_cut_between_any_two_bytes_before_an_operation_begins_leaves_flash_as_it_was(
     make_rig: MakeRig, frames: tuple[bytes, ...]
 ) -> None:
+    last = frames[-1][:-1] if frames[0][0] == 0x32 else frames[-1]  # else the STOP begins it
     passed = 0
     cut_at = 0
     while passed >= cut_at:
@@ -853,7 +935,7 @@ def test_a_cut_between_any_two_bytes_before_the_last_stop_leaves_flash_as_it_was
         rig.bus.tap = tap
         for frame in frames[:-1]:
             rig.ask(frame)
-        rig.send(frames[-1], stop=False)
+        rig.send(last, stop=False)
         rig.wait(50)
         assert rig.flash.data == BLOCK + b"\xff" * (128 * 1024 - 256)
         assert rig.flash.weak_granules() == []

@@ -296,6 +296,14 @@ def test_after_an_earlier_error_it_is_acked_and_launched_but_not_done(rig: Rig) 
     assert rig.options.word(OPTR) == FACTORY[OPTR]
 
 
+def test_where_errors_are_cleared_it_is_done_after_one(make_rig: MakeRig) -> None:
+    rig = make_rig(quirks=Quirks(4, clears_errors=True))
+    rig.write(FLASH, APP.content)
+    rig.write(FLASH, bytes([7]) * 8)
+    assert rig.write_options(optr(FACTORY[OPTR])) == ACK
+    assert rig.options.word(OPTR) == FACTORY[OPTR]
+
+
 # What it is good for
 
 
@@ -363,6 +371,8 @@ def test_boot_lock_is_main_flash_for_ever(make_rig: MakeRig, rdp: int) -> None:
         ({"OPTR": PROVISIONED & ~(1 << 28)}, "NRST"),
         ({"PCROP1ASR": 0}, "PCROP"),
         ({"PCROP1BER": 0x1FF}, "PCROP"),
+        ({"PCROP1ASR": 0xFFFF_FF00}, "PCROP"),  # page addresses have 8 bits
+        ({"PCROP1BSR": 0x100}, "PCROP"),
     ],
 )
 def test_what_is_beyond_the_model_says_so_when_it_is_loaded(
@@ -540,7 +550,9 @@ def test_the_tap_is_called_at_every_point_of_a_programming(rig: Rig) -> None:
     ]
 
 
-def test_a_cut_before_the_last_stop_leaves_the_old_options(make_rig: MakeRig) -> None:
+def test_a_cut_before_the_last_byte_leaves_the_old_options_and_one_after_it_does_not(
+    make_rig: MakeRig,
+) -> None:
     data = area(OPTR=FACTORY[OPTR])
     frame = data_frame(data)
     for count in range(len(frame) + 1):
@@ -549,8 +561,10 @@ def test_a_cut_before_the_last_stop_leaves_the_old_options(make_rig: MakeRig) ->
         rig.command(0x31)
         rig.ask(word(OPTIONS))
         rig.send(frame[:count], stop=False)
+        rig.clock.advance(1)
         rig.chip.power(False)
-        assert rig.options.data == before
+        assert (rig.options.data == before) is (count < len(frame))
+        assert rig.chip.bricked is (count == len(frame))
 
 
 def test_the_loaders_own_timeout_in_a_busy_answer_bricks_the_chip(make_rig: MakeRig) -> None:

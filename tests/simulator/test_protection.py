@@ -38,7 +38,7 @@ LEVEL_1 = LEVEL_0 & ~0xFF | 0xBB
 LEVEL_2 = LEVEL_0 & ~0xFF | 0xCC
 PROTECT, UNPROTECT = (0x82, 0x83), (0x92, 0x93)
 WRITE_PROTECT, WRITE_UNPROTECT = (0x63, 0x64), (0x73, 0x74)
-UNPROTECT_TIME = TYPICAL.mass_erase + TYPICAL.option
+UNPROTECT_TIME = TYPICAL.mass_erase + 2 * TYPICAL.option  # once for the level, once for PCROP
 
 
 def optr(value: int) -> bytes:
@@ -292,6 +292,22 @@ def test_options_that_were_rewritten_first_do_not_make_a_refused_erase_good(
     assert rig.protection(0x93) == NACK
     assert rig.starts == 1
     assert rig.flash.data.startswith(BLOCK)
+
+
+def test_where_errors_are_cleared_a_refused_erase_still_ends_it(make_rig: MakeRig) -> None:
+    for erases_first in (True, False):
+        quirks = Quirks(4, clears_errors=True, erases_first=erases_first)
+        rig = make_rig(quirks=quirks, protected=(9, 9), content=BLOCK)
+        assert rig.protection(0x93) == NACK
+        assert rig.flash.option_operations == (0 if erases_first else 1)
+        assert rig.starts == 1
+
+
+def test_where_errors_are_cleared_it_succeeds_after_one(make_rig: MakeRig) -> None:
+    rig = make_rig(quirks=Quirks(4, clears_errors=True), content=BLOCK)
+    rig.write(FLASH, bytes([7]) * 8)
+    assert rig.protection(0x93) == ACK
+    assert blank(rig)
 
 
 def test_after_an_earlier_error_it_fails(make_rig: MakeRig) -> None:
@@ -667,6 +683,76 @@ def test_write_unprotect_is_a_code_and_two_acks(make_rig: MakeRig, code: int) ->
     assert rig.mass_erase() == ACK
 
 
+# Frames of commands that program the option page twice.
+TWICE = {
+    "write protect, two areas": (b"\x64\x9b", b"\x03\xfc", b"\x01\x02\x3e\x3f\x02"),
+    "write unprotect": (b"\x74\x8b",),
+    "readout unprotect": (b"\x93\x6c",),
+}
+
+
+@pytest.mark.parametrize("frames", TWICE.values(), ids=TWICE)
+def test_some_commands_program_the_option_page_twice(
+    make_rig: MakeRig, frames: tuple[bytes, ...]
+) -> None:
+    rig = make_rig()
+    seen: list[tuple[int, str]] = []
+    rig.flash.tap = lambda what, at: seen.append((at, what)) if what == "option" else None
+    for frame in frames[:-1]:
+        assert rig.ask(frame) == ACK
+    rig.send(frames[-1])
+    if len(frames) == 1:
+        assert rig.status() == ACK
+    began = rig.clock.now
+    assert rig.final() == ACK
+    assert seen == [(point, "option") for point in range(TAPS["option"])] * 2
+    assert rig.clock.now - began >= 2 * TYPICAL.option
+
+
+@pytest.mark.parametrize("frames", TWICE.values(), ids=TWICE)
+@pytest.mark.parametrize("point", [1, 8, 15])
+def test_a_cut_in_the_second_of_two_programmings_bricks_the_chip_too(
+    make_rig: MakeRig, frames: tuple[bytes, ...], point: int
+) -> None:
+    rig = make_rig()
+    begun = 0
+
+    def tap(what: str, at: int) -> None:
+        nonlocal begun
+        begun += (what, at) == ("option", 0)
+        if (what, at, begun) == ("option", point, 2):
+            rig.chip.power(False)
+
+    rig.flash.tap = tap
+    for frame in frames[:-1]:
+        assert rig.ask(frame) == ACK
+    rig.send(frames[-1])
+    if len(frames) == 1:
+        assert rig.status() == ACK
+    rig.wait(100)
+    assert rig.running is OFF and rig.chip.bricked
+
+
+def test_one_area_is_programmed_once(rig: Rig) -> None:
+    assert rig.write_protect(1, 2) == ACK
+    assert rig.flash.option_operations == 1
+
+
+@pytest.mark.parametrize("code", WRITE_PROTECT)
+def test_write_protect_begins_with_its_last_byte_and_not_with_its_stop(
+    rig: Rig, code: int
+) -> None:
+    assert rig.command(code) == ACK
+    assert rig.ask(b"\x01\xfe") == ACK
+    rig.send(b"\x01\x02", stop=False)
+    before = rig.flash.option_operations
+    assert rig.bus.write(0x03)
+    assert rig.flash.option_operations == before + 1
+    rig.wait(10)
+    rig.chip.power(False)
+    assert rig.chip.bricked
+
+
 @pytest.mark.parametrize("code", [0x64, 0x74, 0x83])
 @pytest.mark.parametrize("point", range(1, TAPS["option"]))
 def test_a_cut_in_any_protection_command_bricks_the_chip(
@@ -699,7 +785,8 @@ def test_every_protection_command_may_ack_in_every_way(
     answer = rig.receive(1)
     took = rig.clock.now - began
     assert answer == (b"\xff" if ack == "lost" else b"\x79")
-    assert (took > TYPICAL.option) == (ack != "early")
+    programmings = 2 if code in WRITE_UNPROTECT else 1
+    assert (took > programmings * TYPICAL.option) == (ack != "early")
     rig.wait(100)
     assert rig.starts == 2
 
@@ -754,7 +841,10 @@ def test_v11_3_options_written_too_soon_after_an_erase_are_not_written(
     assert rig.starts == 2
 
 
-@pytest.mark.parametrize("name", ["ecc_error", "option_ack", "unprotect_ack", "unprotect_answer"])
+QUIRKS_IN_WORDS = ("ecc_error", "checksum", "option_ack", "unprotect_ack", "unprotect_answer")
+
+
+@pytest.mark.parametrize("name", QUIRKS_IN_WORDS)
 def test_a_quirk_that_does_not_exist_is_no_quirk(name: str) -> None:
     with pytest.raises(ValueError, match="no such quirk: 'soon'; there are"):
         Quirks(4, **{name: "soon"})  # type: ignore[arg-type]

@@ -3,6 +3,17 @@
 `MicroPythonHost(call, filesystem)` is the board. `power_on()` boots it: boot.py, main.py, REPL.
 The REPL is on a TCP port of this machine, for an unmodified mpremote:
 `mpremote connect socket://127.0.0.1:PORT`.
+
+What can be measured of its memory, and what cannot: this port has no garbage collection while code
+runs. `gc.collect()` returns at once and `gc.threshold()` has no effect; garbage is collected when
+boot.py, main.py or a command of the REPL has ended. Until then the heap grows, up to 128 MB, and
+`gc.mem_free()` counts those 128 MB. So
+
+- `gc.mem_alloc()` before and after a piece of code tells what it allocated in all, with blocks of
+  16 bytes and pointers of 32 bits as on an RP2040: an upper limit of what it needs at any time;
+- whether code fits into the RAM of a board, how often a board collects garbage and for how long,
+  and what fragmentation does, only a board tells. A MemoryError comes here only for a single piece
+  that is larger than all of the heap so far, however much a program allocates in all.
 """
 
 from __future__ import annotations
@@ -22,7 +33,7 @@ from .seam import Call, HostFailed, HostLife, HostPowerLost, HostReset
 from .terminal import Terminal
 
 DEFAULT_HEAP = 192 * 1024
-"""Of the 264 KB of an RP2040, its port keeps about 230 KB free for Python."""
+"""What the heap begins with; it is no limit."""
 
 _HERE = Path(__file__).parent
 _MODULES = _HERE / "node_modules"

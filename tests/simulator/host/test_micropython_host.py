@@ -268,7 +268,23 @@ def test_ctrl_c_interrupts_running_code_and_its_files_are_closed(raw, wait):
     assert execute(raw, "print('alive')") == b"alive\r\n"
 
 
-def test_a_soft_reset_gives_a_fresh_heap_and_keeps_the_prompt(raw, world):
+WASTE = "for i in range(400): bytearray(1000)"
+
+
+def test_garbage_is_collected_between_commands_and_never_within_one(raw):
+    execute(raw, "import gc")
+    before = int(execute(raw, "print(gc.mem_alloc())"))
+    code = f"{WASTE}\ngc.threshold(1000)\ngc.collect()\nprint(gc.mem_alloc())"
+    assert int(execute(raw, code)) - before > 400_000
+    assert abs(int(execute(raw, "print(gc.mem_alloc())")) - before) < 1000
+
+
+def test_what_the_heap_begins_with_is_no_limit(raw):
+    code = "import gc\nkept = [bytearray(1000) for _ in range(1000)]\n"
+    assert execute(raw, code + "print(len(kept), gc.mem_free() > 100 << 20)") == b"1000 True\r\n"
+
+
+def test_a_soft_reset_forgets_names_and_modules_and_keeps_the_prompt(raw, world):
     world.write("/boot.py", "print('boot')")
     world.write("/main.py", "print('main')")
     execute(raw, "import sys, json; kept = 1")
