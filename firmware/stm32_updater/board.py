@@ -5,6 +5,7 @@ changed since, so every value is checked again, all of them before any pin is dr
 """
 
 import json
+import sys
 
 from micropython import const
 
@@ -36,6 +37,9 @@ class Board:
 
     def __init__(self, settings, clock, confirm=None):
         """`settings`: the content of board.json. Raises BoardError."""
+        import machine
+
+        sys.modules["machine"] = machine  # as the modules in __init__.py
         top = Section(settings)
         proof = top.section("confirm")
         self.chip = chips.by_name(top.part_number("chip"))

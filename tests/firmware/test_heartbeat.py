@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from bincopy import BinFile
 
@@ -51,6 +53,20 @@ def test_an_application_that_toggles_in_time_is_confirmed(make_beating, blinks_m
     bench = make_beating(blinks_ms)
     assert bench.install(image(NEW, "1.1.0"))["status"] == "installed"
     assert bench.flash_holds(NEW)
+
+
+@pytest.mark.parametrize("wrong", [0.005, 0.01, 0.03])
+def test_samples_that_are_wrong_now_and_then_prove_nothing(make_beating, wrong):
+    bench = make_beating(0)
+    real, randomness = bench.world.call, random.Random(1)
+
+    def call(name, *arguments):
+        value = real(name, *arguments)
+        return 1 - value if name == "pin_read" and randomness.random() < wrong else value
+
+    bench.world.call = call
+    bench.boot()
+    assert bench.install(image(NEW, "1.1.0"))["status"] in ("rolled-back", "failed")
 
 
 @pytest.mark.parametrize("blinks_ms", [0, 200])

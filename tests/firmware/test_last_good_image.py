@@ -51,6 +51,89 @@ def change_board(bench: Bench, **settings) -> None:
     bench.write_file("/board.json", json.dumps({**bench.settings, **settings}).encode())
 
 
+# --- who is to blame ---
+
+
+def test_an_image_whose_application_could_not_be_asked_may_be_tried_once_more(bench):
+    """The address of the application is out of reach for a while, through no fault of its own."""
+    applications, bench.target.applications = bench.target.applications, known_images()
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "rolling-back":
+            bench.target.applications = applications
+    assert event["status"] == "rolled-back" and "once more" in event["next_step"]
+    bench.boot()
+    assert bench.install(image(NEW, "2.0.0"))["status"] == "installed"
+    assert bench.flash_holds(NEW)
+
+
+def test_an_application_that_answers_another_version_is_not_tried_again(make_bench):
+    wrong = known_images(known(OLD, "1.0.0"), known(NEW, "2.0.1"))
+    bench = make_bench(applications=wrong)
+    bench.install(image(OLD, "1.0.0"))
+    bench.boot()
+    result = bench.install(image(NEW, "2.0.0"))
+    assert result["status"] == "rolled-back" and "not tried again" in result["next_step"]
+    assert bench.install(image(NEW, "2.0.0"))["error"] == "image-failed-before"
+
+
+def test_an_image_is_not_blamed_for_the_answer_of_a_chip_in_the_place_of_the_first(bench):
+    bench.push(image(NEW, "2.0.0"))
+    told = []
+    for event in bench.updater().events():
+        told.append(event)
+        if event["event"] == "written":  # another board, with the old application, is plugged in
+            bench.target.flash.load(OLD, 0)
+    (back,) = [event for event in told if event["event"] == "rolling-back"]
+    assert "does not hold what was written" in back["reason"]
+    bench.boot()
+    assert bench.install(image(NEW, "2.0.0"))["status"] == "installed"
+
+
+def test_a_good_image_that_failed_twice_in_silence_is_not_tried_a_third_time(bench):
+    assert bench.install(image(DEAD, "3.0.0"))["status"] == "rolled-back"
+    assert bench.install(image(DEAD, "3.0.0"))["status"] == "rolled-back"
+    assert bench.install(image(DEAD, "3.0.0"))["error"] == "image-failed-before"
+
+
+# --- what is told ---
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 6000, "\n" * 3000, "\u20ac" * 4000], ids=["x", "n", "euro"]
+)
+def test_an_error_of_any_length_leaves_the_log_in_order(bench, text):
+    def confirm(image):
+        raise ValueError(text)
+
+    bench.push(image(NEW, "2.0.0"))
+    bench.updater(confirm=confirm).run()
+    for _ in range(2):
+        bench.boot()
+        bench.run()
+    lines = bench.read_file("/updater/log.0").splitlines()
+    assert max(map(len, lines)) <= 1000
+    numbers = [json.loads(line)["n"] for line in lines]
+    assert numbers == sorted(set(numbers))
+
+
+def test_verified_is_what_this_run_has_verified(bench):
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "starting":
+            break
+    bench.boot()
+    result = bench.run()[-1]
+    assert result["status"] == "installed" and "verified" not in result
+
+
+def test_pages_outside_of_the_image_are_no_news_after_an_installation(bench):
+    assert "pages_in_doubt" not in bench.updater().status()
+    bench.push(image(NEW, "2.0.0"))
+    run_until_cut(bench)
+    assert bench.updater().status()["pages_in_doubt"] >= 2
+
+
 # --- what was checked is what is written ---
 
 
