@@ -99,7 +99,7 @@ def test_every_input_format_gives_the_same_payload(tmp_path, chip, payload, kind
     }[kind]
     path = tmp_path / f"app.{kind}"
     path.write_bytes(content)
-    assert inputs.read(path, chip) == (FLASH, payload)  # 5000 is a multiple of 8
+    assert inputs.read(path, chip)[:2] == (FLASH, payload)  # 5000 is a multiple of 8
 
 
 def test_elf_segments_go_to_their_physical_address(tmp_path, chip):
@@ -232,7 +232,7 @@ def test_a_public_key_verifies_but_does_not_sign(tmp_path, image, chip, key_file
         images.build(tmp_path / "app.bin", chip, "1.0.0", public, tmp_path / "x.img")
 
 
-@pytest.mark.parametrize("version", ["", "1.x", "1.2.3.4", "256.0.0", "1.0.65536", "v1.0.0"])
+@pytest.mark.parametrize("version", ["", "1.x", "1.2.3.4", "256.0.0", "1.0.65536", "vv1"])
 def test_a_version_that_does_not_fit_the_header_is_refused(tmp_path, chip, payload, version):
     (tmp_path / "app.bin").write_bytes(payload)
     with pytest.raises(UsageError, match="version"):
