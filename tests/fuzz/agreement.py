@@ -12,7 +12,7 @@ from stm32up import image_format, images
 from stm32up.errors import Stm32upError
 from tests.fuzz.device_readers import Clock, DeviceImage
 from tests.fuzz.finding import Finding
-from tests.fuzz.material import private_key, real_images
+from tests.fuzz.material import chip, private_key, real_images
 
 
 class Agreement(DeviceImage):
@@ -35,7 +35,7 @@ class Agreement(DeviceImage):
 
     def _desktop(self, content: bytes, key: RSA | None) -> Stm32upError | None:
         try:
-            images.check(Path("app.img"), content, key)
+            images.check(Path("app.img"), content, key, chip=chip())
         except Stm32upError as error:
             return error
         return None
@@ -46,6 +46,8 @@ class Agreement(DeviceImage):
         try:
             image = self.image.open_image("/app.img")
             image.check_digest(Clock)
+            image.check_fit(chip(), [])
+            image.check_vectors(chip())
             self.signature.check(image, self.keys, unsigned_allowed)
         except self.error as error:
             return error

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 import zlib
+from importlib.util import module_from_spec
 from types import ModuleType
 from typing import Any
 
@@ -30,9 +31,13 @@ from tests.fuzz.material import (
 
 
 def on(module: ModuleType, files: Files) -> ModuleType:
-    """A device module whose files are these."""
-    module.__dict__.update(open=files.open, os=files.os)
-    return module
+    """A copy of a device module whose files are these; the desktop uses the module itself."""
+    spec = module.__spec__
+    assert spec is not None and spec.loader is not None
+    copy = module_from_spec(spec)
+    spec.loader.exec_module(copy)
+    copy.__dict__.update(open=files.open, os=files.os)
+    return copy
 
 
 class Clock:
