@@ -95,7 +95,7 @@ def build(
     ImageError, KeyFileError; then `output` is not touched.
     """
     payload = inputs.read(source, chip, address)
-    kept = layout.holes(payload, chip)
+    kept = layout.holes(source, payload, chip)
     content = pack(
         payload, chip, version, key, product=product, security_counter=security_counter, kept=kept
     )
@@ -328,10 +328,9 @@ def _describe(path: Path, parsed: image_format.Parsed) -> dict[str, Any]:
 def _layout(parsed: image_format.Parsed) -> list[dict[str, Any]] | None:
     """What it does to flash; None if it does not name a chip that is known."""
     product_id = int.from_bytes(parsed.find(image_format.PRODUCT_ID) or b"", "little")
-    try:
-        chip = device.largest(product_id)
-    except ImageError:
+    if not device.knows(product_id):
         return None
+    chip = device.largest(product_id)
     size, kept = len(parsed.payload), parsed.kept()
     return layout.as_dicts(layout.stretches(parsed.load_address, size, kept, chip))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from stm32up import image_format
+from stm32up import device, image_format
 from stm32up.device import Chip
 from stm32up.image_format import Parsed
 
@@ -45,7 +45,8 @@ def _forms(image: Parsed) -> Iterator[Reason]:
     if image.rest.endswith(_TRAILER_MAGICS):
         yield Reason("is padded to its slot", "Sign it without --pad, --confirm and --test.")
     elif image.rest:
-        yield Reason(f"has {len(image.rest)} bytes after its end", "Build it again, or copy it again.")
+        size = len(image.rest)
+        yield Reason(f"has {size} bytes after its end", "Build it again, or copy it again.")
 
 
 def _signatures(image: Parsed) -> Iterator[Reason]:
@@ -76,10 +77,24 @@ def _missing(image: Parsed, chip: Chip) -> Iterator[Reason]:
         yield Reason(
             "names no flash address", f"Sign it with --rom-fixed 0x{chip.flash_start:08X}."
         )
-    types = {tlv.type for tlv in image.tlvs}
-    if image_format.PRODUCT_ID not in types:
+    values = {tlv.type: tlv.value for tlv in image.tlvs}
+    wrong = _wrong_chip(values.get(image_format.PRODUCT_ID))
+    if wrong:
         value = chip.product_id.to_bytes(2, "little").hex()
         option = f"--custom-tlv 0x{image_format.PRODUCT_ID:X} 0x{value}"
-        yield Reason("names no chip", f"Sign it with {option} for {chip.name}.")
-    if image_format.SECURITY_COUNTER not in types:
+        yield Reason(wrong, f"Sign it with {option} for {chip.name}.")
+    if image_format.SECURITY_COUNTER not in values:
         yield Reason("has no security counter", "Sign it with --security-counter auto.")
+
+
+def _wrong_chip(value: bytes | None) -> str:
+    """What is wrong with the product ID as it is written; empty if it may be one."""
+    if value is None:
+        return "names no chip"
+    if len(value) != 2:
+        return f"names its chip in {len(value)} bytes, not 2"
+    if not device.knows(int.from_bytes(value, "little")) and device.knows(
+        int.from_bytes(value, "big")
+    ):
+        return "names its chip with the bytes in the wrong order"
+    return ""

@@ -23,8 +23,8 @@ class Stretch(NamedTuple):
     length: int
 
 
-def holes(payload: Payload, chip: Chip) -> list[Run]:
-    """The runs of whole pages without a byte of the input, ascending.
+def holes(source: object, payload: Payload, chip: Chip) -> list[Run]:
+    """The runs of whole pages without a byte of the input `source`, ascending.
 
     Raises ImageError for more than an image can name: padding the rest would erase pages of which
     the input says nothing.
@@ -37,7 +37,7 @@ def holes(payload: Payload, chip: Chip) -> list[Run]:
             found.append((first, last - first))
     if len(found) > MAX_HOLES:
         raise ImageError(
-            f"the input leaves {len(found)} stretches of whole pages open, "
+            f"{source} leaves {len(found)} stretches of whole pages open, "
             f"and an image can name {MAX_HOLES}",
             "Link its parts together, or fill the gaps: objcopy --gap-fill 0xFF.",
         )

@@ -111,6 +111,14 @@ BUGS = [
         "    if False:",
     ),
     Bug(
+        "desktop-input",
+        "digits that are none are not expected",
+        f"{DESKTOP}/records.py",
+        "if not _DIGITS.fullmatch(digits):",
+        "if False:",
+        quick=True,
+    ),
+    Bug(
         "desktop-key",
         "a file without a key is not expected",
         f"{DESKTOP}/keys.py",
