@@ -469,9 +469,9 @@ def _verified(
     try:
         verified = images.verify(image, key)
     except images.NotAnImage as error:
-        if error.input is None or not named:
+        if error.source is None or not named:
             raise
-        advice = images.how_to_build(image, error.input, "--board", context.board_name)
+        advice = images.how_to_build(image, error.source, "--board", context.board_name)
         raise ImageError(error.message, advice) from None
     part, preserve = _part(context, chip)
     if named or verified["product_id"] == part.product_id:

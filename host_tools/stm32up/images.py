@@ -27,9 +27,17 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from imgtool import image as imgtool_image
 from imgtool.keys import RSA, RSAPublic
-from imgtool.version import SemiSemVersion, decode_version
 
-from stm32up import device, file_kinds, image_format, imgtool_options, inputs, keys, layout
+from stm32up import (
+    device,
+    file_kinds,
+    image_format,
+    imgtool_options,
+    inputs,
+    keys,
+    layout,
+    versions,
+)
 from stm32up.device import Chip
 from stm32up.errors import ImageError, KeyFileError, UsageError
 from stm32up.files import read_up_to
@@ -52,27 +60,29 @@ def class_id(product: str) -> uuid.UUID:
 
 
 class NotAnImage(ImageError):
-    """A file of another kind, where an image was expected; `input` is its name if an image can be
-    made of it.
+    """A file of another kind, where an image was expected. `source`: what it is to be called where
+    an image can be made of it, else None.
     """
 
-    def __init__(self, message: str, path: Path, input: Path | None) -> None:
-        super().__init__(message, how_to_build(path, input))
-        self.input = input
+    def __init__(self, message: str, path: Path, source: Path | None) -> None:
+        super().__init__(message, how_to_build(path, source))
+        self.source = source
 
 
-def how_to_build(path: Path, input: Path | None, *options: str) -> str:
-    """A command line that makes an image of this file, as the version that its name tells; it may
-    have to be renamed to `input` first.
+def how_to_build(path: Path, source: Path | None, *options: str) -> str:
+    """A command line that makes an image of `source`, as the version that its name tells; `path`
+    has to be renamed to that first if it is called otherwise.
     """
-    source = input or Path("INPUT")
+    renamed = source is not None and source != path
+    source = source or Path("INPUT")
     version = re.search(r"\d+\.\d+\.\d+", source.stem)
     build = ["image", "build", str(source), "--version", version[0] if version else "1.0.0"]
-    command = ["stm32up", *options, *build, "-o", str(source.with_suffix(".img"))]
-    rename = (
-        f"Rename it to {source.name}, then make" if source not in (path, Path("INPUT")) else "Make"
+    command = shlex.join(["stm32up", *options, *build, "-o", str(source.with_suffix(".img"))])
+    return (
+        f"Rename it to {source.name}, then make one: {command}"
+        if renamed
+        else (f"Make one: {command}")
     )
-    return f"{rename} one: {shlex.join(command)}"
 
 
 def build(
@@ -124,7 +134,7 @@ def pack(
     if kept:
         custom[image_format.KEPT] = b"".join(image_format.HOLE.pack(*hole) for hole in kept)
     image = imgtool_image.Image(
-        version=_version(version),
+        version=versions.parse(version),
         header_size=HEADER_SIZE,
         pad_header=True,
         rom_fixed=payload.address,
@@ -352,41 +362,6 @@ def _read(path: Path) -> bytes:
     if size > LARGEST:
         raise ImageError(f"{path} has {size} bytes, too many for an image")
     return content
-
-
-def _version(text: str) -> SemiSemVersion:
-    """Checks what imgtool leaves to struct: major and minor are bytes, revision has 16 bits, build
-    32. A "v" in front, as of a tag, is passed over.
-    """
-    numbers = re.sub("^[vV]", "", text)
-    try:
-        version = decode_version(numbers)
-    except ValueError:
-        raise UsageError(*_no_version(text, numbers)) from None
-    for part, limit in zip(version, (0xFF, 0xFF, 0xFFFF, 0xFFFF_FFFF), strict=True):
-        if part > limit:
-            raise UsageError(f"version {text}: {part} is more than {limit}")
-    return version
-
-
-def _no_version(text: str, numbers: str) -> tuple[str, str]:
-    """Why this text is no version, and what to write."""
-    known = re.match(r"(\d+\.\d+\.\d+|\d+\.\d+|\d+)(.*)", numbers, re.DOTALL)
-    if known is None:
-        return f"{text!r} is not a version", "Write it as 1.4.2 or 1.4.2+7."
-    release, rest = known[1] + ".0" * (2 - known[1].count(".")), known[2]
-    if re.fullmatch(r"\.\d+", rest):
-        return (
-            f"{text!r} is not a version: it has three numbers, and a build number after a +",
-            f"Write it as {release}+{rest[1:]}.",
-        )
-    if re.match(r"[-._~]?[A-Za-z]|-\d", rest):
-        return (
-            f"{text!r} is not a version: an image has only numbers in it, so no pre-release",
-            f"Number the builds instead: {release}+1 for the first candidate, higher for the next "
-            "ones, the highest for the release.",
-        )
-    return f"{text!r} is not a version", "Write it as 1.4.2 or 1.4.2+7."
 
 
 def _u32(number: int) -> int:

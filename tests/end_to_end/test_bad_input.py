@@ -57,8 +57,8 @@ def test_a_flipped_bit(refused, images, tmp_path):
 
 def test_an_image_for_another_chip(refused, tmp_path):
     source = APPLICATION / "app-1.1.0.hex"
-    build(source, tmp_path / "other.img", "1.1.0", "--chip", "STM32G031K8")
-    assert "0x466" in refused("update", tmp_path / "other.img")
+    build(source, tmp_path / "other.img", "1.1.0", "--chip", "STM32G491RE")
+    assert "0x479" in refused("update", tmp_path / "other.img")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@ helps."""
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from imgtool.main import imgtool
 
-from stm32up import images
+from stm32up import device, images, keys
 from stm32up.errors import ImageError
 from tests.host_tools.input_files import application
 
@@ -109,7 +111,7 @@ CASES: dict[str, tuple[list[str], str]] = {
         [*GOOD[:4], "0x0460", *GOOD[5:]],
         "the bytes in the wrong order.*0xA0 0x6004",
     ),
-    "a chip that nobody knows": ([*GOOD[:4], "0x1234", *GOOD[5:]], "is for chip 0x3412"),
+    "an unknown chip": ([*GOOD[:4], "0x1234", *GOOD[5:]], "is for chip 0x3412"),
 }
 
 
@@ -143,3 +145,14 @@ def test_bytes_after_the_end_are_no_padding(sign):
     path.write_bytes(path.read_bytes() + b"\xff" * 100)
     with pytest.raises(ImageError, match="100 bytes after its end"):
         images.verify(path)
+
+
+def test_the_command_in_the_documentation_makes_an_image_that_is_sound(folder, monkeypatch):
+    page = (device.PROJECT / "docs" / "images.md").read_text()
+    (command,) = re.findall(r"^```\n(imgtool sign .*?)^```$", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(folder)
+    arguments = shlex.split(command.replace("\\\n", " "))[1:]
+    assert click.testing.CliRunner().invoke(imgtool, arguments).exit_code == 0
+    shown = images.verify(folder / "app.img", keys.load(folder / "rsa.pem"))
+    assert (shown["version"], shown["signature"]) == ("1.4.2", "valid")
+    assert shown["class_id"] == images.class_id("PRODUCT").hex

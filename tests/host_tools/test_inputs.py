@@ -461,7 +461,7 @@ def test_a_bin_file_of_another_kind_is_named_for_what_it_is(refusal, kind):
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if not k.startswith(("Intel", "S-rec", "ELF"))])
-def test_any_other_file_is_named_too_and_nobody_is_told_to_call_it_bin(refusal, kind):
+def test_any_other_file_is_named_too_without_the_advice_to_call_it_bin(refusal, kind):
     line = refusal("firmware", KINDS[kind])
     assert f"firmware is {kind.strip()}" in line
     assert "*.bin" not in line
