@@ -78,11 +78,8 @@ def how_to_build(path: Path, source: Path | None, *options: str) -> str:
     version = re.search(r"\d+\.\d+\.\d+", source.stem)
     build = ["image", "build", str(source), "--version", version[0] if version else "1.0.0"]
     command = shlex.join(["stm32up", *options, *build, "-o", str(source.with_suffix(".img"))])
-    return (
-        f"Rename it to {source.name}, then make one: {command}"
-        if renamed
-        else (f"Make one: {command}")
-    )
+    first = f"Rename it to {source.name}, then make" if renamed else "Make"
+    return f"{first} one: {command}"
 
 
 def build(

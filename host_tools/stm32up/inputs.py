@@ -41,6 +41,10 @@ def read(path: Path, chip: Chip, address: int | None = None) -> Payload:
     unfinished, contradictory, or not for this chip; it is not read as a whole before its size has
     been looked at.
     """
+    if address is not None and path.suffix.lower() != RAW:
+        raise UsageError(
+            f"{path} says itself where it begins", "Leave --address out: it is for a .bin."
+        )
     try:
         with path.open("rb") as file:
             start = chip.flash_start if address is None else address

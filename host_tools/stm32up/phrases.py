@@ -46,7 +46,7 @@ _EVENTS = {
 }
 _STRETCHES = {
     "written": "written",
-    "kept": "kept as they are: the input leaves these pages open",
+    "kept": "kept: the input leaves them open",
     "padded": "padded with FF",
 }
 _MOST_STRETCHES = 24  # lines; --json has all of them

@@ -12,7 +12,7 @@ from stm32up import image_format, images
 from stm32up.errors import Stm32upError
 from tests.fuzz.device_readers import Clock, DeviceImage
 from tests.fuzz.finding import Finding
-from tests.fuzz.material import chip, private_key, real_images
+from tests.fuzz.material import chip, private_key, real_images, with_a_hole
 
 
 class Agreement(DeviceImage):
@@ -22,7 +22,9 @@ class Agreement(DeviceImage):
     looked at."""
 
     def seeds(self) -> list[bytes]:
-        return [flag + image for image in real_images() for flag in (b"\0", b"\1")]
+        return [
+            flag + image for image in [*real_images(), with_a_hole()] for flag in (b"\0", b"\1")
+        ]
 
     def __call__(self, data: bytes) -> object:
         content = with_right_digest(data[1:]) if data[:1] == b"\1" else data[1:]

@@ -12,7 +12,14 @@ from stm32up import boards, device, images, inputs, keys, layout, logs
 from stm32up.errors import Stm32upError
 from tests.fuzz.device_readers import BoardJson
 from tests.fuzz.finding import Finding
-from tests.fuzz.material import BOARD_FILES, LOG_LINES, check_message, private_key, real_images
+from tests.fuzz.material import (
+    BOARD_FILES,
+    LOG_LINES,
+    check_message,
+    private_key,
+    real_images,
+    with_a_hole,
+)
 from tests.host_tools import input_files
 
 
@@ -60,7 +67,7 @@ class DesktopImage(DesktopReader):
     """`image show` and `image verify`."""
 
     def seeds(self) -> list[bytes]:
-        return real_images()
+        return [*real_images(), with_a_hole()]
 
     def read(self) -> object:
         shown = images.show(self.path)

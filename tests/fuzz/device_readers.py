@@ -27,6 +27,7 @@ from tests.fuzz.material import (
     many_tlvs,
     private_key,
     real_images,
+    with_a_hole,
 )
 
 
@@ -86,7 +87,7 @@ class DeviceImage(DeviceReader):
         self.class_id = images.class_id("nucleo-demo").bytes
 
     def seeds(self) -> list[bytes]:
-        return real_images() + [many_tlvs()]
+        return real_images() + [many_tlvs(), with_a_hole()]
 
     def read(self, data: bytes) -> object:
         self.files.hold(app_img=data)

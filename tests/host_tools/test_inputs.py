@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stm32up import device, inputs
-from stm32up.errors import ImageError
+from stm32up.errors import ImageError, UsageError
 from tests.host_tools.input_files import (
     END,
     FLASH,
@@ -469,6 +469,13 @@ def test_any_other_file_is_named_too_without_the_advice_to_call_it_bin(refusal, 
 
 def test_only_unknown_bytes_may_be_a_raw_binary(refusal):
     assert "Name raw binaries *.bin" in refusal("firmware", APP)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_address_is_for_raw_binaries_only(tmp_path, name):
+    (tmp_path / name).write_bytes(FORMATS[name])
+    with pytest.raises(UsageError, match="says itself where it begins"):
+        inputs.read(tmp_path / name, CHIP, FLASH)
 
 
 def test_text_that_is_called_hex_is_refused_by_its_first_line(refusal):

@@ -262,6 +262,7 @@ def test_build_and_show_print_the_layout(run, tmp_path):
     assert "0x08000100 to 0x080007FF    1792 bytes padded with FF" in built
     assert "0x08000800 to 0x08003FFF   14336 bytes kept" in built
     shown = run("image", "show", image).out
+    assert max(map(len, built.splitlines()[:-1])) <= 80
     assert "0x08000800 to 0x08003FFF   14336 bytes kept" in shown
     assert "version 1.2.3" in built
 
