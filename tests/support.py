@@ -7,7 +7,6 @@ import hashlib
 import json
 import random
 import struct
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from stm32sim.application import KnownImage
 from stm32sim.bench import Bench
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
-from stm32up import deploy, device, images, keys
+from stm32up import deploy, device, images, inputs, keys
 
 RAM_END = 0x2000_9000
 FLASH = 0x0800_0000
@@ -43,22 +42,13 @@ def image(
     key: RSA | None = None,
     counter: int | None = None,
 ) -> bytes:
-    """The MCUboot image of a payload, signed if there is a key; the security counter follows the
-    version unless it is given."""
-    with tempfile.TemporaryDirectory() as folder:
-        raw, built = Path(folder, "app.bin"), Path(folder, "app.img")
-        raw.write_bytes(content)
-        images.build(
-            raw,
-            device.chip(chip),
-            version,
-            key,
-            built,
-            security_counter=counter,
-            product=product,
-            address=address,
-        )
-        return built.read_bytes()
+    """The MCUboot image of a payload, whether a board takes it or not; signed if there is a key.
+    The security counter follows the version unless it is given."""
+    part = device.chip(chip)
+    start = part.flash_start if address is None else address
+    whole = content + inputs.ERASED * (-len(content) % inputs.GRANULE)
+    loaded = inputs.Payload(start, whole, [(0, len(content))])
+    return images.pack(loaded, part, version, key, security_counter=counter, product=product)
 
 
 @functools.cache

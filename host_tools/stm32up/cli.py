@@ -33,7 +33,7 @@ from stm32up import (
     updater,
 )
 from stm32up.cli_context import FILE, Context
-from stm32up.errors import INTERRUPTED, Stm32upError, UsageError
+from stm32up.errors import INTERRUPTED, ImageError, Stm32upError, UsageError
 from stm32up.output import HumanOutput, JsonOutput
 
 DEFAULT_BOARD = "pico_nucleo_g071rb"
@@ -138,16 +138,22 @@ def image_build(
     address: str | None,
     target: Path,
 ) -> None:
-    """Make an image of a bin, hex, srec or elf file."""
+    """Make an image of a bin, hex, srec or elf file.
+
+    It is one that the board takes: what the updater checks is checked here. Whole pages that the
+    input leaves open are kept as they are; the rest of its gaps is filled with FF.
+    """
+    part, preserve = _part(context, chip)
     built = images.build(
         source,
-        device.chip(chip) if chip else context.board.chip,
+        part,
         version,
         _load_key(key) if key else None,
         target,
         product=product or context.board.product,
         security_counter=security_counter,
         address=_number("--address", address),
+        preserve=preserve,
     )
     context.output.result("image build", {"status": "built", **built})
 
@@ -156,17 +162,18 @@ def image_build(
 @click.argument("image", type=FILE)
 @click.pass_obj
 def image_show(context: Context, image: Path) -> None:
-    """Show header and TLVs, without checking digest and signature."""
+    """Show header, TLVs and what is written, without checking digest and signature."""
     context.output.result("image show", {"status": "shown", **images.show(image)})
 
 
 @image_group.command("verify")
 @click.argument("image", type=FILE)
 @click.option("--key", type=FILE, help="Public or private key that must have signed it.")
+@click.option("--chip", help="Part number; default: the board's.")
 @click.pass_obj
-def image_verify(context: Context, image: Path, key: Path | None) -> None:
-    """Check structure, digest and, with --key, the signature."""
-    verified = images.verify(image, _load_key(key) if key else None)
+def image_verify(context: Context, image: Path, key: Path | None, chip: str | None) -> None:
+    """Check what the board will check, and, with --key, the signature."""
+    verified = _verified(context, image, _load_key(key) if key else None, chip)
     context.output.result("image verify", {"status": "verified", **verified})
 
 
@@ -221,7 +228,7 @@ def push_command(context: Context, image: Path) -> None:
 
     Goes on where it was interrupted. The updater installs the image when it runs next.
     """
-    images.verify(image)  # before a board is even looked for
+    _verified(context, image)  # before a board is even looked for
     report = context.output.report
     context.output.result("push", context.on_board(lambda c: push.push(c, image, report)))
 
@@ -232,7 +239,7 @@ def push_command(context: Context, image: Path) -> None:
 @click.pass_obj
 def update_command(context: Context, image: Path, force: bool) -> None:
     """Push an image and install it on the target."""
-    images.verify(image)
+    _verified(context, image)
     report = context.output.report
     context.output.result(
         "update", context.on_board(lambda c: updater.update(c, image, report, force=force))
@@ -443,6 +450,33 @@ class Interrupted(Stm32upError):
 def _fail(output: JsonOutput | HumanOutput, error: Stm32upError) -> int:
     output.error(error)
     return error.exit_status
+
+
+def _part(context: Context, chip: str | None) -> tuple[device.Chip, Sequence[tuple[int, int]]]:
+    """The part that is meant, --chip or else the board's, and what the board preserves on it."""
+    board = context.board
+    part = device.chip(chip) if chip else board.chip
+    return part, board.preserve if part.product_id == board.chip.product_id else ()
+
+
+def _verified(
+    context: Context, image: Path, key: RSA | RSAPublic | None = None, chip: str | None = None
+) -> dict[str, Any]:
+    """Checks an image as its board will. An image for another chip than the default board's is
+    checked for its own chip, unless a board or chip was named.
+    """
+    named = chip is not None or context.board_name != DEFAULT_BOARD
+    try:
+        verified = images.verify(image, key)
+    except images.NotAnImage as error:
+        if error.source is None or not named:
+            raise
+        advice = images.how_to_build(image, error.source, "--board", context.board_name)
+        raise ImageError(error.message, advice) from None
+    part, preserve = _part(context, chip)
+    if named or verified["product_id"] == part.product_id:
+        verified = images.verify(image, key, chip=part, preserve=preserve)
+    return verified
 
 
 def _load_key(path: Path) -> RSA | RSAPublic:

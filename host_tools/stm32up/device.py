@@ -6,12 +6,14 @@ The chip table exists once, in stm32_updater.chips, and serves the desktop as we
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, cast
 
-from stm32up.errors import UsageError
+from stm32up.errors import ImageError, UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
 FIRMWARE = PROJECT / "firmware"
@@ -19,6 +21,9 @@ PACKAGE = FIRMWARE / "stm32_updater"  # what `deploy` compiles
 BENCH = FIRMWARE / "stm32_bench"  # what `deploy --bench` compiles too
 DOCTOR = FIRMWARE / "stm32_doctor"  # what `doctor` sends into the host's RAM
 MAIN = FIRMWARE / "main.py"
+
+
+_AGAIN = "Build it again, or copy it again."
 
 
 class Chip(Protocol):
@@ -47,6 +52,59 @@ def chip(name: str) -> Chip:
 def family(product_id: int) -> str:
     """The parts that have this product ID, such as "STM32G070/STM32G071/STM32G081"."""
     return str(_device_module("chips").family_name(product_id))
+
+
+def check_image(
+    content: bytes, name: object, chip: Chip | None, preserve: Sequence[tuple[int, int]]
+) -> None:
+    """All that the updater checks of an image but its signature and its product, by its own code.
+
+    `name` is what messages call it. `chip` None: the largest of the family that the image is for.
+    Raises ImageError.
+    """
+    reader, errors = _device_module("image"), _device_module("errors")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "image")
+        file.write_bytes(content)
+        try:
+            image = reader.open_image(str(file))
+            _check_digest(image, name)
+            if chip is None and not knows(image.product_id):
+                raise ImageError(
+                    f"{name} is for chip 0x{image.product_id:03X}, which is not known"
+                )
+            target = chip or largest(image.product_id)
+            image.check_fit(target, preserve)
+            image.check_vectors(target)
+        except errors.UpdaterError as error:
+            damaged = isinstance(error, errors.ImageDamaged)
+            next_step = _AGAIN if damaged else error.next_step
+            raise ImageError(error.message.replace(str(file), str(name)), next_step) from None
+
+
+def _check_digest(image: Any, name: object) -> None:
+    try:
+        image.check_digest(_Clock)
+    except _device_module("errors").ImageDamaged:
+        raise ImageError(f"{name} is damaged: its digest does not match", _AGAIN) from None
+
+
+class _Clock:
+    """The device feeds its watchdog while it hashes; there is none here."""
+
+    @staticmethod
+    def feed() -> None:
+        pass
+
+
+def knows(product_id: int) -> bool:
+    """Whether the chip table has a family with this product ID."""
+    return family(product_id) != "unknown family"
+
+
+def largest(product_id: int) -> Chip:
+    """A part of this family with the most flash that there is: an image names only the family."""
+    return chip(family(product_id).partition("/")[0] + "xE")
 
 
 def option_bytes(data: bytes) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The MCUboot image format, taken apart. Writing it is imgtool's business.
+"""The MCUboot image format, taken apart to be shown. Writing it is imgtool's business; whether
+the updater takes an image, only its own reader says: device.check_image.
 
 All numbers are little-endian. A header of 32 bytes, padded to `header_size`:
 
@@ -36,17 +37,10 @@ RSA3072 = 0x23
 SECURITY_COUNTER = 0x50
 CLASS_ID = 0x75
 PRODUCT_ID = 0x00A0  # ours, in the range for vendors: the chip's product ID, u16
+KEPT = 0x00A1  # ours: (offset, length) of each hole in the payload, u32 each, in whole pages
+MAX_HOLES = 16
+HOLE = struct.Struct("<II")
 SIGNATURES = {RSA2048: "rsa2048", RSA3072: "rsa3072"}
-# Bytes of each TLV that is looked at; of the others neither length nor content matters.
-LENGTHS = {
-    KEYHASH: 32,
-    SHA256: 32,
-    RSA2048: 256,
-    RSA3072: 384,
-    SECURITY_COUNTER: 4,
-    CLASS_ID: 16,
-    PRODUCT_ID: 2,
-}
 # What the digest cannot cover. All else proves nothing unless it is protected.
 UNPROTECTED = (KEYHASH, SHA256, RSA2048, RSA3072)
 NAMES = {
@@ -57,6 +51,7 @@ NAMES = {
     SECURITY_COUNTER: "security counter",
     CLASS_ID: "class id",
     PRODUCT_ID: "product id",
+    KEPT: "kept pages",
 }
 
 ROM_FIXED = 0x100
@@ -71,11 +66,6 @@ FLAG_NAMES = {
     0x400: "compressed-lzma2",
     0x800: "compressed-arm-thumb",
 }
-# Encrypted, compressed, run from RAM, not to be started: the updater refuses them.
-UNSUITED = 0x004 | 0x008 | 0x010 | 0x020 | 0x200 | 0x400
-# What the updater bears. A signed image has 6 to 9 TLVs; those of RSA-3072 take about 550 bytes.
-MAX_TLVS = 16  # of both areas
-MAX_TLV_AREA = 2048  # bytes
 
 
 class Tlv(NamedTuple):
@@ -85,7 +75,7 @@ class Tlv(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """An image whose structure is sound. Nothing is said yet about digest and signature."""
+    """An image whose sizes add up. Nothing is said yet about whether the updater takes it."""
 
     load_address: int
     header_size: int
@@ -94,40 +84,40 @@ class Parsed(NamedTuple):
     payload: bytes
     signed_part: bytes  # what digest and signature cover
     tlvs: list[Tlv]
+    rest: bytes  # what follows the image, as when it is padded to its slot
 
     def find(self, tlv_type: int) -> bytes | None:
         """The value of the first TLV of this type in the area where it belongs."""
         wanted = (tlv_type, tlv_type not in UNPROTECTED)
         return next((tlv.value for tlv in self.tlvs if (tlv.type, tlv.protected) == wanted), None)
 
+    def kept(self) -> list[tuple[int, int]]:
+        """(offset, length) of each hole in the payload."""
+        pairs = self.find(KEPT) or b""
+        return list(HOLE.iter_unpack(pairs[: len(pairs) // HOLE.size * HOLE.size]))
 
-def parse(data: bytes) -> Parsed:
-    """Takes an image apart. Raises ImageError if a size does not add up, to the very last byte."""
+
+def parse(data: bytes, name: object = "the image") -> Parsed:
+    """Takes an image apart, without judging it. Raises ImageError if a size does not add up."""
     if len(data) < HEADER.size:
-        raise ImageError(f"the image is truncated: {len(data)} bytes, less than its header")
+        raise ImageError(f"{name} is truncated: {len(data)} bytes, less than its header")
     fields = HEADER.unpack_from(data)
     magic, load_address, header_size, protected_size, payload_size, flags = fields[:6]
     major, minor, revision, build = fields[6:]
     if magic != MAGIC:
-        raise ImageError(
-            "this is not an MCUboot image", "Make one: stm32up image build INPUT -o APP.img."
-        )
+        raise ImageError(f"{name} is not an MCUboot image")
     if header_size < HEADER.size:
-        raise ImageError(f"the image is damaged: a header of {header_size} bytes")
+        raise ImageError(f"{name} is damaged: a header of {header_size} bytes")
     payload_end = header_size + payload_size
     tlvs, position = [], payload_end
     if protected_size:
-        area, position = _tlv_area(data, position, PROTECTED_MAGIC)
+        area, position = _tlv_area(name, data, position, PROTECTED_MAGIC)
         tlvs += area
         if position - payload_end != protected_size:
-            raise ImageError("the image is damaged: header and protected TLVs disagree in size")
+            raise ImageError(f"{name} is damaged: header and protected TLVs disagree in size")
     signed_end = position
-    area, position = _tlv_area(data, position, OTHER_MAGIC)
+    area, position = _tlv_area(name, data, position, OTHER_MAGIC)
     tlvs += area
-    if position != len(data):
-        raise ImageError(f"the image is damaged: {len(data) - position} bytes after its end")
-    if len(tlvs) > MAX_TLVS:
-        raise ImageError(f"the image is damaged: {len(tlvs)} TLVs")
     return Parsed(
         load_address=load_address,
         header_size=header_size,
@@ -136,29 +126,28 @@ def parse(data: bytes) -> Parsed:
         payload=data[header_size:payload_end],
         signed_part=data[:signed_end],
         tlvs=tlvs,
+        rest=data[position:],
     )
 
 
-def _tlv_area(data: bytes, start: int, wanted_magic: int) -> tuple[list[Tlv], int]:
+def _tlv_area(name: object, data: bytes, start: int, wanted_magic: int) -> tuple[list[Tlv], int]:
     """The TLVs of the area that begins at `start`, and where it ends."""
     if start + INFO.size > len(data):
-        raise ImageError(f"the image is truncated: {len(data)} of {start} bytes or more")
+        raise ImageError(f"{name} is truncated: {len(data)} of {start} bytes or more")
     magic, size = INFO.unpack_from(data, start)
     end = start + size
     if magic != wanted_magic or size < INFO.size:
-        raise ImageError(f"the image is damaged: no TLVs at 0x{start:X}")
+        raise ImageError(f"{name} is damaged: no TLVs at 0x{start:X}")
     if end > len(data):
-        raise ImageError(f"the image is truncated: {len(data)} of {end} bytes or more")
-    if size > MAX_TLV_AREA:
-        raise ImageError(f"the image is damaged: a TLV area of {size} bytes")
+        raise ImageError(f"{name} is truncated: {len(data)} of {end} bytes or more")
     tlvs, position = [], start + INFO.size
     while position < end:
         if position + INFO.size > end:
-            raise ImageError(f"the image is damaged: half a TLV at 0x{position:X}")
+            raise ImageError(f"{name} is damaged: half a TLV at 0x{position:X}")
         kind, length = INFO.unpack_from(data, position)
         position += INFO.size
         if position + length > end:
-            raise ImageError(f"the image is damaged: a TLV too long at 0x{position:X}")
+            raise ImageError(f"{name} is damaged: a TLV too long at 0x{position:X}")
         tlvs.append(Tlv(kind, wanted_magic == PROTECTED_MAGIC, data[position : position + length]))
         position += length
     return tlvs, end

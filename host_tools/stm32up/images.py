@@ -2,9 +2,10 @@
 
 An image is a MCUboot image: a header of 512 bytes with the flash address (imgtool's rom-fixed),
 the payload in whole granules of 8 bytes, protected TLVs, SHA-256, and an RSA-PSS signature if a
-key was given. The protected TLVs are the security counter, the class id of the product, and
-0x00A0: the chip's product ID as a little-endian u16 (60 04 for 0x460). The updater strips the
-header; the application stays linked at its flash address.
+key was given. The protected TLVs are the security counter, the class id of the product, 0x00A0:
+the chip's product ID as a little-endian u16 (60 04 for 0x460), and, if the input leaves whole
+pages open, 0x00A1: offset and length of each such hole, two little-endian u32. The updater strips
+the header; the application stays linked at its flash address.
 """
 
 from __future__ import annotations
@@ -14,22 +15,36 @@ import contextlib
 import hashlib
 import io
 import os
+import re
+import shlex
 import struct
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from imgtool import image as imgtool_image
 from imgtool.keys import RSA, RSAPublic
-from imgtool.version import SemiSemVersion, decode_version
 
-from stm32up import image_format, inputs, keys
+from stm32up import (
+    device,
+    file_kinds,
+    image_format,
+    imgtool_options,
+    inputs,
+    keys,
+    layout,
+    versions,
+)
 from stm32up.device import Chip
 from stm32up.errors import ImageError, KeyFileError, UsageError
+from stm32up.files import read_up_to
 
 HEADER_SIZE = 0x200
+LARGEST = 4 << 20  # bytes of a file that can be an image; the largest flash known has 512 KB
+USUAL_CHIP = "STM32G071RB"  # for advice about an image that names none
 VENDOR = "stm32up"  # the name space in which imgtool turns a product's name into its class id
 
 
@@ -44,6 +59,29 @@ def class_id(product: str) -> uuid.UUID:
         raise UsageError(f"{product!r} is neither a printable name nor a UUID") from None
 
 
+class NotAnImage(ImageError):
+    """A file of another kind, where an image was expected. `source`: what it is to be called where
+    an image can be made of it, else None.
+    """
+
+    def __init__(self, message: str, path: Path, source: Path | None) -> None:
+        super().__init__(message, how_to_build(path, source))
+        self.source = source
+
+
+def how_to_build(path: Path, source: Path | None, *options: str) -> str:
+    """A command line that makes an image of `source`, as the version that its name tells; `path`
+    has to be renamed to that first if it is called otherwise.
+    """
+    renamed = source is not None and source != path
+    source = source or Path("INPUT")
+    version = re.search(r"\d+\.\d+\.\d+", source.stem)
+    build = ["image", "build", str(source), "--version", version[0] if version else "1.0.0"]
+    command = shlex.join(["stm32up", *options, *build, "-o", str(source.with_suffix(".img"))])
+    first = f"Rename it to {source.name}, then make" if renamed else "Make"
+    return f"{first} one: {command}"
+
+
 def build(
     source: Path,
     chip: Chip,
@@ -54,18 +92,46 @@ def build(
     product: str | None = None,
     security_counter: int | None = None,
     address: int | None = None,
+    preserve: Sequence[tuple[int, int]] = (),
 ) -> dict[str, Any]:
     """Builds an image from a bin, hex, srec or elf file and returns what `show` says about it.
 
     `key` None leaves it unsigned. `security_counter` None takes it from the version, as imgtool
-    does. `address` is where a raw binary begins (default: the start of flash). Raises UsageError,
+    does. `address` is where a raw binary begins (default: the start of flash). The image is one
+    that a board with this chip and these regions to `preserve` takes. Raises UsageError,
     ImageError, KeyFileError; then `output` is not touched.
     """
+    payload = inputs.read(source, chip, address)
+    kept = layout.holes(source, payload, chip)
+    content = pack(
+        payload, chip, version, key, product=product, security_counter=security_counter, kept=kept
+    )
+    device.check_image(content, source, chip, preserve)
+    _check_reset_vector(source, payload)
+    _write(output, content)
+    size = len(payload.data)
+    stretches = layout.stretches(payload.address, size, kept, chip, payload.given)
+    return {**show(output), "product": product, "layout": layout.as_dicts(stretches)}
+
+
+def pack(
+    payload: inputs.Payload,
+    chip: Chip,
+    version: str,
+    key: RSA | None,
+    *,
+    product: str | None = None,
+    security_counter: int | None = None,
+    kept: Sequence[tuple[int, int]] = (),
+) -> bytes:
+    """An image of this payload, whether a board takes it or not; see `build`."""
     if key is not None and not isinstance(key, RSA):
         raise KeyFileError("a public key cannot sign", "Give the private key.")
-    payload = inputs.read(source, chip, address)
+    custom = {image_format.PRODUCT_ID: struct.pack("<H", chip.product_id)}
+    if kept:
+        custom[image_format.KEPT] = b"".join(image_format.HOLE.pack(*hole) for hole in kept)
     image = imgtool_image.Image(
-        version=_version(version),
+        version=versions.parse(version),
         header_size=HEADER_SIZE,
         pad_header=True,
         rom_fixed=payload.address,
@@ -77,16 +143,20 @@ def build(
         Path(raw).write_bytes(payload.data)
         with contextlib.redirect_stdout(io.StringIO()):  # imgtool tells what it is doing
             image.load(raw)
-            image.create(
-                key,
-                public_key_format="hash",
-                enckey=None,
-                custom_tlvs={image_format.PRODUCT_ID: struct.pack("<H", chip.product_id)},
-            )
+            image.create(key, public_key_format="hash", enckey=None, custom_tlvs=custom)
             image.save(built)
-        content = Path(built).read_bytes()
-    _write(output, content)
-    return show(output)
+        return Path(built).read_bytes()
+
+
+def _check_reset_vector(source: Path, payload: inputs.Payload) -> None:
+    """It leads to something that the input gives, not into a gap."""
+    reset = int.from_bytes(payload.data[4:8], "little")
+    offset = (reset & ~1) - payload.address
+    if not any(start <= offset < start + length for start, length in payload.given):
+        raise ImageError(
+            f"{source}: the reset vector 0x{reset:08X} points to where the file has no data",
+            "Is a part of the application missing?",
+        )
 
 
 def write_digest(path: Path, output: Path) -> dict[str, Any]:
@@ -148,73 +218,65 @@ def _made_elsewhere(path: Path, key: RSA | RSAPublic) -> bytes:
 
 
 def show(path: Path) -> dict[str, Any]:
-    """Header and TLVs of an image, as plain values. Checks its structure but neither digest nor
-    signature.
+    """Header and TLVs of an image, as plain values. Checks that its sizes add up, and no more."""
+    return _describe(path, _parse(path, _read(path)))
+
+
+def verify(
+    path: Path,
+    key: RSA | RSAPublic | None = None,
+    *,
+    chip: Chip | None = None,
+    preserve: Sequence[tuple[int, int]] = (),
+) -> dict[str, Any]:
+    """Checks what the updater will check, and the signature if a key is given; returns what `show`
+    does.
+
+    There, "signature" is decided: "valid", "unchecked" (no key given) or "none". `chip` None takes
+    the largest of the family that the image is for. Raises ImageError.
     """
-    return _describe(path, image_format.parse(_read(path)))
+    return check(path, _read(path), key, chip=chip, preserve=preserve)
 
 
-def verify(path: Path, key: RSA | RSAPublic | None = None) -> dict[str, Any]:
-    """Checks structure, digest and, if a key is given, the signature; returns what `show` does.
-
-    There, "signature" is decided: "valid", "unchecked" (no key given) or "none". Raises
-    ImageError.
-    """
-    return check(path, _read(path), key)
-
-
-def check(path: Path, content: bytes, key: RSA | RSAPublic | None) -> dict[str, Any]:
+def check(
+    path: Path,
+    content: bytes,
+    key: RSA | RSAPublic | None,
+    *,
+    chip: Chip | None = None,
+    preserve: Sequence[tuple[int, int]] = (),
+) -> dict[str, Any]:
     """What `verify` does, of bytes; `path` is what messages call them."""
-    parsed = image_format.parse(content)
-    _check_kind(path, parsed)
-    if hashlib.sha256(parsed.signed_part).digest() != parsed.find(image_format.SHA256):
+    parsed = _parse(path, content)
+    reasons = imgtool_options.reasons(parsed, chip or device.chip(USUAL_CHIP))
+    if reasons:
         raise ImageError(
-            f"{path} is damaged: its digest does not match", "Build it again, or copy it again."
+            f"{path} {', '.join(reason.what for reason in reasons)}",
+            " ".join(reason.advice for reason in reasons),
         )
-    _check_signature_form(path, parsed)
-    signature = "unchecked" if _signatures(parsed) else "none"
+    device.check_image(content, path, chip, preserve)
+    signature = "none" if _signature_of(parsed) is None else "unchecked"
     if key is not None:
         _check_signature(path, parsed, key)
         signature = "valid"
     return {**_describe(path, parsed), "signature": signature}
 
 
-def _check_kind(path: Path, parsed: image_format.Parsed) -> None:
-    """What the updater on the board wants to find, beyond a sound structure."""
-    hint = "Build it with stm32up image build."
-    unsuited = parsed.flags & image_format.UNSUITED
-    if unsuited:
-        names = [name for bit, name in image_format.FLAG_NAMES.items() if unsuited & bit]
-        raise ImageError(f"{path} is {', '.join(names)}, which the updater cannot install", hint)
-    if not parsed.flags & image_format.ROM_FIXED:
-        raise ImageError(f"{path} names no flash address", hint)
-    if not parsed.payload:
-        raise ImageError(f"{path} has no payload", hint)
-    if len({tlv.type for tlv in parsed.tlvs}) < len(parsed.tlvs):
-        raise ImageError(f"{path} says something twice: two TLVs of one type", hint)
-    for tlv in parsed.tlvs:
-        if tlv.protected == (tlv.type in image_format.UNPROTECTED):
-            raise ImageError(f"{path} has TLV 0x{tlv.type:02X} where it does not belong", hint)
-        if len(tlv.value) != image_format.LENGTHS.get(tlv.type, len(tlv.value)):
-            size = len(tlv.value)
-            raise ImageError(f"{path} has TLV 0x{tlv.type:02X} of {size} bytes", hint)
-    if parsed.find(image_format.PRODUCT_ID) is None:
-        raise ImageError(f"{path} names no chip", hint)
-    if parsed.find(image_format.SECURITY_COUNTER) is None:
-        raise ImageError(f"{path} has no security counter", hint)
+def _parse(path: Path, content: bytes) -> image_format.Parsed:
+    if content[:4] == image_format.MAGIC.to_bytes(4, "little"):
+        return image_format.parse(content, path)
+    head = content[: file_kinds.HEAD]
+    what, form = file_kinds.what(head), file_kinds.form(head)
+    raw = what is None and path.suffix.lower() == inputs.RAW
+    name = f"{what}, not an MCUboot image" if what else "not an MCUboot image"
+    raise NotAnImage(
+        f"{path} is {name}", path, inputs.right_name(path, form) if raw or form else None
+    )
 
 
-def _signatures(parsed: image_format.Parsed) -> list[image_format.Tlv]:
-    return [tlv for tlv in parsed.tlvs if tlv.type in image_format.SIGNATURES]
-
-
-def _check_signature_form(path: Path, parsed: image_format.Parsed) -> None:
-    """No signature, or one that names its key."""
-    hint = "Sign it again: stm32up image sign."
-    if len(_signatures(parsed)) > 1:
-        raise ImageError(f"{path} has two signatures", hint)
-    if _signatures(parsed) and parsed.find(image_format.KEYHASH) is None:
-        raise ImageError(f"{path}: the signature does not name its key", hint)
+def _signature_of(parsed: image_format.Parsed) -> image_format.Tlv | None:
+    found = (tlv for tlv in parsed.tlvs if tlv.type in image_format.SIGNATURES)
+    return next(found, None)
 
 
 def _check_signature(path: Path, parsed: image_format.Parsed, key: RSA | RSAPublic) -> None:
@@ -222,7 +284,7 @@ def _check_signature(path: Path, parsed: image_format.Parsed, key: RSA | RSAPubl
     kind = next(kind for kind, name in image_format.SIGNATURES.items() if name == _kind(key))
     signature = parsed.find(kind)
     if signature is None:
-        if _signatures(parsed):
+        if _signature_of(parsed):
             raise ImageError(f"{path} is signed with another key than {_kind(key)}", hint)
         raise ImageError(f"{path} is not signed", hint)
     if parsed.find(image_format.KEYHASH) != keys.key_hash(key):
@@ -243,7 +305,7 @@ def _describe(path: Path, parsed: image_format.Parsed) -> dict[str, Any]:
     class_id_value = parsed.find(image_format.CLASS_ID)
     key_hash = parsed.find(image_format.KEYHASH)
     digest = parsed.find(image_format.SHA256)
-    kinds = [name for kind, name in image_format.SIGNATURES.items() if parsed.find(kind)]
+    signature = _signature_of(parsed)
     return {
         "file": str(path),
         "version": parsed.version,
@@ -253,8 +315,9 @@ def _describe(path: Path, parsed: image_format.Parsed) -> dict[str, Any]:
         "class_id": class_id_value.hex() if class_id_value else None,
         "security_counter": int.from_bytes(counter, "little") if counter else None,
         "sha256": digest.hex() if digest else None,
-        "signed_with": kinds[0] if kinds else None,
+        "signed_with": image_format.SIGNATURES[signature.type] if signature else None,
         "key_hash": key_hash.hex() if key_hash else None,
+        "layout": _layout(parsed),
         "header_size": parsed.header_size,
         "flags": [n for bit, n in image_format.FLAG_NAMES.items() if parsed.flags & bit],
         "tlvs": [
@@ -269,6 +332,16 @@ def _describe(path: Path, parsed: image_format.Parsed) -> dict[str, Any]:
     }
 
 
+def _layout(parsed: image_format.Parsed) -> list[dict[str, Any]] | None:
+    """What it does to flash; None if it does not name a chip that is known."""
+    product_id = int.from_bytes(parsed.find(image_format.PRODUCT_ID) or b"", "little")
+    if not device.knows(product_id):
+        return None
+    chip = device.largest(product_id)
+    size, kept = len(parsed.payload), parsed.kept()
+    return layout.as_dicts(layout.stretches(parsed.load_address, size, kept, chip))
+
+
 def _write(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
@@ -277,24 +350,15 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _read(path: Path) -> bytes:
+    """An image, or what belongs to one."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content, size = read_up_to(file, LARGEST)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _version(text: str) -> SemiSemVersion:
-    """Checks what imgtool leaves to struct: major and minor are bytes, revision has 16 bits, build
-    32.
-    """
-    try:
-        version = decode_version(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a version", "Write it as 1.4.2 or 1.4.2+7.") from None
-    for part, limit in zip(version, (0xFF, 0xFF, 0xFFFF, 0xFFFF_FFFF), strict=True):
-        if part > limit:
-            raise UsageError(f"version {text}: {part} is more than {limit}")
-    return version
+    if size > LARGEST:
+        raise ImageError(f"{path} has {size} bytes, too many for an image")
+    return content
 
 
 def _u32(number: int) -> int:

@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from imgtool.keys import RSA, RSAPublic
 
 from stm32up.errors import KeyFileError, UsageError
+from stm32up.files import read_up_to
 
 SIZES = (2048, 3072)  # bits; the ones MCUboot knows
 EXPONENT = 65537
+LARGEST = 64 * 1024  # bytes of a file that can be a key
 # RFC 7468 section 2 allows text before a PEM block; every reader skips it.
 DEVELOPMENT = "stm32up development key: a board for a product refuses it"
 # KEYHASH of the keys in sim/mcuboot-sys/csupport/keys.c of mcu-tools/mcuboot. Their private halves
@@ -136,11 +138,15 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content, size = read_up_to(file, LARGEST)
     except OSError as error:
         raise UsageError(
             f"cannot read the key {path}: {error.strerror}", "Make one: stm32up keys new KEY.pem."
         ) from None
+    if size > LARGEST:
+        raise KeyFileError(f"{path} has {size} bytes, too many for a key")
+    return content
 
 
 def _parse(path: Path, pem: bytes, passphrase: bytes | None) -> object:

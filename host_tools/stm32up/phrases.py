@@ -44,11 +44,16 @@ _EVENTS = {
     "supply-fails": "the supply of host and target fails",
     "outcome": "in the end: {outcome}",
 }
+_STRETCHES = {
+    "written": "written",
+    "kept": "kept: the input leaves them open",
+    "padded": "padded with FF",
+}
+_MOST_STRETCHES = 24  # lines; --json has all of them
 _RESULTS = {
     "keys public": "made {key}: public half of key {key_id}, RSA, {bits} bits",
     "image digest": "written to {file}: {sha256}",
     "image sign": "signed {file}: version {version}, {signed}",
-    "image build": "built {file}: version {version}, {bytes} bytes, {signed}",
     "logs pull": "{entries} entries, numbers {first} to {last}",
 }
 
@@ -98,6 +103,19 @@ def signed(values: Values) -> str:
     return f"signed with {kind}" if kind else "not signed"
 
 
+def layout(values: Values) -> list[str]:
+    """What an image does to flash, a line for each stretch."""
+    found = values.get("layout") or []
+    lines = [
+        f"0x{stretch['address']:08X} to 0x{stretch['address'] + stretch['length'] - 1:08X}"
+        f"  {stretch['length']:6} bytes {_STRETCHES[stretch['what']]}"
+        for stretch in found[:_MOST_STRETCHES]
+    ]
+    if len(found) > _MOST_STRETCHES:
+        lines.append(f"and {len(found) - _MOST_STRETCHES} more, which --json shows")
+    return lines
+
+
 def seconds(milliseconds: Any) -> str:
     return f"{milliseconds / 1000:.1f} s" if isinstance(milliseconds, int) else "? s"
 
@@ -121,9 +139,11 @@ def _starting(values: _Known) -> str:
 
 def _pushed(values: _Known) -> str:
     name = PurePosixPath(str(values["image"])).name
+    file = str(values.get("file", name))
+    renamed = f" as {name}" if file != name else ""
     if values["status"] == "already-there":
-        return f"{name} was in the inbox already"
-    return f"pushed {name} to the inbox ({values['sent']} bytes sent)"
+        return f"{file} was in the inbox already{renamed}"
+    return f"pushed {file} to the inbox{renamed} ({values['sent']} bytes sent)"
 
 
 def _key_made(values: _Known) -> list[str]:
@@ -183,6 +203,15 @@ def _unprotect_ended(values: _Known) -> list[str]:
             return [f"{_EVENTS['unprotected']}, but it ignores BOOT0. {_PROVISION_NOW}"]
         return [f"{_EVENTS['unprotected']}. Install an application: stm32up update IMAGE"]
     return [f"unprotected, and {values['version']} is {values['status']}. {_TAKE_AWAY}"]
+
+
+def _image_built(values: _Known) -> list[str]:
+    lines = layout(values)
+    product = values.get("product")
+    if product and not str(product).isascii():
+        lines.append(f"product {product}: class id {values['class_id']}")
+    built = f"built {values['file']}: version {values['version']}, {values['bytes']} bytes"
+    return [*lines, f"{built}, {signed(values)}"]
 
 
 def _image_verified(values: _Known) -> list[str]:
@@ -261,6 +290,7 @@ _ENDS: dict[str, Callable[[_Known], list[str]]] = {
     "deploy": _deploy_ended,
     "provision": _provision_ended,
     "unprotect": _unprotect_ended,
+    "image build": _image_built,
     "image verify": _image_verified,
     "simulate forum": _forum_ended,
     "simulate forum case": _forum_case_ended,

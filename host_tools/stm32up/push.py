@@ -31,7 +31,7 @@ def push(connection: Connection, image: Path, report: Report) -> dict[str, Any]:
     data = image.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     target = f"{INBOX}/{inbox_name(image)}"
-    done = {"image": target, "version": described["version"], "sha256": digest}
+    done = {"file": image.name, "image": target, "version": described["version"], "sha256": digest}
     connection.make_folder(INBOX)
     if connection.hash_file(target) == (len(data), digest):
         return {"status": "already-there", **done, "sent": 0}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from stm32up import device
-from stm32up.phrases import signed, words
+from stm32up.phrases import layout, signed, words
 
 Values = dict[str, Any]
 Row = tuple[str, str, str]  # name, value, what it means
@@ -280,7 +280,9 @@ def image(values: Values) -> list[str]:
         )
         for tlv in values["tlvs"]
     ]
-    return [*aligned(rows), "TLVs", *aligned(tlvs, indent="  ")]
+    stretches = [f"  {line}" for line in layout(values)]
+    flash = ["flash", *stretches] if stretches else []
+    return [*aligned(rows), *flash, "TLVs", *aligned(tlvs, indent="  ")]
 
 
 def _hex(value: Any, digits: int) -> str:

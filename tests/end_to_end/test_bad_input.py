@@ -57,8 +57,26 @@ def test_a_flipped_bit(refused, images, tmp_path):
 
 def test_an_image_for_another_chip(refused, tmp_path):
     source = APPLICATION / "app-1.1.0.hex"
-    build(source, tmp_path / "other.img", "1.1.0", "--chip", "STM32G031K8")
-    assert "0x466" in refused("update", tmp_path / "other.img")
+    build(source, tmp_path / "other.img", "1.1.0", "--chip", "STM32G491RE")
+    assert "0x479" in refused("update", tmp_path / "other.img")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("page.bin", b"<!DOCTYPE html><html></html>", "an HTML page"),
+        ("app.bin", b":020000040800F2\n:00000001FF\n", "Intel hex"),
+        ("app.hex", b":020000040800F2\n:04000000009000204C\n", "app.hex:2: the file ends"),
+        ("app.elf", b"\x7fELF\x01\x01\x01", "app.elf is cut"),
+        ("app.bin", b"\x00\x90\x00\x20" * 100, "reset vector 0x20009000"),
+    ],
+)
+def test_a_file_that_is_no_application(refused, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    command = ["image", "build", tmp_path / name, "--version", "1.0.0"]
+    assert message in refused(*command, "-o", tmp_path / "x.img")
+    assert "not an MCUboot image" in refused("update", tmp_path / name)
+    assert not (tmp_path / "x.img").exists()
 
 
 def test_an_image_larger_than_the_flash(refused, stm32up, tmp_path):

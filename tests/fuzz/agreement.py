@@ -12,7 +12,7 @@ from stm32up import image_format, images
 from stm32up.errors import Stm32upError
 from tests.fuzz.device_readers import Clock, DeviceImage
 from tests.fuzz.finding import Finding
-from tests.fuzz.material import private_key, real_images
+from tests.fuzz.material import chip, private_key, real_images, with_a_hole
 
 
 class Agreement(DeviceImage):
@@ -22,7 +22,9 @@ class Agreement(DeviceImage):
     looked at."""
 
     def seeds(self) -> list[bytes]:
-        return [flag + image for image in real_images() for flag in (b"\0", b"\1")]
+        return [
+            flag + image for image in [*real_images(), with_a_hole()] for flag in (b"\0", b"\1")
+        ]
 
     def __call__(self, data: bytes) -> object:
         content = with_right_digest(data[1:]) if data[:1] == b"\1" else data[1:]
@@ -35,7 +37,7 @@ class Agreement(DeviceImage):
 
     def _desktop(self, content: bytes, key: RSA | None) -> Stm32upError | None:
         try:
-            images.check(Path("app.img"), content, key)
+            images.check(Path("app.img"), content, key, chip=chip())
         except Stm32upError as error:
             return error
         return None
@@ -46,6 +48,8 @@ class Agreement(DeviceImage):
         try:
             image = self.image.open_image("/app.img")
             image.check_digest(Clock)
+            image.check_fit(chip(), [])
+            image.check_vectors(chip())
             self.signature.check(image, self.keys, unsigned_allowed)
         except self.error as error:
             return error

@@ -8,11 +8,19 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
-from stm32up import boards, images, keys, logs
+from stm32up import boards, device, images, inputs, keys, layout, logs
 from stm32up.errors import Stm32upError
 from tests.fuzz.device_readers import BoardJson
 from tests.fuzz.finding import Finding
-from tests.fuzz.material import BOARD_FILES, LOG_LINES, check_message, private_key, real_images
+from tests.fuzz.material import (
+    BOARD_FILES,
+    LOG_LINES,
+    check_message,
+    private_key,
+    real_images,
+    with_a_hole,
+)
+from tests.host_tools import input_files
 
 
 class DesktopLog:
@@ -59,12 +67,40 @@ class DesktopImage(DesktopReader):
     """`image show` and `image verify`."""
 
     def seeds(self) -> list[bytes]:
-        return real_images()
+        return [*real_images(), with_a_hole()]
 
     def read(self) -> object:
         shown = images.show(self.path)
         json.dumps(shown)
         return images.verify(self.path, private_key())
+
+
+class DesktopInput(DesktopReader):
+    """A hex, srec or elf file, as `image build` reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chip = device.chip("STM32G031K4")  # little flash, little memory
+
+    def seeds(self) -> list[bytes]:
+        content = input_files.application(64)
+        parts = ((0, content), (0x1800, content))
+        start = input_files.FLASH
+        return [
+            input_files.text(input_files.hex_file(*parts)),
+            input_files.text(input_files.s_file(content)),
+            input_files.elf(*((start + at, start + at, data) for at, data in parts)),
+        ]
+
+    def read(self) -> object:
+        read = inputs.read(self.path, self.chip)
+        holes = layout.holes(self.path, read, self.chip)
+        for start, length in holes:
+            if set(read.data[start : start + length]) != {0xFF}:
+                raise Finding(f"a hole with content at {start}")
+        if len(read.data) > self.chip.flash_size:
+            raise Finding(f"{len(read.data)} bytes")
+        return holes
 
 
 class DesktopKey(DesktopReader):

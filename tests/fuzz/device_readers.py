@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 import zlib
+from importlib.util import module_from_spec
 from types import ModuleType
 from typing import Any
 
@@ -26,13 +27,18 @@ from tests.fuzz.material import (
     many_tlvs,
     private_key,
     real_images,
+    with_a_hole,
 )
 
 
 def on(module: ModuleType, files: Files) -> ModuleType:
-    """A device module whose files are these."""
-    module.__dict__.update(open=files.open, os=files.os)
-    return module
+    """A copy of a device module whose files are these; the desktop uses the module itself."""
+    spec = module.__spec__
+    assert spec is not None and spec.loader is not None
+    copy = module_from_spec(spec)
+    spec.loader.exec_module(copy)
+    copy.__dict__.update(open=files.open, os=files.os)
+    return copy
 
 
 class Clock:
@@ -81,7 +87,7 @@ class DeviceImage(DeviceReader):
         self.class_id = images.class_id("nucleo-demo").bytes
 
     def seeds(self) -> list[bytes]:
-        return real_images() + [many_tlvs()]
+        return real_images() + [many_tlvs(), with_a_hole()]
 
     def read(self, data: bytes) -> object:
         self.files.hold(app_img=data)

@@ -10,7 +10,7 @@ from typing import Any
 
 from imgtool.keys import RSA
 
-from stm32up import image_format, images, keys
+from stm32up import image_format, images, inputs, keys
 from stm32up.device import _device_module as device_module
 from tests.fuzz.finding import Finding
 from tests.support import payload
@@ -44,6 +44,16 @@ def real_images() -> list[bytes]:
             images.build(raw, chip(), version, key, built, product="nucleo-demo")
             made.append(built.read_bytes())
     return made
+
+
+@functools.cache
+def with_a_hole() -> bytes:
+    """An image that keeps a page between its first and its last."""
+    page = chip().page_size
+    content = payload(256).ljust(2 * page, b"\xff") + payload(256)
+    given = [(0, 256), (2 * page, 256)]
+    loaded = inputs.Payload(chip().flash_start, content, given)
+    return images.pack(loaded, chip(), "1.0.0", None, product="nucleo-demo", kept=[(page, page)])
 
 
 @functools.cache

@@ -11,7 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.fuzz.agreement import Agreement
-from tests.fuzz.desktop_readers import BoardToml, DesktopImage, DesktopKey, DesktopLog
+from tests.fuzz.desktop_readers import (
+    BoardToml,
+    DesktopImage,
+    DesktopInput,
+    DesktopKey,
+    DesktopLog,
+)
 from tests.fuzz.device_readers import BoardJson, DeviceImage, DeviceKeys, DeviceLog, State
 
 ALL: dict[str, Callable[[], Any]] = {
@@ -23,6 +29,7 @@ ALL: dict[str, Callable[[], Any]] = {
     "device-log": DeviceLog,
     "desktop-log": DesktopLog,
     "desktop-image": DesktopImage,
+    "desktop-input": DesktopInput,
     "desktop-key": DesktopKey,
     "board-toml": BoardToml,
 }

@@ -49,7 +49,7 @@ def test_real_files_are_accepted():
     """Else the mutations would all be of files that are refused at the first byte."""
     image = device_readers.DeviceImage()
     assert isinstance(image(image.seeds()[1]), tuple)
-    for name in ("board-json", "board-toml", "desktop-key", "desktop-image"):
+    for name in ("board-json", "board-toml", "desktop-key", "desktop-image", "desktop-input"):
         target = targets.ALL[name]()
         assert not all(isinstance(target(seed), Exception) for seed in target.seeds()), name
     state = device_readers.State()

@@ -316,7 +316,7 @@ def test_a_board_without_a_log_has_an_empty_one(run, fake):
         (["image", "show", "junk.img"], 1, "not an MCUboot image"),
         (["image", "show", "."], 2, "Is a directory"),
         (["update", "junk.img"], 1, "not an MCUboot image"),
-        (["image", "build", "junk.img", "--version", "1", "-o", "x.img"], 1, "Name raw binaries"),
+        (["image", "build", "junk.img", "--version", "1", "-o", "x.img"], 1, "junk.img is text"),
         (["image", "build", "app.bin", "-o", "x.img"], 2, "Missing option '--version'"),
         (["image", "build", "app.bin", "--version", "1", "-o", "no/x.img"], 2, "cannot write"),
         (["image", "build", "app.bin", "--version", "q", "-o", "x.img"], 2, "not a version"),
@@ -345,10 +345,10 @@ def test_a_board_without_a_log_has_an_empty_one(run, fake):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line(run, tmp_path, monkeypatch, arguments, status, message):
+def test_bad_input_is_one_line(run, tmp_path, monkeypatch, payload, arguments, status, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "junk.img").write_bytes(b"junk" * 100)
-    (tmp_path / "app.bin").write_bytes(bytes(16))
+    (tmp_path / "app.bin").write_bytes(payload)
     (tmp_path / "bad.toml").write_text("titel = 1\n")
     assert message in one_line(run(*arguments), status)
     as_json = run("--json", *arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import bincopy
@@ -15,31 +14,7 @@ from imgtool.image import Image, VerifyResult
 
 from stm32up import images, inputs, keys
 from stm32up.errors import ImageError, KeyFileError, Stm32upError, UsageError
-
-FLASH = 0x08000000
-
-
-def elf(segments):
-    """A small 32-bit Arm ELF: (virtual address, physical address, bytes) per segment, with
-    sections.
-    """
-    header_size, program_size, section_size = 52, 32, 40
-    names = b"\0.text\0"
-    offset = header_size + program_size * len(segments)
-    programs, sections, content = b"", b"\0" * section_size, b""
-    for virtual, physical, data in segments:
-        at = offset + len(content)
-        programs += struct.pack("<8I", 1, at, virtual, physical, len(data), len(data), 5, 4)
-        sections += struct.pack("<10I", 1, 1, 2, virtual, at, len(data), 0, 0, 4, 0)
-        content += data
-    sections += struct.pack("<10I", 1, 3, 0, 0, offset + len(content), len(names), 0, 0, 1, 0)
-    content += names
-    count = len(segments) + 2
-    header = b"\x7fELF\x01\x01\x01" + b"\0" * 9
-    sizes = (header_size, program_size, len(segments), section_size, count, count - 1)
-    section_table = offset + len(content)
-    header += struct.pack("<HHIIIIIHHHHHH", 2, 40, 1, FLASH, 52, section_table, 0, *sizes)
-    return header + programs + content + sections
+from tests.host_tools.input_files import FLASH, elf
 
 
 def test_imgtool_itself_accepts_a_signed_image_and_names_its_version(image, key_files):
@@ -91,30 +66,16 @@ def test_building_twice_gives_the_same_bytes_up_to_the_signature(tmp_path, chip,
 def test_every_input_format_gives_the_same_payload(tmp_path, chip, payload, kind):
     file = bincopy.BinFile()
     file.add_binary(payload, address=FLASH)
+    file.execution_start_address = FLASH
     content = {
         "bin": payload,
         "hex": file.as_ihex().encode(),
         "srec": file.as_srec(address_length_bits=32).encode(),
-        "elf": elf([(FLASH, FLASH, payload)]),
+        "elf": elf((FLASH, FLASH, payload)),
     }[kind]
     path = tmp_path / f"app.{kind}"
     path.write_bytes(content)
-    assert inputs.read(path, chip) == (FLASH, payload)  # 5000 is a multiple of 8
-
-
-def test_elf_segments_go_to_their_physical_address(tmp_path, chip):
-    path = tmp_path / "app.elf"
-    path.write_bytes(elf([(FLASH, FLASH, b"code" * 4), (0x20000000, FLASH + 16, b"data" * 2)]))
-    assert inputs.read(path, chip).data == b"code" * 4 + b"data" * 2
-
-
-def test_gaps_and_the_end_are_filled_like_erased_flash(tmp_path, chip):
-    file = bincopy.BinFile()
-    file.add_binary(b"abc", address=FLASH)
-    file.add_binary(b"x", address=FLASH + 9)
-    path = tmp_path / "app.hex"
-    path.write_text(file.as_ihex())
-    assert inputs.read(path, chip).data == b"abc" + b"\xff" * 6 + b"x" + b"\xff" * 6
+    assert inputs.read(path, chip)[:2] == (FLASH, payload)  # 5000 is a multiple of 8
 
 
 @settings(max_examples=30, deadline=None)
@@ -157,28 +118,6 @@ def test_a_binary_larger_than_the_flash_is_refused(tmp_path, chip):
     (tmp_path / "app.bin").write_bytes(bytes(128 * 1024 + 1))
     with pytest.raises(ImageError, match="128 KB"):
         inputs.read(tmp_path / "app.bin", chip)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("app.bin", b""),
-        ("app.hex", b""),
-        ("app.hex", b":00000001FF\n"),  # nothing but the end
-        ("app.hex", b":0400000001020304F3\n"),  # wrong checksum
-        ("app.hex", b":zz\n"),
-        ("app.hex", b":\xff\xfe\n"),
-        ("app.hex", b"hello"),
-        ("app.srec", b"S1"),
-        ("app.elf", b"\x7fELF"),
-        ("app.elf", elf([(FLASH, FLASH, b"12345678")])[:100]),
-        ("app.txt", b"\x00\x01"),
-    ],
-)
-def test_an_input_that_is_no_application_is_refused(tmp_path, chip, name, content):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ImageError, match=name):
-        inputs.read(tmp_path / name, chip)
 
 
 def test_a_flipped_bit_anywhere_is_found(image, key_files):
@@ -232,7 +171,7 @@ def test_a_public_key_verifies_but_does_not_sign(tmp_path, image, chip, key_file
         images.build(tmp_path / "app.bin", chip, "1.0.0", public, tmp_path / "x.img")
 
 
-@pytest.mark.parametrize("version", ["", "1.x", "1.2.3.4", "256.0.0", "1.0.65536", "v1.0.0"])
+@pytest.mark.parametrize("version", ["", "1.x", "1.2.3.4", "256.0.0", "1.0.65536", "vv1"])
 def test_a_version_that_does_not_fit_the_header_is_refused(tmp_path, chip, payload, version):
     (tmp_path / "app.bin").write_bytes(payload)
     with pytest.raises(UsageError, match="version"):
