@@ -101,8 +101,9 @@ def built_of(program: bytes, folder: Path) -> bytes:
 
 def program(*halfwords: int, literals: tuple[int, ...] = ()) -> bytes:
     """Vectors, instructions at the reset vector, constants behind them, two pages in all."""
+    vectors = struct.pack("<II", RAM_END, FLASH + 64 + 1).ljust(64, b"\0")
     code = struct.pack(f"<{len(halfwords)}H{len(literals)}I", *halfwords, *literals)
-    return (struct.pack("<II", RAM_END, FLASH + 8 + 1) + code).ljust(2 * PAGE, b"\0")
+    return (vectors + code).ljust(2 * PAGE, b"\0")
 
 
 UNDEFINED = 0xDE00
@@ -176,6 +177,8 @@ def test_a_broken_application_is_rolled_back_and_not_tried_again(bench, tmp_path
     bench.assert_runs("1.0.0")
 
     bench.boot()  # the host forgets what it had in RAM
+    if kind != "answers another version":  # who is silent may be so through no fault of its own
+        assert bench.install(image)["status"] == "rolled-back"
     boots, after = len(bench.target.boots), bytes(bench.target.flash.data)
     again = bench.install(image)
     assert not again["ok"] and again["error"] == "image-failed-before"

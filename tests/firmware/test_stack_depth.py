@@ -8,6 +8,7 @@ test would ever see an end of it.
 
 from __future__ import annotations
 
+import gc
 import sys
 from types import FrameType
 from typing import Any
@@ -35,11 +36,13 @@ class Depth:
         self.imports = 0
 
     def __enter__(self) -> Depth:
+        gc.disable()  # or files of earlier tests are closed somewhere in here
         sys.setprofile(self._called)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
+        gc.enable()
 
     def _called(self, frame: FrameType | None, event: str, _: Any) -> None:
         if event != "call":

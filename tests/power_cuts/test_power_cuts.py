@@ -45,7 +45,7 @@ QUICK_BUGS = (
     "page 0 is not erased first",
     "first granule is never written",
     "a page in doubt is believed if it reads right",
-    "checkpoint before verify",
+    "checkpoint before a page is written",
     "an application that is silent counts as proven",
     "a digest is not checked before installing",
     "what the signature check finds is ignored",
