@@ -125,7 +125,9 @@ def _import_all(folder, package):
 ALONE = f"""
 import sys
 sys.path[:] = [{_FROZEN!r}]
-for n in {{names!r}}: sys.modules.pop(n, None)
+for n, f in {{files!r}}:
+ m = sys.modules.get(n)
+ if m and f in (getattr(m, '__file__', 0), getattr(m, '__path__', 0)): del sys.modules[n]
 """
 
 
@@ -187,6 +189,7 @@ class Hidden:
     name: str
     path: str
     lacks: tuple[str, ...] = ()
+    imported: str = ""  # what the module calls its file; empty if it cannot be imported
 
     @property
     def text(self) -> str:
@@ -262,7 +265,7 @@ def import_trouble(connection: Connection, facts: HostFacts) -> str:
 
 def alone(connection: Connection, facts: HostFacts) -> None:
     """Until the next soft reset nothing is imported from the host's files."""
-    connection.exec(ALONE.format(names=[hidden.name for hidden in facts.hidden]))
+    connection.exec(ALONE.format(files=[(h.name, h.imported) for h in facts.hidden]))
 
 
 def out_of_the_way(paths: list[str]) -> str:
@@ -304,7 +307,7 @@ def _hidden(
                 f"Rename or remove it (mpremote resume fs rm :{path}), then deploy again.",
             ) from None
         if file == "" or (file or "").startswith(f"{entry}/{name}" if entry else name):
-            hidden.append(Hidden(name, path, tuple(lacks)))
+            hidden.append(Hidden(name, path, tuple(lacks), file))
     return tuple(hidden)
 
 
