@@ -46,8 +46,9 @@ def variables(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
             'require("neopixel")\n'
         ),
         board / "manifest.py": 'include("$(PORT_DIR)/boards/manifest.py")\nrequire("mip")\n',
-        root
-        / "extmod/asyncio/manifest.py": 'package("asyncio", ("__init__.py",), base_path="..", opt=3)\n',
+        root / "extmod/asyncio/manifest.py": (
+            'package("asyncio", ("__init__.py",), base_path="..", opt=3)\n'
+        ),
         root / "extmod/asyncio/__init__.py": "",
         root / "lib/micropython-lib/micropython/neopixel/manifest.py": 'module("neopixel.py")\n',
         root / "lib/micropython-lib/micropython/neopixel/neopixel.py": "",

@@ -74,6 +74,7 @@ class FakeBoard:
         self.before_exec: Callable[[str], None] = lambda code: None
         self.free = 1 << 20
         self.block = 1
+        self.frozen = False  # whether its firmware brings the updater
         self.silent = False
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
@@ -168,7 +169,11 @@ class FakeBoard:
                 raise ImportError(f"no module named '{name}'")
             if name.startswith("stm32_updater") and self.updater is None:
                 raise ImportError(f"no module named '{name}'")
-            if name.startswith("stm32_") and modules["sys"].path == [".frozen"]:
+            if (
+                name.startswith("stm32_")
+                and modules["sys"].path == [".frozen"]
+                and not self.frozen
+            ):
                 raise ImportError(f"no module named '{name}'")
             module: ModuleType = modules.get(name) or __import__(name, *args)
             return module

@@ -131,6 +131,17 @@ def test_a_package_that_is_found_first_is_named(deployed, refused, path):
     assert f"{found} is imported instead of /lib/stm32_updater" in line and f":{found}" in line
 
 
+def test_a_frozen_updater_is_named_and_gets_its_settings_alone_when_asked(fake, refused, run):
+    assert "no updater is frozen" in refused("--frozen")
+    fake.frozen = True
+    line = refused()
+    assert ".frozen/stm32_updater is imported instead" in line and "--frozen" in line
+    fake.file(MODULE).parent.mkdir(parents=True)
+    fake.file(MODULE).write_text("hidden by the frozen one")
+    assert run("--port", fake.port, "deploy", "--frozen").status == 0
+    assert fake.files() == {"/board.json", MODULE}
+
+
 def test_a_folder_with_the_name_of_a_module_is_named(deployed, refused):
     deployed.file("/lib/stm32_updater/flasher").mkdir()
     assert "folder /lib/stm32_updater/flasher is imported instead" in refused()
