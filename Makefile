@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 NODE_DIR := host_tools/stm32sim/host
 STUBS_VERSION := 1.29.0.post1
 STDLIB_STUBS_VERSION := 1.29.0.post2
+STUBBER_VERSION := 1.29.1
 PORTS := rp2 esp32
 JOBS ?= 2
 RUNS ?= 1000000
@@ -44,10 +45,18 @@ $(VENV)/stubs/%/.installed: Makefile | $(VENV)/.installed
 		micropython-$*-stubs==$(STUBS_VERSION) micropython-stdlib-stubs==$(STDLIB_STUBS_VERSION)
 	touch $@
 
+# MicroPython's manifestfile.py, which reads firmware/manifest.py in a build. micropython-stubber ships it;
+# its own dependencies are not needed, and are at odds with ours.
+$(VENV)/manifestfile/.installed: Makefile | $(VENV)/.installed
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) \
+		micropython-stubber==$(STUBBER_VERSION)
+	touch $@
+
 demo: setup
 	$(BIN)/python -m stm32up.demo
 
-test: setup $(PORTS:%=$(VENV)/stubs/%/.installed)
+test: setup $(PORTS:%=$(VENV)/stubs/%/.installed) $(VENV)/manifestfile/.installed
 	$(BIN)/python -m pytest -n 2
 
 torture: setup

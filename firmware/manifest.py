@@ -1,6 +1,8 @@
-# For freezing the updater into a MicroPython firmware:
-#   make BOARD=RPI_PICO FROZEN_MANIFEST=.../firmware/manifest.py
+# For freezing the updater into a MicroPython firmware, on rp2 and esp32:
+#   make BOARD=RPI_PICO FROZEN_MANIFEST=/path/to/firmware/manifest.py
+# A manifest given this way replaces the board's. So the port's own comes first: without it nothing
+# mounts the filesystem, and asyncio is missing.
 metadata(description="Updates an STM32 over I2C through its ROM bootloader", version="0.1.0")
 
-require("asyncio")
-package("stm32_updater")
+include("$(PORT_DIR)/boards/manifest.py")
+package("stm32_updater", opt=2)  # as `stm32up deploy` compiles it: without assertions

@@ -47,6 +47,12 @@ def _find(name: str) -> Path:
         path = path / "board.toml"
     if path.is_file():
         return path
+    if not names():
+        raise UsageError(
+            f"there is no board {name}: this stm32up was installed without the boards ({BOARDS})",
+            "Install it from a clone (pip install -e FOLDER_OF_THE_CLONE), or give a path to a "
+            "board.toml.",
+        )
     raise UsageError(
         f"there is no board {name}",
         f"Known are {', '.join(names())}; or give a path to a board.toml.",

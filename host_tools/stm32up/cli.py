@@ -205,16 +205,20 @@ def image_sign(
 @click.option("--key", "key_paths", type=FILE, multiple=True, help="Keys the board shall trust.")
 @click.option("--main", is_flag=True, help="Also firmware/main.py, as /main.py.")
 @click.option("--bench", is_flag=True, help="Also what provision and unprotect need. No product.")
+@click.option("--frozen", is_flag=True, help="The firmware brings the updater: not its modules.")
 @click.pass_obj
-def deploy_command(context: Context, key_paths: tuple[Path, ...], main: bool, bench: bool) -> None:
+def deploy_command(
+    context: Context, key_paths: tuple[Path, ...], main: bool, bench: bool, frozen: bool
+) -> None:
     """Put the updater on the board; copies only what changed."""
     trusted = {path: _load_key(path) for path in key_paths}
     board = context.board
     deploy.check_keys(board, trusted)
     report = context.output.report
     public_keys = list(trusted.values())
+    extent = {"main": main, "bench": bench, "frozen": frozen}
     done = context.on_board(
-        lambda c: deploy.deploy(c, board, report, public_keys=public_keys, main=main, bench=bench),
+        lambda c: deploy.deploy(c, board, report, public_keys=public_keys, **extent),
         prepare=False,
     )
     context.output.result("deploy", done)

@@ -90,7 +90,7 @@ def main() -> int:
 
 def _run(command: str, folder: Path) -> int:
     """The exit status of one command."""
-    arguments = [sys.executable, "-m", "stm32up.cli", *command.split()]
+    arguments = [sys.executable, "-P", "-m", "stm32up.cli", *command.split()]
     environment = {**os.environ, "STM32UP_PORT": PORT}
     return subprocess.run(arguments, cwd=folder, env=environment).returncode
 

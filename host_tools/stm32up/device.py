@@ -5,6 +5,8 @@ The chip table exists once, in stm32_updater.chips, and serves the desktop as we
 
 from __future__ import annotations
 
+import ast
+import functools
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, cast
 
-from stm32up.errors import ImageError, UsageError
+from stm32up.errors import ImageError, Stm32upError, UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
 FIRMWARE = PROJECT / "firmware"
@@ -24,6 +26,57 @@ MAIN = FIRMWARE / "main.py"
 
 
 _AGAIN = "Build it again, or copy it again."
+
+
+def sources(package: Path) -> list[Path]:
+    """The modules of a device package. Raises Stm32upError if they did not come with this
+    installation: an empty package must not be taken for one without modules.
+    """
+    found = sorted(package.glob("*.py"))
+    if package / "__init__.py" not in found:
+        raise _not_installed(package)
+    return found
+
+
+def main_program() -> bytes:
+    """firmware/main.py. Raises Stm32upError as `sources` does."""
+    if not MAIN.is_file():
+        raise _not_installed(MAIN)
+    return MAIN.read_bytes()
+
+
+def _not_installed(path: Path) -> Stm32upError:
+    return Stm32upError(
+        f"this stm32up was installed without {path.name}, which belongs on the host: there is no "
+        f"{path}",
+        "Install it from a clone: pip install -e FOLDER_OF_THE_CLONE.",
+    )
+
+
+@functools.cache
+def uses() -> dict[str, list[str]]:
+    """The built-in modules that the code on the host imports, and the names it uses of each."""
+    names: dict[str, set[str]] = {}
+    for package in (PACKAGE, BENCH):
+        for path in sources(package):
+            _collect_uses(ast.parse(path.read_bytes()), names)
+    ours = {package.name for package in (PACKAGE, BENCH, DOCTOR)}
+    return {name: sorted(used) for name, used in sorted(names.items()) if name not in ours}
+
+
+def _collect_uses(tree: ast.Module, names: dict[str, set[str]]) -> None:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                names.setdefault(alias.name, set())
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.setdefault(node.module.partition(".")[0], set()).update(
+                alias.name for alias in node.names if "." not in node.module
+            )
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr=used) if name in names:
+                names[name].add(used)
 
 
 class Chip(Protocol):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from stm32up import device
+from stm32up.host_facts import HostFacts
 from stm32up.logs import Log
 
 SLOW_MS = 20  # for Get Version, which takes 5 ms even at 20 kHz: somebody held the clock
@@ -88,7 +89,8 @@ class Facts:
     board_trouble: str = ""  # in what way it is broken
     differs: list[str] = field(default_factory=list)  # sections that --board says otherwise
     hands_off: Values | None = None  # the note of a bench operation
-    free: int | None = None  # bytes on the host's filesystem
+    host: HostFacts = field(default_factory=HostFacts)
+    import_trouble: str = ""  # why the deployed updater cannot be imported
     power_cycled: bool = False  # the target, by hand, with no debugger near
 
     # --- the target ---

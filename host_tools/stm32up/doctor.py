@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol
 
-from stm32up import device, logs, ram, rules_bus, rules_state
+from stm32up import device, host_facts, logs, ram, rules_bus, rules_state
 from stm32up.board import Board
-from stm32up.deploy import BOARD_JSON, HANDS_OFF, LIBRARY, compiled
+from stm32up.deploy import BOARD_JSON, HANDS_OFF, compiled
 from stm32up.diagnosis import Diagnosis, Facts, diagnose
+from stm32up.host_facts import HostFacts
 from stm32up.transport import Connection
 
 FOLDER = "/updater"
@@ -28,6 +29,12 @@ from stm32_doctor import host, target
 from stm32_updater.clock import Clock
 print(json.dumps({function}(*json.loads({arguments!r}), Clock())))
 """
+# What host.facts of stm32_doctor says of an empty folder.
+_NO_FILES: dict[str, Any] = {
+    **dict.fromkeys(("record", "candidate", "confirmed")),
+    "slots": 0,
+    "inbox": [],
+}
 # Every address and every controller that stays silent takes its time; so does an application,
 # several times what board.toml lets it have: 60 s.
 _SILENCE_S = 400.0
@@ -36,9 +43,11 @@ _SILENCE_S = 400.0
 class Host(Protocol):
     """The host MCU: a board behind a port, or one in a test."""
 
+    @property
+    def facts(self) -> HostFacts: ...
+    @property
+    def import_trouble(self) -> str: ...
     def read_file(self, path: str) -> bytes | None: ...
-    def free_space(self) -> int: ...
-    def has_updater(self) -> bool: ...
     def call(self, function: str, *arguments: Any) -> Any:
         """A function of stm32_doctor, as "target.facts", with JSON values."""
         ...
@@ -49,13 +58,14 @@ class ConnectedHost:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._updater = _imports_updater(connection)
+        self.facts = host_facts.look(connection)
+        self.import_trouble = ""
+        if self.facts.interpreter_trouble:
+            return  # and nothing else is asked of it
+        self.import_trouble = host_facts.import_trouble(connection, self.facts)
+        host_facts.alone(connection, self.facts)
         self.read_file = connection.read_file
-        self.free_space = connection.free_space
         ram.send(connection, _modules())
-
-    def has_updater(self) -> bool:
-        return self._updater
 
     def call(self, function: str, *arguments: Any) -> Any:
         """The answer is the last line: an ESP32 prints what its I2C driver complains of before."""
@@ -76,7 +86,10 @@ def doctor(connection: Connection, board: Board, *, power_cycled: bool = False) 
 
 def examine(host: Host, wanted: dict[str, Any], *, power_cycled: bool = False) -> Facts:
     """All facts. The host's board.json is gone by where there is a usable one, else `wanted`, what
-    --board says. A target whose bench operation is unfinished is left alone."""
+    --board says. A target whose bench operation is unfinished is left alone, and an interpreter
+    that cannot run the doctor is asked nothing else."""
+    if host.facts.interpreter_trouble:
+        return Facts(wanted, _NO_FILES, logs.merge([]), target=None, host=host.facts)
     text = host.read_file(BOARD_JSON)
     found, trouble = _parsed(text)
     if found is not None:
@@ -86,7 +99,7 @@ def examine(host: Host, wanted: dict[str, Any], *, power_cycled: bool = False) -
     files = host.call("host.facts", settings, FOLDER)
     log = logs.merge(host.read_file(path) or b"" for path in logs.FILES)
     touchable = hands_off is None or power_cycled
-    updater = host.has_updater()
+    updater = host.facts.updater
     return Facts(
         settings=settings,
         files=files,
@@ -98,7 +111,8 @@ def examine(host: Host, wanted: dict[str, Any], *, power_cycled: bool = False) -
         board_trouble=trouble or "",
         differs=[] if settings is wanted else _differences(settings, wanted),
         hands_off=hands_off,
-        free=host.free_space(),
+        host=host.facts,
+        import_trouble=host.import_trouble,
         power_cycled=power_cycled,
     )
 
@@ -115,7 +129,7 @@ def values(facts: Facts, diagnosis: Diagnosis) -> dict[str, Any]:
     return result | {
         "findings": [finding.as_dict() for finding in diagnosis.findings],
         "otherwise": [finding.as_dict() for finding in diagnosis.otherwise],
-        "facts": {"target": facts.target, "host": facts.files, "free": facts.free},
+        "facts": {"target": facts.target, "host": facts.files, "free": facts.host.free},
     }
 
 
@@ -124,22 +138,6 @@ def _modules() -> dict[str, bytes]:
     updater, doctor = compiled(device.PACKAGE), compiled(device.DOCTOR)
     modules = {f"stm32_updater/{name}.mpy": updater[f"{name}.mpy"] for name in _MODULES}
     return modules | {f"stm32_doctor/{name}": code for name, code in doctor.items()}
-
-
-def _imports_updater(connection: Connection) -> bool:
-    """Installed as files, or frozen into the firmware."""
-    if connection.list_folder(LIBRARY):
-        return True
-    code = """\
-import sys
-try:
- import stm32_updater
- print(1)
-except ImportError:
- print(0)
-for n in [n for n in sys.modules if n.startswith("stm32_updater")]: del sys.modules[n]
-"""  # what is imported later is the doctor's own
-    return connection.exec(code).strip() == "1"
 
 
 def _parsed(text: bytes | None) -> tuple[dict[str, Any] | None, str | None]:

@@ -4,6 +4,8 @@ status.
 
 from __future__ import annotations
 
+import re
+
 FAILED = 1  # it was tried and went wrong: an image is refused, the board reports a failure
 USAGE = 2  # what was asked for makes no sense: arguments, a missing file, board.toml
 NO_BOARD = 3  # no MicroPython board to talk to
@@ -70,9 +72,17 @@ class DeviceError(Stm32upError):
     code = "device"
 
     def __init__(self, message: str, next_step: str = "", kind: str = "", trace: str = "") -> None:
+        if kind and not next_step:
+            message, next_step = _in_words(kind, message)
         super().__init__(message, next_step)
         self.kind = kind
         self.trace = trace
+
+
+class HostUnfit(DeviceError):
+    """The host cannot run the updater, or would run another one than what is deployed."""
+
+    code = "host"
 
 
 class NoUpdater(Stm32upError):
@@ -89,3 +99,36 @@ class UpdateFailed(Stm32upError):
     def __init__(self, message: str, next_step: str, result: dict[str, object]) -> None:
         super().__init__(message, next_step)
         self.result = result
+
+
+# Exceptions on the host that have one cause: kind, what its text holds, what is wrong, what to do
+# next. The numbers of an OSError are the same on rp2 and esp32.
+_CAUSES = (
+    (
+        "ValueError",
+        r"incompatible \.mpy",
+        "a module on the host is compiled for another MicroPython",
+        "Run stm32up deploy, or install MicroPython 1.24 or newer on the host.",
+    ),
+    ("MemoryError", "", "the host has too little memory left", "Reset the host and try again."),
+    (
+        "OSError",
+        r"\b28\b|ENOSPC",
+        "the host's filesystem is full",
+        "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
+    ),
+    (
+        "OSError",
+        r"\b30\b|EROFS",
+        "the host's filesystem is read-only",
+        "Look at what boot.py mounts.",
+    ),
+)
+
+
+def _in_words(kind: str, message: str) -> tuple[str, str]:
+    """What an exception of the host means, and what to do next."""
+    for name, pattern, what, next_step in _CAUSES:
+        if kind == name and re.search(pattern, message):
+            return f"{what} ({message})", next_step
+    return message, "Ask: stm32up doctor."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stm32up.diagnosis import Evidence, Facts, Rule, Severity
+from stm32up.host_facts import FROZEN_UPDATER, LIBRARY
 
 WRONG, NOTICE = Severity.WRONG, Severity.NOTICE
 RESTARTS = 3  # resumptions in a row without an end
@@ -138,6 +139,38 @@ def _application_silent(facts: Facts) -> Evidence:
     return ["the flash is not empty, but nothing answers after a reset with BOOT0 low"]
 
 
+# --- the host itself ---
+
+
+def _interpreter(facts: Facts) -> Evidence:
+    trouble = facts.host.interpreter_trouble
+    return [trouble, "so nothing else was looked at"] if trouble else []
+
+
+def _unmounted(facts: Facts) -> Evidence:
+    return [] if facts.host.block else ["statvfs of / has a block size of 0"]
+
+
+def _another_updater(facts: Facts) -> Evidence:
+    found = [path for _, path in facts.host.found.get("stm32_updater", [])]
+    if found == [FROZEN_UPDATER]:
+        return []  # as in a product whose firmware brings it
+    before = facts.host.in_the_way("stm32_updater")
+    return [f"{path} is found before {LIBRARY}" for path in before]
+
+
+def _hidden_built_in(facts: Facts) -> Evidence:
+    return [hidden.text for hidden in facts.host.hidden if hidden.lacks]
+
+
+def _replaced_built_in(facts: Facts) -> Evidence:
+    return [hidden.text for hidden in facts.host.hidden]
+
+
+def _not_importable(facts: Facts) -> Evidence:
+    return [facts.import_trouble] if facts.import_trouble else []
+
+
 # --- the host's files ---
 
 
@@ -179,16 +212,14 @@ def _unknown_target(facts: Facts) -> Evidence:
 
 
 def _full(facts: Facts) -> Evidence:
-    if facts.free is None or facts.free >= FULL:
-        return []
-    return [f"{facts.free} bytes are free"]
+    return [] if facts.host.free >= FULL else [f"{facts.host.free} bytes are free"]
 
 
 def _nearly_full(facts: Facts) -> Evidence:
     needed = facts.chip.flash_size + FULL
-    if facts.free is None or facts.free >= needed:
+    if facts.host.free >= needed:
         return []
-    return [f"{facts.free} bytes are free; an image can have {facts.chip.flash_size}"]
+    return [f"{facts.host.free} bytes are free; an image can have {facts.chip.flash_size}"]
 
 
 def _another_board(facts: Facts) -> Evidence:
@@ -230,7 +261,51 @@ FIRST = (
         "debugger that does not reset, could help. Else replace the STM32.",
         _torn_options,
     ),
+    Rule(
+        "micropython-unfit",
+        WRONG,
+        "The host's MicroPython cannot run the updater.",
+        "It is older than 1.24, or loads another version of .mpy files, or is not MicroPython.",
+        "Install MicroPython 1.24 or newer on the host, then: stm32up deploy.",
+        _interpreter,
+    ),
+    Rule(
+        "no-filesystem",
+        WRONG,
+        "The host has no filesystem: nothing is mounted at /.",
+        "Likeliest its MicroPython is built for another flash size. Or boot.py unmounts it.",
+        "Erase the host's flash, install the MicroPython for its flash size, then: stm32up "
+        "deploy.",
+        _unmounted,
+    ),
+    Rule(
+        "updater-hidden",
+        WRONG,
+        "The host imports another stm32_updater than the deployed one.",
+        "A file or folder of that name lies where import looks first, or is frozen into the "
+        "firmware.",
+        "Rename or remove it (mpremote fs rm -r :PATH), then: stm32up deploy.",
+        _another_updater,
+    ),
+    Rule(
+        "built-in-hidden",
+        WRONG,
+        "A file on the host hides a built-in module that the updater needs.",
+        "MicroPython imports a file json.py, time.py or the like instead of its own module.",
+        "Rename or remove the file: mpremote fs rm :PATH.",
+        _hidden_built_in,
+    ),
+    Rule(
+        "updater-broken",
+        WRONG,
+        "The updater on the host cannot be imported.",
+        "Its files are compiled for another MicroPython, damaged, or not all of one version.",
+        "Run stm32up deploy; if that does not help, install MicroPython 1.24 or newer.",
+        _not_importable,
+        unless=("micropython-unfit", "updater-hidden", "built-in-hidden"),
+    ),
 )
+_HOST = ("micropython-unfit", "no-filesystem")
 RULES = (
     Rule(
         "hands-off",
@@ -293,6 +368,7 @@ RULES = (
         "instance. Updater, images and log are gone; the target is not touched by that.",
         "Deploy again (stm32up deploy, with the keys), then: stm32up update IMAGE.",
         _reformatted,
+        unless=_HOST,
     ),
     Rule(
         "no-updater",
@@ -301,7 +377,7 @@ RULES = (
         "It was never deployed, or the host's filesystem was formatted anew.",
         "Put it there: stm32up deploy.",
         _no_updater,
-        unless=("filesystem-reformatted",),
+        unless=("filesystem-reformatted", *_HOST),
     ),
     Rule(
         "board-json-missing",
@@ -310,7 +386,7 @@ RULES = (
         "The updater was installed by mip or frozen in, or the file was removed.",
         "Write it: stm32up --board NAME deploy.",
         _no_board_json,
-        unless=("no-updater", "filesystem-reformatted"),
+        unless=("no-updater", "filesystem-reformatted", *_HOST),
     ),
     Rule(
         "board-json-broken",
@@ -407,6 +483,7 @@ RULES = (
         "The updater cannot keep its record, and refuses to start without it.",
         "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
         _full,
+        unless=_HOST,
     ),
     Rule(
         "host-nearly-full",
@@ -415,7 +492,7 @@ RULES = (
         "An image is pushed beside those that are kept for going back.",
         "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
         _nearly_full,
-        unless=("host-full",),
+        unless=("host-full", *_HOST),
     ),
     Rule(
         "empty-flag-set",
@@ -434,6 +511,16 @@ RULES = (
         "Host or target was exchanged, or the host's filesystem was formatted anew.",
         "None is needed; the first update writes every page.",
         _unknown_target,
+        unless=_HOST,
+    ),
+    Rule(
+        "built-in-replaced",
+        NOTICE,
+        "A file on the host takes the place of a built-in module.",
+        "It has every name that the updater uses, as the extensions of micropython-lib do.",
+        "None is needed, if it is one of those. Else rename it.",
+        _replaced_built_in,
+        unless=("built-in-hidden",),
     ),
     Rule(
         "board-json-differs",

@@ -2,7 +2,7 @@
 
 The board is a process of its own, `python -m stm32sim.board`. It prints one line, {"port":
 "socket://..."}, when it is ready, and ends when its standard input is closed; so it cannot outlive
-us.
+us. Python's -P keeps a json.py or time.py of the current folder out of it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def started(
         arguments = ["--state", str(state), "--board", str(description)]
         for option in options:
             arguments += ["--option", option]
-        program = list(command or (sys.executable, "-m", "stm32sim.board"))
+        program = list(command or (sys.executable, "-P", "-m", "stm32sim.board"))
         log = stack.enter_context((folder / "log").open("w+b"))
         yield stack.enter_context(_running([*program, *arguments], log))
 

@@ -26,6 +26,7 @@ from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
 from stm32up.errors import DeviceError, NoBoard
+from stm32up.host_facts import BUILT_IN
 
 Progress = Callable[[int, int], None]  # done, total, in bytes
 AUTO = "auto"
@@ -50,9 +51,9 @@ _USB_FIRST = (0x2E8A, 0x0005)  # MicroPython's own, on rp2
 
 # Lives in the globals of the raw REPL for the length of a connection. Whether a file is there is
 # asked first, since the numbers in an OSError differ between ports.
-_HELPERS = f"""
-import hashlib, os
-from binascii import a2b_base64, b2a_base64, hexlify
+_HELPERS = f"""{BUILT_IN}
+hashlib, os, binascii = [_built_in(name) for name in ('hashlib', 'os', 'binascii')]
+a2b_base64, b2a_base64, hexlify = binascii.a2b_base64, binascii.b2a_base64, binascii.hexlify
 def _exists(path):
  try: os.stat(path); return True
  except OSError: return False
@@ -261,19 +262,23 @@ class Connection:
         self.exec(f"for p in {folders!r}: _exists(p) or os.mkdir(p)")
 
     def remove(self, path: str) -> None:
-        self.exec(f"import os\nos.remove({path!r})")
+        self._define_helpers()
+        self.exec(f"os.remove({path!r})")
 
     def remove_folder(self, path: str) -> None:
         """Removes an empty folder."""
-        self.exec(f"import os\nos.rmdir({path!r})")
+        self._define_helpers()
+        self.exec(f"os.rmdir({path!r})")
 
     def rename(self, old: str, new: str) -> None:
         """Gives a file another name, replacing what had it, in one step (littlefs)."""
-        self.exec(f"import os\nos.rename({old!r}, {new!r})")
+        self._define_helpers()
+        self.exec(f"os.rename({old!r}, {new!r})")
 
     def free_space(self) -> int:
         """Bytes left on the board's filesystem."""
-        free = self.exec("import os\ns = os.statvfs('/')\nprint(s[0] * s[3])")
+        self._define_helpers()
+        free = self.exec("s = os.statvfs('/')\nprint(s[0] * s[3])")
         return int(free)
 
     def _define_helpers(self) -> None:

@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stm32up import host_facts
 from stm32up.deploy import BOARD_JSON
-from stm32up.errors import DeviceError, NoUpdater, UpdateFailed
+from stm32up.errors import DeviceError, HostUnfit, NoBoard, NoUpdater, UpdateFailed
 from stm32up.events import Event, Report
 from stm32up.push import push
 from stm32up.transport import Connection
@@ -96,7 +97,7 @@ def collect(connection: Connection, code: str, report: Report | None = None) -> 
     try:
         connection.exec(code, on_line, silence_s=SILENCE_S)
     except DeviceError as error:
-        raise _explained(error) from None
+        raise _explained(connection, error) from None
     if not results:
         raise DeviceError("the updater ended without a result", "Look at: stm32up logs pull.")
     result = results[-1]
@@ -118,11 +119,18 @@ def _event(line: str) -> Event:
     return {"event": "output", "text": line}
 
 
-def _explained(error: DeviceError) -> Exception:
+def _explained(connection: Connection, error: DeviceError) -> Exception:
+    """What an exception came of, if the host itself is the cause; else the exception in words."""
+    if error.kind == "MemoryError":
+        return error
+    try:
+        host_facts.check(host_facts.look(connection))
+    except HostUnfit as unfit:
+        return unfit
+    except (DeviceError, NoBoard):
+        pass  # the exception that there was tells more
     if error.kind == "ImportError" and "stm32_bench" in error.message:
         return NoUpdater("the board has no bench package", "Put it there: stm32up deploy --bench.")
     if error.kind == "ImportError" and "stm32_updater" in error.message:
         return NoUpdater("the board has no updater", "Put it there: stm32up deploy.")
-    if error.kind == "MemoryError":
-        error.next_step = "Reset the board and try again."
     return error

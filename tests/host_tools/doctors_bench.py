@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from stm32sim.application import known_images
@@ -11,10 +12,12 @@ from stm32sim.bus import NOT_DRIVEN
 from stm32sim.chip import DISCHARGE, START_UP
 from stm32up import doctor
 from stm32up.diagnosis import Diagnosis, diagnose
+from stm32up.host_facts import LIB, LIBRARY, HostFacts
 from tests.support import image, known, payload
 
 OLD, NEW, NEWER = payload(9000, 1), payload(7000, 2), payload(6000, 4)
 DEAD = payload(5000, 3)
+DEPLOYED = HostFacts(found={"stm32_updater": [(LIB, LIBRARY)]})
 APPLICATIONS = known_images(
     known(OLD, "1.0.0"),
     known(NEW, "1.1.0"),
@@ -26,20 +29,15 @@ APPLICATIONS = known_images(
 class BenchHost:
     """The host of a Bench as the doctor wants it; connecting to it is a restart."""
 
-    def __init__(self, bench: Bench, updater: bool = True) -> None:
+    def __init__(self, bench: Bench, facts: HostFacts, import_trouble: str = "") -> None:
         self._bench = bench
-        self._updater = updater
         self._device = bench.boot()
+        block, _, _, free = self._device.imports("os").statvfs("/")[:4]
+        self.facts = replace(facts, free=block * free)
+        self.import_trouble = import_trouble
 
     def read_file(self, path: str) -> bytes | None:
         return self._bench.read_file(path) if self._bench.exists(path) else None
-
-    def free_space(self) -> int:
-        values = self._device.imports("os").statvfs("/")
-        return int(values[0] * values[3])
-
-    def has_updater(self) -> bool:
-        return self._updater
 
     def call(self, function: str, *arguments: Any) -> Any:
         module, _, name = function.partition(".")
@@ -107,14 +105,15 @@ def examined(
     bench: Bench,
     *,
     wanted: dict[str, Any] | None = None,
-    updater: bool = True,
+    host: HostFacts = DEPLOYED,
+    import_trouble: str = "",
     power_cycled: bool = False,
 ) -> tuple[dict[str, Any], Diagnosis]:
     """The facts of the target and the diagnosis. `wanted`: sections that --board says otherwise
-    than the bench was made with."""
+    than the bench was made with. `host`: what it says of itself."""
     settings = {**bench.settings, **(wanted or {})}
-    host = BenchHost(bench, updater)
-    facts = doctor.examine(host, settings, power_cycled=power_cycled)
+    bench_host = BenchHost(bench, host, import_trouble)
+    facts = doctor.examine(bench_host, settings, power_cycled=power_cycled)
     return facts.target or {}, diagnose(facts, doctor.RULES)
 
 

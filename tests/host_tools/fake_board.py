@@ -63,6 +63,7 @@ class FakeBoard:
     """Serves one connection after the other until it is closed."""
 
     platform = "rp2"
+    implementation = SimpleNamespace(name="micropython", version=(1, 29, 0, ""), _mpy=0x306)
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -72,6 +73,8 @@ class FakeBoard:
         self.soft_resets = 0
         self.before_exec: Callable[[str], None] = lambda code: None
         self.free = 1 << 20
+        self.block = 1
+        self.frozen = False  # whether its firmware brings the updater
         self.silent = False
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
@@ -148,7 +151,12 @@ class FakeBoard:
 
     def _names(self) -> dict[str, Any]:
         modules: dict[str, Any] = {"os": self._os()}
-        modules["sys"] = SimpleNamespace(platform=self.platform, modules={})
+        modules["sys"] = SimpleNamespace(
+            platform=self.platform,
+            modules={},
+            path=["", ".frozen", "/lib"],
+            implementation=self.implementation,
+        )
         if self.updater is not None:
             modules["stm32_updater"] = SimpleNamespace(Updater=self.updater)
             modules["stm32_updater.errors"] = SimpleNamespace(UpdaterError=UpdaterError)
@@ -160,6 +168,12 @@ class FakeBoard:
             if name == "stm32_bench" and self.bench is None:
                 raise ImportError(f"no module named '{name}'")
             if name.startswith("stm32_updater") and self.updater is None:
+                raise ImportError(f"no module named '{name}'")
+            if (
+                name.startswith("stm32_")
+                and modules["sys"].path == [".frozen"]
+                and not self.frozen
+            ):
                 raise ImportError(f"no module named '{name}'")
             module: ModuleType = modules.get(name) or __import__(name, *args)
             return module
@@ -182,5 +196,6 @@ class FakeBoard:
             remove=lambda path: os.remove(self.file(path)),
             rmdir=lambda path: os.rmdir(self.file(path)),
             rename=lambda old, new: os.replace(self.file(old), self.file(new)),
-            statvfs=lambda path: (1, 1, self.free, self.free),
+            statvfs=lambda path: (self.block, self.block, self.free, self.free // self.block),
+            getcwd=lambda: "/",
         )

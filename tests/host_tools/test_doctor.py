@@ -24,8 +24,10 @@ from stm32sim.quirks import FOR_EVER, quirks_of
 from stm32sim.world import Wiring
 from stm32up import doctor
 from stm32up.diagnosis import Severity
+from stm32up.host_facts import FROZEN_UPDATER, LIB, LIBRARY, Hidden, HostFacts
 from tests.host_tools.doctors_bench import (
     DEAD,
+    DEPLOYED,
     NEWER,
     OLD,
     Eeprom,
@@ -51,10 +53,17 @@ SCENARIOS: dict[str, tuple[str, World, dict[str, Any]]] = {}  # name: code, worl
 
 def scenario(code: str, **how: Any) -> Callable[[World], World]:
     def add(world: World) -> World:
-        SCENARIOS[world.__name__] = (code, world, how)
+        name = world.__name__
+        while name in SCENARIOS:
+            name += "_"
+        SCENARIOS[name] = (code, world, how)
         return world
 
     return add
+
+
+def hides(**how: Any) -> Hidden:
+    return Hidden("json", "/json.py", **how)
 
 
 def options(bench: Bench, offset: int, value: int) -> Bench:
@@ -368,18 +377,36 @@ def an_image_was_refused(host):
 # --- the host's files ---
 
 
-@scenario("no-updater", updater=False)
+@scenario("no-updater", host=HostFacts())
 def host_without_updater(host):
     bench = make(host)
     bench.files.fs_remove("/board.json")
     return bench
 
 
-@scenario("filesystem-reformatted", updater=False)
+@scenario("filesystem-reformatted", host=HostFacts())
 def host_without_anything_and_an_application(host):
     bench = make(host, OLD)
     bench.files.fs_remove("/board.json")
     return bench
+
+
+@scenario("micropython-unfit", host=replace(DEPLOYED, version=(1, 23, 0)))
+@scenario("micropython-unfit", host=replace(DEPLOYED, mpy=0x305))
+@scenario("no-filesystem", host=replace(DEPLOYED, block=0))
+@scenario(
+    "updater-hidden",
+    host=HostFacts(found={"stm32_updater": [("", "/stm32_updater.py"), (LIB, LIBRARY)]}),
+)
+@scenario(
+    "updater-hidden",
+    host=HostFacts(found={"stm32_updater": [(".frozen", FROZEN_UPDATER), (LIB, LIBRARY)]}),
+)
+@scenario("built-in-hidden", host=replace(DEPLOYED, hidden=(hides(lacks=("dumps",)),)))
+@scenario("updater-broken", import_trouble="import stm32_updater: ValueError: incompatible .mpy")
+@scenario("built-in-replaced", host=replace(DEPLOYED, hidden=(hides(),)))
+def an_updated_board_with_a_host_that_says(host):
+    return installed(host)
 
 
 @scenario("board-json-missing")
