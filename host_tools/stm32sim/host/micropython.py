@@ -89,7 +89,7 @@ class MicroPythonHost:
 
     @property
     def pty(self) -> str | None:
-        """The device that a terminal program opens; None if it was not wanted or cannot be made."""
+        """The device that a terminal program opens; None if not wanted or not possible."""
         return self._terminal.pty
 
     @property
@@ -139,6 +139,11 @@ class MicroPythonHost:
         self._check()
         return self.powered and self._terminal.idle
 
+    def wait_ctrl_c(self, limit_s: float = 60.0) -> bool:
+        """Wait until a Ctrl-C has arrived that the board has not taken: in the middle of a call,
+        say, which it then interrupts."""
+        return self._terminal.wait_ctrl_c(limit_s)
+
     def wait_off(self, limit_s: float = 60.0) -> bool:
         """Wait until the board has lost its power."""
         self._wait(lambda: not self.powered, limit_s)
@@ -181,7 +186,7 @@ class MicroPythonHost:
         threading.Thread(target=self._serve, args=(process, errors), daemon=True).start()
 
     def _soft_reset(self, process: subprocess.Popen[bytes], consumed: int, *, raw: bool) -> None:
-        """RAM is gone; open files are closed, whatever is in them. Input waits for who reads it."""
+        """RAM is gone; open files are closed, whatever is in them. Unread input stays."""
         with self._serving:
             if self._process is not process:
                 raise _Killed
@@ -280,7 +285,8 @@ class MicroPythonHost:
                 value = self._call(*protocol.decode_call(body))
             except OSError as error:
                 kind, value = protocol.ERROR, error.errno or error.args[0]
-            return protocol.frame(kind, protocol.encode(value))
+            sent = protocol.encode_count(self._terminal.sent)
+            return protocol.frame(kind, sent + protocol.encode(value))
 
 
 def find_node() -> Path:

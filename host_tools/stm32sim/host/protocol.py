@@ -10,8 +10,8 @@ A frame is a length (u32, of what follows), a letter, and a body. From runtime.m
 
 To runtime.mjs:
 
-    v value        the result
-    e value        the call failed with this errno
+    v count value  the result; so much input was sent before it, and counts as having come before
+    e count value  the call failed with this errno
 
 And on a pipe of its own, the line, which is read whatever MicroPython is doing:
 
@@ -49,6 +49,10 @@ def read_frame(pipe: IO[bytes]) -> tuple[bytes, bytes] | None:
 
 def frame(letter: bytes, body: bytes = b"") -> bytes:
     return _U32.pack(len(body) + 1) + letter + body
+
+
+def encode_count(count: int) -> bytes:
+    return _U64.pack(count)
 
 
 def decode_count(body: bytes) -> int:

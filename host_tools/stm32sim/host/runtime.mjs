@@ -122,8 +122,10 @@ function ask() {
       }
     }
   }
+  const sent = received.readUIntLE(5, 6); // of 8 bytes
+  while (arrivedBytes() < sent) Atomics.wait(shared, ARRIVED, drained);
   takeCtrlC();
-  return { kind: received[4], body: received.subarray(5, need) };
+  return { kind: received[4], body: received.subarray(13, need) };
 }
 
 // ---- Output ------------------------------------------------------------------------------------
@@ -209,6 +211,11 @@ function drain() {
     }
   }
   ctrlCWaits = input.includes(CTRL_C, inputAt);
+}
+
+function arrivedBytes() {
+  drain();
+  return consumed + input.length - inputAt;
 }
 
 function take(count) {

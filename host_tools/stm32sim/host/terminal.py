@@ -25,11 +25,12 @@ except ImportError:  # Windows
 else:
     _HAS_PTY = hasattr(os, "openpty")
 
+_CTRL_C = 3
 _WRITE_LIMIT_S = 0.5
 """A client that does not read for that long is hung up on, or loses what the board writes."""
 
 _BUFFER = 4096
-"""What the board writes must not pile up here: a client reads all of it before it sees a prompt."""
+"""What the board writes must not pile up: a client reads all of it before it sees a prompt."""
 
 _CHANGE_S = 1.0
 """How long a client waits for the one before to be gone."""
@@ -64,7 +65,7 @@ class Terminal:
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
         self._pty = _Pty(self) if with_pty and _HAS_PTY else None
-        self.pty: str | None = self._pty and self._pty.path
+        self.pty = self._pty.path if self._pty is not None else None
 
     # The board's side.
 
@@ -72,6 +73,15 @@ class Terminal:
     def idle(self) -> bool:
         """Whether the board waits for input and there is none."""
         return self._waiting and not self._input
+
+    @property
+    def sent(self) -> int:
+        """How many bytes this interpreter was sent."""
+        return self._consumed + len(self._input)
+
+    def wait_ctrl_c(self, limit_s: float) -> bool:
+        with self._lock:
+            return self._lock.wait_for(lambda: _CTRL_C in self._input, limit_s)
 
     def attach(self, line: IO[bytes]) -> None:
         """An interpreter starts, and reads this pipe."""
@@ -130,6 +140,7 @@ class Terminal:
         with self._lock:
             self._input += data
             self._tell(protocol.INPUT, data)
+            self._lock.notify_all()
         self._changed()
 
     def disconnect(self) -> None:
@@ -161,7 +172,7 @@ class _Socket:
     """A connection to the TCP port."""
 
     def __init__(self, terminal: Terminal, connection: socket.socket) -> None:
-        self.name = "over socket://127.0.0.1:%d" % terminal.port
+        self.name = f"over socket://127.0.0.1:{terminal.port}"
         self._terminal = terminal
         self._connection = connection
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

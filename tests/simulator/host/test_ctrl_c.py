@@ -50,7 +50,7 @@ def test_ctrl_c_ends_any_loop(raw, loop):
 @pytest.mark.parametrize("loop", [LOOPS["nothing"], LOOPS["stdin"]])
 def test_ctrl_c_ends_pasted_code(raw, loop):
     raw.send(b"\x05A\x01")
-    raw.until(b"\x01")
+    raw.until(b"R\x01\x00\x08\x01")
     raw.send(b"print('running')\n" + loop.encode() + b"\x04")
     raw.until(b"running\r\n")
     raw.send(b"\x03")

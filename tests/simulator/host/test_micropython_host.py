@@ -211,7 +211,9 @@ def test_a_soft_reset_gives_a_fresh_heap_and_keeps_the_prompt(raw, world):
     assert shown == b"OK\r\nMPY: soft reboot\r\nboot\r\nraw REPL; CTRL-B to exit\r\n>"
     code = "import sys; print('kept' in globals(), 'json' in sys.modules)"
     assert execute(raw, code) == b"False False\r\n"
-    raw.send(b"\x02\x04")
+    raw.send(b"\x02")
+    raw.until(b">>> ")
+    raw.send(b"\x04")
     assert b"soft reboot\r\nboot\r\nmain\r\n" in raw.until(b"information.\r\n>>> ")
 
 
@@ -219,11 +221,11 @@ def test_raw_paste_takes_code_longer_than_its_window(raw):
     line = b"total += 1  # %s\n" % (b"-" * 80)
     code = b"total = 0\n" + line * 200 + b"print(total)\n"
     raw.send(b"\x05A\x01")
-    assert raw.until(b"\x01")[:2] == b"R\x01"
+    raw.until(b"R\x01\x00\x08\x01")
     raw.send(code + b"\x04")
     assert raw.until(b"\x04>").strip(b"\x01") == b"\x04200\r\n\x04\x04>"
     raw.send(b"\x05A\x01")
-    raw.until(b"\x01")
+    raw.until(b"R\x01\x00\x08\x01")
     raw.send(b"1 // 0\x04")
     assert raw.until(b"\x04>").startswith(b"\x04\x04Traceback")
 

@@ -4,10 +4,11 @@
 
 import sys
 from collections import namedtuple
+from random import getrandbits
 
+from _bridge import platform
 from _host import call
 from _port import MACHINE, RELEASE
-from random import getrandbits
 from uos import (
     chdir,
     getcwd,
@@ -24,8 +25,6 @@ from uos import (
     umount,
     unlink,
 )
-
-from _bridge import platform
 
 _uname = namedtuple("", ("sysname", "nodename", "release", "version", "machine"))(
     platform, platform, RELEASE, sys.version.split("MicroPython ")[-1], MACHINE
