@@ -185,6 +185,8 @@ class _Socket:
             holder = self._terminal.connect(self)
             if holder is not None:
                 self.write(_in_use(holder))
+                while self._read():  # to the end, or the client would never see what it is told
+                    pass
                 return
             try:
                 while data := self._read():

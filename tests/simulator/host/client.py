@@ -15,8 +15,9 @@ SAFETY_NET_S = 60.0
 class Client:
     """A terminal program."""
 
-    def __init__(self, host: MicroPythonHost) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", host.port), SAFETY_NET_S)
+    def __init__(self, host: MicroPythonHost | int) -> None:
+        port = host if isinstance(host, int) else host.port
+        self.socket = socket.create_connection(("127.0.0.1", port), SAFETY_NET_S)
         self._ahead = b""
 
     def send(self, data: bytes) -> None:
