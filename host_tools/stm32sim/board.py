@@ -1,10 +1,12 @@
 """A simulated board as a process: real MicroPython with a REPL, wired to a simulated STM32.
 
-    python -m stm32sim.board --state DIR --board board.json [--option NAME=VALUE]...
+    python -m stm32sim.board [--state DIR] --board board.json [--option NAME=VALUE]...
 
-Prints {"port": "socket://127.0.0.1:N"} when the REPL can be connected to, and ends when its
-standard input is closed, or when the host has lost its power. The target loses its power then
-too. DIR keeps the host's flash and the target's, so that the same board comes back.
+Prints {"port": "socket://127.0.0.1:N", "pty": "/dev/pts/N" or null} when the REPL can be connected
+to, and ends when its standard input is closed, or when the host has lost its power. The target
+loses its power then too. DIR keeps the host's flash and the target's, so that the same board
+comes back; without it nothing is written anywhere. One process at a time has a DIR: another one
+ends with exit status 3 and says who that is.
 """
 
 from __future__ import annotations
@@ -31,13 +33,14 @@ from stm32sim.host.filesystem import HostFilesystem
 from stm32sim.host.flash import HostFlash
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
+from stm32sim.lock import Lock, Taken
 from stm32sim.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, OptionBytes
 from stm32sim.quirks import FOR_EVER, LOADERS, Quirks
 from stm32sim.world import Wiring, World
 
 HOUR_S = 3600.0
 _ONES = 0x80
-
+BAD_OPTIONS, TAKEN = 2, 3  # exit statuses
 
 # What can be wrong with the target, for the doctor.
 TARGETS = (
@@ -134,14 +137,14 @@ def _one_of(value: str, *allowed: str) -> str:
 
 class TargetState:
     """The target's non-volatile memory in a file: main flash, the state of its cells (with _ONES
-    where a granule was programmed with ones), option bytes."""
+    where a granule was programmed with ones), option bytes. Without a path it is forgotten."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def restore(self, target: Stm32) -> None:
         """Give a target, not yet powered, what it held; nothing if there is no file."""
-        if not self._path.exists():
+        if self._path is None or not self._path.exists():
             return
         stored = self._path.read_bytes()
         flash, options = target.flash, target.option_bytes
@@ -156,6 +159,8 @@ class TargetState:
         options.data[:] = stored[option_start:]
 
     def keep(self, target: Stm32) -> None:
+        if self._path is None:
+            return
         flash = target.flash
         states = bytearray(flash.cells)
         for index in flash.ones:
@@ -196,7 +201,7 @@ def cut_power(world: World, erase: int) -> None:
     world.target.flash.tap = tap
 
 
-def make_world(state: Path, settings: dict[str, Any], options: Options) -> World:
+def make_world(state: Path | None, settings: dict[str, Any], options: Options) -> World:
     """The target in its last state, its host's filesystem, and the wires of board.json."""
     clock = Clock()
     target = Stm32(
@@ -212,11 +217,11 @@ def make_world(state: Path, settings: dict[str, Any], options: Options) -> World
     if _one_of(options.rdp, "0", "1") == "1":
         optr = target.option_bytes.word(OPTR)
         target.option_bytes.store(OPTR, optr & ~0xFF | RDP_LEVEL_1)
-    TargetState(state / "target.flash").restore(target)
+    TargetState(state and state / "target.flash").restore(target)
     if options.write_protected:
         page = int(options.write_protected, 0)
         target.option_bytes.store(WRP1AR, page << 16 | page)
-    flash = HostFlash(path=state / "host.flash", clock=clock)
+    flash = HostFlash(path=state and state / "host.flash", clock=clock)
     filesystem = HostFilesystem.of(settings["host"], flash)
     pins = settings["pins"]
     wiring = Wiring(
@@ -259,28 +264,40 @@ def make_world(state: Path, settings: dict[str, Any], options: Options) -> World
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until standard input ends or the power is gone."""
     parser = argparse.ArgumentParser(prog="stm32sim.board", description=__doc__)
-    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--state", type=Path)
     parser.add_argument("--board", type=Path, required=True)
+    parser.add_argument("--owner", default=f"process {os.getpid()}", help="for whom it runs")
     parser.add_argument("--option", action="append", default=[])
     given = parser.parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     try:
-        options = Options.parse(given.option)
-        world = make_world(given.state, json.loads(given.board.read_bytes()), options)
+        with Lock(given.state) as lock:
+            return _run(given, lock)
+    except Taken as taken:
+        print(taken, file=sys.stderr)
+        return TAKEN
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    state = TargetState(given.state / "target.flash")
+        return BAD_OPTIONS
+
+
+def _run(given: argparse.Namespace, lock: Lock) -> int:
+    state: Path | None = given.state
+    options = Options.parse(given.option)
+    world = make_world(state, json.loads(given.board.read_text()), options)
+    kept = TargetState(state and state / "target.flash")
     try:
-        with MicroPythonHost(world.call, world, platform=world.port) as host:
+        with MicroPythonHost(world.call, world, platform=world.port, with_pty=True) as host:
+            lock.tell(f"{given.owner}, at {host.url}")
             host.power_on()
-            print(json.dumps({"port": host.url}), flush=True)
+            print(json.dumps({"port": host.url, "pty": host.pty}), flush=True)
             threading.Thread(target=_off_at_end_of_input, args=(host,), daemon=True).start()
             while not host.wait_off(HOUR_S):
                 pass
     finally:
         world.target.power(False)  # first: a flash operation under way must not end well
-        state.keep(world.target)
+        kept.keep(world.target)
     return 0
 
 

@@ -355,7 +355,7 @@ def simulate_command(
 ) -> None:
     """Keep a simulated board running, or tell a story.
 
-    Prints the board's port; Ctrl-C ends it.
+    Prints the board's port, and a device that terminal programs can open; Ctrl-C ends it.
 
     --scenario forum tells how the chip was locked that this project is about, and what becomes of
     it in other hands: see docs/forum-case.md.
@@ -377,25 +377,33 @@ def _keep_a_board(context: Context, folder: Path | None) -> None:
     if folder:
         port = f"{simulation.PORT}:{folder}"
     output = context.output
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore Ctrl-C
+    # A shell's background jobs ignore Ctrl-C, and a terminal that is closed sends SIGHUP.
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.default_int_handler)
     with (
         contextlib.suppress(KeyboardInterrupt),
-        session.simulated(port, context.board, output.report, options=context.sim_options) as url,
+        session.simulated(port, context.board, output.report, options=context.sim_options) as at,
     ):
         output.close()
         if context.as_json:
-            output.report({"event": "port", "port": url})
+            output.report({"event": "port", "port": at.url, "pty": at.pty})
         else:
             print(
-                f"{context.board.title}, simulated, at {url}\n"
-                f"In another terminal: stm32up --port {url} status\n"
+                f"{context.board.title}, simulated, at {at.url}\n"
+                f"In another terminal: stm32up --port {at.url} status\n"
+                f"{_for_terminals(at)}\n"
                 "Ctrl-C ends it.",
                 flush=True,
             )
         threading.Event().wait()
     if context.as_json:
         output.result("simulate", {"status": "stopped"})
+
+
+def _for_terminals(at: simulation.Ports) -> str:
+    if at.pty is None:
+        return "No pseudo-terminal on this system: terminal programs need the address above."
+    return f"For screen, minicom, Thonny, mpremote: {at.pty}"
 
 
 def main() -> None:

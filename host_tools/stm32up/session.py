@@ -38,8 +38,8 @@ def opened(
             yield connection
         return
     with (
-        simulation.started(port, board, options) as url,
-        connected(url, resume=resume) as connection,
+        simulation.started(port, board, options) as ports,
+        connected(ports.url, resume=resume) as connection,
     ):
         if prepare and BLANK not in options and not deploy.is_deployed(connection, bench=bench):
             deploy.deploy(connection, board, report, bench=bench)
@@ -49,12 +49,12 @@ def opened(
 @contextlib.contextmanager
 def simulated(
     port: str, board: Board, report: Report, *, options: Iterable[str] = ()
-) -> Iterator[str]:
-    """A simulated board that others can connect to; yields the URL of its port."""
+) -> Iterator[simulation.Ports]:
+    """A simulated board that others can connect to; yields its ports."""
     options = list(options)
-    with simulation.started(port, board, options) as url:
+    with simulation.started(port, board, options) as ports:
         if BLANK not in options:
-            with connected(url) as connection:
+            with connected(ports.url) as connection:
                 if not deploy.is_deployed(connection):
                     deploy.deploy(connection, board, report)
-        yield url
+        yield ports

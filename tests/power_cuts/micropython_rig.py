@@ -129,10 +129,8 @@ class Rig(rig.Rig):
                 return
             self.on_event = None
             held.set()
-            terminal = self.board.host._terminal
-            with terminal._arrived:
-                if not terminal._arrived.wait_for(terminal.flags, LIMIT_S):
-                    raise TimeoutError("no Ctrl-C came")
+            if not self.board.host.wait_ctrl_c(LIMIT_S):
+                raise TimeoutError("no Ctrl-C came")
 
         def wait() -> None:
             if not held.wait(LIMIT_S):

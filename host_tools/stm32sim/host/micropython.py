@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import tempfile
 import threading
@@ -52,7 +53,7 @@ class MicroPythonHost:
     board is off; at `HostReset` it boots anew. Any other exception but OSError is a fault of the
     simulation: the board stops, and `power_on` and the waits raise it from then on.
 
-    Code that calls nothing (no time, no file, no pin) cannot be interrupted with Ctrl-C here.
+    Ctrl-C ends any code, unless it has switched that off with `micropython.kbd_intr`.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class MicroPythonHost:
         filesystem: HostLife,
         *,
         port: int = 0,
+        with_pty: bool = False,
         heapsize: int = DEFAULT_HEAP,
         platform: str = "rp2",
         node: Path | None = None,
@@ -83,7 +85,7 @@ class MicroPythonHost:
         self._failure: BaseException | None = None
         self._powered = False
         self._loaded = False
-        self._terminal = Terminal(port)
+        self._terminal = Terminal(port, self._notify, with_pty=with_pty)
 
     # Public.
 
@@ -95,6 +97,11 @@ class MicroPythonHost:
     def url(self) -> str:
         """What mpremote connects to."""
         return f"socket://127.0.0.1:{self.port}"
+
+    @property
+    def pty(self) -> str | None:
+        """The device that a terminal program opens; None if not wanted or not possible."""
+        return self._terminal.pty
 
     @property
     def powered(self) -> bool:
@@ -143,6 +150,11 @@ class MicroPythonHost:
         self._check()
         return self.powered and self._terminal.idle
 
+    def wait_ctrl_c(self, limit_s: float = 60.0) -> bool:
+        """Wait until a Ctrl-C has arrived that the board has not taken: in the middle of a call,
+        say, which it then interrupts."""
+        return self._terminal.wait_ctrl_c(limit_s)
+
     def wait_off(self, limit_s: float = 60.0) -> bool:
         """Wait until the board has lost its power."""
         self._wait(lambda: not self.powered, limit_s)
@@ -170,30 +182,36 @@ class MicroPythonHost:
     def _start(self, *, raw: bool = False) -> None:
         self._loaded = False
         errors = tempfile.TemporaryFile()  # noqa: SIM115, closed by the thread
+        line, ours = os.pipe()
+        options = {**self._options, "raw": raw, "line": line}
         process = self._process = subprocess.Popen(
-            [self._node, _HERE / "runtime.mjs", json.dumps({**self._options, "raw": raw})],
+            [self._node, _HERE / "runtime.mjs", json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
+            pass_fds=(line,),
+            pipesize=4096,  # output must not pile up: see terminal.py
         )
-        session = self._terminal.power_on(self._notify)
-        threading.Thread(target=self._serve, args=(process, session, errors), daemon=True).start()
+        os.close(line)
+        self._terminal.attach(open(ours, "wb", buffering=0))  # noqa: SIM115, the terminal's
+        threading.Thread(target=self._serve, args=(process, errors), daemon=True).start()
 
-    def _soft_reset(self, process: subprocess.Popen[bytes], *, raw: bool) -> None:
-        """RAM is gone; open files are closed, whatever is in them."""
+    def _soft_reset(self, process: subprocess.Popen[bytes], consumed: int, *, raw: bool) -> None:
+        """RAM is gone; open files are closed, whatever is in them. Unread input stays."""
         with self._serving:
             if self._process is not process:
                 raise _Killed
-            self._kill()
+            self._terminal.consumed(consumed)
+            self._kill(keep_input=True)
             self._filesystem.soft_reset()
             self._start(raw=raw)
 
-    def _kill(self) -> None:
+    def _kill(self, *, keep_input: bool = False) -> None:
         process, self._process = self._process, None
-        self._terminal.power_off()
         if process is not None:
             process.kill()
             process.wait()
+        self._terminal.detach(keep_input=keep_input)
         self._notify()
 
     def _notify(self) -> None:
@@ -210,10 +228,10 @@ class MicroPythonHost:
 
     # The thread that serves it.
 
-    def _serve(self, process: subprocess.Popen[bytes], session: int, errors: IO[bytes]) -> None:
+    def _serve(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         try:
             try:
-                self._answer(process, session, errors)
+                self._answer(process, errors)
             except HostReset:
                 self.reset()
         except _Killed:
@@ -223,7 +241,7 @@ class MicroPythonHost:
         except BaseException as failure:
             self._fail(failure)
 
-    def _answer(self, process: subprocess.Popen[bytes], session: int, errors: IO[bytes]) -> None:
+    def _answer(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         """Answer one process until it ends."""
         assert process.stdin is not None and process.stdout is not None
         with errors, contextlib.suppress(BrokenPipeError), process.stdin, process.stdout:
@@ -231,8 +249,9 @@ class MicroPythonHost:
                 while (received := protocol.read_frame(process.stdout)) is not None:
                     letter, body = received
                     if letter == protocol.SOFT_RESET:
-                        return self._soft_reset(process, raw=body == b"\1")
-                    answer = self._handle(process, session, letter, body)
+                        consumed = protocol.decode_count(body)
+                        return self._soft_reset(process, consumed, raw=body[-1] == 1)
+                    answer = self._handle(process, letter, body)
                     if answer is not None:
                         process.stdin.write(answer)
                         process.stdin.flush()
@@ -254,20 +273,15 @@ class MicroPythonHost:
         self._kill()
 
     def _handle(
-        self, process: subprocess.Popen[bytes], session: int, letter: bytes, body: bytes
+        self, process: subprocess.Popen[bytes], letter: bytes, body: bytes
     ) -> bytes | None:
-        terminal = self._terminal
         if letter == protocol.CALL:
             return self._serve_call(process, body)
-        if letter == protocol.WAIT_INPUT:
-            try:
-                return protocol.frame(protocol.INPUT, 0, terminal.wait_input(session))
-            except OSError:
-                raise _Killed from None
         if letter == protocol.OUTPUT:
-            terminal.write(body)
-        elif letter == protocol.INTERRUPTED:
-            terminal.take_ctrl_c()
+            self._terminal.write(body)
+        elif letter == protocol.WAITS:
+            self._terminal.consumed(protocol.decode_count(body))
+            self._notify()
         elif letter == protocol.HELLO:
             self._loaded = True
             self._notify()
@@ -282,7 +296,8 @@ class MicroPythonHost:
                 value = self._call(*protocol.decode_call(body))
             except OSError as error:
                 kind, value = protocol.ERROR, error.errno or error.args[0]
-            return protocol.frame(kind, self._terminal.flags(), protocol.encode(value))
+            sent = protocol.encode_count(self._terminal.sent)
+            return protocol.frame(kind, sent + protocol.encode(value))
 
 
 def find_node() -> Path:

@@ -1,22 +1,26 @@
-"""What goes over the two pipes between this process and runtime.mjs.
+"""What goes over the pipes between this process and runtime.mjs.
 
 A frame is a length (u32, of what follows), a letter, and a body. From runtime.mjs:
 
     h              MicroPython is loaded                                  no answer
     o bytes        output of the REPL and of device code                  no answer
     c value...     a call: its name and its arguments                     answered by v or e
-    i              wait for input of the terminal                         answered by d
-    x              the waiting Ctrl-C has been made a KeyboardInterrupt   no answer
-    s byte         soft reset, the last thing said; 1: at the raw prompt  no answer
+    i count        waits for input, having taken so many bytes of it      no answer
+    s count byte   soft reset, the last thing said; 1: at the raw prompt  no answer
 
-To runtime.mjs, always with one byte of flags before the rest (1: a Ctrl-C waits in the input):
+To runtime.mjs:
 
-    v value        the result
-    e value        the call failed with this errno
+    v count value  the result; so much input was sent before it, and counts as having come before
+    e count value  the call failed with this errno
+
+And on a pipe of its own, the line, which is read whatever MicroPython is doing:
+
     d bytes        input
+    u              the client has hung up
 
 A value is a letter and: n nothing (None), i int64, s and b a length (u32) and that many bytes (a
-string in UTF-8, or bytes), l a count (u32) and that many values. All numbers are little-endian.
+string in UTF-8, or bytes), l a count (u32) and that many values. Counts of input are u64 and start
+at 0 with each interpreter. All numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -24,12 +28,13 @@ from __future__ import annotations
 import struct
 from typing import IO, Any
 
-HELLO, OUTPUT, CALL, WAIT_INPUT, INTERRUPTED, SOFT_RESET = b"h", b"o", b"c", b"i", b"x", b"s"
-VALUE, ERROR, INPUT = b"v", b"e", b"d"
-CTRL_C_WAITS = 1
+HELLO, OUTPUT, CALL, WAITS, SOFT_RESET = b"h", b"o", b"c", b"i", b"s"
+VALUE, ERROR = b"v", b"e"
+INPUT, HUNG_UP = b"d", b"u"
 
 _U32 = struct.Struct("<I")
 _I64 = struct.Struct("<q")
+_U64 = struct.Struct("<Q")
 
 
 def read_frame(pipe: IO[bytes]) -> tuple[bytes, bytes] | None:
@@ -42,8 +47,18 @@ def read_frame(pipe: IO[bytes]) -> tuple[bytes, bytes] | None:
     return (head[4:], body) if len(body) == size else None
 
 
-def frame(letter: bytes, flags: int, body: bytes) -> bytes:
-    return _U32.pack(len(body) + 2) + letter + bytes((flags,)) + body
+def frame(letter: bytes, body: bytes = b"") -> bytes:
+    return _U32.pack(len(body) + 1) + letter + body
+
+
+def encode_count(count: int) -> bytes:
+    return _U64.pack(count)
+
+
+def decode_count(body: bytes) -> int:
+    """The count of input at the start of a body."""
+    count: int = _U64.unpack_from(body)[0]
+    return count
 
 
 def decode_call(body: bytes) -> list[Any]:

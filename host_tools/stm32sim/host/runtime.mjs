@@ -2,15 +2,17 @@
 //
 // Everything else is in the parent process, reached over stdin and stdout: see protocol.py. The
 // program is synchronous: while MicroPython runs, each call blocks here until the parent answers.
+// Only what the terminal sends comes another way, through a thread of its own: see line.mjs.
 //
-// usage: node runtime.mjs '{"modules": FOLDER, "shims": FOLDER, "heapsize": BYTES, "platform": NAME,
-//   "raw": WHETHER_AT_THE_RAW_PROMPT}'
+// usage: node runtime.mjs '{"modules": FOLDER, "shims": FOLDER, "heapsize": BYTES, "host": NAME,
+//   "platform": NAME, "line": FILE_DESCRIPTOR, "raw": WHETHER_AT_THE_RAW_PROMPT}'
 //
 // One process is one interpreter: it ends with a soft reset, and the parent starts the next.
 
 import fs from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
+import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_threads";
 
 const options = JSON.parse(process.argv[2]);
 const PACKAGE = "@micropython/micropython-webassembly-pyscript/micropython.mjs";
@@ -25,6 +27,37 @@ const letter = (text) => text.charCodeAt(0);
 
 let mp; // the interpreter
 
+// ---- This file and MicroPython -----------------------------------------------------------------
+//
+// line.mjs has functions run here between any two instructions. They may only touch anything while
+// it is MicroPython that runs, and nothing of this file that it has called.
+
+let inMicroPython = false;
+
+function calling(micropython, ...args) {
+  inMicroPython = true;
+  const result = micropython(...args);
+  inMicroPython = false;
+  return result;
+}
+
+// A function for MicroPython to call.
+function called(ours) {
+  return (...args) => {
+    const before = inMicroPython;
+    inMicroPython = false;
+    try {
+      return ours(...args);
+    } finally {
+      inMicroPython = before;
+    }
+  };
+}
+
+const shared = new Int32Array(new SharedArrayBuffer(8));
+const ARRIVED = 0; // how many messages line.mjs has posted
+const UNSENT = 1; // whether something here has to be sent, soon
+
 // ---- Frames to and from the parent -------------------------------------------------------------
 
 let sending = Buffer.allocUnsafe(1 << 16);
@@ -32,6 +65,7 @@ let sendingSize = 0;
 let received = Buffer.allocUnsafe(1 << 16);
 
 function reserve(size) {
+  Atomics.store(shared, UNSENT, 1);
   if (sendingSize + size > sending.length) {
     const larger = Buffer.allocUnsafe(2 * (sendingSize + size));
     sending.copy(larger, 0, 0, sendingSize);
@@ -61,9 +95,16 @@ function send() {
     throw error;
   }
   sendingSize = 0;
+  Atomics.store(shared, UNSENT, outputSize > 0 ? 1 : 0);
 }
 
-// Sends what is waiting and returns the answer: its letter and its body. Takes note of a Ctrl-C.
+globalThis.sendSoon = () => {
+  if (!inMicroPython) return;
+  flushOutput();
+  send();
+};
+
+// Sends what is waiting and returns the answer: its letter and its body.
 function ask() {
   send();
   let have = 0;
@@ -81,24 +122,26 @@ function ask() {
       }
     }
   }
-  if (received[5] & 1 && mp._module._mp_hal_get_interrupt_char() === CTRL_C) {
-    mp._module._mp_sched_keyboard_interrupt();
-    endFrame(beginFrame("x"));
-  }
-  return { kind: received[4], body: received.subarray(6, need) };
+  const sent = received.readUIntLE(5, 6); // of 8 bytes
+  while (arrivedBytes() < sent) Atomics.wait(shared, ARRIVED, drained);
+  takeCtrlC();
+  return { kind: received[4], body: received.subarray(13, need) };
 }
 
 // ---- Output ------------------------------------------------------------------------------------
 
 const output = Buffer.allocUnsafe(4096);
 let outputSize = 0;
-let lastFlush = 0;
 let lastChar = 0;
 let recent = ""; // the end of what was put out, to see which prompt it was
 let swallow = 0; // how many characters to hide
 
 function putByte(char) {
-  if (outputSize === output.length) flushOutput();
+  if (outputSize === output.length) {
+    flushOutput();
+    takeCtrlC();
+  }
+  if (outputSize === 0) Atomics.store(shared, UNSENT, 1);
   output[outputSize++] = char;
 }
 
@@ -113,10 +156,6 @@ function putChar(char) {
   if (char === LF && lastChar !== CR) putByte(CR);
   putByte(char);
   lastChar = char;
-  if (char === LF && performance.now() - lastFlush > 20) {
-    flushOutput();
-    send();
-  }
 }
 
 function putText(text) {
@@ -130,30 +169,132 @@ function flushOutput() {
   output.copy(sending, at, 0, outputSize);
   endFrame(start);
   outputSize = 0;
-  lastFlush = performance.now();
   if (sendingSize > 1 << 15) send();
 }
 
 // ---- Input -------------------------------------------------------------------------------------
+//
+// line.mjs posts what arrives. After a Ctrl-C it also has `interrupt` run here, as the interrupt
+// handler of a UART would.
 
+let posted; // the port they come from
+let drained = 0; // how many of them were taken
 let input = Buffer.alloc(0);
 let inputAt = 0;
+let consumed = 0; // how many bytes were read or dropped
+let ctrlCWaits = false; // whether one is in `input`
+let interrupts = 0; // how many KeyboardInterrupts there were
+let interruptsSeen = 0; // ... when code last waited for input
+let hungUp = false; // whether the client has gone since the last prompt
 
-// The next character of the terminal; null if device code that waits for it gets interrupted.
-function getChar() {
-  while (inputAt === input.length) {
-    flushOutput();
-    endFrame(beginFrame("i"));
-    const { body } = ask();
-    if (body.length === 0) return null;
-    input = Buffer.from(body);
-    inputAt = 0;
+function openLine() {
+  const { port1, port2 } = new MessageChannel();
+  posted = port1;
+  new Worker(new URL("line.mjs", import.meta.url), {
+    workerData: { file: options.line, shared, port: port2 },
+    transferList: [port2],
+    stdout: true, // otherwise Node opens our own, which makes writeSync fail where it should wait
+    stderr: true,
+  });
+}
+
+function drain() {
+  if (Atomics.load(shared, ARRIVED) === drained) return;
+  let message;
+  while ((message = receiveMessageOnPort(posted)) !== undefined) {
+    drained++;
+    if (message.message === null) {
+      hungUp = true;
+    } else {
+      input = Buffer.concat([input.subarray(inputAt), message.message]);
+      inputAt = 0;
+    }
   }
-  const char = input[inputAt++];
-  // While code runs, a Ctrl-C is no input, unless the code has switched that off (kbd_intr).
-  if (char !== CTRL_C || mp._module._mp_hal_get_interrupt_char() !== CTRL_C) return char;
+  ctrlCWaits = input.includes(CTRL_C, inputAt);
+}
+
+function arrivedBytes() {
+  drain();
+  return consumed + input.length - inputAt;
+}
+
+function take(count) {
+  inputAt += count;
+  consumed += count;
+  if (ctrlCWaits) ctrlCWaits = input.includes(CTRL_C, inputAt);
+}
+
+const ctrlCInterrupts = () => mp._module._mp_hal_get_interrupt_char() === CTRL_C;
+
+function raiseKeyboardInterrupt() {
+  interrupts++;
   mp._module._mp_sched_keyboard_interrupt();
-  return null;
+}
+
+// While code runs, a Ctrl-C is no input, unless the code has switched that off (kbd_intr). It ends
+// the code, and what was sent before it is dropped, as on rp2.
+function takeCtrlC() {
+  drain();
+  if (!ctrlCWaits || !ctrlCInterrupts()) return;
+  take(input.lastIndexOf(CTRL_C) + 1 - inputAt);
+  raiseKeyboardInterrupt();
+}
+
+// Returns whether there is a Ctrl-C that cannot end anything yet.
+globalThis.interrupt = () => {
+  if (inMicroPython) takeCtrlC();
+  return !inMicroPython || ctrlCWaits;
+};
+
+// Waits until there is input. False if there is none in this time, and where device code waits, also
+// if there may be a KeyboardInterrupt. A client that hangs up makes one where Ctrl-C is switched off:
+// nothing else could end the wait, since a simulated board has no reset button.
+function waitInput(isPrompt, milliseconds = Infinity) {
+  const end = performance.now() + milliseconds;
+  for (;;) {
+    takeCtrlC();
+    if (isPrompt) hungUp = false;
+    if (hungUp && !ctrlCInterrupts()) {
+      hungUp = false;
+      raiseKeyboardInterrupt();
+    }
+    if (interrupts !== interruptsSeen) {
+      interruptsSeen = interrupts;
+      if (!isPrompt) return false;
+    }
+    if (inputAt < input.length) return true;
+    const left = end - performance.now();
+    if (left <= 0) return false;
+    flushOutput();
+    if (milliseconds === Infinity) {
+      const start = beginFrame("i");
+      putCount(consumed);
+      endFrame(start);
+    }
+    send();
+    Atomics.wait(shared, ARRIVED, drained, left);
+  }
+}
+
+function putCount(count) {
+  sending.writeBigUInt64LE(BigInt(count), reserve(8));
+}
+
+// The next character that is typed at the prompt.
+function getChar() {
+  while (!waitInput(true));
+  const char = input[inputAt];
+  take(1);
+  return char;
+}
+
+// As many bytes for device code as there are, at most `size`; 0: see waitInput.
+function readInput(address, size) {
+  if (!waitInput(false)) return 0;
+  const part = input.subarray(inputAt, inputAt + size);
+  mp._module.HEAPU8.set(part, address);
+  take(part.length);
+  return part.length;
 }
 
 // ---- Calls of device code ----------------------------------------------------------------------
@@ -220,8 +361,9 @@ function result(answer) {
 }
 
 const bridge = {
+  host: options.host,
   platform: options.platform,
-  call(name, shape, ...args) {
+  call: called((name, shape, ...args) => {
     flushOutput();
     const start = beginFrame("c");
     putString(name);
@@ -234,15 +376,17 @@ const bridge = {
     }
     endFrame(start);
     return result(ask());
-  },
-  take(address) {
+  }),
+  take: called((address) => {
     mp._module.HEAPU8.set(taken, address);
     taken = null;
-  },
-  output(address, size) {
+  }),
+  read: called(readInput),
+  wait: called((milliseconds) => waitInput(false, milliseconds < 0 ? Infinity : milliseconds)),
+  output: called((address, size) => {
     for (const char of mp._module.HEAPU8.slice(address, address + size)) putByte(char);
     lastChar = 0;
-  },
+  }),
 };
 
 // ---- The REPL ----------------------------------------------------------------------------------
@@ -252,7 +396,7 @@ let line = []; // what has been typed at the raw one
 
 // One character for MicroPython's own REPL. Returns whether a soft reset follows.
 function type(char) {
-  const exit = mp.replProcessChar(char);
+  const exit = calling(mp.replProcessChar, char);
   if (raw) {
     if (char === CTRL_B) raw = false;
     if (char <= CTRL_D) line = [];
@@ -308,7 +452,6 @@ function repl() {
   }
   for (;;) {
     const char = getChar();
-    if (char === null) continue;
     const pasted = raw && char === CTRL_A && line.length === 2 && line[0] === CTRL_E;
     if (pasted && line[1] === letter("A") ? rawPaste() : type(char)) return;
   }
@@ -320,9 +463,9 @@ async function loadInterpreter() {
   mp = await loadMicroPython({
     heapsize: options.heapsize,
     linebuffer: false,
-    stdin: getChar,
-    stdout: ([char]) => putChar(char),
-    stderr: ([char]) => putChar(char),
+    stdin: () => null, // device code reads through _bridge.read
+    stdout: called(([char]) => putChar(char)),
+    stderr: called(([char]) => putChar(char)),
   });
   mp.registerJsModule("_bridge", bridge);
   mp.FS.mkdir("/shims");
@@ -339,16 +482,19 @@ async function loadInterpreter() {
 }
 
 try {
+  openLine();
   const run = await loadInterpreter();
   endFrame(beginFrame("h"));
   // Code that ends in SystemExit (machine.soft_reset) makes a soft reset wherever it is.
-  if (!run("boot.py") && (raw || !run("main.py"))) repl();
+  if (!calling(run, "boot.py") && (raw || !calling(run, "main.py"))) repl();
   putText("MPY: soft reboot\r\n");
   flushOutput();
   const start = beginFrame("s");
+  putCount(consumed);
   sending[reserve(1)] = raw ? 1 : 0;
   endFrame(start);
   send();
+  process.exit(0);
 } catch (error) {
   console.error(error.stack ?? error); // Node itself would print the minified line as well
   process.exit(1);

