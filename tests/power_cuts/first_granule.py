@@ -18,8 +18,9 @@ CAMPAIGN = rig.Campaign({BYTE: 8, FRAME: 1, TARGET_FLASH: 1, HOST_FLASH: 1}, onl
 
 
 def window(scenario: rig.Scenario) -> frozenset[int]:
-    """The events of an uncut run at which that granule is zeros, or in an operation on it, from
-    the STOP on that begins it: an erase of what is blank leaves it marginal too if it is cut."""
+    """The events of an uncut run at which that granule is zeros, or in an operation on it. An
+    erase begins with a STOP, a write with the byte before one, which is cut before it passes. An
+    erase of what is blank leaves it marginal too if it is cut."""
     return frozenset(_watched(scenario)[0])
 
 
@@ -43,7 +44,8 @@ def _watched(scenario: rig.Scenario) -> tuple[set[int], _Watch]:
     for number in range(2, len(held) + 1):
         if held[number - 1] != held[number - 2]:
             began = max(begin for begin in watch.begins if begin < number)
-            found.update(range(began - 1, number))
+            by_stop = watch.places[began - 2] == FRAME
+            found.update(range(began - by_stop, number))
     return found, watch
 
 
@@ -55,11 +57,13 @@ class _Watch(rig.Rig):
         super().__init__(bench)
         self.held: list[tuple[bytes, int]] = []
         self.times: list[int] = []  # ns
+        self.places: list[str] = []
         self.begins: list[int] = []
         self.on_event = self._look
 
     def _look(self, number: int, place: str) -> None:
         self.times.append(self.bench.clock.now)
+        self.places.append(place)
         flash = self.bench.target.flash
         self.held.append((bytes(flash.data[:GRANULE]), flash.erase_counts[0]))
 

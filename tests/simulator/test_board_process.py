@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from stm32sim.bench import provisioned_option_bytes
-from stm32sim.board import TargetState
+from stm32sim.board import Options, TargetState
 from stm32sim.chip import Stm32
 from stm32sim.clock import Clock
 from stm32sim.flash import GRANULE, PAGE, Cell
 from stm32sim.loader_steps import ACK, BUSY, xor
 from stm32sim.option_bytes import OPTR
+from stm32sim.quirks import LOADERS
 from stm32up import boards, transport
 from stm32up.deploy import board_json
 
@@ -136,3 +137,14 @@ def test_a_board_knows_again_what_was_programmed_with_ones(tmp_path: Path) -> No
     for index, takes_zeros in ((0, False), (1, True), (flash.size // GRANULE - 1, True)):
         assert flash.start_program(index * GRANULE, bytes(GRANULE)) is takes_zeros
         flash.interrupt()
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_board_has_the_loader_it_was_asked_for(name: str) -> None:
+    assert Options.parse([f"loader={name}"]).quirks == LOADERS[name]
+    assert Options.parse([f"loader={name}", "unprotect-ack=never"]).quirks.unprotect_ack == "never"
+
+
+def test_a_loader_that_is_not_known_is_named_with_those_that_are() -> None:
+    with pytest.raises(ValueError, match="no loader '11.9'; there are 11.1, .*, openbl-g0"):
+        _ = Options.parse(["loader=11.9"]).quirks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from stm32sim.bench import Bench, Event
 from stm32sim.flash import TAPS
@@ -76,8 +77,12 @@ class Recorder:
         bench.target.flash.tap = self._on_flash
 
     def detach(self) -> None:
-        """The end of the recording."""
+        """The end of the recording. Option programmings that follow each other at once are one."""
         self.recording.end = self.now
+        for before, after in pairwise(self.recording.of("option")):
+            if before.end == after.start:
+                after.start = before.start
+                self.recording.spans.remove(before)
         self._bench.world.bus.tap = self._trace
         self._bench.target.flash.tap = None
 
