@@ -2,8 +2,8 @@
 
 The board is a process of its own, `python -m stm32sim.board`. It prints one line, {"port":
 "socket://...", "pty": ...}, when it is ready, and ends when its standard input is closed; so it
-cannot outlive us, however we end. A board that is to be forgotten writes no file. Python's -P keeps
-a json.py or time.py of the current folder out of it.
+cannot outlive us, however we end. A board that is to be forgotten writes no file. Python's -P
+keeps a json.py or time.py of the current folder out of it.
 """
 
 from __future__ import annotations

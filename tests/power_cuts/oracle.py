@@ -42,6 +42,7 @@ class Judge:
     may_run: tuple[bytes, ...]  # what may run on the way, besides these two
     forgets: bool  # the host's files are lost on the way, the log and confirmed.img among them
     known: int  # lines of the log that were there before
+    erases: int | None = None  # of the target so far, if there may be no more
     hears_all: bool = True  # False: of what the host says, the results only
     told: list[dict[str, Any]] = field(default_factory=list)  # what the host said since
 
@@ -56,6 +57,7 @@ class Judge:
         preserved: tuple[tuple[int, int], ...] = (),
         may_run: tuple[bytes, ...] = (),
         forgets: bool = False,
+        untouched: bool = False,
     ) -> Judge:
         flash = bench.target.flash.data
         bench.target.boots.clear()
@@ -69,6 +71,7 @@ class Judge:
             may_run,
             forgets,
             max((line["n"] for line in _log(bench)[0]), default=-1) + 1,
+            sum(bench.target.flash.erase_counts) if untouched else None,
         )
 
     def heard(self, event: dict[str, Any]) -> None:
@@ -118,6 +121,8 @@ class Judge:
             violations.append("option bytes changed")
         if target.flash.option_operations != self.option_operations:
             violations.append("option bytes were programmed")
+        if self.erases not in (None, sum(target.flash.erase_counts)):
+            violations.append("a page was erased for an image that must be refused")
         for start, content in self.preserved.items():
             if bytes(target.flash.data[start : start + len(content)]) != content:
                 violations.append(f"the preserved region at {start:#x} changed")

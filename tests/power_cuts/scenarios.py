@@ -276,13 +276,17 @@ SCENARIOS: dict[str, Scenario] = {
             _preserved,
             lambda bench: Judge.of(bench, NEW, preserved=((2 * PAGE, PAGE),)),
         ),
-        Scenario("damaged-push", _damaged_push, lambda bench: Judge.of(bench, OLD)),
+        Scenario(
+            "damaged-push", _damaged_push, lambda bench: Judge.of(bench, OLD, untouched=True)
+        ),
         Scenario(
             "covers-preserved",
             _covers_preserved,
             lambda bench: Judge.of(bench, NEW, preserved=((2 * PAGE, PAGE),)),
         ),
-        Scenario("downgrade-refused", _downgrade, lambda bench: Judge.of(bench, NEW)),
+        Scenario(
+            "downgrade-refused", _downgrade, lambda bench: Judge.of(bench, NEW, untouched=True)
+        ),
         Scenario("after-roll-back", _after_roll_back, lambda bench: Judge.of(bench, NEW, OLD)),
         Scenario("signed", _signed, lambda bench: Judge.of(bench, NEW, OLD)),
         Scenario("host-forgot", _forgotten, _keep_old),

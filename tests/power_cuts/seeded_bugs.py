@@ -99,8 +99,10 @@ BUGS = (
     Bug(
         "a page in doubt is believed if it reads right",
         "flasher",
-        "if page in doubt or not self._is_held(page, image, skip):",
-        "if not self._is_held(page, image, skip):",
+        "            todo = [page for page in pages if page in doubt]\n"
+        "            if todo != pages:\n"
+        "                todo = yield from self._compare(image, payload, doubt)\n",
+        "            todo = yield from self._compare(image, payload, ())\n",
     ),
     Bug(
         "the intent is not recorded",
