@@ -16,6 +16,7 @@ from imgtool.keys import RSA
 
 from stm32sim.application import KnownImage
 from stm32sim.bench import Bench
+from stm32sim.faults import InFront
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
 from stm32up import deploy, device, images, inputs, keys
@@ -125,3 +126,29 @@ def version_bytes(version: str) -> bytes:
 def known(content: bytes, version: str = "1.0.0", **behaviour: Any) -> KnownImage:
     """What the simulated target does once it holds `content`."""
     return KnownImage(content, version_bytes(version), **behaviour)
+
+
+class Changed(InFront):
+    """Puts another frame in the place of the first one that equals `frame`."""
+
+    def __init__(self, bench: Bench, frame: bytes, other: bytes) -> None:
+        super().__init__(bench.world.bus, bench.target)
+        self._frame, self._other = frame, other
+        self._sent = bytearray()
+        self.struck = False
+
+    def take(self, data: bytes) -> None:
+        self._sent += data
+
+    def write(self, byte: int) -> bool:
+        self._sent.append(byte)
+        return True
+
+    def stop(self) -> None:
+        if not self.struck and self._sent == self._frame:
+            self.struck = True
+            self._sent[:] = self._other
+        for byte in self._sent:
+            self._target.write(byte)
+        self._sent.clear()
+        super().stop()

@@ -9,10 +9,10 @@ import pytest
 from stm32sim.application import KnownImage, ModelApplication, known_images
 from stm32sim.bench import Bench
 from stm32sim.chip import Running
-from stm32sim.faults import InFront, Noise
+from stm32sim.faults import Noise
 from stm32sim.flash import PAGE, SLOWEST
 from stm32sim.quirks import quirks_of
-from tests.support import image, known, payload, version_bytes
+from tests.support import Changed, image, known, payload, version_bytes
 
 OLD, NEW = payload(5000, 1), payload(6500, 2)
 IMAGES = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"))
@@ -38,32 +38,6 @@ def make_updating(make_bench):
         return bench
 
     return make
-
-
-class Changed(InFront):
-    """Puts another frame in the place of the first one that equals `frame`."""
-
-    def __init__(self, bench: Bench, frame: bytes, other: bytes) -> None:
-        super().__init__(bench.world.bus, bench.target)
-        self._frame, self._other = frame, other
-        self._sent = bytearray()
-        self.struck = False
-
-    def take(self, data: bytes) -> None:
-        self._sent += data
-
-    def write(self, byte: int) -> bool:
-        self._sent.append(byte)
-        return True
-
-    def stop(self) -> None:
-        if not self.struck and self._sent == self._frame:
-            self.struck = True
-            self._sent[:] = self._other
-        for byte in self._sent:
-            self._target.write(byte)
-        self._sent.clear()
-        super().stop()
 
 
 @pytest.mark.parametrize("page", [1, 2])
