@@ -3,6 +3,7 @@ loader."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from stm32sim.flash import PAGE, SLOWEST
 from stm32sim.loader_steps import I2C_ADDRESS
 from stm32sim.quirks import quirks_of
 from stm32sim.world import Wiring
-from tests.support import FLASH, image, known, payload
+from tests.support import FLASH, image, known, payload, run_until_cut
 
 OLD, NEW = payload(9000, 1), payload(7000, 2)
 BOTH = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"))
@@ -219,6 +220,126 @@ def test_writes_go_to_main_flash_only(make_bench):
         if frame in (b"\x32\xcd", b"\x31\xce"):
             address = int.from_bytes(frames[index + 1][:4], "big")
             assert FLASH <= address < FLASH + len(OLD) + 256
+
+
+# --- pages that an image does not cover ---
+
+HOLE = (2 * PAGE, 3 * PAGE)  # offset, length
+SECRET = b"SERIAL-0042-CALIBRATION!"
+
+
+@pytest.fixture
+def with_hole():
+    """A payload of 7 pages of which the image does not cover 3."""
+    start, length = HOLE
+    content = payload(7 * PAGE, 4)
+    return content[:start] + b"\xff" * length + content[start + length :]
+
+
+@pytest.fixture
+def calibrated(make_bench, with_hole):
+    """OLD is installed; a page that the next image leaves open holds something."""
+
+    def make(**arguments):
+        applications = known_images(known(OLD, "1.0.0"), known(filled, "1.1.0"))
+        bench = make_bench(applications=applications, **arguments)
+        bench.install(image(OLD, "1.0.0"))
+        bench.target.flash.load(SECRET, 3 * PAGE)
+        return bench
+
+    content = bytearray(with_hole)
+    content[2 * PAGE : len(OLD)] = OLD[2 * PAGE :]
+    content[3 * PAGE : 3 * PAGE + len(SECRET)] = SECRET
+    filled = bytes(content)
+    make.filled = filled
+    return make
+
+
+def preserve(bench, page):
+    settings = {**bench.settings, "preserve": [[FLASH + page * PAGE, PAGE]]}
+    bench.write_file("/board.json", json.dumps(settings).encode())
+
+
+def test_pages_in_a_hole_stay_as_they_are(calibrated, with_hole):
+    bench = calibrated()
+    before = list(bench.target.flash.erase_counts)
+    result = bench.install(image(with_hole, "1.1.0", kept=(HOLE,)))
+    assert result["status"] == "installed"
+    assert result["bytes"] == result["verified"] == 4 * PAGE
+    assert bench.flash_holds(calibrated.filled)
+    erased = [a - b for a, b in zip(bench.target.flash.erase_counts, before, strict=True)]
+    assert [bool(count) for count in erased[:7]] == [True, True, False, False, False, True, True]
+    assert bench.run()[-1]["status"] == "idle"
+
+
+def test_a_preserved_region_may_lie_in_a_hole(calibrated, with_hole):
+    bench = calibrated()
+    preserve(bench, 3)
+    result = bench.install(image(with_hole, "1.1.0", kept=(HOLE,)))
+    assert result["status"] == "installed" and bench.flash_holds(calibrated.filled)
+
+
+@pytest.mark.parametrize("page", [1, 5])
+def test_a_preserved_region_beside_a_hole_is_refused(calibrated, with_hole, page):
+    bench = calibrated()
+    preserve(bench, page)
+    assert bench.install(image(with_hole, "1.1.0", kept=(HOLE,)))["error"] == "image-fit"
+
+
+@pytest.mark.parametrize(
+    ("kept", "error"),
+    [
+        (((0, PAGE),), "image-damaged"),  # the first page
+        (((6 * PAGE, PAGE),), "image-damaged"),  # the last
+        (((2 * PAGE, 0),), "image-damaged"),
+        (((2 * PAGE, PAGE), (3 * PAGE, PAGE)), "image-damaged"),  # one region in two
+        (((4 * PAGE, PAGE), (2 * PAGE, PAGE)), "image-damaged"),
+        (((2 * PAGE, 2 * PAGE), (3 * PAGE, PAGE)), "image-damaged"),
+        (((2 * PAGE, 100 * PAGE),), "image-damaged"),
+        (((2 * PAGE + 8, PAGE),), "image-fit"),  # not whole pages
+        (((2 * PAGE, PAGE - 8),), "image-fit"),
+    ],
+)
+def test_a_list_of_holes_that_makes_no_sense_is_refused(calibrated, with_hole, kept, error):
+    bench = calibrated()
+    erased = list(bench.target.flash.erase_counts)
+    assert bench.install(image(with_hole, "1.1.0", kept=kept))["error"] == error
+    assert bench.target.flash.erase_counts == erased
+
+
+def test_an_interrupted_update_keeps_the_hole_too(calibrated, with_hole):
+    bench = calibrated()
+    bench.push(image(with_hole, "1.1.0", kept=(HOLE,)))
+    run_until_cut(bench)
+    assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(calibrated.filled)
+
+
+@pytest.mark.parametrize("vectors", [b"\xff" * 8, b"\x55" * 8], ids=["blank", "there"])
+def test_vectors_of_faults_that_stay_blank_are_neither_programmed_nor_overwritten(
+    make_bench, vectors
+):
+    """Zeros over a granule that was programmed with ones fail (STM32G071 erratum 2.2.5)."""
+    first = OLD[:8] + vectors + OLD[16:]
+    bench = make_bench(applications=known_images(known(first, "1.0.0"), known(NEW, "1.1.0")))
+    bench.install(image(first, "1.0.0"))
+    assert 1 not in bench.target.flash.ones
+    bench.push(image(NEW, "1.1.0"))
+    events = bench.run()
+    assert events[-1]["status"] == "installed"
+    assert not [event for event in events if event["event"] == "retry"]
+
+
+def test_an_application_whose_blank_vectors_another_tool_programmed_is_replaced(make_bench):
+    first = OLD[:8] + b"\xff" * 8 + OLD[16:]
+    bench = make_bench(applications=known_images(known(first, "1.0.0"), known(NEW, "1.1.0")))
+    bench.install(image(first, "1.0.0"))
+    bench.target.flash.load(b"\xff" * 8, 8)
+    assert 1 in bench.target.flash.ones
+    bench.boot()
+    bench.push(image(NEW, "1.1.0"))
+    events = bench.run()
+    assert events[-1]["status"] == "installed" and bench.flash_holds(NEW)
+    assert not [event for event in events if event["event"] == "retry"]
 
 
 # --- ways into the loader and out of it ---
