@@ -251,8 +251,7 @@ def calibrated(make_bench, with_hole):
     content[2 * PAGE : len(OLD)] = OLD[2 * PAGE :]
     content[3 * PAGE : 3 * PAGE + len(SECRET)] = SECRET
     filled = bytes(content)
-    make.filled = filled
-    return make
+    return make, filled
 
 
 def preserve(bench, page):
@@ -261,27 +260,30 @@ def preserve(bench, page):
 
 
 def test_pages_in_a_hole_stay_as_they_are(calibrated, with_hole):
-    bench = calibrated()
+    make, filled = calibrated
+    bench = make()
     before = list(bench.target.flash.erase_counts)
     result = bench.install(image(with_hole, "1.1.0", kept=(HOLE,)))
     assert result["status"] == "installed"
     assert result["bytes"] == result["verified"] == 4 * PAGE
-    assert bench.flash_holds(calibrated.filled)
+    assert bench.flash_holds(filled)
     erased = [a - b for a, b in zip(bench.target.flash.erase_counts, before, strict=True)]
     assert [bool(count) for count in erased[:7]] == [True, True, False, False, False, True, True]
     assert bench.run()[-1]["status"] == "idle"
 
 
 def test_a_preserved_region_may_lie_in_a_hole(calibrated, with_hole):
-    bench = calibrated()
+    make, filled = calibrated
+    bench = make()
     preserve(bench, 3)
     result = bench.install(image(with_hole, "1.1.0", kept=(HOLE,)))
-    assert result["status"] == "installed" and bench.flash_holds(calibrated.filled)
+    assert result["status"] == "installed" and bench.flash_holds(filled)
 
 
 @pytest.mark.parametrize("page", [1, 5])
 def test_a_preserved_region_beside_a_hole_is_refused(calibrated, with_hole, page):
-    bench = calibrated()
+    make, filled = calibrated
+    bench = make()
     preserve(bench, page)
     assert bench.install(image(with_hole, "1.1.0", kept=(HOLE,)))["error"] == "image-fit"
 
@@ -301,17 +303,19 @@ def test_a_preserved_region_beside_a_hole_is_refused(calibrated, with_hole, page
     ],
 )
 def test_a_list_of_holes_that_makes_no_sense_is_refused(calibrated, with_hole, kept, error):
-    bench = calibrated()
+    make, filled = calibrated
+    bench = make()
     erased = list(bench.target.flash.erase_counts)
     assert bench.install(image(with_hole, "1.1.0", kept=kept))["error"] == error
     assert bench.target.flash.erase_counts == erased
 
 
 def test_an_interrupted_update_keeps_the_hole_too(calibrated, with_hole):
-    bench = calibrated()
+    make, filled = calibrated
+    bench = make()
     bench.push(image(with_hole, "1.1.0", kept=(HOLE,)))
     run_until_cut(bench)
-    assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(calibrated.filled)
+    assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(filled)
 
 
 @pytest.mark.parametrize("vectors", [b"\xff" * 8, b"\x55" * 8], ids=["blank", "there"])
