@@ -267,6 +267,26 @@ def test_a_push_that_was_cut_before_it_was_recorded_is_not_put_off(bench):
     assert [event["version"] for event in events if event["event"] == "installing"] == ["3.1.0"]
 
 
+@pytest.mark.parametrize("why", ["too large for the part", "silent"])
+def test_a_push_of_what_was_given_up_is_a_new_one_although_it_was_cut(make_bench, why):
+    """It was adopted, and the cut came before that was recorded. Nothing else is under way."""
+    large = payload(100 * 1024, 4)
+    if why == "silent":
+        bench = make_bench(applications=APPLICATIONS)
+    else:
+        bench = make_bench(
+            applications=APPLICATIONS, flash_size=64 * 1024, flash_size_readable=True
+        )
+        assert bench.install(image(OLD, "1.0.0"))["ok"]
+    assert not bench.install(image(large, "4.0.0"))["ok"]
+    assert not bench.exists(CANDIDATE)
+    bench.write_file(CANDIDATE, image(large, "4.0.0"))
+    bench.boot()
+    events = bench.run()
+    assert events[0]["image"] == CANDIDATE and events[0]["event"] in ("refused", "checked")
+    assert "resuming" not in [event["event"] for event in events]
+
+
 # --- files that cannot be read ---
 
 
@@ -309,6 +329,26 @@ def test_a_candidate_that_cannot_be_read_hinders_no_other_image(bench, unreadabl
     unreadable(CANDIDATE)
     bench.push(image(NEW, "2.0.0"))
     assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_update_goes_on_as_the_same_although_its_image_could_not_be_read_once(bench, at):
+    """It counts how often it was started, and is not admitted as another push."""
+    bench.push(image(NEW, "2.0.0"))
+    run_until_cut(bench)
+    opens, count = bench.world._fs_calls["fs_open"], []
+
+    def fs_open(path, mode):
+        if path == CANDIDATE:
+            count.append(mode)
+            if len(count) == at:
+                raise OSError(5)
+        return opens(path, mode)
+
+    bench.world._fs_calls["fs_open"] = fs_open
+    events = [event["event"] for event in bench.run()]
+    assert "resuming" in events and "installing" not in events and "refused" not in events
+    assert bench.flash_holds(NEW)
 
 
 def test_an_inbox_that_is_a_file_hinders_no_recovery_and_is_reported_then(bench):

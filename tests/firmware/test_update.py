@@ -100,6 +100,37 @@ def test_of_several_pushed_images_the_newest_is_installed_and_the_others_go(make
     assert bench.flash_holds(NEW)
 
 
+def test_what_is_no_pushed_image_stays_in_the_inbox_untouched(make_bench):
+    """A push under way is there under another name until it is whole."""
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    whole = image(NEW, "1.1.0")
+    others = {"app.part": whole[:3000], "whole.part": whole, "app.img.part": whole, "img": whole}
+    for name, content in others.items():
+        bench.write_file(f"/updater/inbox/{name}", content)
+    assert bench.updater().status()["inbox"] == []
+    assert [event["event"] for event in bench.run()] == ["result"]
+    assert {name: bench.read_file(f"/updater/inbox/{name}") for name in others} == others
+    bench.push(whole)
+    assert bench.run()[-1]["version"] == "1.1.0"
+    assert {name: bench.read_file(f"/updater/inbox/{name}") for name in others} == others
+
+
+def test_progress_counts_up_to_its_total_in_each_phase(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    bench.push(image(NEW, "1.1.0"))
+    phases: dict[str, list[tuple[int, int]]] = {}
+    for event in bench.run():
+        if event["event"] == "progress":
+            phases.setdefault(event["phase"], []).append((event["done"], event["total"]))
+    assert {"compare", "write"} <= set(phases)
+    for phase, told in phases.items():
+        total = told[-1][1]
+        assert total > 1, phase
+        assert told == [(done, total) for done in range(1, total + 1)], phase
+
+
 # --- the order of things ---
 
 
