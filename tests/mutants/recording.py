@@ -61,7 +61,7 @@ class Recording:
     """What one run of all tests showed."""
 
     seconds: dict[str, float]
-    reaching: dict[str, list[str]]  # statement, as "path:line": tests
+    reaching: dict[tuple[str, int], list[str]]  # a statement, by module and line: tests
     elsewhere: list[str]  # tests that start other processes
     failed: list[str]
 
@@ -70,8 +70,9 @@ class Recording:
         reaching = defaultdict(list)
         sound = [answer for answer in answers if not answer["failed"]]
         for answer in sound:
-            for line in answer["lines"]:
-                reaching[line].append(answer["test"])
+            for module, lines in answer["lines"].items():
+                for line in lines:
+                    reaching[module, line].append(answer["test"])
         return cls(
             {answer["test"]: answer["seconds"] for answer in sound},
             dict(reaching),
@@ -82,7 +83,7 @@ class Recording:
     def tests_for(self, mutant: Mutant, killers: Counter[str]) -> list[tuple[str, float]]:
         """The tests that may notice, and their seconds: those that killed the mutant's neighbours,
         then the quick ones; at last those that may reach it unseen."""
-        seen = self.reaching.get(f"{mutant.module}:{mutant.line}", [])
+        seen = self.reaching.get((mutant.module, mutant.line), [])
         tests = sorted(seen, key=lambda test: (-killers[test], self.seconds[test]))
         tests += sorted(set(self.elsewhere) - set(seen), key=lambda test: self.seconds[test])
         return [(test, self.seconds[test]) for test in tests]

@@ -9,8 +9,8 @@ from the copy. Requests and answers are lines of JSON on stdin and stdout:
     {"modules": {path: source}, "tests": [[test, seconds], ...]}
         {"by": test or null, "how": "failed", "time" or "died"}
 
-`lines`: the statements of the modules that the test reached, as "path:line". `elsewhere`: it
-starts other processes, which may reach any of them unseen.
+`lines`: the lines of the statements that the test reached, by module. `elsewhere`: it starts other
+processes, which may reach any of them unseen.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Worker:
         self._answer({"recorded": True})
 
     def _record(self, session: pytest.Session, record: list[str], paths: dict[str, str]) -> int:
-        reached: set[str] = set()
+        reached: set[tuple[str, int]] = set()
         processes: list[str] = []
         _mark(paths, reached)
         sys.addaudithook(lambda event, _: processes.append(event) if event in _STARTS else None)
@@ -150,7 +150,7 @@ class Worker:
                     "seconds": round(time.monotonic() - began, 3),
                     "failed": session.testsfailed > failed,
                     "elsewhere": bool(processes),
-                    "lines": sorted(reached),
+                    "lines": {path: _lines(path, reached) for path in paths.values()},
                 }
             )
         return 0
@@ -159,7 +159,11 @@ class Worker:
 _STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.spawn")
 
 
-def _mark(paths: dict[str, str], reached: set[str]) -> None:
+def _lines(path: str, reached: set[tuple[str, int]]) -> list[int]:
+    return sorted(line for module, line in reached if module == path)
+
+
+def _mark(paths: dict[str, str], reached: set[tuple[str, int]]) -> None:
     """From now on, code compiled from these files puts its statements into `reached`. Device code
     has builtins of its own, copied from Python's."""
     compiled = builtins.compile
@@ -196,7 +200,8 @@ class _Marking(ast.NodeTransformer):
                 statement.value, ast.Constant
             )
             if not is_docstring:
-                place = ast.Constant(f"{self._path}:{statement.lineno}")
+                parts: list[ast.expr] = [ast.Constant(self._path), ast.Constant(statement.lineno)]
+                place = ast.Tuple(parts, ast.Load())
                 call = ast.Call(ast.Name("_reached", ast.Load()), [place], [])
                 marked.append(ast.copy_location(ast.Expr(call), statement))
             marked.append(statement)
