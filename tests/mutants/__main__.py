@@ -26,7 +26,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -234,15 +233,19 @@ def main(arguments: Sequence[str] | None = None, project: Project = OURS) -> int
     if only:
         results.forget(tried)
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, _stopped)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     crew = Crew(project.root, project.place, given.jobs, [*given.tests, f"--ignore={OWN}"])
     try:
         recording = recorded(crew, digests, project.modules, project.place, console)
         for test in recording.failed:
             console.print(f"left out, it fails without a mutant: {test}", markup=False)
         run(crew, project.root, tried, recording, results, console)
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        return 2
     finally:
         crew.close()
+        signal.signal(signal.SIGTERM, before)
     found = [results.of(m, kinds.get(m.id, "")) for m in sample]
     minutes = (time.monotonic() - began) / 60
     report = {"seed": given.seed, "sample": len(sample), "minutes": round(minutes, 1)}
@@ -260,10 +263,6 @@ def main(arguments: Sequence[str] | None = None, project: Project = OURS) -> int
         what = f"{entry.module} {entry.function}: {entry.old}"
         console.print(f"{project.survivors.name}: there is no such mutant: {what}", markup=False)
     return 1 if surviving(found) > MOST_SURVIVORS or stale else 0
-
-
-def _stopped(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
