@@ -93,6 +93,13 @@ def test_a_mutant_is_killed_survives_or_runs_out_of_time(project, capsys):
     assert {path: path.read_bytes() for path in before} == before, "the project is not altered"
 
 
+def test_a_mutant_that_no_test_reaches_survives(project):
+    (project.root / "tests" / "test_calc.py").write_text(TESTS.partition("def test_in_a")[0])
+    _, found = run(project)
+    assert found["add", "return a - b"]["status"] == "killed"
+    assert found["unused", "return a + 1"]["status"] == "survived"
+
+
 def test_a_listed_survivor_counts_as_what_it_is_and_is_not_tried(project):
     entry = '[[survivor]]\nmodule = "calc"\nfunction = "unused"\nreason = "as the test says"\n'
     line = 'old = "return a - 1"\nkind = "equivalent"\n'

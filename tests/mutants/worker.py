@@ -26,7 +26,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -84,6 +84,11 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
 
+    def _in_turn(self, tests: Sequence[str]) -> Iterator[tuple[pytest.Item, pytest.Item | None]]:
+        """Each test, and the one after it."""
+        items = [self._items[test] for test in tests]
+        return zip(items, [*items[1:], None], strict=False)
+
     # --- mutants ---
 
     def _try(
@@ -112,8 +117,9 @@ class Worker:
     def _until_one_fails(
         self, session: pytest.Session, tests: Sequence[tuple[str, float]], begun: int
     ) -> int:
-        items = [self._items[test] for test, _ in tests]
-        for item, following, (_, seconds) in zip(items, [*items[1:], None], tests, strict=True):
+        seconds_of = dict(tests)
+        for item, following in self._in_turn(list(seconds_of)):
+            seconds = seconds_of[item.nodeid]
             os.write(begun, b".")
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + CPU_TIMES * seconds)
             signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS + WALL_TIMES * seconds)
@@ -138,8 +144,7 @@ class Worker:
         processes: list[str] = []
         _mark(paths, reached)
         sys.addaudithook(lambda event, _: processes.append(event) if event in _STARTS else None)
-        items = [self._items[test] for test in record]
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for item, following in self._in_turn(record):
             reached.clear()
             processes.clear()
             failed, began = session.testsfailed, time.monotonic()
