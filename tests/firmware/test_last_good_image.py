@@ -136,6 +136,14 @@ def test_the_confirmed_image_stays_when_another_takes_the_place_of_an_update(ben
     assert bench.flash_holds(OLD)
 
 
+def test_of_an_image_that_was_rolled_back_nothing_is_left_to_be_refused(bench):
+    bench.push(image(DEAD, "3.0.0"))
+    assert bench.run()[-1]["status"] == "rolled-back"
+    assert not bench.exists(CANDIDATE)
+    bench.boot()
+    assert [event["event"] for event in bench.run()] == ["result"]
+
+
 def test_the_confirmed_image_comes_back_although_its_key_was_revoked(product):
     new = signing_key(2048, 1)
     trust(product, new)
@@ -329,6 +337,40 @@ def test_a_candidate_that_cannot_be_read_hinders_no_other_image(bench, unreadabl
     unreadable(CANDIDATE)
     bench.push(image(NEW, "2.0.0"))
     assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
+
+
+@pytest.mark.parametrize("call", ["fs_read", "fs_seek"])
+def test_an_image_that_cannot_be_read_to_its_end_is_an_error_of_the_filesystem(bench, call):
+    """Whichever read or seek fails: it is no damaged image, and it is not removed."""
+    pushed = "/updater/inbox/app.img"
+    bench.push(image(NEW, "2.0.0"))
+    calls = bench.world._fs_calls
+    opens, real = calls["fs_open"], calls[call]
+    handles, failing = set(), 0
+
+    def fs_open(path, mode):
+        handle = opens(path, mode)
+        (handles.add if path == pushed else handles.discard)(handle)
+        return handle
+
+    def fails_once(handle, *arguments):
+        nonlocal failing
+        if handle in handles:
+            failing -= 1
+            if failing == 0:
+                raise OSError(5)
+        return real(handle, *arguments)
+
+    for nth in range(1, 200):
+        failing = nth
+        calls.update({"fs_open": fs_open, call: fails_once})
+        result = bench.run()[-1]
+        calls.update({"fs_open": opens, call: real})
+        if failing > 0:
+            break  # so many there are not
+        assert result["error"] == "store" and pushed in result["message"], nth
+        assert bench.exists(pushed) and bench.flash_holds(OLD), nth
+    assert nth > 5 and result["status"] == "installed" and bench.flash_holds(NEW)
 
 
 @pytest.mark.parametrize("at", [1, 2])
