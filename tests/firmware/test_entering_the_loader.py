@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from stm32sim.application import known_images
 from stm32sim.bench import Bench
 from stm32sim.chip import DISCHARGE, Running
+from stm32sim.clock import NS_PER_MS
+from stm32sim.loader_steps import I2C_ADDRESS
 from stm32sim.world import Wiring
 from tests.support import image, known, payload
 
@@ -63,6 +66,8 @@ def test_after_three_tries_the_reason_is_told_and_the_old_application_started(ma
     result = bench.run()[-1]
     assert result["error"] == "bus-stuck" and "SCL" in result["message"]
     assert len(resets) == 4, "the last one starts the application"
+    pauses = [(after - before) // NS_PER_MS for before, after in pairwise(resets)]
+    assert min(pauses[:2]) >= 100, "whoever holds the line has time to let go"
     assert bench.target.running is Running.APPLICATION and bench.flash_holds(OLD)
 
 
@@ -94,6 +99,16 @@ def test_a_line_that_stays_low_is_named_whatever_the_way_into_the_loader(make_be
     result = bench.run()[-1]
     assert result["error"] == "bus-stuck" and line in result["message"]
     assert bench.flash_holds(OLD)
+
+
+def test_an_application_is_not_asked_for_a_loader_that_answers_already(make_bench):
+    """A blank chip is in its loader; there is nobody else to ask, and nothing to wait for."""
+    bench = make_bench(applications=BOTH, **BY_COMMAND)
+    bench.push(image(OLD, "1.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "loader":
+            break
+    assert {address for address, _, _ in bench.trace.transactions} == {I2C_ADDRESS}
 
 
 # --- how BOOT0 is left ---

@@ -144,6 +144,21 @@ def test_of_an_image_that_was_rolled_back_nothing_is_left_to_be_refused(bench):
     assert [event["event"] for event in bench.run()] == ["result"]
 
 
+def test_status_names_the_image_that_was_rolled_back(bench):
+    assert bench.updater().status()["failed"] is None
+    bench.push(image(DEAD, "3.0.0"))
+    bench.run()
+    failed = bench.updater().status()["failed"]
+    assert bytes.fromhex(failed) in image(DEAD, "3.0.0"), "its digest"
+
+
+def test_a_folder_in_place_of_the_candidate_is_refused_as_a_folder(bench):
+    bench.files.fs_mkdir(CANDIDATE)
+    refused = bench.run()[0]
+    assert refused["event"] == "refused" and "is a folder" in refused["message"]
+    assert "Remove it" in refused["next_step"]
+
+
 def test_the_confirmed_image_comes_back_although_its_key_was_revoked(product):
     new = signing_key(2048, 1)
     trust(product, new)
@@ -346,7 +361,8 @@ def test_an_image_that_cannot_be_read_to_its_end_is_an_error_of_the_filesystem(b
     bench.push(image(NEW, "2.0.0"))
     calls = bench.world._fs_calls
     opens, real = calls["fs_open"], calls[call]
-    handles, failing = set(), 0
+    handles: set[int] = set()
+    failing = 0
 
     def fs_open(path, mode):
         handle = opens(path, mode)

@@ -116,6 +116,12 @@ def test_what_is_no_pushed_image_stays_in_the_inbox_untouched(make_bench):
     assert {name: bench.read_file(f"/updater/inbox/{name}") for name in others} == others
 
 
+def test_the_build_number_is_part_of_the_version_where_there_is_one(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.push(image(OLD, "1.0.0+45"))
+    assert {event["version"] for event in bench.run() if "image" in event} == {"1.0.0+45"}
+
+
 def test_progress_counts_up_to_its_total_in_each_phase(make_bench):
     bench = make_bench(applications=BOTH)
     bench.install(image(OLD, "1.0.0"))
@@ -515,6 +521,7 @@ def test_probe_tells_what_is_there_and_changes_nothing(make_bench):
     erased = list(target.flash.erase_counts)
     found = bench.updater().probe()
     assert found["product_id"] == "0x460" and found["loader"] == "11.4"
+    assert found["protocol"] == "1.2"
     assert found["option_bytes"]["nBOOT_SEL"] == 0 and found["option_bytes"]["RDP"] == 0
     assert found["application"] == "running"
     after = (bytes(target.flash.data), bytes(target.flash.cells), bytes(target.option_bytes.data))
