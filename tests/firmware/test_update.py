@@ -122,6 +122,16 @@ def test_the_build_number_is_part_of_the_version_where_there_is_one(make_bench):
     assert {event["version"] for event in bench.run() if "image" in event} == {"1.0.0+45"}
 
 
+def test_what_was_done_is_told_as_it_was(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    before = sum(bench.target.flash.erase_counts)
+    bench.push(image(NEW, "1.1.0"))
+    (written,) = [event for event in bench.run() if event["event"] == "written"]
+    assert written["bytes"] == written["verified"] == len(NEW)
+    assert written["erased_pages"] == sum(bench.target.flash.erase_counts) - before > 0
+
+
 def test_progress_counts_up_to_its_total_in_each_phase(make_bench):
     bench = make_bench(applications=BOTH)
     bench.install(image(OLD, "1.0.0"))
@@ -340,6 +350,23 @@ def test_an_update_that_can_never_begin_is_given_up_if_the_application_runs(make
     settings = {"confirm": {"method": "none"}} if method == "none" else {}
     bench = make_bench(applications=BOTH, settings=settings)
     bench.install(image(OLD, "1.0.0"))
+    bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A: page 2
+    bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
+    bench.target.power(True)
+    bench.clock.advance(100_000_000)
+    assert bench.install(image(NEW, "1.1.0"))["error"] == "page-protected"
+    bench.boot()
+    resets = len(bench.target.boots)
+    assert bench.run()[-1]["status"] == "idle"
+    assert len(bench.target.boots) == resets and bench.flash_holds(OLD)
+
+
+def test_it_is_given_up_by_a_host_that_forgot_what_was_there_as_well(make_bench):
+    """Every page may be half written, for all it knows; but the application answers."""
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    bench.forget("state.0", "state.1", "confirmed.img")
     bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A: page 2
     bench.target.power(False)
     bench.clock.advance(DISCHARGE)
