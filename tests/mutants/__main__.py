@@ -16,6 +16,7 @@ of those not equivalent survive.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import functools
 import json
 import random
@@ -228,6 +229,13 @@ def main(arguments: Sequence[str] | None = None, project: Project = OURS) -> int
     tried = sample if only else [m for m in sample if m.id not in kinds]
 
     project.place.mkdir(parents=True, exist_ok=True)
+    lock = (project.place / "lock").open("w")  # closed, and so released, with this process
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit(
+            f"error: another run is at work in {project.place}; wait for it"
+        ) from None
     digests = Digests(project.root)
     results = Results(project.place / "results.jsonl", digests, given.tests)
     if only:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -179,6 +180,15 @@ def test_one_mutant_is_replayed_by_its_name_although_its_result_is_known(project
         assert "test_add" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no such mutant: calc-0"):
         run(project, "--only", "calc-0")
+
+
+def test_two_runs_do_not_disturb_each_other(project):
+    project.place.mkdir(parents=True)
+    with (project.place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(SystemExit, match="another run is at work"):
+            run(project)
+    assert run(project, "--only", mutant_id(project, "return a - b"))[0] == 0
 
 
 def mutant_id(project: tool.Project, new: str) -> str:
