@@ -101,6 +101,53 @@ def test_of_several_pushed_images_the_newest_is_installed_and_the_others_go(make
     assert bench.flash_holds(NEW)
 
 
+def test_what_is_no_pushed_image_stays_in_the_inbox_untouched(make_bench):
+    """A push under way is there under another name until it is whole."""
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    whole = image(NEW, "1.1.0")
+    others = {"app.part": whole[:3000], "whole.part": whole, "app.img.part": whole, "img": whole}
+    for name, content in others.items():
+        bench.write_file(f"/updater/inbox/{name}", content)
+    assert bench.updater().status()["inbox"] == []
+    assert [event["event"] for event in bench.run()] == ["result"]
+    assert {name: bench.read_file(f"/updater/inbox/{name}") for name in others} == others
+    bench.push(whole)
+    assert bench.run()[-1]["version"] == "1.1.0"
+    assert {name: bench.read_file(f"/updater/inbox/{name}") for name in others} == others
+
+
+def test_the_build_number_is_part_of_the_version_where_there_is_one(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.push(image(OLD, "1.0.0+45"))
+    assert {event["version"] for event in bench.run() if "image" in event} == {"1.0.0+45"}
+
+
+def test_what_was_done_is_told_as_it_was(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    before = sum(bench.target.flash.erase_counts)
+    bench.push(image(NEW, "1.1.0"))
+    (written,) = [event for event in bench.run() if event["event"] == "written"]
+    assert written["bytes"] == written["verified"] == len(NEW)
+    assert written["erased_pages"] == sum(bench.target.flash.erase_counts) - before > 0
+
+
+def test_progress_counts_up_to_its_total_in_each_phase(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    bench.push(image(NEW, "1.1.0"))
+    phases: dict[str, list[tuple[int, int]]] = {}
+    for event in bench.run():
+        if event["event"] == "progress":
+            phases.setdefault(event["phase"], []).append((event["done"], event["total"]))
+    assert {"compare", "write"} <= set(phases)
+    for phase, told in phases.items():
+        total = told[-1][1]
+        assert total > 1, phase
+        assert told == [(done, total) for done in range(1, total + 1)], phase
+
+
 # --- the order of things ---
 
 
@@ -446,6 +493,23 @@ def test_an_update_that_can_never_begin_is_given_up_if_the_application_runs(make
     assert len(bench.target.boots) == resets and bench.flash_holds(OLD)
 
 
+def test_it_is_given_up_by_a_host_that_forgot_what_was_there_as_well(make_bench):
+    """Every page may be half written, for all it knows; but the application answers."""
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    bench.forget("state.0", "state.1", "confirmed.img")
+    bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A: page 2
+    bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
+    bench.target.power(True)
+    bench.clock.advance(100_000_000)
+    assert bench.install(image(NEW, "1.1.0"))["error"] == "page-protected"
+    bench.boot()
+    resets = len(bench.target.boots)
+    assert bench.run()[-1]["status"] == "idle"
+    assert len(bench.target.boots) == resets and bench.flash_holds(OLD)
+
+
 def test_a_part_with_less_flash_than_its_name_says_is_found_before_anything_is_erased(make_bench):
     large = payload(100 * 1024, 3)
     bench = make_bench(
@@ -616,6 +680,7 @@ def test_probe_tells_what_is_there_and_changes_nothing(make_bench):
     erased = list(target.flash.erase_counts)
     found = bench.updater().probe()
     assert found["product_id"] == "0x460" and found["loader"] == "11.4"
+    assert found["protocol"] == "1.2"
     assert found["option_bytes"]["nBOOT_SEL"] == 0 and found["option_bytes"]["RDP"] == 0
     assert found["application"] == "running"
     after = (bytes(target.flash.data), bytes(target.flash.cells), bytes(target.option_bytes.data))
