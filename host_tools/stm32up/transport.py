@@ -327,7 +327,7 @@ class Connection:
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
-            raise _nonsense(text) from None
+            raise nonsense(text) from None
 
     def _define_helpers(self) -> None:
         if not self._has_helpers:
@@ -474,10 +474,10 @@ def _understood(answer: Any) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, LookupError):
-        raise _nonsense(str(answer)) from None
+        raise nonsense(str(answer)) from None
 
 
-def _nonsense(answer: str) -> DeviceError:
+def nonsense(answer: str) -> DeviceError:
     return DeviceError(
         f"the board's answer makes no sense: {shortened(clean(answer), 60)}",
         "Reset the board and try again.",

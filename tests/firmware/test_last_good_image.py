@@ -455,6 +455,7 @@ def test_an_application_that_takes_the_host_down_at_each_start_is_rolled_back(be
     cut, result = cut_at_starts_of(bench, "3.0.0", 100)
     assert cut == bench.settings["confirm"]["tries"] + 5
     assert result["status"] == "rolled-back" and bench.flash_holds(OLD)
+    assert bench.install(image(DEAD, "3.0.0"))["error"] == "image-failed-before"
 
 
 def test_a_few_cuts_at_its_start_are_not_held_against_an_application(bench):
