@@ -10,10 +10,14 @@ STUBBER_VERSION := 1.29.1
 PORTS := rp2 esp32
 JOBS ?= 2
 RUNS ?= 1000000
+SAMPLE ?= 200
+SEED ?= 1
+ONLY ?=
+TESTS ?= tests
 DEVICE_CODE := $(wildcard firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/main.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture fuzz lint app clean
+.PHONY: help setup demo test torture fuzz mutants lint app clean
 
 help:
 	@echo "make demo   install an application on a simulated board, from nothing"
@@ -21,6 +25,7 @@ help:
 	@echo "make test   all tests"
 	@echo "make torture JOBS=2  cut the power at every instant, and print what came of it"
 	@echo "make fuzz RUNS=1000000 JOBS=2  change files at random, guided by coverage, and report what breaks"
+	@echo "make mutants SAMPLE=200 SEED=1 JOBS=2  break the device code in small ways, and tell what no test notices"
 	@echo "make lint   ruff, and mypy: desktop code strictly, device code against both ports"
 	@echo "make app    rebuild the STM32 application (needs arm-none-eabi-gcc)"
 	@echo "make clean  remove what the targets made, the virtual environment included"
@@ -68,6 +73,10 @@ $(VENV)/.fuzz: pyproject.toml $(VENV)/.installed
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz --runs $(RUNS) --jobs $(JOBS)
+
+# ONLY=NAMES tries these mutants or modules alone, TESTS=FOLDERS by these tests alone.
+mutants: setup
+	$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED) --jobs $(JOBS) --only '$(ONLY)' --tests $(TESTS)
 
 lint: $(VENV)/.installed $(PORTS:%=lint-device-%)
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
@@ -17,7 +18,7 @@ from stm32sim.application import known_images
 from stm32sim.bench import Bench
 from stm32sim.chip import Running
 from stm32sim.faults import Noise
-from tests.support import image, known, payload
+from tests.support import between_marks, image, known, payload
 
 RATES = (1e-5, 1e-4, 1e-3)
 OLD, NEW = payload(5000, 1), payload(6500, 2)
@@ -50,16 +51,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rate", type=float, action="append", help="flipped bits a byte")
     parser.add_argument("--seeds", default="0:60", help="FIRST:END")
+    parser.add_argument("--document", type=Path, help="put the table into this page as well")
     options = parser.parse_args()
     first, end = (int(part) for part in options.seeds.split(":"))
-    table = Table("flipped bits a byte", "updates", "what came of them", "repeats in each")
+    columns = ("flipped bits a byte", "updates", "what came of them", "repeats in each")
+    rows = []
     for rate in options.rate or RATES:
         results = [update(rate, seed) for seed in track(range(first, end), f"{rate:g}")]
         counts = Counter(what for what, _ in results)
         told = ", ".join(f"{count} {what}" for what, count in counts.most_common())
         repeats = sum(count for _, count in results) / len(results)
-        table.add_row(f"{rate:g}", str(len(results)), told, f"{repeats:.1f}")
+        rows.append((f"{rate:g}", str(len(results)), told, f"{repeats:.1f}"))
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
+    if options.document:
+        lines = [columns, ("---",) * len(columns), *rows]
+        between_marks(options.document, "noise", [f"| {' | '.join(row)} |" for row in lines])
 
 
 if __name__ == "__main__":

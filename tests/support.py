@@ -42,14 +42,18 @@ def image(
     address: int | None = None,
     key: RSA | None = None,
     counter: int | None = None,
+    kept: tuple[tuple[int, int], ...] = (),
 ) -> bytes:
     """The MCUboot image of a payload, whether a board takes it or not; signed if there is a key.
-    The security counter follows the version unless it is given."""
+    The security counter follows the version unless it is given. `kept`: (offset, length) of pages
+    that stay as they are."""
     part = device.chip(chip)
     start = part.flash_start if address is None else address
     whole = content + inputs.ERASED * (-len(content) % inputs.GRANULE)
     loaded = inputs.Payload(start, whole, [(0, len(content))])
-    return images.pack(loaded, part, version, key, security_counter=counter, product=product)
+    return images.pack(
+        loaded, part, version, key, security_counter=counter, product=product, kept=kept
+    )
 
 
 @functools.cache

@@ -400,19 +400,19 @@ class Updater:
         )
 
     def _is_to_blame(self, record, image):
-        """Whether it is the application's own doing that it did not prove itself: it answers, not
-        as it should, and it is what was written. If there is no answer it may be, and may not be:
-        the bus, the supply, another chip in its place. Sets `_reason`. A generator of progress;
-        leaves the target in its loader, and if that fails the wires are at fault.
-        Raises ApplicationSilent, LoaderError, BusError."""
+        """Whether it is the application's own doing that it did not prove itself: it took the host
+        down at each start, or it answers something else and is what was written. Without an answer
+        the bus, the supply or another chip in its place may be at fault as well. Sets `_reason`.
+        A generator of progress; leaves the target in its loader, and if that fails the wires are
+        at fault. Raises ApplicationSilent, LoaderError, BusError."""
         if record.phase == phases.ROLLING_BACK:
             raise ApplicationSilent("neither the new application nor the last good one answers")
         version = self._board.application_version()
         self._reason = self._reason or _why_not(version, image)
         self._is_stopped = True
         self._target.enter_loader()
-        if version in (None, image.version_bytes):
-            return False
+        if record.starts or version in (None, image.version_bytes):
+            return record.starts > 0
         if (yield from self._flasher.holds(image)):
             return True
         self._reason += ", and the target does not hold what was written"

@@ -24,12 +24,16 @@ _DEVICE_CLASSES = {"provision": "Provision", "unprotect": "Unprotect"}
 # What has to be typed: nobody types it by mistake.
 WORDS = {"provision": "provision", "unprotect": "erase"}
 
+# A board that gives no sign of life for so long is interrupted. It is far longer than any wait
+# here, since a chip that programs its option bytes must not be left alone.
+_SILENCE_S = 90.0
+
 _CALL = """
 import json
 from stm32_bench import {name}
 from stm32_updater.errors import UpdaterError
 try:
- for e in {name}.from_board({board!r}).{call}: print(json.dumps(e))
+ for e in {name}.from_board({board!r}, feed=feed).{call}: print(json.dumps(e))
 except UpdaterError as e:
  d = {{"event": "result", "ok": False}}
  d.update(e.as_dict())
@@ -73,7 +77,7 @@ def _run(
     given = wishes | ({"power_cycled": True} if power_cycled else {})
     arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
     plan = _call(connection, verb, f"plan({arguments})", report)
-    if plan["status"] != "planned":
+    if plan.get("status") != "planned":
         return plan
     report({"event": "plan", "verb": verb, **plan})
     confirm(plan)
@@ -82,7 +86,7 @@ def _run(
 
 def _call(connection: Connection, verb: str, call: str, report: Report) -> dict[str, Any]:
     code = _CALL.format(name=_DEVICE_CLASSES[verb], board=BOARD_JSON, call=call)
-    return collect(connection, code, report)
+    return collect(connection, code, report, _SILENCE_S)
 
 
 def warning(verb: str, plan: Plan) -> list[str]:

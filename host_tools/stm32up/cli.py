@@ -5,10 +5,12 @@ board.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +37,7 @@ from stm32up import (
 from stm32up.cli_context import FILE, Context
 from stm32up.errors import INTERRUPTED, ImageError, Stm32upError, UsageError
 from stm32up.output import HumanOutput, JsonOutput
+from stm32up.text import clean
 
 DEFAULT_BOARD = "pico_nucleo_g071rb"
 PASSPHRASE = "STM32UP_PASSPHRASE"  # the environment variable
@@ -316,6 +319,8 @@ def logs_pull(context: Context, target: Path | None) -> None:
     Interrupts the program that runs on the board, as every command does, but does not reset the
     board. The program does not go on by itself: reset the board for that.
     """
+    if target is None and not context.as_json:
+        context.output = HumanOutput(aside=True)
     collected = context.on_board(logs.collect, resume=True)
     if target is not None:
         logs.write(collected, target)
@@ -407,6 +412,9 @@ def _for_terminals(at: simulation.Ports) -> str:
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):  # a terminal may lack a character that a board has
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -435,7 +443,7 @@ def run(arguments: Sequence[str]) -> int:
         return Stm32upError.exit_status
     except Exception as error:
         if TRACE in os.environ:
-            raise
+            print(clean(traceback.format_exc(), keep="\n"), file=sys.stderr)
         return _fail(
             output, InternalError(f"a mistake in stm32up: {type(error).__name__}: {error}")
         )

@@ -14,7 +14,7 @@ from stm32up.board import Board
 from stm32up.deploy import BOARD_JSON, HANDS_OFF, compiled
 from stm32up.diagnosis import Diagnosis, Facts, diagnose
 from stm32up.host_facts import HostFacts
-from stm32up.transport import Connection
+from stm32up.transport import Connection, nonsense
 
 FOLDER = "/updater"
 RULES = (*rules_state.FIRST, *rules_bus.RULES, *rules_state.RULES)
@@ -70,7 +70,11 @@ class ConnectedHost:
     def call(self, function: str, *arguments: Any) -> Any:
         """The answer is the last line: an ESP32 prints what its I2C driver complains of before."""
         code = _CALL.format(function=function, arguments=json.dumps(arguments))
-        return json.loads(self._connection.exec(code, silence_s=_SILENCE_S).splitlines()[-1])
+        output = self._connection.exec(code, silence_s=_SILENCE_S)
+        try:
+            return json.loads(output.splitlines()[-1])
+        except (ValueError, IndexError, RecursionError):
+            raise nonsense(output) from None
 
 
 def doctor(connection: Connection, board: Board, *, power_cycled: bool = False) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import re
 
+from stm32up.text import clean
+
 FAILED = 1  # it was tried and went wrong: an image is refused, the board reports a failure
 USAGE = 2  # what was asked for makes no sense: arguments, a missing file, board.toml
 NO_BOARD = 3  # no MicroPython board to talk to
@@ -21,9 +23,9 @@ class Stm32upError(Exception):
     code = "failed"  # stands in the result line of --json
 
     def __init__(self, message: str, next_step: str = "") -> None:
-        super().__init__(message)
-        self.message = " ".join(message.split())
-        self.next_step = " ".join(next_step.split())
+        self.message = clean(" ".join(message.split()))
+        self.next_step = clean(" ".join(next_step.split()))
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         if not self.next_step:
@@ -62,6 +64,18 @@ class NoBoard(Stm32upError):
 
     exit_status = NO_BOARD
     code = "no-board"
+
+
+class ContactLost(NoBoard):
+    """The conversation broke off, and the board is there: the same can be tried again."""
+
+    code = "contact-lost"
+
+
+class BoardReset(ContactLost):
+    """The board was reset in the middle of the conversation."""
+
+    code = "board-reset"
 
 
 class DeviceError(Stm32upError):

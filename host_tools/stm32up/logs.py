@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from stm32up.errors import UsageError
 from stm32up.events import in_order
+from stm32up.text import clean_all
 from stm32up.transport import Connection
 
 FILES = ("/updater/log.1", "/updater/log.0")  # which is older shows by the numbers
@@ -64,5 +65,5 @@ def _entry(line: bytes) -> Entry | None:
         return None
     if not isinstance(entry, dict) or type(entry.get("n")) is not int:
         return None
-    in_any_order = dict(sorted(entry.items()))  # MicroPython's dicts keep none
+    in_any_order = dict(sorted(clean_all(entry).items()))  # MicroPython's dicts keep none
     return in_order(in_any_order, "n", "t", "event")

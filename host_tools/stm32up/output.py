@@ -1,5 +1,7 @@
 """What the command prints: for people (lines, progress bars, tables) or, with --json, for
 programs.
+
+Text from a board is cleaned where it comes in. Here, where all text goes out, once more.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from rich.progress import (
 from stm32up import phrases, tables
 from stm32up.errors import Stm32upError, UpdateFailed
 from stm32up.events import Event, failure, in_order, result
+from stm32up.text import clean, clean_all
 
 _TABLES = {
     "status": tables.status,
@@ -33,7 +36,8 @@ class JsonOutput:
     """One JSON object a line on standard output, and nothing else there."""
 
     def report(self, event: Event) -> None:
-        print(json.dumps(in_order(event, "event", "ok", "status")), flush=True)
+        values = clean_all(event)
+        print(json.dumps(in_order(values, "event", "ok", "status")), flush=True)
 
     def result(self, verb: str, values: dict[str, Any]) -> None:
         self.report(result(values))
@@ -43,7 +47,7 @@ class JsonOutput:
         if isinstance(error, UpdateFailed):
             event.update(error.result)  # the updater's own code stays
         self.report(event)
-        print(f"error: {error}", file=sys.stderr)
+        print(clean(f"error: {error}"), file=sys.stderr)
 
     def close(self) -> None:
         pass
@@ -52,10 +56,13 @@ class JsonOutput:
 class HumanOutput:
     """Everything on standard output in the order in which it happens; only errors on standard
     error. Progress bars are for terminals; they make room for the line that tells how it ended.
+    With `aside`, all of it goes to standard error: the verb's data have standard output.
     """
 
-    def __init__(self) -> None:
-        self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    def __init__(self, *, aside: bool = False) -> None:
+        self._console = Console(
+            highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=aside
+        )
         self._bar: _Bar | None = None
         self._last: Event | None = None  # the progress that no other event has followed
 
@@ -65,7 +72,7 @@ class HumanOutput:
         else:
             self.close()
             for line in tables.plan(event) if event["event"] == "plan" else [phrases.event(event)]:
-                self._console.print(line)
+                self._line(line)
 
     def result(self, verb: str, values: dict[str, Any]) -> None:
         self.close()
@@ -74,16 +81,19 @@ class HumanOutput:
         else:
             *lines, last = phrases.result(verb, values)
         for line in lines:
-            self._console.print(line)
+            self._line(line)
         if verb not in _TABLES:
-            self._console.print(last, style="bold")
+            self._line(last, style="bold")
 
     def error(self, error: Stm32upError) -> None:
         last = self._last
         self.close()
         if last is not None and last["done"] < last["total"]:
-            self._console.print(phrases.stopped(last))
-        print(f"error: {error}", file=sys.stderr)
+            self._line(phrases.stopped(last))
+        print(clean(f"error: {error}"), file=sys.stderr)
+
+    def _line(self, line: str, style: str | None = None) -> None:
+        self._console.print(clean(line, keep="\n"), style=style)
 
     def close(self) -> None:
         """Takes the progress bar away; also on the way out of an error."""
@@ -108,12 +118,12 @@ class _Bar:
     """One phase: what, a bar, per cent, how many of how many, and for how long."""
 
     def __init__(self, console: Console, event: Event) -> None:
-        what, self._unit = phrases.phase(event)
+        what, self._unit = map(clean, phrases.phase(event))
         self._progress = Progress(
-            TextColumn("{task.description:19}"),
+            TextColumn("{task.description:19}", markup=False),
             BarColumn(bar_width=20),
             TaskProgressColumn(),
-            TextColumn("{task.fields[count]}"),
+            TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,

@@ -39,6 +39,7 @@ _EVENTS = {
     "doubt": "the bus failed, so it may have arrived or not: {message}",
     "unprotected": "readout protection is off and the flash is blank",
     "output": "board: {text}",
+    "note": "note: {text}",
     "lane": "{title}",
     "naive": "{what}",
     "supply-fails": "the supply of host and target fails",
@@ -158,7 +159,8 @@ def _push_ended(values: _Known) -> list[str]:
 
 def _update_ended(values: _Known) -> list[str]:
     if values["status"] == "installed":
-        return [f"installed {values['version']} in {seconds(values['target_ms'])}"]
+        took = f" in {seconds(values['target_ms'])}" if "target_ms" in values else ""
+        return [f"installed {values['version']}{took}"]
     if values["status"] == "up-to-date":
         return [f"{values['version']} is installed already and runs; nothing was done"]
     if values["status"] == "idle":

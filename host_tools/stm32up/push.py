@@ -25,13 +25,22 @@ def push(connection: Connection, image: Path, report: Report) -> dict[str, Any]:
     """Verifies the image here, then brings it to the board; returns where it is and how much was
     sent.
 
-    Raises ImageError (nothing was sent), DeviceError, NoBoard.
+    A reset of the board, such as its watchdog makes, is one more cut: it goes on by itself. Raises
+    ImageError (nothing was sent), DeviceError, NoBoard.
     """
     described = images.verify(image)
     data = image.read_bytes()
+    return connection.persistently(
+        lambda: _push(connection, image, data, described["version"], report), report
+    )
+
+
+def _push(
+    connection: Connection, image: Path, data: bytes, version: str, report: Report
+) -> dict[str, Any]:
     digest = hashlib.sha256(data).hexdigest()
     target = f"{INBOX}/{inbox_name(image)}"
-    done = {"file": image.name, "image": target, "version": described["version"], "sha256": digest}
+    done = {"file": image.name, "image": target, "version": version, "sha256": digest}
     connection.make_folder(INBOX)
     if connection.hash_file(target) == (len(data), digest):
         return {"status": "already-there", **done, "sent": 0}

@@ -34,12 +34,12 @@ def opened(
     if not simulation.wanted(port):
         if options:
             raise UsageError(f"--sim-option is for a simulated board, and {port} is none")
-        with connected(port, resume=resume) as connection:
+        with connected(port, resume=resume, report=report) as connection:
             yield connection
         return
     with (
         simulation.started(port, board, options) as ports,
-        connected(ports.url, resume=resume) as connection,
+        connected(ports.url, resume=resume, report=report) as connection,
     ):
         if prepare and BLANK not in options and not deploy.is_deployed(connection, bench=bench):
             deploy.deploy(connection, board, report, bench=bench)

@@ -148,7 +148,7 @@ def _one_of(name: str, *meanings: str) -> Meaning:
 
     def meaning(fields: Values) -> str:
         value = fields[name]
-        return meanings[value] if value in range(len(meanings)) else ""
+        return meanings[value] if type(value) is int and 0 <= value < len(meanings) else ""
 
     return meaning
 
@@ -163,7 +163,10 @@ def _level(name: str, edge: str) -> Meaning:
     def meaning(fields: Values) -> str:
         if fields.get("BOR_EN") == 0:
             return "without effect: BOR_EN is 0"
-        return f"brown-out threshold, {edge} supply: level {fields[name] + 1} of 4"
+        value = fields[name]
+        if not isinstance(value, int):
+            return ""
+        return f"brown-out threshold, {edge} supply: level {value + 1} of 4"
 
     return meaning
 
@@ -171,6 +174,8 @@ def _level(name: str, edge: str) -> Meaning:
 def _protected_pages(name: str) -> Meaning:
     def meaning(fields: Values) -> str:
         area = fields[name]
+        if area and not (isinstance(area, list) and len(area) == 2):
+            return ""
         return f"pages {area[0]} to {area[1]} are write-protected" if area else "protects no page"
 
     return meaning

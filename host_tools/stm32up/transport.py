@@ -1,6 +1,8 @@
-"""The raw REPL of a MicroPython board, by way of mpremote used as a library.
+"""A MicroPython board behind a serial port: its files, and code that it runs.
 
-mpremote's authors say that this interface may change, so it is pinned and nothing else imports it.
+The port is opened by mpremote, which knows the quirks of drivers; its authors say that the
+interface may change, so it is pinned and nothing else imports it. The conversation is our own
+(raw_repl.py), because others talk on the same line.
 
 Connecting interrupts the program that runs on the board (Ctrl-C). Without `resume` it also soft-
 resets the board, so that nothing is left of earlier imports. To the product both are a power cut
@@ -12,47 +14,46 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import os
+import re
 import socket
-import struct
+import time
 from base64 import b64encode
 from binascii import a2b_base64
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from mpremote.transport import TransportError, TransportExecError
+from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
-from stm32up.errors import DeviceError, NoBoard
+from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard
+from stm32up.events import Report, note
 from stm32up.host_facts import BUILT_IN
+from stm32up.ports import find_port, ports_present
+from stm32up.raw_repl import NotEntered, Raised, RawRepl, ReplError, Silence
+from stm32up.text import clean, shortened, without_colour
 
+__all__ = ["AUTO", "CHUNK", "Connection", "FileInfo", "connected", "find_port", "list_ports"]
+
+T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, total, in bytes
 AUTO = "auto"
 CHUNK = 3072  # bytes of a file per command: 4 KB of base64, which small heaps still bear
-SILENCE_S = 20.0  # a command that prints nothing for this long has failed
+SILENCE_S = 10.0  # a command that gives no sign of life for this long has failed
+TRIES = 8  # of a piece of work that resets interrupt
+_LONGEST_LINE = 65536  # of what a board prints, in characters
+_GONE_S = 6.0  # a board's own USB comes back this soon after a reset
+_WRITE_S = 10.0  # a board that takes no byte for this long hangs
 _MISSING = "-"  # what a helper prints for a file that is not there
-# What mpremote raises when the line is dead or says something unexpected; pyserial's errors are
-# OSErrors.
-_TROUBLE = (TransportError, OSError, struct.error)
-
-# USB IDs of boards that may run MicroPython, the surest first. ST-LINKs (0483) are not among them:
-# a NUCLEO's virtual COM port leads to the target, not to the host MCU.
-_USB_VENDORS = (
-    0x2E8A,  # Raspberry Pi
-    0x303A,  # Espressif
-    0x10C4,  # Silicon Labs bridges on ESP32 boards
-    0x1A86,  # WCH bridges
-    0x0403,  # FTDI bridges
-)
-_USB_FIRST = (0x2E8A, 0x0005)  # MicroPython's own, on rp2
 
 
-# Lives in the globals of the raw REPL for the length of a connection. Whether a file is there is
-# asked first, since the numbers in an OSError differ between ports.
+# Lives on the board for the length of a connection. Whether a file is there is asked first, since
+# the numbers in an OSError differ between ports.
 _HELPERS = f"""{BUILT_IN}
-hashlib, os, binascii = [_built_in(name) for name in ('hashlib', 'os', 'binascii')]
+hashlib, json, os, binascii = [_built_in(n) for n in ('hashlib', 'json', 'os', 'binascii')]
 a2b_base64, b2a_base64, hexlify = binascii.a2b_base64, binascii.b2a_base64, binascii.hexlify
 def _exists(path):
  try: os.stat(path); return True
@@ -62,6 +63,7 @@ def _read(path):
  with open(path, 'rb') as f:
   while True:
    b = f.read({CHUNK})
+   feed()
    if not b: break
    print(b2a_base64(b).decode(), end='')
 def _write(path, mode, text):
@@ -71,6 +73,7 @@ def _hash(path):
  with open(path, 'rb') as f:
   while True:
    k = f.readinto(b)
+   feed()
    if not k: break
    h.update(m[:k]); n += k
  return n, hexlify(h.digest()).decode()
@@ -87,36 +90,19 @@ class FileInfo(NamedTuple):
     size: int
 
 
-def find_port() -> str:
-    """The USB serial port that looks most like a MicroPython board. Raises NoBoard."""
-    found = []
-    for port in list_ports.comports():
-        if port.vid in _USB_VENDORS:
-            rank = -1 if (port.vid, port.pid) == _USB_FIRST else _USB_VENDORS.index(port.vid)
-            found.append((rank, port.device))
-    if not found:
-        raise NoBoard(
-            f"no MicroPython board on USB ({_ports_present()})",
-            "Connect one, name its port with --port, or try --port sim.",
-        )
-    best = min(found)[0]
-    devices = sorted(device for rank, device in found if rank == best)
-    if len(devices) > 1:
-        raise NoBoard(
-            f"more than one MicroPython board is on USB: {', '.join(devices)}",
-            "Name one of the ports with --port.",
-        )
-    return str(devices[0])
-
-
 @contextlib.contextmanager
-def connected(port: str, *, resume: bool = False) -> Iterator[Connection]:
+def connected(
+    port: str, *, resume: bool = False, report: Report = lambda event: None
+) -> Iterator[Connection]:
     """Opens a port ("auto", a device name, or any pyserial URL such as socket://HOST:PORT).
 
-    On the way out the board is left at its normal REPL; a program that still runs is interrupted
-    first. Raises NoBoard.
+    `report` gets notes, and what others say on the line. On the way out the board is left at its
+    normal REPL; a program that still runs is interrupted first. Raises NoBoard.
     """
-    connection = Connection(find_port() if port == AUTO else port, resume=resume)
+    if port == AUTO:
+        port = find_port(lambda text: report(note(text)))
+    overheard = Overheard(report)
+    connection = Connection(port, resume=resume, report=report, on_text=overheard.line)
     try:
         yield connection
     except BaseException:
@@ -124,69 +110,125 @@ def connected(port: str, *, resume: bool = False) -> Iterator[Connection]:
         raise
     finally:
         connection.close()
+        overheard.close()
+
+
+class Overheard:
+    """Shows what others say on the line to the board: the first lines, and how many more."""
+
+    SHOWN = 5
+    _LONGEST = 200
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._lines = 0
+        self._is_log = False
+
+    def line(self, line: str) -> None:
+        plain = without_colour(line).strip()
+        first_of_log = not self._is_log and _ESP_LOG.match(plain) is not None
+        self._lines += 1
+        if self._lines <= self.SHOWN:
+            text = clean(shortened(plain, self._LONGEST))
+            self._report({"event": "output", "text": text})
+        if first_of_log:
+            self._is_log = True
+            self._report(note(_LOG_ADVICE))
+
+    def close(self) -> None:
+        more = self._lines - self.SHOWN
+        if more > 0:
+            self._report(note(f"the board printed {more} more lines between its answers"))
+
+
+# "I (1234) wifi:...", level, milliseconds or time of day, and tag: ESP-IDF, "Logging library".
+_ESP_LOG = re.compile(r"[EWIDV] \([0-9:.]+\) \S+")
+_LOG_ADVICE = (
+    "the ESP32 prints log lines on the line to this computer; switch them off with "
+    "esp.osdebug(None) in its boot.py"
+)
 
 
 class Connection:
-    """A board at its raw REPL. Paths are absolute. Methods raise DeviceError and NoBoard."""
+    """A board at its raw REPL. Paths are absolute. Methods raise DeviceError, NoBoard, and of
+    these ContactLost where the same may be tried again after `reconnect`.
+    """
 
-    def __init__(self, port: str, *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        port: str,
+        *,
+        resume: bool = False,
+        report: Report = lambda event: None,
+        on_text: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self.port = port
+        self._report = report
+        self._on_text = on_text
         self._has_helpers = False
+        self.resets = 0  # how often contact was lost and found again
+        self._open()
         try:
-            with _quiet():
-                self._transport = SerialTransport(port, timeout=SILENCE_S)
-        except (TransportError, OSError, ValueError):
-            if os.path.exists(port) and not os.access(port, os.R_OK | os.W_OK):
-                raise NoBoard(
-                    f"this user may not open port {port}",
-                    "On Linux: sudo usermod -a -G dialout $USER, and log in again.",
-                ) from None
-            raise NoBoard(
-                f"cannot open port {port} ({_ports_present()})",
-                "Check the cable and --port, and that no other program has the port open.",
-            ) from None
-        _send_at_once(self._transport)
-        try:
-            with _quiet():
-                self._transport.enter_raw_repl(soft_reset=not resume)
-        except _TROUBLE as error:
+            self._enter(soft_reset=not resume)
+        except BaseException:
             self._close_port()
-            raise NoBoard(
-                f"{port} does not answer as MicroPython: {_reason(error)}",
-                "Reset the board and try again; if it stays silent, install MicroPython on it.",
-            ) from None
+            raise
 
     def close(self) -> None:
-        with contextlib.suppress(*_TROUBLE):
-            self._transport.exit_raw_repl()
+        with contextlib.suppress(OSError):
+            self._repl.leave()
         self._close_port()
 
     def interrupt(self) -> None:
         """Stops whatever runs on the board, as Ctrl-C does."""
-        with contextlib.suppress(*_TROUBLE):
-            self._transport.serial.write(b"\x03")
+        with contextlib.suppress(OSError):
+            self._repl.interrupt()
+
+    def persistently(self, work: Callable[[], T], report: Report) -> T:
+        """Does a piece of work that can be done twice; after a reset of the board, again."""
+        for left in reversed(range(TRIES)):
+            try:
+                return work()
+            except ContactLost as lost:
+                if not left:
+                    raise
+                report(note(f"{lost.message}; going on where it was"))
+                self.reconnect()
+        raise AssertionError("unreachable")
+
+    def reconnect(self) -> None:
+        """Makes the board ready again after ContactLost; its watchdog is fed from now on."""
+        self._has_helpers = False
+        self.resets += 1
+        self._enter(soft_reset=True, believed=True)
 
     def exec(
         self,
         code: str,
         on_line: Callable[[str], None] | None = None,
-        silence_s: float = SILENCE_S,
+        silence_s: float | None = None,
     ) -> str:
-        """Runs code on the board and returns what it printed.
+        """Runs code on the board and returns what it printed, without control characters.
 
         With `on_line`, each line is handed over as it comes, and "" is returned. `silence_s`
-        limits the time between two characters of the output.
+        (default: SILENCE_S) limits the time between two signs of life: output, or a call of
+        `feed`, which the code finds in its globals and which also feeds a watchdog.
         """
-        lines = _Lines(on_line) if on_line else None
-        with self._errors():
-            with _quiet():
-                self._transport.exec_raw_no_follow(code)
-            output, trace = self._transport.follow(silence_s, lines and lines.feed)
-            if trace:
-                raise TransportExecError(output, trace.decode(errors="replace"))
-        if lines is None:
-            return bytes(output).decode(errors="replace").replace("\r\n", "\n")
-        lines.finish()
+        if on_line is None:
+            return clean("".join(self._run(code, silence_s)).replace("\r\n", "\n"), keep="\n")
+        line = ""
+        for piece in self._run(code, silence_s):
+            *whole, line = (line + piece).split("\n")
+            for text in whole:
+                on_line(clean(text.rstrip("\r")))
+            if len(line) > _LONGEST_LINE:
+                raise DeviceError(
+                    f"the board printed a line of more than {_LONGEST_LINE} characters: "
+                    f"{shortened(line, 60)}",
+                    "Put the updater on it again: stm32up deploy.",
+                )
+        if line:
+            on_line(clean(line))
         return ""
 
     def read_file(self, path: str) -> bytes | None:
@@ -194,7 +236,10 @@ class Connection:
         self._define_helpers()
         lines: list[str] = []
         self.exec(f"_read({path!r})", lines.append)
-        return None if lines == [_MISSING] else b"".join(map(a2b_base64, lines))
+        if lines == [_MISSING]:
+            return None
+        with _understood(lines):
+            return b"".join(map(a2b_base64, lines))
 
     def append_file(
         self, path: str, data: bytes, start: int = 0, progress: Progress | None = None
@@ -230,24 +275,18 @@ class Connection:
 
     def hash_files(self, paths: list[str]) -> dict[str, tuple[int, str] | None]:
         """As `hash_file`, for many."""
-        self._define_helpers()
-        code = f"for p in {paths!r}: print(*_hash(p) if _exists(p) else {_MISSING!r})"
-        hashes: dict[str, tuple[int, str] | None] = {}
-        for path, line in zip(paths, self.exec(code).splitlines(), strict=True):
-            size, _, digest = line.partition(" ")
-            hashes[path] = (int(size), digest) if digest else None
-        return hashes
+        found = self._ask(f"{{p: _hash(p) if _exists(p) else None for p in {paths!r}}}")
+        with _understood(found):
+            return {p: (int(found[p][0]), str(found[p][1])) if found[p] else None for p in paths}
 
     def list_folder(self, path: str) -> list[FileInfo]:
         """What is in a folder, sorted by name; nothing if the folder does not exist."""
-        self._define_helpers()
-        code = (
-            f"for e in os.ilistdir({path!r}) if _exists({path!r}) else ():\n"
-            " print(e[1], e[3] if len(e) > 3 else 0, e[0])\n"
+        found = self._ask(
+            "[(e[0], e[1] == 0x4000, e[3] if len(e) > 3 else 0) "
+            f"for e in (os.ilistdir({path!r}) if _exists({path!r}) else ())]"
         )
-        lines = self.exec(code).splitlines()
-        entries = (line.split(" ", 2) for line in lines)
-        return sorted(FileInfo(name, kind == "16384", int(size)) for kind, size, name in entries)
+        with _understood(found):
+            return sorted(FileInfo(str(n), bool(folder), int(size)) for n, folder, size in found)
 
     def is_folder(self, path: str) -> bool:
         parent, _, name = path.rpartition("/")
@@ -277,9 +316,18 @@ class Connection:
 
     def free_space(self) -> int:
         """Bytes left on the board's filesystem."""
+        found = self._ask("os.statvfs('/')")
+        with _understood(found):
+            return int(found[0]) * int(found[3])
+
+    def _ask(self, expression: str) -> Any:
+        """The value of an expression, which may use the helpers, exactly as the board has it."""
         self._define_helpers()
-        free = self.exec("s = os.statvfs('/')\nprint(s[0] * s[3])")
-        return int(free)
+        text = "".join(self._run(f"print(json.dumps({expression}))"))
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise nonsense(text) from None
 
     def _define_helpers(self) -> None:
         if not self._has_helpers:
@@ -294,72 +342,164 @@ class Connection:
             yield position + len(chunk), f"_write({path!r}, {mode!r}, {b64encode(chunk)!r})"
             mode = "ab"
 
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Errors of mpremote and pyserial -> ours."""
+    def _run(self, code: str, silence_s: float | None = None) -> Iterator[str]:
+        """Runs code and yields what it prints; errors of the conversation become ours."""
         try:
-            yield
-        except TransportExecError as error:
-            raise _device_error(error.error_output) from None
-        except _TROUBLE as error:
-            raise NoBoard(
-                f"lost the board on {self.port}: {_reason(error)}",
-                "Check the cable and the supply, then run the command again.",
+            yield from self._repl.run(code, silence_s or SILENCE_S)
+        except Raised as error:
+            raise _device_error(str(error)) from None
+        except Silence as error:
+            raise self._contact_lost(str(error)) from None
+        except ReplError as error:
+            raise ContactLost(
+                f"lost the board on {self.port}: {error}", "Check the cable, and run it again."
             ) from None
+        except OSError as error:
+            raise self._port_lost(_reason(error)) from None
+
+    def _port_lost(self, reason: str) -> NoBoard:
+        """A board's own USB goes away in a reset, and comes back."""
+        lost = NoBoard(
+            f"lost the board on {self.port}: {reason}",
+            "Check the cable and the supply, then run the command again.",
+        )
+        self._close_port()
+        if not _is_device(self.port):
+            return lost  # the other end of a URL has hung up
+        end = time.monotonic() + _GONE_S
+        while True:
+            try:
+                self._open()
+                break
+            except NoBoard:
+                if time.monotonic() >= end:
+                    return lost
+                time.sleep(0.2)
+        return self._contact_lost(reason)
+
+    def _contact_lost(self, reason: str) -> NoBoard:
+        """Whether the board was reset, which is certain: what we had put there is gone."""
+        try:
+            fresh = self._repl.is_fresh()
+        except (ReplError, OSError):
+            return NoBoard(
+                f"lost the board on {self.port}: {reason}",
+                "Check the cable and the supply, then run the command again.",
+            )
+        if not fresh:
+            return ContactLost(
+                f"lost the board on {self.port} for a moment: {reason}", "Run the command again."
+            )
+        return BoardReset(
+            "the board was reset in the middle of it, likely by a watchdog that its program had "
+            "started",
+            "Run the command again. The program goes on with an update by itself when the board "
+            "starts: reset it, or wait for the watchdog.",
+        )
+
+    def _open(self) -> None:
+        """Raises NoBoard."""
+        try:
+            with _quiet():
+                self._transport = SerialTransport(self.port, timeout=0)
+        except (TransportError, OSError, ValueError):
+            if os.path.exists(self.port) and not os.access(self.port, os.R_OK | os.W_OK):
+                raise NoBoard(
+                    f"this user may not open port {self.port}",
+                    "On Linux: sudo usermod -a -G dialout $USER, and log in again.",
+                ) from None
+            raise NoBoard(
+                f"cannot open port {self.port} ({ports_present()})",
+                "Check the cable and --port, and that no other program has the port open.",
+            ) from None
+        serial = self._transport.serial
+        with contextlib.suppress(OSError, ValueError):
+            serial.write_timeout = _WRITE_S
+        _send_at_once(serial)
+        self._repl = RawRepl(serial, self._on_text, paced=_is_device(self.port))
+
+    def _enter(self, *, soft_reset: bool, believed: bool = False) -> None:
+        """Raises NoBoard."""
+        try:
+            self._repl.enter(soft_reset=soft_reset, believed=believed)
+        except NotEntered as error:
+            raise self._not_entered(error) from None
+        except (ReplError, Raised, OSError) as error:
+            raise NoBoard(
+                f"{self.port} does not answer as MicroPython: {_reason(error)}",
+                "Reset the board and try again; if it stays silent, install MicroPython on it.",
+            ) from None
+        if self._repl.boot_interrupted:
+            self._report(
+                note(
+                    "boot.py on the board did not end and was interrupted; if it is not meant to "
+                    "run on, take it off: mpremote resume fs rm :boot.py"
+                )
+            )
+
+    def _not_entered(self, error: NotEntered) -> NoBoard:
+        said = shortened(clean(" ".join(error.said.split())), 80)
+        if error.reset_done:
+            return NoBoard(
+                f"boot.py on {self.port} does not end and swallows Ctrl-C",
+                f"Take it off by erasing the board: {_ERASE}.",
+            )
+        return NoBoard(
+            f"{self.port} does not answer as MicroPython: it says {said or 'nothing'}",
+            "Reset the board and try again. If MicroPython is on it, its main.py or boot.py "
+            f"swallows Ctrl-C: erase the board ({_ERASE}), then install MicroPython.",
+        )
 
     def _close_port(self) -> None:
         with contextlib.suppress(OSError):
             self._transport.close()
 
 
-class _Lines:
-    """Cuts the output, which comes byte by byte, into lines."""
-
-    def __init__(self, on_line: Callable[[str], None]) -> None:
-        self._on_line = on_line
-        self._line = bytearray()
-
-    def feed(self, data: bytes) -> None:
-        for byte in data:
-            if byte == 0x0A:
-                self._hand_over()
-            elif byte not in (0x0D, 0x04):  # 0x04 ends the output in the raw REPL
-                self._line.append(byte)
-
-    def finish(self) -> None:
-        if self._line:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        line = self._line.decode(errors="replace")
-        self._line.clear()
-        self._on_line(line)
+# Installing MicroPython again keeps the files, so it does not help against one of them.
+_ERASE = "a Pico with flash_nuke.uf2, an ESP32 with esptool erase_flash"
 
 
 def _device_error(trace: str) -> DeviceError:
     """The last line of a MicroPython traceback is "Kind: message", or "Kind" alone."""
-    last = (trace.strip().splitlines() or ["unknown error"])[-1]
+    trace = clean(trace.replace("\r\n", "\n"), keep="\n")
+    last = shortened((trace.strip().splitlines() or ["unknown error"])[-1], 1000)
     kind, _, message = last.partition(":")
     text = f"the board raised {kind}: {message.strip()}" if message else f"the board raised {kind}"
     return DeviceError(text, kind=kind.strip(), trace=trace)
+
+
+@contextlib.contextmanager
+def _understood(answer: Any) -> Iterator[None]:
+    """What is made of an answer that has another form than ours."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError):
+        raise nonsense(str(answer)) from None
+
+
+def nonsense(answer: str) -> DeviceError:
+    return DeviceError(
+        f"the board's answer makes no sense: {shortened(clean(answer), 60)}",
+        "Reset the board and try again.",
+    )
 
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _send_at_once(transport: Any) -> None:
+def _is_device(port: str) -> bool:
+    """A serial port of this machine, and no URL."""
+    return "://" not in port
+
+
+def _send_at_once(serial: Any) -> None:
     """On a TCP port, small packets must not wait for the answer to the one before: 40 ms each
     time.
     """
-    connection = getattr(transport.serial, "_socket", None)  # pyserial offers no other way
+    connection = getattr(serial, "_socket", None)  # pyserial offers no other way
     if isinstance(connection, socket.socket):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _ports_present() -> str:
-    ports = ", ".join(port.device for port in list_ports.comports())
-    return f"ports here: {ports}" if ports else "this computer has no serial ports"
 
 
 def _reason(error: Any) -> str:
@@ -367,5 +507,5 @@ def _reason(error: Any) -> str:
 
 
 def _quiet() -> contextlib.AbstractContextManager[Any]:
-    """mpremote prints what it received before it raises: not on our standard output."""
+    """mpremote prints on standard output before it raises."""
     return contextlib.redirect_stdout(io.StringIO())

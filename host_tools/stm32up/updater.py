@@ -4,20 +4,19 @@ it is.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from stm32up import host_facts
 from stm32up.deploy import BOARD_JSON
 from stm32up.errors import DeviceError, HostUnfit, NoBoard, NoUpdater, UpdateFailed
-from stm32up.events import Event, Report
+from stm32up.events import Event, Report, from_board
 from stm32up.push import push
 from stm32up.transport import Connection
 
-# A board that says nothing for so long is lost: an update reports every page, but waits for the
-# application without a word, for as long as board.toml lets it have: 60 s.
-SILENCE_S = 90.0
+# A board that gives no sign of life for so long is lost: the updater calls `feed` at least every
+# 100 ms of any wait. A simulated board on a busy computer takes longer than a real one.
+SILENCE_S = 6.0
 
 # Known errors of the updater come as an event like any other result; what else is raised is a bug
 # or a missing updater, and comes as a traceback.
@@ -26,7 +25,7 @@ import json
 from stm32_updater import Updater
 from stm32_updater.errors import UpdaterError
 try:
- u = Updater.from_board({board!r})
+ u = Updater.from_board({board!r}, feed=feed)
  {call}
 except UpdaterError as e:
  d = {{"event": "result", "ok": False}}
@@ -45,7 +44,12 @@ def update(
     """
     pushed = push(connection, image, report)
     report({"event": "pushed", **pushed})
+    resets = connection.resets
     result = run(connection, report, force=force)
+    by_itself = connection.resets != resets and result.get("status") == "idle"
+    if by_itself and status(connection).get("confirmed") == pushed["version"]:
+        # The program on the board had gone on with it before it was stopped again.
+        return {"status": "installed", "version": pushed["version"]}
     if result.get("version") != pushed["version"]:
         raise UpdateFailed(
             f"{result.get('version') or 'no image'} was installed, not {pushed['version']}",
@@ -76,28 +80,41 @@ def _print_result(method: str) -> str:
     return f'd = {{"event": "result", "ok": True}}; d.update(u.{method}()); print(json.dumps(d))'
 
 
-def _call(connection: Connection, call: str, report: Report | None = None) -> dict[str, Any]:
-    return collect(connection, _CALL.format(board=BOARD_JSON, call=call), report)
+def _call(
+    connection: Connection, call: str, report: Report = lambda event: None
+) -> dict[str, Any]:
+    """After a reset of the board the updater is called again: it goes on where it was."""
+    code = _CALL.format(board=BOARD_JSON, call=call)
+    return connection.persistently(lambda: collect(connection, code, report), report)
 
 
-def collect(connection: Connection, code: str, report: Report | None = None) -> dict[str, Any]:
+def collect(
+    connection: Connection, code: str, report: Report, silence_s: float | None = None
+) -> dict[str, Any]:
     """Runs code that prints events and reports them; returns the values of the result, the last.
 
     Raises UpdateFailed with a result that is not ok, NoUpdater, DeviceError.
     """
     results: list[Event] = []
+    faults: list[DeviceError] = []  # told at the end: an update must not be cut for its words
 
     def on_line(line: str) -> None:
-        event = _event(line)
+        try:
+            event = from_board(line)
+        except DeviceError as error:
+            faults.append(error)
+            return
         if event["event"] == "result":
             results.append(event)
-        elif report is not None:
+        else:
             report(event)
 
     try:
-        connection.exec(code, on_line, silence_s=SILENCE_S)
+        connection.exec(code, on_line, silence_s=silence_s or SILENCE_S)
     except DeviceError as error:
         raise _explained(connection, error) from None
+    if faults:
+        raise faults[0]
     if not results:
         raise DeviceError("the updater ended without a result", "Look at: stm32up logs pull.")
     result = results[-1]
@@ -106,17 +123,6 @@ def collect(connection: Connection, code: str, report: Report | None = None) -> 
         raise UpdateFailed(message, str(result.get("next_step", "")), result)
     result.pop("event")
     return result
-
-
-def _event(line: str) -> Event:
-    """A line of the updater; anything else that the board prints becomes an "output" event."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        event = None
-    if isinstance(event, dict) and isinstance(event.get("event"), str):
-        return event
-    return {"event": "output", "text": line}
 
 
 def _explained(connection: Connection, error: DeviceError) -> Exception:

@@ -42,8 +42,12 @@ class Commands:
 
     def __call__(self, *arguments: str | Path, sim: tuple[str, ...] = ()) -> Ran:
         options = [part for option in sim for part in ("--sim-option", option)]
-        port = ["--port", f"sim:{self.folder}", "--board", self.board, "--json", *options]
-        status = cli.run([*port, *(str(argument) for argument in arguments)])
+        return self.at(f"sim:{self.folder}", *options, *arguments)
+
+    def at(self, port: str, *arguments: str | Path) -> Ran:
+        """The same, on a board that runs already."""
+        before = ["--port", port, "--board", self.board, "--json"]
+        status = cli.run([*before, *(str(argument) for argument in arguments)])
         if self._capfd is None:
             return Ran(status, [], [])
         out, err = self._capfd.readouterr()

@@ -119,6 +119,23 @@ def test_a_file_in_the_inbox_that_cannot_be_removed_does_neither(make_bench):
     assert bench.run()[-1]["ok"] and bench.flash_holds(NEW)
 
 
+def test_a_file_that_cannot_be_removed_is_an_error_that_names_it(make_bench):
+    """It would be looked at again at every start, without a word."""
+    bench = make_bench(applications=BOTH)
+    about_to_update(bench)
+    assert bench.run()[-1]["ok"]
+    bench.push(image(NEW, "1.1.0"))
+
+    def cannot(path):
+        raise OSError(5)
+
+    bench.world._fs_calls["fs_remove"] = cannot
+    result = bench.run()[-1]
+    assert (result["ok"], result["error"]) == (False, "store")
+    assert "/updater/inbox/app.img" in result["message"]
+    assert bench.flash_holds(NEW) and bench.target.running is Running.APPLICATION
+
+
 def test_an_error_that_nobody_foresaw_leaves_the_old_application_running(make_bench):
     """As long as nothing was erased. It is told, and not hidden."""
     bench = make_bench(applications=BOTH)

@@ -360,6 +360,29 @@ def test_the_confirmed_image_stays_when_another_takes_the_place_of_an_update(ben
     assert bench.flash_holds(OLD)
 
 
+def test_of_an_image_that_was_rolled_back_nothing_is_left_to_be_refused(bench):
+    bench.push(image(DEAD, "3.0.0"))
+    assert bench.run()[-1]["status"] == "rolled-back"
+    assert not bench.exists(CANDIDATE)
+    bench.boot()
+    assert [event["event"] for event in bench.run()] == ["result"]
+
+
+def test_status_names_the_image_that_was_rolled_back(bench):
+    assert bench.updater().status()["failed"] is None
+    bench.push(image(DEAD, "3.0.0"))
+    bench.run()
+    failed = bench.updater().status()["failed"]
+    assert bytes.fromhex(failed) in image(DEAD, "3.0.0"), "its digest"
+
+
+def test_a_folder_in_place_of_the_candidate_is_refused_as_a_folder(bench):
+    bench.files.fs_mkdir(CANDIDATE)
+    refused = bench.run()[0]
+    assert refused["event"] == "refused" and "is a folder" in refused["message"]
+    assert "Remove it" in refused["next_step"]
+
+
 def test_the_confirmed_image_comes_back_although_its_key_was_revoked(product):
     new = signing_key(2048, 1)
     trust(product, new)
@@ -432,6 +455,7 @@ def test_an_application_that_takes_the_host_down_at_each_start_is_rolled_back(be
     cut, result = cut_at_starts_of(bench, "3.0.0", 100)
     assert cut == bench.settings["confirm"]["tries"] + 5
     assert result["status"] == "rolled-back" and bench.flash_holds(OLD)
+    assert bench.install(image(DEAD, "3.0.0"))["error"] == "image-failed-before"
 
 
 def test_a_few_cuts_at_its_start_are_not_held_against_an_application(bench):
@@ -491,6 +515,26 @@ def test_a_push_that_was_cut_before_it_was_recorded_is_not_put_off(bench):
     assert [event["version"] for event in events if event["event"] == "installing"] == ["3.1.0"]
 
 
+@pytest.mark.parametrize("why", ["too large for the part", "silent"])
+def test_a_push_of_what_was_given_up_is_a_new_one_although_it_was_cut(make_bench, why):
+    """It was adopted, and the cut came before that was recorded. Nothing else is under way."""
+    large = payload(100 * 1024, 4)
+    if why == "silent":
+        bench = make_bench(applications=APPLICATIONS)
+    else:
+        bench = make_bench(
+            applications=APPLICATIONS, flash_size=64 * 1024, flash_size_readable=True
+        )
+        assert bench.install(image(OLD, "1.0.0"))["ok"]
+    assert not bench.install(image(large, "4.0.0"))["ok"]
+    assert not bench.exists(CANDIDATE)
+    bench.write_file(CANDIDATE, image(large, "4.0.0"))
+    bench.boot()
+    events = bench.run()
+    assert events[0]["image"] == CANDIDATE and events[0]["event"] in ("refused", "checked")
+    assert "resuming" not in [event["event"] for event in events]
+
+
 # --- files that cannot be read ---
 
 
@@ -533,6 +577,61 @@ def test_a_candidate_that_cannot_be_read_hinders_no_other_image(bench, unreadabl
     unreadable(CANDIDATE)
     bench.push(image(NEW, "2.0.0"))
     assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
+
+
+@pytest.mark.parametrize("call", ["fs_read", "fs_seek"])
+def test_an_image_that_cannot_be_read_to_its_end_is_an_error_of_the_filesystem(bench, call):
+    """Whichever read or seek fails: it is no damaged image, and it is not removed."""
+    pushed = "/updater/inbox/app.img"
+    bench.push(image(NEW, "2.0.0"))
+    calls = bench.world._fs_calls
+    opens, real = calls["fs_open"], calls[call]
+    handles: set[int] = set()
+    failing = 0
+
+    def fs_open(path, mode):
+        handle = opens(path, mode)
+        (handles.add if path == pushed else handles.discard)(handle)
+        return handle
+
+    def fails_once(handle, *arguments):
+        nonlocal failing
+        if handle in handles:
+            failing -= 1
+            if failing == 0:
+                raise OSError(5)
+        return real(handle, *arguments)
+
+    for nth in range(1, 200):
+        failing = nth
+        calls.update({"fs_open": fs_open, call: fails_once})
+        result = bench.run()[-1]
+        calls.update({"fs_open": opens, call: real})
+        if failing > 0:
+            break  # so many there are not
+        assert result["error"] == "store" and pushed in result["message"], nth
+        assert bench.exists(pushed) and bench.flash_holds(OLD), nth
+    assert nth > 5 and result["status"] == "installed" and bench.flash_holds(NEW)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_update_goes_on_as_the_same_although_its_image_could_not_be_read_once(bench, at):
+    """It counts how often it was started, and is not admitted as another push."""
+    bench.push(image(NEW, "2.0.0"))
+    run_until_cut(bench)
+    opens, count = bench.world._fs_calls["fs_open"], []
+
+    def fs_open(path, mode):
+        if path == CANDIDATE:
+            count.append(mode)
+            if len(count) == at:
+                raise OSError(5)
+        return opens(path, mode)
+
+    bench.world._fs_calls["fs_open"] = fs_open
+    events = [event["event"] for event in bench.run()]
+    assert "resuming" in events and "installing" not in events and "refused" not in events
+    assert bench.flash_holds(NEW)
 
 
 def test_an_inbox_that_is_a_file_hinders_no_recovery_and_is_reported_then(bench):

@@ -74,6 +74,15 @@ def test_one_flipped_bit_anywhere(bench):
         whole[at] ^= 4
 
 
+@pytest.mark.parametrize("flag", [0x04, 0x08, 0x10, 0x20, 0x200, 0x400], ids=hex)
+def test_a_flag_that_asks_for_what_this_updater_does_not_do(bench, flag):
+    """Encrypted, compressed, to be run from RAM, ..."""
+    content = bytearray(image(GOOD, "1.1.0"))
+    flags = struct.unpack_from("<I", content, 16)[0]
+    struct.pack_into("<I", content, 16, flags | flag)
+    refuse(bench, rehashed(bytes(content)))
+
+
 def test_no_image_at_all(bench):
     assert refuse(bench, b"hello " * 1000)["error"] == "image-damaged"
 

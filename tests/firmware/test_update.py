@@ -3,6 +3,7 @@ loader."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from stm32sim.flash import PAGE, SLOWEST
 from stm32sim.loader_steps import I2C_ADDRESS
 from stm32sim.quirks import quirks_of
 from stm32sim.world import Wiring
-from tests.support import FLASH, image, known, payload
+from tests.support import FLASH, image, known, payload, run_until_cut
 
 OLD, NEW = payload(9000, 1), payload(7000, 2)
 BOTH = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"))
@@ -98,6 +99,53 @@ def test_of_several_pushed_images_the_newest_is_installed_and_the_others_go(make
     assert bench.run()[-1]["version"] == "1.1.0"
     assert bench.run()[-1]["status"] == "idle"
     assert bench.flash_holds(NEW)
+
+
+def test_what_is_no_pushed_image_stays_in_the_inbox_untouched(make_bench):
+    """A push under way is there under another name until it is whole."""
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    whole = image(NEW, "1.1.0")
+    others = {"app.part": whole[:3000], "whole.part": whole, "app.img.part": whole, "img": whole}
+    for name, content in others.items():
+        bench.write_file(f"/updater/inbox/{name}", content)
+    assert bench.updater().status()["inbox"] == []
+    assert [event["event"] for event in bench.run()] == ["result"]
+    assert {name: bench.read_file(f"/updater/inbox/{name}") for name in others} == others
+    bench.push(whole)
+    assert bench.run()[-1]["version"] == "1.1.0"
+    assert {name: bench.read_file(f"/updater/inbox/{name}") for name in others} == others
+
+
+def test_the_build_number_is_part_of_the_version_where_there_is_one(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.push(image(OLD, "1.0.0+45"))
+    assert {event["version"] for event in bench.run() if "image" in event} == {"1.0.0+45"}
+
+
+def test_what_was_done_is_told_as_it_was(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    before = sum(bench.target.flash.erase_counts)
+    bench.push(image(NEW, "1.1.0"))
+    (written,) = [event for event in bench.run() if event["event"] == "written"]
+    assert written["bytes"] == written["verified"] == len(NEW)
+    assert written["erased_pages"] == sum(bench.target.flash.erase_counts) - before > 0
+
+
+def test_progress_counts_up_to_its_total_in_each_phase(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    bench.push(image(NEW, "1.1.0"))
+    phases: dict[str, list[tuple[int, int]]] = {}
+    for event in bench.run():
+        if event["event"] == "progress":
+            phases.setdefault(event["phase"], []).append((event["done"], event["total"]))
+    assert {"compare", "write"} <= set(phases)
+    for phase, told in phases.items():
+        total = told[-1][1]
+        assert total > 1, phase
+        assert told == [(done, total) for done in range(1, total + 1)], phase
 
 
 # --- the order of things ---
@@ -221,6 +269,130 @@ def test_writes_go_to_main_flash_only(make_bench):
             assert FLASH <= address < FLASH + len(OLD) + 256
 
 
+# --- pages that an image does not cover ---
+
+HOLE = (2 * PAGE, 3 * PAGE)  # offset, length
+SECRET = b"SERIAL-0042-CALIBRATION!"
+
+
+@pytest.fixture
+def with_hole():
+    """A payload of 7 pages of which the image does not cover 3."""
+    start, length = HOLE
+    content = payload(7 * PAGE, 4)
+    return content[:start] + b"\xff" * length + content[start + length :]
+
+
+@pytest.fixture
+def calibrated(make_bench, with_hole):
+    """OLD is installed; a page that the next image leaves open holds something."""
+
+    def make(**arguments):
+        applications = known_images(known(OLD, "1.0.0"), known(filled, "1.1.0"))
+        bench = make_bench(applications=applications, **arguments)
+        bench.install(image(OLD, "1.0.0"))
+        bench.target.flash.load(SECRET, 3 * PAGE)
+        return bench
+
+    content = bytearray(with_hole)
+    content[2 * PAGE : len(OLD)] = OLD[2 * PAGE :]
+    content[3 * PAGE : 3 * PAGE + len(SECRET)] = SECRET
+    filled = bytes(content)
+    return make, filled
+
+
+def preserve(bench, page):
+    settings = {**bench.settings, "preserve": [[FLASH + page * PAGE, PAGE]]}
+    bench.write_file("/board.json", json.dumps(settings).encode())
+
+
+def test_pages_in_a_hole_stay_as_they_are(calibrated, with_hole):
+    make, filled = calibrated
+    bench = make()
+    before = list(bench.target.flash.erase_counts)
+    result = bench.install(image(with_hole, "1.1.0", kept=(HOLE,)))
+    assert result["status"] == "installed"
+    assert result["bytes"] == result["verified"] == 4 * PAGE
+    assert bench.flash_holds(filled)
+    erased = [a - b for a, b in zip(bench.target.flash.erase_counts, before, strict=True)]
+    assert [bool(count) for count in erased[:7]] == [True, True, False, False, False, True, True]
+    assert bench.run()[-1]["status"] == "idle"
+
+
+def test_a_preserved_region_may_lie_in_a_hole(calibrated, with_hole):
+    make, filled = calibrated
+    bench = make()
+    preserve(bench, 3)
+    result = bench.install(image(with_hole, "1.1.0", kept=(HOLE,)))
+    assert result["status"] == "installed" and bench.flash_holds(filled)
+
+
+@pytest.mark.parametrize("page", [1, 5])
+def test_a_preserved_region_beside_a_hole_is_refused(calibrated, with_hole, page):
+    make, filled = calibrated
+    bench = make()
+    preserve(bench, page)
+    assert bench.install(image(with_hole, "1.1.0", kept=(HOLE,)))["error"] == "image-fit"
+
+
+@pytest.mark.parametrize(
+    ("kept", "error"),
+    [
+        (((0, PAGE),), "image-damaged"),  # the first page
+        (((6 * PAGE, PAGE),), "image-damaged"),  # the last
+        (((2 * PAGE, 0),), "image-damaged"),
+        (((2 * PAGE, PAGE), (3 * PAGE, PAGE)), "image-damaged"),  # one region in two
+        (((4 * PAGE, PAGE), (2 * PAGE, PAGE)), "image-damaged"),
+        (((2 * PAGE, 2 * PAGE), (3 * PAGE, PAGE)), "image-damaged"),
+        (((2 * PAGE, 100 * PAGE),), "image-damaged"),
+        (((2 * PAGE + 8, PAGE),), "image-fit"),  # not whole pages
+        (((2 * PAGE, PAGE - 8),), "image-fit"),
+    ],
+)
+def test_a_list_of_holes_that_makes_no_sense_is_refused(calibrated, with_hole, kept, error):
+    make, filled = calibrated
+    bench = make()
+    erased = list(bench.target.flash.erase_counts)
+    assert bench.install(image(with_hole, "1.1.0", kept=kept))["error"] == error
+    assert bench.target.flash.erase_counts == erased
+
+
+def test_an_interrupted_update_keeps_the_hole_too(calibrated, with_hole):
+    make, filled = calibrated
+    bench = make()
+    bench.push(image(with_hole, "1.1.0", kept=(HOLE,)))
+    run_until_cut(bench)
+    assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(filled)
+
+
+@pytest.mark.parametrize("vectors", [b"\xff" * 8, b"\x55" * 8], ids=["blank", "there"])
+def test_vectors_of_faults_that_stay_blank_are_neither_programmed_nor_overwritten(
+    make_bench, vectors
+):
+    """Zeros over a granule that was programmed with ones fail (STM32G071 erratum 2.2.5)."""
+    first = OLD[:8] + vectors + OLD[16:]
+    bench = make_bench(applications=known_images(known(first, "1.0.0"), known(NEW, "1.1.0")))
+    bench.install(image(first, "1.0.0"))
+    assert 1 not in bench.target.flash.ones
+    bench.push(image(NEW, "1.1.0"))
+    events = bench.run()
+    assert events[-1]["status"] == "installed"
+    assert not [event for event in events if event["event"] == "retry"]
+
+
+def test_an_application_whose_blank_vectors_another_tool_programmed_is_replaced(make_bench):
+    first = OLD[:8] + b"\xff" * 8 + OLD[16:]
+    bench = make_bench(applications=known_images(known(first, "1.0.0"), known(NEW, "1.1.0")))
+    bench.install(image(first, "1.0.0"))
+    bench.target.flash.load(b"\xff" * 8, 8)
+    assert 1 in bench.target.flash.ones
+    bench.boot()
+    bench.push(image(NEW, "1.1.0"))
+    events = bench.run()
+    assert events[-1]["status"] == "installed" and bench.flash_holds(NEW)
+    assert not [event for event in events if event["event"] == "retry"]
+
+
 # --- ways into the loader and out of it ---
 
 
@@ -309,6 +481,23 @@ def test_an_update_that_can_never_begin_is_given_up_if_the_application_runs(make
     settings = {"confirm": {"method": "none"}} if method == "none" else {}
     bench = make_bench(applications=BOTH, settings=settings)
     bench.install(image(OLD, "1.0.0"))
+    bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A: page 2
+    bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
+    bench.target.power(True)
+    bench.clock.advance(100_000_000)
+    assert bench.install(image(NEW, "1.1.0"))["error"] == "page-protected"
+    bench.boot()
+    resets = len(bench.target.boots)
+    assert bench.run()[-1]["status"] == "idle"
+    assert len(bench.target.boots) == resets and bench.flash_holds(OLD)
+
+
+def test_it_is_given_up_by_a_host_that_forgot_what_was_there_as_well(make_bench):
+    """Every page may be half written, for all it knows; but the application answers."""
+    bench = make_bench(applications=BOTH)
+    bench.install(image(OLD, "1.0.0"))
+    bench.forget("state.0", "state.1", "confirmed.img")
     bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A: page 2
     bench.target.power(False)
     bench.clock.advance(DISCHARGE)
@@ -491,6 +680,7 @@ def test_probe_tells_what_is_there_and_changes_nothing(make_bench):
     erased = list(target.flash.erase_counts)
     found = bench.updater().probe()
     assert found["product_id"] == "0x460" and found["loader"] == "11.4"
+    assert found["protocol"] == "1.2"
     assert found["option_bytes"]["nBOOT_SEL"] == 0 and found["option_bytes"]["RDP"] == 0
     assert found["application"] == "running"
     after = (bytes(target.flash.data), bytes(target.flash.cells), bytes(target.option_bytes.data))

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,9 +41,11 @@ class FakeUpdater:
         self.boards: list[str] = []
         self.forced: list[bool] = []
         self.error: Exception | None = None
+        self.feed: Callable[[], None] | None = None
 
-    def from_board(self, path: str) -> FakeUpdater:
+    def from_board(self, path: str, feed: Callable[[], None] | None = None) -> FakeUpdater:
         self.boards.append(path)
+        self.feed = feed
         if self.error:
             raise self.error
         return self
@@ -59,11 +61,68 @@ class FakeUpdater:
         return {"chip": "STM32G071RB", "product_id": 0x460}
 
 
+class _Unplugged(BaseException):
+    """Passes what stm32up wraps around the code."""
+
+
+class Reset(BaseException):
+    """A test raises it while code runs: a watchdog bites, and the program starts again."""
+
+
+class _Noisy:
+    """A line on which others talk as well: `noise` makes what arrives of what the board sends."""
+
+    def __init__(self, stream: Any, board: FakeBoard) -> None:
+        self._stream = stream
+        self._board = board
+        self.read = stream.read
+
+    def write(self, data: bytes) -> None:
+        self._stream.write(self._board.noise(bytes(data)))
+
+
+class _Time:
+    """MicroPython's clock functions."""
+
+    ticks_ms = staticmethod(lambda: int(time.monotonic() * 1000))
+    ticks_diff = staticmethod(lambda a, b: a - b)
+
+
+class FakeMachine:
+    """MicroPython's `machine`, with a watchdog that only counts."""
+
+    WDT_RESET = 3
+
+    def __init__(self) -> None:
+        self.cause = 1
+        self.started: list[int] = []
+        self.fed = 0
+        machine = self
+
+        class WDT:
+            def __init__(self, timeout: int) -> None:
+                machine.started.append(timeout)
+
+            def feed(self) -> None:
+                machine.fed += 1
+
+        self.WDT = WDT
+
+    def reset_cause(self) -> int:
+        return self.cause
+
+
+def _trace(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        number = error.errno or errno.EIO
+        return f"Traceback:\r\nOSError: [Errno {number}] {errno.errorcode[number]}\r\n"
+    return "Traceback:\r\n" + traceback.format_exception_only(error)[-1]
+
+
 class FakeBoard:
     """Serves one connection after the other until it is closed."""
 
     platform = "rp2"
-    implementation = SimpleNamespace(name="micropython", version=(1, 29, 0, ""), _mpy=0x306)
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -76,6 +135,13 @@ class FakeBoard:
         self.block = 1
         self.frozen = False  # whether its firmware brings the updater
         self.silent = False
+        self.machine = FakeMachine()
+        self.noise: Callable[[bytes], bytes] = lambda data: data
+        self.program = ""  # what main.py has run before it is interrupted
+        self.implementation = SimpleNamespace(
+            name="micropython", version=(1, 29, 0, ""), _mpy=0x306, _machine="a board"
+        )
+        self.boot = "ends"  # or "hangs" until a Ctrl-C, or "swallows" that
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -100,11 +166,17 @@ class FakeBoard:
                 connection, _ = self._server.accept()
             except OSError:
                 return
-            with contextlib.suppress(OSError), connection:  # the line may be cut
-                self._talk(connection.makefile("rwb", buffering=0))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with (
+                contextlib.suppress(OSError),  # the line may be cut
+                connection,
+                connection.makefile("rwb", buffering=0) as stream,
+            ):
+                self._talk(_Noisy(stream, self))
 
     def _talk(self, stream: Any) -> None:
         raw, code, names = False, bytearray(), self._names()
+        exec(self.program, names)
         while True:
             byte = stream.read(1)
             if not byte:
@@ -127,35 +199,49 @@ class FakeBoard:
             elif byte != b"\x04":
                 code += byte
             elif code.strip():
-                stream.write(b"OK" + self._run(code.decode(), names) + b"\x04>")
+                stream.write(b"OK")
+                try:
+                    trace = self._run(code.decode(), names, stream)
+                    stream.write(b"\x04" + trace + b"\x04>")
+                except Reset:
+                    self.machine.cause = self.machine.WDT_RESET
+                    raw, names = False, self._names()
                 code.clear()
             else:
                 self.soft_resets += 1
                 names = self._names()
-                stream.write(b"OK\r\nMPY: soft reboot\r\n" + BANNER)
+                stream.write(b"OK\r\nMPY: soft reboot\r\n")
+                while self.boot != "ends":
+                    byte = stream.read(1)
+                    if not byte or (byte == b"\x03" and self.boot == "hangs"):
+                        break
+                stream.write(BANNER)
 
-    def _run(self, code: str, names: dict[str, Any]) -> bytes:
-        """What the board prints, 04, and the traceback."""
-        self.executed.append(code)
-        self.before_exec(code)
-        output, trace = io.StringIO(), ""
-        names["print"] = lambda *a, sep=" ", end="\n": output.write(sep.join(map(str, a)) + end)
+    def _run(self, code: str, names: dict[str, Any], stream: Any) -> bytes:
+        """Runs what was typed. Returns the traceback, if stm32up's own wrapper lets one pass."""
+        self.output = stream
+        names["print"] = lambda *a, sep=" ", end="\n": stream.write(
+            (sep.join(map(str, a)) + end).replace("\n", "\r\n").encode()
+        )
         try:
             exec(compile(code, "<stdin>", "exec"), names)
-        except OSError as error:
-            number = error.errno or errno.EIO
-            trace = f"Traceback:\r\nOSError: [Errno {number}] {errno.errorcode[number]}\r\n"
+        except Reset:
+            raise
+        except _Unplugged:
+            raise ConnectionResetError from None
         except BaseException as error:
-            trace = "Traceback:\r\n" + traceback.format_exception_only(error)[-1]
-        return output.getvalue().replace("\n", "\r\n").encode() + b"\x04" + trace.encode()
+            return _trace(error).encode()
+        return b""
 
     def _names(self) -> dict[str, Any]:
-        modules: dict[str, Any] = {"os": self._os()}
+        modules: dict[str, Any] = {"os": self._os(), "time": _Time(), "machine": self.machine}
         modules["sys"] = SimpleNamespace(
             platform=self.platform,
+            implementation=self.implementation,
             modules={},
             path=["", ".frozen", "/lib"],
-            implementation=self.implementation,
+            stdout=SimpleNamespace(buffer=SimpleNamespace(write=lambda b: self.output.write(b))),
+            print_exception=lambda error, file: file.write(_trace(error)),
         )
         if self.updater is not None:
             modules["stm32_updater"] = SimpleNamespace(Updater=self.updater)
@@ -181,6 +267,19 @@ class FakeBoard:
         builtins = dict(vars(__import__("builtins")))
         builtins["__import__"] = import_module
         builtins["open"] = lambda path, mode="r": self.file(path).open(mode)
+
+        def execute(code: str, names: dict[str, Any]) -> None:
+            """What stm32up sends to be run comes through here."""
+            if "def _send(" not in code:
+                self.executed.append(code)
+                try:
+                    self.before_exec(code)
+                except ConnectionError as error:
+                    raise _Unplugged from error
+            names["__builtins__"] = builtins
+            exec(compile(code, "<string>", "exec"), names)
+
+        builtins["exec"] = execute
         return {"__builtins__": builtins}
 
     def _os(self) -> SimpleNamespace:

@@ -42,7 +42,7 @@ class FakeProcedure:
         self.wishes: dict[str, Any] = {}
         self.applied: list[Any] = []
 
-    def from_board(self, path: str) -> FakeProcedure:
+    def from_board(self, path: str, feed: Any = None) -> FakeProcedure:
         return self
 
     def plan(self, **wishes: Any) -> list[Any]:

@@ -114,29 +114,86 @@ def test_a_board_that_goes_away_is_one_error(fake):
         connection.exec("print(1)")
 
 
-def test_an_st_link_is_never_taken_for_the_board(monkeypatch):
-    def port(device, vid, pid):
+def usb(*ports):
+    """What pyserial lists: (device, vendor, product id), and the product's name if it says one."""
+    found = []
+    for device, vid, pid, *product in ports:
         info = list_ports_common.ListPortInfo(device)
-        info.vid, info.pid = vid, pid
-        return info
+        info.vid, info.pid, info.product = vid, pid, product[0] if product else None
+        found.append(info)
+    return found
 
-    found = [
-        port("/dev/ttyACM0", 0x0483, 0x374B),  # ST-LINK
-        port("/dev/ttyS0", None, None),
-        port("/dev/ttyUSB0", 0x10C4, 0xEA60),
-        port("/dev/ttyACM1", 0x2E8A, 0x0005),
-    ]
-    monkeypatch.setattr(list_ports, "comports", lambda: found)
-    assert transport.find_port() == "/dev/ttyACM1"
-    twins = [*found, port("/dev/ttyACM2", 0x2E8A, 0x0005)]
-    monkeypatch.setattr(list_ports, "comports", lambda: twins)
-    with pytest.raises(NoBoard, match="more than one .*: /dev/ttyACM1, /dev/ttyACM2"):
-        transport.find_port()
-    monkeypatch.setattr(list_ports, "comports", lambda: found[:3])
-    assert transport.find_port() == "/dev/ttyUSB0"
-    monkeypatch.setattr(list_ports, "comports", lambda: found[:2])
+
+BOARDS = {
+    "Pico": (0x2E8A, 0x0005),
+    "a board of another maker with an id of Raspberry Pi": (0x2E8A, 0x1020),
+    "ESP32-S3": (0x303A, 0x1001),
+    "Feather RP2040": (0x239A, 0x80F1),
+    "Nano RP2040 Connect": (0x2341, 0x025E),
+    "Pro Micro RP2040": (0x1B4F, 0x0026),
+    "XIAO RP2040": (0x2886, 0x0042),
+    "MicroPython's own": (0xF055, 0x9802),
+}
+PROBES = {
+    "ST-LINK": (0x0483, 0x374B),
+    "ST-LINK V3": (0x0483, 0x374E),
+    "Debug Probe": (0x2E8A, 0x000C),
+    "picoprobe": (0x2E8A, 0x0004),
+    "J-Link": (0x1366, 0x0105),
+    "DAPLink": (0x0D28, 0x0204),
+    "WCH-Link": (0x1A86, 0x8010),
+    "CMSIS-DAP on a board's own id": (0x239A, 0x1234, "Probe CMSIS-DAP"),
+    "J-Link by its name": (0x2E8A, 0x1234, "J-Link OB"),
+}
+BRIDGES = {
+    "FTDI": (0x0403, 0x6001),
+    "CP2102": (0x10C4, 0xEA60),
+    "CH340": (0x1A86, 0x7523),
+    "PL2303": (0x067B, 0x2303),
+}
+
+
+def chosen(monkeypatch, *ports):
+    """The port that is taken, and what is said about it."""
+    monkeypatch.setattr(list_ports, "comports", lambda: usb(*ports))
+    notes: list[str] = []
+    return transport.find_port(notes.append), notes
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS.keys())
+def test_a_board_is_known_among_probes_bridges_and_ports_of_the_computer(monkeypatch, board):
+    others = [(f"/dev/p{n}", *ids) for n, ids in enumerate((*PROBES.values(), *BRIDGES.values()))]
+    ports = [*others, ("/dev/ttyS0", None, None), ("/dev/board", *board)]
+    assert chosen(monkeypatch, *ports) == ("/dev/board", [])
+
+
+@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES.keys())
+def test_a_debug_probe_is_never_taken_for_the_board(monkeypatch, probe):
+    with pytest.raises(NoBoard, match="no MicroPython board on USB.*/dev/ttyACM0"):
+        chosen(monkeypatch, ("/dev/ttyACM0", *probe))
+    bridge = ("/dev/ttyUSB0", *BRIDGES["CP2102"])
+    assert chosen(monkeypatch, ("/dev/ttyACM0", *probe), bridge)[0] == "/dev/ttyUSB0"
+
+
+@pytest.mark.parametrize("bridge", BRIDGES.values(), ids=BRIDGES.keys())
+def test_a_lone_bridge_is_taken_but_not_in_silence(monkeypatch, bridge):
+    device, notes = chosen(monkeypatch, ("/dev/ttyUSB0", *bridge), ("/dev/ttyS0", None, None))
+    assert device == "/dev/ttyUSB0"
+    assert len(notes) == 1 and "/dev/ttyUSB0" in notes[0] and "--port" in notes[0]
+
+
+@pytest.mark.parametrize("kind", [BOARDS, BRIDGES], ids=["boards", "bridges"])
+def test_of_several_candidates_none_is_taken_and_all_are_named(monkeypatch, kind):
+    first, second = list(kind.values())[:2]
+    with pytest.raises(NoBoard, match="more than one .*: /dev/a, /dev/b. .*--port"):
+        chosen(monkeypatch, ("/dev/b", *first), ("/dev/a", *second))
+
+
+def test_ports_that_are_none_of_it_are_listed(monkeypatch):
     with pytest.raises(NoBoard, match="/dev/ttyACM0, /dev/ttyS0"):
-        transport.find_port()
+        chosen(monkeypatch, ("/dev/ttyACM0", 0x1234, 0x5678), ("/dev/ttyS0", None, None))
+    with pytest.raises(NoBoard, match="no serial ports"):
+        chosen(monkeypatch)
 
 
 def test_a_port_that_may_not_be_opened_names_the_group(tmp_path, monkeypatch):

@@ -47,7 +47,7 @@ QUICK_BUGS = (
     "a page in doubt is believed if it reads right",
     "checkpoint before a page is written",
     "an application that is silent counts as proven",
-    "a digest is not checked before installing",
+    "digests are not compared",
     "what the signature check finds is ignored",
     "the security counter is not looked at",
     "the security counter is raised before the application has proven itself",

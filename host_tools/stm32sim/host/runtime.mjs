@@ -4,7 +4,7 @@
 // program is synchronous: while MicroPython runs, each call blocks here until the parent answers.
 // Only what the terminal sends comes another way, through a thread of its own: see line.mjs.
 //
-// usage: node runtime.mjs '{"modules": FOLDER, "shims": FOLDER, "heapsize": BYTES, "host": NAME,
+// usage: node runtime.mjs '{"modules": FOLDER, "shims": FOLDER, "heapsize": BYTES,
 //   "platform": NAME, "line": FILE_DESCRIPTOR, "raw": WHETHER_AT_THE_RAW_PROMPT}'
 //
 // One process is one interpreter: it ends with a soft reset, and the parent starts the next.
@@ -361,7 +361,7 @@ function result(answer) {
 }
 
 const bridge = {
-  host: options.host,
+  heapsize: options.heapsize,
   platform: options.platform,
   call: called((name, shape, ...args) => {
     flushOutput();

@@ -48,9 +48,47 @@ def test_the_shims_stand_in_for_the_modules_of_a_board(raw, world):
         "print(big > 1 << 60, sys.platform, sys.path, machine.Pin(4)())\n"
     )
     assert execute(raw, code) == (
-        b"5 b'\\x00\\x01\\x02'\r\n5\r\n4000 True\r\nTrue rp2 ['', '.frozen', '/lib'] 1\r\n"
+        b"5 b'\\x00\\x01\\x02'\r\n5\r\n4000 True\r\nTrue rp2 ['', '/lib'] 1\r\n"
     )
     assert ("i2c_write", 7, 0x51, b"abc\0\xff", True) in world.log
+
+
+def test_a_script_finds_what_rp2_has(raw):
+    code = (
+        "import gc, machine, micropython, os, sys, time\n"
+        "print(os.uname().sysname, os.uname().machine, os.uname().release)\n"
+        "print(sys.implementation.name, sys.implementation._machine, sys.implementation[1][:2])\n"
+        "print(machine.freq(), len(machine.unique_id()), 0 < gc.mem_free() < 200_000)\n"
+        "machine.RTC().datetime((2026, 2, 28, 5, 23, 59, 58, 0)); time.sleep(2)\n"
+        "print(machine.RTC().datetime()[:7], time.localtime()[:6], time.mktime(time.gmtime(7)))\n"
+        "micropython.alloc_emergency_exception_buf(100)\n"
+        "print(len(os.urandom(8)), len(os.statvfs('/')), sys.stdin.buffer, sep='|')\n"
+    )
+    assert execute(raw, code).decode().splitlines()[:-1] == [
+        "rp2 Raspberry Pi Pico with RP2040 1.29.0",
+        "micropython Raspberry Pi Pico with RP2040 (1, 29)",
+        "125000000 8 True",
+        "(2026, 3, 1, 6, 0, 0, 0) (2026, 3, 1, 0, 0, 0) 7",
+    ]
+
+
+@pytest.mark.parametrize(
+    "code, error",
+    [
+        ("import machine; machine.PWM", "AttributeError: module 'machine' has no attribute 'PWM'"),
+        ("from machine import Timer", "ImportError: can't import name Timer"),
+        ("import os; os.path", "AttributeError: module 'os' has no attribute 'path'"),
+        ("import datetime", "ImportError: no module named 'datetime'"),
+        (
+            "import sys; sys.getsizeof",
+            "AttributeError: 'module' object has no attribute 'getsizeof'",
+        ),
+        ("from gc import nothing", "ImportError: can't import name nothing"),
+        ("import network", "ImportError: no module named 'network'"),
+    ],
+)
+def test_what_is_missing_raises_as_micropython_does(raw, code, error):
+    assert error in execute(raw, code).decode()
 
 
 def test_rp2_refuses_what_it_does_not_have(raw):

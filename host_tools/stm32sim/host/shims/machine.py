@@ -1,8 +1,10 @@
 # mypy: ignore-errors
 """MicroPython's `machine` of a simulated board. Every effect is a `call`; see seam.py.
 
-Constants are rp2's. What nothing here has a use for (PWM, SPI, Timer, ...) is not here.
+Constants are rp2's. docs/simulated-board.md lists what is not here.
 """
+
+import time
 
 from _host import call
 
@@ -11,9 +13,6 @@ HARD_RESET = 2
 WDT_RESET = 3
 DEEPSLEEP_RESET = 4
 SOFT_RESET = 5
-
-_FREQ = 125_000_000
-_UNIQUE_ID = b"\xe6\x60\x58\x38\x83\x00\x00\x01"
 
 
 def _on_rp2():
@@ -143,6 +142,25 @@ class ADC:
     def read_u16(self):
         return call("adc_read", self._pin)
 
+    def read_uv(self):
+        return self.read_u16() * 3_300_000 // 65535
+
+
+class RTC:
+    """The clock behind time.time(). Without a battery it starts at 2021-01-01 [rp2]."""
+
+    def __init__(self, id=0):
+        if id != 0:
+            raise ValueError(f"RTC({id}) doesn't exist")
+
+    def datetime(self, *args):
+        """(year, month, day, weekday, hour, minute, second, 0), or set the clock to that."""
+        if not args:
+            year, month, day, hour, minute, second, weekday, _ = time.gmtime()
+            return (year, month, day, weekday, hour, minute, second, 0)
+        year, month, day, _, hour, minute, second, _ = args[0]
+        time._set(time.mktime((year, month, day, hour, minute, second, 0, 0)))
+
 
 class WDT:
     """Limits: ports/rp2/machine_wdt.c (a 24-bit counter of half microseconds), and of esp32,
@@ -174,12 +192,19 @@ def reset_cause():
     return call("reset_cause")
 
 
+_freq = 0
+
+
 def freq(*args):
-    return _FREQ
+    """Setting it changes nothing but what it answers."""
+    global _freq
+    if not args:
+        return _freq or (125_000_000 if _on_rp2() else 160_000_000)
+    _freq = args[0]
 
 
 def unique_id():
-    return _UNIQUE_ID
+    return b"\xe6\x60\x58\x38\x83\x00\x00\x01" if _on_rp2() else b"\x24\x0a\xc4\x00\x00\x01"
 
 
 def idle():

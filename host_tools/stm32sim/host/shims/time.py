@@ -51,12 +51,20 @@ def sleep_us(us: int) -> None:
         call("sleep_us", us)
 
 
+_set_by = 0  # seconds by which machine.RTC has moved the clock
+
+
+def _set(seconds: int) -> None:
+    global _set_by
+    _set_by += seconds - time()
+
+
 def time() -> int:
-    return _EPOCH_AT_START + call("ticks_us") // 1_000_000
+    return _EPOCH_AT_START + _set_by + call("ticks_us") // 1_000_000
 
 
 def time_ns() -> int:
-    return _EPOCH_AT_START * 1_000_000_000 + call("ticks_us") * 1000
+    return (_EPOCH_AT_START + _set_by) * 1_000_000_000 + call("ticks_us") * 1000
 
 
 def gmtime(seconds: int | None = None) -> tuple[int, int, int, int, int, int, int, int]:
@@ -79,6 +87,17 @@ def gmtime(seconds: int | None = None) -> tuple[int, int, int, int, int, int, in
 
 
 localtime = gmtime
+
+
+def mktime(moment: tuple[int, ...]) -> int:
+    """Seconds since 1970 of (year, month, day, hour, minute, second, ...)."""
+    year, month, day, hour, minute, second = moment[:6]
+    days = day - 1
+    for earlier in range(1970, year):
+        days += 366 if _leap(earlier) else 365
+    for earlier in range(1, month):
+        days += _month_length(year, earlier)
+    return ((days * 24 + hour) * 60 + minute) * 60 + second
 
 
 def _leap(year: int) -> bool:

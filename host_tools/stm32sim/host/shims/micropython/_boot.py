@@ -8,6 +8,7 @@ takes, so the shims imported here shadow the built-in modules of the same names.
 
 import asyncio
 import builtins
+import gc
 import hashlib
 import io
 import machine
@@ -20,27 +21,28 @@ import micropython
 import vfs
 import _terminal
 import select
-from _bridge import platform
+from _bridge import heapsize, platform
 from _cost import timed
 from _files import HostVfs
 from _port import implementation
 
 
-class _Sys:
-    """`sys`, of which MicroPython does not let Python change these attributes."""
+class module:
+    """Stands in for a module whose attributes MicroPython does not let Python change. Errors tell
+    the name of this class."""
 
-    def __init__(self):
-        for name in dir(sys):
+    def __init__(self, module, **changed):
+        for name in dir(module):
             if not name.startswith("__"):
-                setattr(self, name, getattr(sys, name))
-        self.platform = platform
-        self.implementation = implementation
-        self.stdin = _terminal.stdin
-        self.stdout = self.stderr = _terminal.Output(sys.stdout)
+                setattr(self, name, getattr(module, name))
+        self.__name__ = module.__name__
+        for name in changed:
+            setattr(self, name, changed[name])
 
 
 _print_exception = sys.print_exception
 _modules = sys.modules
+_output = _terminal.Output(sys.stdout)
 
 
 def run(name):
@@ -71,9 +73,18 @@ builtins.input = _terminal.input
 os.umount("/")
 vfs.mount(HostVfs(), "/")
 os.chdir("/")
-sys.path[:] = ["", ".frozen", "/lib"]
-_shadow = _Sys()
-_modules["sys"] = _shadow
+sys.path[:] = ["", "/lib"]  # not .frozen: that has modules which no board has
+_modules["sys"] = module(
+    sys,
+    platform=platform,
+    implementation=implementation,
+    stdin=_terminal.stdin,
+    stdout=_output,
+    stderr=_output,
+)
+# MicroPython would take more memory from Node.js when its heap is full.
+_modules["gc"] = module(gc, mem_free=lambda: max(0, heapsize - gc.mem_alloc()))
+_modules["micropython"] = module(micropython, alloc_emergency_exception_buf=lambda size: None)
 for _name in (
     "_files",
     "_host",

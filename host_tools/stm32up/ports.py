@@ -1,0 +1,95 @@
+"""Which serial port is the board's, by its USB ids.
+
+Opening the wrong one does harm: a Ctrl-C and a soft reset go out on it. So debug probes are never
+taken, USB-UART bridges only where no board has a USB of its own, and one of several never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from serial.tools import list_ports
+
+from stm32up.errors import NoBoard
+
+Note = Callable[[str], None]
+
+# Vendors of boards whose own USB runs MicroPython's REPL: MICROPY_HW_USB_VID in MicroPython's
+# ports/*/boards and mpconfigport.h; 2886 and 16D0 are those of Seeed's and Pimoroni's boards.
+_BOARDS = {
+    0x2E8A: "Raspberry Pi",  # and the many makers that have one of its product ids
+    0xF055: "MicroPython",
+    0x303A: "Espressif",
+    0x239A: "Adafruit",
+    0x2341: "Arduino",
+    0x2886: "Seeed",
+    0x1B4F: "SparkFun",
+    0x16D0: "Pimoroni",
+    0x37C5: "OpenMV",
+}
+_BRIDGES = {
+    0x10C4: "Silicon Labs CP210x",
+    0x1A86: "WCH CH34x",
+    0x0403: "FTDI",
+    0x067B: "Prolific PL2303",
+}
+# Not the board, whatever the vendor: debug probes, whose serial port leads to another chip's UART,
+# and Raspberry Pi's ids of programs that are not MicroPython (github.com/raspberrypi/usb-pid).
+_OTHERS = {
+    (0x2E8A, 0x0003),  # boot loader of the RP2040
+    (0x2E8A, 0x0004),  # picoprobe
+    (0x2E8A, 0x0009),  # a program of the pico-sdk
+    (0x2E8A, 0x000A),  # the same
+    (0x2E8A, 0x000B),  # CircuitPython
+    (0x2E8A, 0x000C),  # Debug Probe, and picoprobe as CMSIS-DAP
+    (0x2E8A, 0x000F),  # boot loader of the RP2350
+    (0x303A, 0x1002),  # Espressif's USB bridge: JTAG and UART of another chip
+    (0x1A86, 0x8010),  # WCH-Link
+    (0x1A86, 0x8011),
+    (0x1A86, 0x8012),
+}
+_PROBE_WORDS = (
+    *("cmsis-dap", "daplink", "debug probe", "picoprobe", "j-link", "jlink", "st-link", "stlink"),
+    *("wch-link", "wchlink", "black magic", "xds110", "mcu-link", "lpc-link", "edbg"),
+)
+
+
+def find_port(note: Note = lambda text: None) -> str:
+    """The serial port that is the board's. Raises NoBoard if none is, or several may be.
+
+    `note` is told why, where it is not certain.
+    """
+    ports = sorted(list_ports.comports(), key=lambda port: str(port.device))
+    candidates = [port for port in ports if not _is_other(port)]
+    for known, certain in ((_BOARDS, True), (_BRIDGES, False)):
+        found = [port for port in candidates if port.vid in known]
+        if len(found) > 1:
+            what = "MicroPython board" if certain else "USB-UART bridge that may lead to the board"
+            names = ", ".join(str(port.device) for port in found)
+            raise NoBoard(
+                f"more than one {what} is on USB: {names}", "Name one of the ports with --port."
+            )
+        if found:
+            device = str(found[0].device)
+            if not certain:
+                note(
+                    f"taking {device} for the board: a USB-UART bridge ({known[found[0].vid]}), "
+                    "and no other port may be one; if it leads elsewhere, name the port with "
+                    "--port"
+                )
+            return device
+    raise NoBoard(
+        f"no MicroPython board on USB, and no other port is known as one ({ports_present()})",
+        "Connect one, name its port with --port, or try --port sim.",
+    )
+
+
+def ports_present() -> str:
+    ports = ", ".join(str(port.device) for port in list_ports.comports())
+    return f"ports here: {ports}" if ports else "this computer has no serial ports"
+
+
+def _is_other(port: Any) -> bool:
+    told = f"{getattr(port, 'product', '')} {getattr(port, 'description', '')}".lower()
+    return (port.vid, port.pid) in _OTHERS or any(word in told for word in _PROBE_WORDS)

@@ -1,0 +1,379 @@
+r"""Calls through a board's raw REPL, over a line on which others talk as well.
+
+An ESP32 writes its log lines to the serial port of the REPL, in the middle of what a program
+prints, and so may another thread. No marker of letters is safe from that: a log line can split it,
+at any rate. So what we have the board say is made of bytes that no text has, neither ASCII nor
+UTF-8 (0xF5 to 0xFF), and every other byte is foreign text:
+
+    F5  digits  F6      a frame. Three octal digits (F8 + digit) for each byte:
+                        number of the call, kind, data, CRC-32 of these
+    F7  nonce  state    the answer to a probe; state: bits _KNOWN, _WATCHDOG, _BITTEN
+
+The protocol of the raw REPL itself (OK, 04, >) is text and may be split like any other: nothing
+depends on it. A frame that lost a byte has a wrong CRC, and the last frame of a call counts them.
+
+Code goes to the board as it is typed by mpremote, 256 bytes every 10 ms. Raw paste would be faster
+on some boards, but its flow control is in the direction in which others talk.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import time
+from binascii import crc32
+from collections.abc import Callable, Iterator
+from typing import Any
+
+ENTER_S = 10.0  # for a program to stop, and for boot.py to end after a soft reset
+_PROBE_S = 1.0  # how long one probe is waited for
+_REFUSED_S = 0.5  # after a traceback that is not in a frame no frame follows
+_PIECE, _PAUSE_S = 256, 0.01
+_LAST_TEXT = 400  # bytes of foreign text that are kept for an error
+
+_KNOWN, _WATCHDOG, _BITTEN = 1, 2, 4
+
+_OURS = bytes(range(0xF5, 0x100))
+_TEXT = bytes(range(0xF5))
+_MESSAGE = re.compile(rb"\xf5([\xf8-\xff]*)\xf6|\xf7([\xf8-\xff])([\xf8-\xff])")
+_UNFINISHED = re.compile(rb"(\xf5[\xf8-\xff]*|\xf7[\xf8-\xff]?)\Z")
+_OUTPUT, _TRACE, _DONE, _ALIVE = b"otda"
+_REFUSED = re.compile(rb"\x04([^\x04]+)\x04>")  # what the raw REPL says of code it cannot compile
+
+INTERRUPT, RAW, FRIENDLY, END = b"\x03", b"\x01", b"\x02", b"\x04"
+
+# rp2 allows no more (24 bits of half microseconds), and esp32 counts in seconds.
+_WATCHDOG_MS = 8388
+
+# `_stm32up` is a namespace of its own, so that the globals of the program that was interrupted
+# stay as they are. It is gone after a reset: that tells one.
+_PROBE = "import sys;sys.stdout.buffer.write(bytes((247,{nonce},248+('_stm32up' in globals()))))"
+
+# A watchdog that the interrupted program started goes on after Ctrl-C and after a soft reset, and
+# on neither port can it be stopped. So it is fed, but none is started where none runs:
+# - rp2: the enable bit says it. WATCHDOG_CTRL, RP2040 datasheet 4.7.6, RP2350 datasheet 12.9.7.
+# - esp32: the task watchdog has no bit of its own, so the program's objects are searched.
+# Making a WDT again sets a new time (ports/rp2/machine_wdt.c: watchdog_enable;
+# ports/esp32/machine_wdt.c: esp_task_wdt_reconfigure), the longest that both ports take. One that
+# cannot be seen bites once; after that, and if the cause of the reset says so, it is fed too.
+_LOOK = """
+import sys
+def _look(believed):
+ import machine as m
+ def has(d, deep):
+  for v in list(d.values()):
+   if isinstance(v, m.WDT): return 1
+   if deep and has(getattr(v, '__dict__', {{}}), deep - 1): return 1
+  return 0
+ bitten = m.reset_cause() == m.WDT_RESET
+ chip = getattr(sys.implementation, '_machine', '')
+ if believed and bitten: runs = 1
+ elif 'RP2040' in chip: runs = m.mem32[0x40058000] >> 30 & 1
+ elif 'RP2350' in chip: runs = m.mem32[0x400d8000] >> 30 & 1
+ else: runs = has(globals(), 1) or has(sys.modules, 1)
+ if runs: m.WDT(timeout={ms})
+ return 2 * runs + 4 * bitten
+try: _stm32up = _look({believed})
+except Exception: _stm32up = 0
+sys.stdout.buffer.write(bytes((247, {nonce}, 249 + _stm32up)))
+"""
+
+# `run` is called for every call; `print` and `feed` are for the code of a call. `feed` is for the
+# updater, which calls it in every wait: it also tells us that the board is alive.
+_SERVER = """
+import io, sys, time
+from binascii import crc32
+_dog = None
+if {watchdog}:
+ import machine
+ _dog = machine.WDT(timeout={ms})
+_call = _frames = _told = 0
+def _send(kind, data=b''):
+ global _frames
+ _frames += 1
+ body = bytes((_call, kind)) + data
+ body += crc32(body).to_bytes(4, 'big')
+ out = bytearray(3 * len(body) + 2)
+ out[0] = 0xf5; i = 1
+ for b in body:
+  out[i] = 0xf8 | b >> 6; out[i + 1] = 0xf8 | b >> 3 & 7; out[i + 2] = 0xf8 | b & 7
+  i += 3
+ out[i] = 0xf6
+ sys.stdout.buffer.write(out)
+def print(*values, sep=' ', end='\\n'):
+ text = (sep.join([str(v) for v in values]) + end).encode()
+ for i in range(0, len(text), 256): _send({output}, text[i:i + 256])
+def feed():
+ global _told
+ if _dog: _dog.feed()
+ now = time.ticks_ms()
+ if time.ticks_diff(now, _told) >= 250:
+  _told = now
+  _send({alive})
+def run(number, code):
+ global _call, _frames, _told
+ _call = number; _frames = 0; _told = time.ticks_ms()
+ try:
+  if _dog: _dog.feed()
+  exec(code, globals())
+ except (Exception, KeyboardInterrupt) as e:
+  trace = io.StringIO()
+  sys.print_exception(e, trace)
+  trace = trace.getvalue().encode()
+  for i in range(0, len(trace), 256): _send({trace}, trace[i:i + 256])
+ _send({done}, bytes((_frames & 255,)))
+"""
+
+
+class ReplError(Exception):
+    """The board does not do what a raw REPL does; the text says what it does."""
+
+
+class NotEntered(ReplError):
+    """No answer. `reset_done`: to a soft reset that had been accepted, so boot.py does not end.
+    `said`: the last foreign text."""
+
+    def __init__(self, reset_done: bool, said: str) -> None:
+        super().__init__("it does not answer")
+        self.reset_done = reset_done
+        self.said = said
+
+
+class Silence(ReplError):
+    """No frame for too long."""
+
+
+class Raised(Exception):
+    """The code raised an exception; the argument is the traceback."""
+
+
+class RawRepl:
+    """A board at its raw REPL. Errors of the port pass as OSError.
+
+    `serial`: an open pyserial port that does not block (timeout 0). `on_text`: is handed each line
+    of foreign text.
+    """
+
+    def __init__(self, serial: Any, on_text: Callable[[str], None], *, paced: bool) -> None:
+        self.serial = serial
+        self.watchdog = False  # the program's watchdog runs, and is fed
+        self.bitten = False  # the last reset was that of a watchdog
+        self.boot_interrupted = False  # boot.py did not end by itself
+        self._on_text = on_text
+        self._paced = paced
+        self._nonce = 0
+        self._number = 0
+        self._ours = b""
+        self._text = bytearray()
+
+    # Getting there.
+
+    def enter(self, *, soft_reset: bool, believed: bool = False) -> None:
+        """Stops the program that runs, and has the board ready for calls. Raises NotEntered.
+
+        A soft reset that boot.py does not let end is ended with Ctrl-C: nothing is left of earlier
+        imports then, either. `believed`: a watchdog has probably just reset the board.
+        """
+        self._stop()
+        nonce = self._next_nonce()
+        self._type(_LOOK.format(nonce=nonce, believed=believed, ms=_WATCHDOG_MS).encode())
+        state = self._state({nonce}, ENTER_S)
+        if state is None:
+            raise NotEntered(False, self._said())
+        self.watchdog, self.bitten = bool(state & _WATCHDOG), bool(state & _BITTEN)
+        self.boot_interrupted = False
+        if soft_reset:
+            self._soft_reset()
+        parts = {"output": _OUTPUT, "trace": _TRACE, "alive": _ALIVE, "done": _DONE}
+        server = _SERVER.format(watchdog=self.watchdog, ms=_WATCHDOG_MS, **parts)
+        self._type(f"_stm32up = {{}}\nexec({server!r}, _stm32up)".encode())
+        self._text.clear()
+        if "".join(self.run("print(1)", ENTER_S)) != "1\n":
+            raise NotEntered(False, self._said())
+
+    def is_fresh(self) -> bool:
+        """Stops the program that runs; whether the board was reset since `enter`."""
+        return not self._stop() & _KNOWN
+
+    def leave(self) -> None:
+        self.serial.write(b"\r" + FRIENDLY)
+
+    def interrupt(self) -> None:
+        self.serial.write(INTERRUPT)
+
+    def _stop(self) -> int:
+        """To the raw prompt, with Ctrl-C; returns the state."""
+        nonces: set[int] = set()
+        end = time.monotonic() + ENTER_S
+        self._text.clear()
+        while time.monotonic() < end:
+            self.serial.write(b"\r" + INTERRUPT + INTERRUPT)
+            self._receive()
+            self.serial.write(b"\r" + RAW)
+            state = self._probe(nonces)
+            if state is not None:
+                return state
+        raise NotEntered(False, self._said())
+
+    def _soft_reset(self) -> None:
+        self._text.clear()
+        self.serial.write(END)
+        nonces: set[int] = set()
+        end = time.monotonic() + ENTER_S
+        while time.monotonic() < end:
+            self._wait_for(b"raw REPL", end)
+            self.serial.write(RAW)  # forgets half a probe, where the board dropped the rest
+            state = self._probe(nonces)
+            if state is not None and not state & _KNOWN:
+                return
+            if state is not None:
+                self.serial.write(END)  # the first one was lost
+        try:
+            state = self._stop()
+        except NotEntered as error:
+            raise NotEntered(True, error.said) from None
+        if state & _KNOWN:
+            raise NotEntered(False, self._said())
+        self.boot_interrupted = True
+
+    def _probe(self, nonces: set[int]) -> int | None:
+        """Asks for the state; an answer to an earlier one of `nonces` is as good."""
+        nonce = self._next_nonce()
+        nonces.add(nonce)
+        self._type(_PROBE.format(nonce=nonce).encode())
+        return self._state(nonces, _PROBE_S)
+
+    def _next_nonce(self) -> int:
+        self._nonce = (self._nonce + 1) % 8
+        return 0xF8 + self._nonce
+
+    def _state(self, nonces: set[int], limit_s: float) -> int | None:
+        end = time.monotonic() + limit_s
+        while True:
+            for message in self._messages():
+                if message[2] is not None and message[2][0] in nonces:
+                    return int(message[3][0] - 0xF8)
+            if not self._receive() and time.monotonic() >= end:
+                return None
+
+    # Calls.
+
+    def run(self, code: str, silence_s: float) -> Iterator[str]:
+        """Runs code and yields what it prints. Raises Raised and ReplError.
+
+        `silence_s` limits the time without a frame: foreign text is no sign of life.
+        """
+        self._number = (self._number + 1) % 256
+        self._flush_text()
+        refused_from = len(self._text)
+        self._type(f"_stm32up['run']({self._number},{code!r})".encode())
+        trace, frames, last = b"", 0, time.monotonic()
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece can end anywhere
+        while True:
+            for message in self._messages():
+                frame = _content(message[1]) if message[1] is not None else None
+                if frame is None and message[1] is not None:
+                    raise ReplError("characters get lost on the line to the board")
+                if frame is None or frame[0] != self._number:
+                    continue  # of a call that was interrupted
+                kind, data, last = frame[1], frame[2:], time.monotonic()
+                if kind == _DONE:
+                    if data != bytes((frames & 255,)):
+                        raise ReplError("characters get lost on the line to the board")
+                    self._flush_text()
+                    if trace:
+                        raise Raised(trace.decode(errors="replace"))
+                    return
+                frames += 1
+                if kind == _OUTPUT:
+                    yield decoder.decode(data)
+                elif kind == _TRACE:
+                    trace += data
+            if self._receive():
+                refused_from = self._hand_over_lines(refused_from)
+                continue
+            quiet = time.monotonic() - last
+            if quiet > _REFUSED_S:
+                refused = _REFUSED.search(self._text, refused_from)
+                if refused:
+                    raise Raised(refused[1].decode(errors="replace"))
+            if quiet > silence_s:
+                raise Silence(f"it said nothing for {silence_s:.0f} s")
+
+    # Bytes.
+
+    def _type(self, code: bytes) -> None:
+        for start in range(0, len(code), _PIECE):
+            self.serial.write(code[start : start + _PIECE])
+            if self._paced:
+                time.sleep(_PAUSE_S)
+        self.serial.write(END)
+
+    def _receive(self) -> bool:
+        """Takes what has arrived; waits a moment if nothing has."""
+        data = self.serial.read(4096)
+        if not data:
+            time.sleep(0.001)
+            return False
+        self._ours += data.translate(None, _TEXT)
+        self._text += data.translate(None, _OURS)
+        return True
+
+    def _wait_for(self, text: bytes, end: float) -> None:
+        """Until it has been said, it is quiet for as long as a probe takes, or time is up."""
+        last = time.monotonic()
+        while text not in self._text:
+            now = time.monotonic()
+            if self._receive():
+                last = now
+            elif now - last >= _PROBE_S or now >= end:
+                return
+
+    def _messages(self) -> Iterator[re.Match[bytes]]:
+        """The complete messages that have arrived."""
+        ours = self._ours
+        unfinished = _UNFINISHED.search(ours)
+        self._ours = unfinished[0] if unfinished else b""
+        return _MESSAGE.finditer(ours[: len(ours) - len(self._ours)])
+
+    def _hand_over_lines(self, refused_from: int) -> int:
+        """Complete lines of foreign text, but nothing from a 04 on: that may be a traceback."""
+        self._text = self._text.replace(END + END + b">", b"")  # the end of the call before
+        end = self._text.find(END, refused_from)
+        upto = self._text.rfind(b"\n", 0, len(self._text) if end < 0 else end) + 1
+        if upto == 0:
+            if end < 0 and len(self._text) > 65536:
+                upto = len(self._text)  # a line without end
+            else:
+                return refused_from
+        self._say(bytes(self._text[:upto]))
+        del self._text[:upto]
+        return max(0, refused_from - upto)
+
+    def _flush_text(self) -> None:
+        self._say(bytes(self._text))
+        self._text.clear()
+
+    def _say(self, text: bytes) -> None:
+        """Foreign text without what the raw REPL itself says around a call."""
+        text = re.sub(rb"\x04+>?(OK)?|^>?(OK)+", b"", text)
+        for line in text.decode(errors="replace").splitlines():
+            if line.strip():
+                self._on_text(line)
+
+    def _said(self) -> str:
+        return bytes(self._text[-_LAST_TEXT:]).decode(errors="replace")
+
+
+def _content(digits: bytes) -> bytes | None:
+    """The bytes of a frame without their CRC; None if they are not as they were sent."""
+    if len(digits) % 3:
+        return None
+    high, middle, low = (bytes(b & 7 for b in digits[n::3]) for n in range(3))
+    try:
+        body = bytes(a << 6 | b << 3 | c for a, b, c in zip(high, middle, low, strict=True))
+    except ValueError:  # more than 255
+        return None
+    if len(body) < 6 or crc32(body[:-4]).to_bytes(4, "big") != body[-4:]:
+        return None
+    return body[:-4]
