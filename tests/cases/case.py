@@ -1,0 +1,106 @@
+"""What a case is: something a user does that once came out wrong, and the check of its outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+from stm32up import cli
+
+
+class Wrong(Exception):
+    """The outcome is not the right one; the text says what it is."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """`name` says what must be true, `tried` what is done."""
+
+    name: str
+    tried: str
+    check: Callable[[Path], str]  # in an empty folder; returns the outcome, or raises Wrong
+
+    def run(self, folder: Path) -> str:
+        """The outcome, in one line. Raises Wrong."""
+        outside = {name: "" for name in os.environ if name.startswith("STM32UP_")}
+        with contextlib.chdir(folder), mock.patch.dict(os.environ):
+            for name in outside:
+                del os.environ[name]
+            try:
+                return one_line(self.check(folder))
+            except Wrong:
+                raise
+            except Exception as error:
+                raise Wrong(f"{type(error).__name__}: {error}") from error
+
+
+class Cases(list[Case]):
+    """The cases of one module, collected by a decorator: `@cases("what is tried")`."""
+
+    def __call__(self, tried: str) -> Callable[[Callable[..., str]], Callable[..., str]]:
+        def add(check: Callable[..., str]) -> Callable[..., str]:
+            name = check.__name__.replace("_", " ")
+            takes_folder = bool(inspect.signature(check).parameters)
+            self.append(Case(name, tried, check if takes_folder else lambda folder: check()))
+            return check
+
+        return add
+
+
+def expect(right: object, outcome: object) -> str:
+    """`outcome` as text. Raises Wrong unless `right`."""
+    if not right:
+        raise Wrong(one_line(str(outcome)))
+    return str(outcome)
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class Ran(NamedTuple):
+    """What the command did: exit status, standard output, standard error."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return f"{self.out}{self.err}"
+
+    @property
+    def last(self) -> str:
+        """The line that tells how it ended."""
+        return (self.err or self.out).strip().rpartition("\n")[2]
+
+    def refuses(self, *words: str, status: int = 1) -> str:
+        """What it says. Raises Wrong unless it failed with one line that has all these words."""
+        right = self.status == status and self.err.count("\n") == 1
+        return expect(right and all(word in self.err for word in words), self.last)
+
+    def succeeds(self, *words: str) -> str:
+        """The last line. Raises Wrong unless it succeeded and said all these words."""
+        right = self.status == 0 and all(word in self.said for word in words)
+        return expect(right, self.last)
+
+
+def stm32up(*arguments: object) -> Ran:
+    """Runs the command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.run([str(argument) for argument in arguments])
+    return Ran(status, out.getvalue(), err.getvalue())
+
+
+def build(name: str, content: bytes, *options: object, version: str = "1.1.0") -> Ran:
+    """`stm32up image build` of a file with this content; x.img is what comes out."""
+    Path(name).write_bytes(content)
+    return stm32up(*options, "image", "build", name, "--version", version, "-o", "x.img")

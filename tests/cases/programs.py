@@ -1,0 +1,114 @@
+"""Programs on the host that stand in the tool's way: endless ones, and their watchdogs."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from tests.cases.case import Cases, Ran, build, expect
+from tests.cases.holes import application
+from tests.cases.hosts import Host, host
+from tests.simulator.host.client import Client, mpremote
+
+CASES = Cases()
+
+STARTED = "the program is there"
+ENDLESS = f"import time\nprint({STARTED!r})\nwhile True:\n    time.sleep_ms(10)\n"
+SWALLOWS = f"""\
+import time
+print({STARTED!r})
+while True:
+    try:
+        time.sleep_ms(10)
+    except:
+        pass
+"""
+PRODUCT = f"""\
+import time
+print({STARTED!r})
+from machine import WDT
+from stm32_updater import Updater
+wdt = WDT(timeout=5000)
+Updater.from_board("/board.json", feed=wdt.feed).run()
+while True:
+    wdt.feed(); time.sleep_ms(50)
+"""
+# The same where nothing can reach the watchdog to feed it.
+HIDDEN = "def main():\n" + "".join(f"    {line}\n" for line in PRODUCT.splitlines()) + "main()\n"
+
+
+def build_full_image() -> None:
+    """x.img: 124 KB of an application that runs."""
+    code = application("1.1.0")
+    build("full.bin", code + random.Random(0).randbytes(124 * 1024 - len(code))).succeeds()
+
+
+def restart(board: Host) -> None:
+    """Ctrl-B and Ctrl-D in a terminal program: its boot.py and main.py run."""
+    with Client(int(board.url.rpartition(":")[2])) as terminal:
+        terminal.send(b"\x02\x04")
+        terminal.until(STARTED.encode())
+
+
+def named(ran: Ran, file: str) -> str:
+    """It got in, or says whose fault it is and how to take that off."""
+    return expect(file in ran.said and ("rm :" in ran.said or "flash_nuke" in ran.said), ran.said)
+
+
+@CASES("boot.py never ends, then status")
+def an_endless_boot_py_is_named_or_got_past() -> str:
+    with host() as board:
+        board.put("boot.py", ENDLESS)
+        restart(board)
+        return named(board.stm32up("status"), "boot.py")
+
+
+@CASES("boot.py never ends, then the command that is advised, then status")
+def an_endless_boot_py_can_be_taken_off_as_advised() -> str:
+    with host() as board:
+        board.put("boot.py", ENDLESS)
+        restart(board)
+        named(board.stm32up("status"), "boot.py")
+        mpremote(board.url, "resume", "fs", "rm", ":boot.py")
+        return board.stm32up("status").succeeds()
+
+
+@CASES("main.py swallows Ctrl-C, then status")
+def a_main_py_that_swallows_ctrl_c_is_named() -> str:
+    with host() as board:
+        board.put("main.py", SWALLOWS)
+        restart(board)
+        return named(board.stm32up("status"), "main.py")
+
+
+@CASES("boot.py swallows Ctrl-C, then status")
+def a_boot_py_that_swallows_ctrl_c_is_named() -> str:
+    with host() as board:
+        board.put("boot.py", SWALLOWS)
+        restart(board)
+        return named(board.stm32up("status"), "boot.py")
+
+
+def updated_under_watchdog(program: str) -> str:
+    """An update of 124 KB while the product's watchdog runs; it is finished, or what cut it is
+    named at once."""
+    build_full_image()
+    with host() as board:
+        board.put("main.py", program)
+        restart(board)
+        begun = time.monotonic()
+        ran = board.stm32up("update", "x.img")
+        expect(time.monotonic() - begun < 45, f"after 45 s: {ran.last}")
+        if ran.status == 0:
+            return expect("installed" in ran.said, ran.said)
+        return ran.refuses("watchdog", status=ran.status)
+
+
+@CASES("main.py runs a watchdog of 5 s, then update of 124 KB")
+def a_watchdog_of_the_product_is_fed_or_named() -> str:
+    return updated_under_watchdog(PRODUCT)
+
+
+@CASES("main.py runs a watchdog of 5 s inside a function, then update of 124 KB")
+def a_watchdog_that_cannot_be_fed_is_named_or_outlived() -> str:
+    return updated_under_watchdog(HIDDEN)

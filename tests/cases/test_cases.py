@@ -1,0 +1,49 @@
+"""Every case of `python -m tests.cases` comes out right; the command tells when one does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cases import __main__ as command
+from tests.cases.all import GROUPS
+from tests.cases.case import Case, expect
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=f"{group}: {case.name}")
+        for group, cases in GROUPS.items()
+        for case in cases
+    ],
+)
+def test_a_case_comes_out_right(case: Case, tmp_path: Path) -> None:
+    assert case.run(tmp_path)
+
+
+def test_each_case_has_a_name_of_its_own() -> None:
+    names = [(group, case.name) for group, cases in GROUPS.items() for case in cases]
+    assert len(set(names)) == len(names)
+
+
+def test_a_wrong_outcome_and_an_exception_are_failures(monkeypatch, capsys) -> None:
+    def breaks(folder: Path) -> str:
+        raise KeyError("lost")
+
+    cases = [
+        Case("right", "a", lambda folder: expect(True, "as it should be")),
+        Case("wrong", "b", lambda folder: expect(False, "something\nelse")),
+        Case("broken", "c", breaks),
+    ]
+    monkeypatch.setattr(command, "GROUPS", {"some": cases})
+    assert command.main([]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "PASS | some: right | a | as it should be",
+        "FAIL | some: wrong | b | something else",
+        "FAIL | some: broken | c | KeyError: 'lost'",
+        "3 cases, 2 failed",
+    ]
+    del cases[1:]
+    assert command.main(["some"]) == 0
