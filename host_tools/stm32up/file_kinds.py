@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 HEAD = 4096  # bytes to look at
 HEX, SREC, ELF = "Intel hex", "S-records", "ELF"
+TEXT = "text, and begins with"  # of what() for text that is nothing known
 COMMENTS = (b";", b"#", b"//")
 _BOM = b"\xef\xbb\xbf"
 _MAGICS = (
@@ -86,7 +87,7 @@ def what(head: bytes) -> str | None:
     for begin, name in _MARKUP:
         if start.startswith(begin):
             return name
-    return f"text, and begins with {shown(head.removeprefix(_BOM).lstrip())}"
+    return f"{TEXT} {shown(head.removeprefix(_BOM).lstrip())}"
 
 
 def is_text(head: bytes) -> bool:

@@ -72,7 +72,7 @@ def _pieces(path: Path, file: BinaryIO, chip: Chip, raw_address: int) -> Iterabl
         return [Piece(raw_address, content, str(path))]
     if kind == ELF:
         return elf.segments(path, file, chip.flash_size)
-    if kind is None and head and file_kinds.is_text(head):
+    if kind is None and what is not None and what.startswith(file_kinds.TEXT):
         kind = NAMES.get(path.suffix.lower())  # its reader names the first wrong line
     if kind is None:
         if what is not None:
