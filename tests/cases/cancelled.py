@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stm32sim.bench import Bench, Event
-from tests.cases.case import Case, Cases, expect
+from tests.cases.case import Cases, expect
 from tests.cases.device_worlds import OLD, push, runs, settled, told, update
 from tests.support import image
 
@@ -108,14 +108,13 @@ def nothing_lost(way: Callable[[Bench, int], list[Event]]) -> str:
     return f"stopped after each of {count - 1} events; the next run installs"
 
 
-for name, way in {
+WAYS: dict[str, Callable[[Bench, int], list[Event]]] = {
     "an update that is closed loses nothing": by_close,
     "an update that is dropped loses nothing": by_dropping,
     "an update whose task is cancelled loses nothing": by_cancelling,
-}.items():
-    CASES.append(
-        Case(name, "events() ends after each event", lambda _, way=way: nothing_lost(way))
-    )
+}
+for name, way in WAYS.items():
+    CASES.add(name, "events() ends after each event", nothing_lost, way)
 
 
 # --- errors of the product's own functions ---

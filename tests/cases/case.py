@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
+import functools
 import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 from stm32up import cli
@@ -25,16 +25,16 @@ class Case:
 
     name: str
     tried: str
-    check: Callable[[Path], str]  # in an empty folder; returns the outcome, or raises Wrong
+    check: Callable[[], str]  # in an empty folder; returns the outcome, or raises Wrong
 
     def run(self, folder: Path) -> str:
         """The outcome, in one line. Raises Wrong."""
-        outside = {name: "" for name in os.environ if name.startswith("STM32UP_")}
+        of_this_machine = [name for name in os.environ if name.startswith("STM32UP_")]
         with contextlib.chdir(folder), mock.patch.dict(os.environ):
-            for name in outside:
+            for name in of_this_machine:
                 del os.environ[name]
             try:
-                return one_line(self.check(folder))
+                return one_line(self.check())
             except Wrong:
                 raise
             except Exception as error:
@@ -42,16 +42,18 @@ class Case:
 
 
 class Cases(list[Case]):
-    """The cases of one module, collected by a decorator: `@cases("what is tried")`."""
+    """The cases of one module. A function that is one is marked by `@cases("what is tried")`."""
 
-    def __call__(self, tried: str) -> Callable[[Callable[..., str]], Callable[..., str]]:
-        def add(check: Callable[..., str]) -> Callable[..., str]:
-            name = check.__name__.replace("_", " ")
-            takes_folder = bool(inspect.signature(check).parameters)
-            self.append(Case(name, tried, check if takes_folder else lambda folder: check()))
+    def __call__(self, tried: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+        def mark(check: Callable[[], str]) -> Callable[[], str]:
+            self.add(check.__name__.replace("_", " "), tried, check)
             return check
 
-        return add
+        return mark
+
+    def add(self, name: str, tried: str, check: Callable[..., str], *arguments: Any) -> None:
+        """One more, whose check is called with these arguments."""
+        self.append(Case(name, tried, functools.partial(check, *arguments)))
 
 
 def expect(right: object, outcome: object) -> str:

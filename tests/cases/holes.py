@@ -43,9 +43,9 @@ def factory_fresh(preserve: list[list[int]]) -> Bench:
     return bench
 
 
-def board(folder: Path, preserved: int) -> Path:
+def board(preserved: int) -> Path:
     """A board.toml that preserves one page."""
-    path = shutil.copytree(boards.BOARDS / "pico_nucleo_g071rb", folder / "custom")
+    path = shutil.copytree(boards.BOARDS / "pico_nucleo_g071rb", Path("custom"))
     toml = (path / "board.toml").read_text()
     region = f"preserve = [{{start = 0x{FLASH + preserved:08X}, length = 0x{PAGE:X}}}]"
     changed = toml.replace("preserve = []", region)
@@ -93,15 +93,15 @@ def build_says_which_pages_stay_as_they_are() -> str:
 
 
 @CASES("preserve = page 10, which update.hex leaves open")
-def a_region_to_preserve_may_lie_in_a_hole(folder: Path) -> str:
+def a_region_to_preserve_may_lie_in_a_hole() -> str:
     bench = factory_fresh([[FLASH + OPEN, PAGE]])
-    build("update.hex", update(), "--board", board(folder, OPEN)).succeeds()
+    build("update.hex", update(), "--board", board(OPEN)).succeeds()
     return updated(bench)
 
 
 @CASES("preserve = page 11, which update.hex fills")
-def build_refuses_what_covers_a_region_to_preserve(folder: Path) -> str:
-    custom = board(folder, OPEN + PAGE)
+def build_refuses_what_covers_a_region_to_preserve() -> str:
+    custom = board(OPEN + PAGE)
     return build("update.hex", update(), "--board", custom).refuses("0x08005800", "preserve")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from stm32up import boards, session, simulation
-from tests.cases.case import Case, Cases, Ran, build, expect, stm32up
+from tests.cases.case import Cases, Ran, build, expect, stm32up
 from tests.host_tools.fake_board import FakeBoard
 from tests.host_tools.input_files import application
 from tests.simulator.host.client import mpremote
@@ -114,8 +114,8 @@ UNFIT = {
 }
 
 
-def unfit(folder: Path, name: str, version: tuple[object, ...], mpy: int, word: str) -> str:
-    root = folder / "files"
+def unfit(name: str, version: tuple[object, ...], mpy: int, word: str) -> str:
+    root = Path("files").absolute()
     root.mkdir()
     board = FakeBoard(root)
     board.implementation = SimpleNamespace(name=name, version=version, _mpy=mpy)
@@ -128,7 +128,7 @@ def unfit(folder: Path, name: str, version: tuple[object, ...], mpy: int, word: 
 
 
 for name, given in UNFIT.items():
-    CASES.append(Case(name, "deploy", lambda folder, given=given: unfit(folder, *given)))
+    CASES.add(name, "deploy", unfit, *given)
 
 
 @CASES("a filesystem with 3 blocks left, then deploy")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from imgtool.main import imgtool
 
-from tests.cases.case import Case, Cases, expect, stm32up
+from tests.cases.case import Cases, expect, stm32up
 from tests.host_tools.input_files import application
 
 CASES = Cases()
@@ -122,6 +122,6 @@ def shown(options: list[str]) -> str:
 
 
 for name, options in TAKEN.items():
-    CASES.append(Case(name, shown(options), lambda _, options=options: taken(options)))
+    CASES.add(name, shown(options), taken, options)
 for name, (options, words) in REFUSED.items():
-    CASES.append(Case(name, shown(options), lambda _, given=(options, words): refused(*given)))
+    CASES.add(name, shown(options), refused, options, words)

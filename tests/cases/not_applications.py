@@ -7,7 +7,7 @@ import re
 import struct
 from pathlib import Path
 
-from tests.cases.case import Case, Cases, build, expect, stm32up
+from tests.cases.case import Cases, build, expect, stm32up
 from tests.host_tools.input_files import (
     END,
     FLASH,
@@ -38,14 +38,28 @@ def vectors(stack: int, reset: int) -> bytes:
 
 # name of the case: (file, content, what the message says)
 REFUSED: dict[str, tuple[str, bytes, str]] = {
-    "HTML is named": ("page.bin", HTML, "HTML"),
+    "HTML is named": ("page.bin", HTML, "an HTML page"),
     "HTML in capitals with blank lines before it is named": (
         "page.hex",
         b"\r\n\r\n<HTML><HEAD></HEAD></HTML>",
-        "HTML",
+        "an HTML page",
     ),
-    "a git-lfs pointer is named": ("pointer.bin", LFS, "[Gg]it.?[Ll][Ff][Ss]"),
-    "a git-lfs pointer in place of a hex file is named": ("app.hex", LFS, "[Gg]it.?[Ll][Ff][Ss]"),
+    "a git-lfs pointer is named": ("pointer.bin", LFS, "a git-lfs pointer .*git lfs pull"),
+    "a git-lfs pointer in place of a hex file is named": (
+        "app.hex",
+        LFS,
+        "a git-lfs pointer .*git lfs pull",
+    ),
+    "a git-lfs pointer in place of S-records is named": (
+        "app.s19",
+        LFS,
+        "a git-lfs pointer .*git lfs pull",
+    ),
+    "a git-lfs pointer in place of an ELF is named": (
+        "app.elf",
+        LFS,
+        "a git-lfs pointer .*git lfs pull",
+    ),
     "hex in a .bin is named": ("hex-named.bin", text(HEX), "Intel hex"),
     "hex with a BOM in a .bin is named": ("hex.bin", b"\xef\xbb\xbf" + text(HEX), "Intel hex"),
     "S-records in a .bin are named": ("s.bin", text(s_file(APP)), "S-record"),
@@ -122,9 +136,9 @@ def accepted(file: str, content: bytes) -> str:
 
 
 for name, given in REFUSED.items():
-    CASES.append(Case(name, f"image build {given[0]}", lambda _, given=given: refused(*given)))
-for name, taken in ACCEPTED.items():
-    CASES.append(Case(name, f"image build {taken[0]}", lambda _, taken=taken: accepted(*taken)))
+    CASES.add(name, f"image build {given[0]}", refused, *given)
+for name, sound in ACCEPTED.items():
+    CASES.add(name, f"image build {sound[0]}", accepted, *sound)
 
 
 @CASES("image build of hex with a line of text in front")

@@ -9,7 +9,7 @@ import serial
 from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
-from tests.cases.case import Case, Cases, Ran, expect, stm32up
+from tests.cases.case import Cases, Ran, expect, stm32up
 
 CASES = Cases()
 
@@ -118,8 +118,8 @@ def shown(ports: tuple[Port, ...]) -> str:
 
 
 for name, given in TAKEN.items():
-    CASES.append(Case(name, shown(given[0]), lambda _, given=given: taken(*given)))
+    CASES.add(name, shown(given[0]), taken, *given)
 for name, given in BRIDGES.items():
-    CASES.append(Case(name, shown(given[0]), lambda _, given=given: taken_with_a_note(*given)))
+    CASES.add(name, shown(given[0]), taken_with_a_note, *given)
 for name, ports in REFUSED.items():
-    CASES.append(Case(name, shown(ports), lambda _, ports=ports: refused(ports)))
+    CASES.add(name, shown(ports), refused, ports)

@@ -55,22 +55,15 @@ def named(ran: Ran, file: str) -> str:
     return expect(file in ran.said and ("rm :" in ran.said or "flash_nuke" in ran.said), ran.said)
 
 
-@CASES("boot.py never ends, then status")
-def an_endless_boot_py_is_named_or_got_past() -> str:
+@CASES("boot.py never ends, then status, the command that is advised, and status")
+def an_endless_boot_py_is_named_and_can_be_taken_off_as_advised() -> str:
     with host() as board:
         board.put("boot.py", ENDLESS)
         restart(board)
-        return named(board.stm32up("status"), "boot.py")
-
-
-@CASES("boot.py never ends, then the command that is advised, then status")
-def an_endless_boot_py_can_be_taken_off_as_advised() -> str:
-    with host() as board:
-        board.put("boot.py", ENDLESS)
-        restart(board)
-        named(board.stm32up("status"), "boot.py")
+        said = named(board.stm32up("status"), "boot.py")
         mpremote(board.url, "resume", "fs", "rm", ":boot.py")
-        return board.stm32up("status").succeeds()
+        board.stm32up("status").succeeds()
+        return said
 
 
 @CASES("main.py swallows Ctrl-C, then status")
@@ -79,14 +72,6 @@ def a_main_py_that_swallows_ctrl_c_is_named() -> str:
         board.put("main.py", SWALLOWS)
         restart(board)
         return named(board.stm32up("status"), "main.py")
-
-
-@CASES("boot.py swallows Ctrl-C, then status")
-def a_boot_py_that_swallows_ctrl_c_is_named() -> str:
-    with host() as board:
-        board.put("boot.py", SWALLOWS)
-        restart(board)
-        return named(board.stm32up("status"), "boot.py")
 
 
 def updated_under_watchdog(program: str) -> str:

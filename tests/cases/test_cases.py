@@ -29,12 +29,12 @@ def test_each_case_has_a_name_of_its_own() -> None:
 
 
 def test_a_wrong_outcome_and_an_exception_are_failures(monkeypatch, capsys) -> None:
-    def breaks(folder: Path) -> str:
+    def breaks() -> str:
         raise KeyError("lost")
 
     cases = [
-        Case("right", "a", lambda folder: expect(True, "as it should be")),
-        Case("wrong", "b", lambda folder: expect(False, "something\nelse")),
+        Case("right", "a", lambda: expect(True, "as it should be")),
+        Case("wrong", "b", lambda: expect(False, "something\nelse")),
         Case("broken", "c", breaks),
     ]
     monkeypatch.setattr(command, "GROUPS", {"some": cases})

@@ -12,7 +12,7 @@ from stm32sim.clock import NS_PER_S
 from stm32sim.faults import Noise
 from stm32sim.flash import PAGE
 from stm32sim.world import Wiring
-from tests.cases.case import Case, Cases, expect
+from tests.cases.case import Cases, expect
 from tests.cases.device_worlds import NEW, OLD, by_first_page, calls, push, runs, told, update
 from tests.support import Changed, image, known
 
@@ -38,7 +38,7 @@ def mended(sent: bytes, arrived: bytes) -> str:
 
 for name, frames in ERASES.items():
     tried = f"{frames[0].hex(' ')} arrives as {frames[1].hex(' ')}"
-    CASES.append(Case(name, tried, lambda _, frames=frames: mended(*frames)))
+    CASES.add(name, tried, mended, *frames)
 
 
 @CASES("a write to 08 00 08 00 arrives as one to 08 00 00 00 or 08 00 18 00")
