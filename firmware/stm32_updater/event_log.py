@@ -7,9 +7,10 @@ import os
 from micropython import const
 
 _MAX_BYTES = const(16384)  # of each of the two files
-_MAX_LINE = const(1000)  # bytes
-_TAIL = const(2048)  # holds the last whole line, and one that a cut tore
+_MAX_LINE = const(1500)  # bytes; a plan of the bench has the longest line
+_TAIL = const(3072)  # holds the last whole line, and one that a cut tore
 _LONGEST_TEXT = const(256)
+_SHORTEST_TEXT = const(16)  # longer than the name of any event
 _MAX_NUMBER = const(0x3FFFFFFF)  # more lines than are ever written
 
 
@@ -41,7 +42,8 @@ class EventLog:
         line.update(event)
         self._number += 1
         text, limit = json.dumps(line), _LONGEST_TEXT
-        while len(text.encode()) > _MAX_LINE:  # a text of somebody else's, of any length
+        # The text of an exception may have any length.
+        while limit > _SHORTEST_TEXT and len(text.encode()) > _MAX_LINE:
             for key, value in line.items():
                 if isinstance(value, str) and len(value) > limit:
                     line[key] = value[:limit] + "..."

@@ -121,7 +121,8 @@ class Flasher:
     def holds(self, image):
         """Whether the target, in its loader, holds `image`. A generator of progress events."""
         with image.payload() as payload:
-            return not (yield from self._compare(image, payload, ()))
+            differ = yield from self._compare(image, payload, ())
+        return not differ
 
     # --- reading ---
 
@@ -134,7 +135,7 @@ class Flasher:
         total = -(-image.size // size)
         todo = []
         self.verified = 0
-        payload.begin_hash()
+        payload.begin_hash(self._found)
         for index in range(total):
             payload.hash_into(index * size, self._wanted)
             if not index:
@@ -147,7 +148,7 @@ class Flasher:
                 else:
                     self.verified += self._length(page, image)
             yield _progress("verify" if skip else "compare", index + 1, total)
-        payload.end_hash(image)
+        payload.end_hash(image, self._found)
         return todo
 
     def _is_held(self, page, image, skip):

@@ -100,11 +100,11 @@ class Image:
         """Hash header, payload and protected TLVs. Raises ImageDamaged, StoreError."""
         view = memoryview(bytearray(_CHUNK))
         with self.payload() as payload:
-            payload.begin_hash()
+            payload.begin_hash(view)
             for offset in range(0, self.size, _CHUNK):
                 payload.hash_into(offset, view)
                 clock.feed()
-            payload.end_hash(self)
+            payload.end_hash(self, view)
 
     def check_fit(self, chip, preserved):
         """Whether this image may go to `chip`, whose `preserved` regions are [(start, length)].
@@ -209,30 +209,33 @@ class Payload:
             view[index] = 0xFF
         return part
 
-    def begin_hash(self):
-        """Start with what stands before the payload. Raises ImageDamaged, StoreError."""
+    def begin_hash(self, scratch):
+        """Start with what stands before the payload, read into `scratch`, a memoryview. Raises
+        StoreError."""
         self._hasher = hashlib.sha256()
-        self._hash_file(0, self._offset)
+        self._hash_file(0, self._offset, scratch)
 
     def hash_into(self, offset, view):
         """As `read_into`, and hash what is the payload's. Raises StoreError."""
         self._hasher.update(self.read_into(offset, view))
 
-    def end_hash(self, image):
+    def end_hash(self, image, scratch):
         """Raises ImageDamaged unless all that was hashed is `image`; StoreError."""
         end = self._offset + self._size
-        self._hash_file(end, image.protected_end - end)
+        self._hash_file(end, image.protected_end - end, scratch)
         if self._hasher.digest() != image.digest:
             raise ImageDamaged("%s: its content does not match its SHA-256" % image.path)
 
-    def _hash_file(self, start, length):
-        """Hash `length` bytes of the file, whose header and TLVs are at most some KB."""
+    def _hash_file(self, start, length, scratch):
+        """Hash `length` bytes of the file from `start`. Raises StoreError."""
         self._seek(start)
         self._at += length
         while length:
-            piece = self._file.read(min(length, _CHUNK))
-            self._hasher.update(piece)
-            length -= len(piece)
+            part = scratch if length >= len(scratch) else scratch[:length]
+            if self._file.read_into(part) != len(part):
+                raise StoreError("the image became shorter while it was read")
+            self._hasher.update(part)
+            length -= len(part)
 
     def _seek(self, position):
         if position != self._at:

@@ -148,8 +148,6 @@ def test_a_folder_hides_a_built_in_module_too(connection):
 def test_what_cannot_be_hidden_is_not_complained_of(connection):
     with there(connection, "/micropython.py", ""), there(connection, "/sys.py", ""):
         assert host_facts.look(connection).hidden == ()
-    with there(connection, "/lib/asyncio.py", ""):  # behind the frozen one
-        assert host_facts.look(connection).hidden == ()
 
 
 @pytest.mark.parametrize("module", ["__init__", "flasher", "chips"])

@@ -99,7 +99,7 @@ class DeviceImage(DeviceReader):
         image.check_vectors(chip())
         self.signature.check(image, self.keys, False)
         with image.payload() as payload:
-            payload.read_into(0, bytearray(256))
+            payload.read_into(0, memoryview(bytearray(256)))
         return image.rank()
 
 
@@ -125,6 +125,7 @@ class State(DeviceReader):
                 "doubt": "ffff",
                 "counter": 16777216,
                 "starts": 1,
+                "again": 0,
             }
             for number, phase, image in ((1, "idle", None), (2, "installing", "cd" * 32))
         ]

@@ -35,7 +35,7 @@ class Files:
 
     def open(self, path: str, mode: str = "r") -> Any:
         if path not in self.contents:
-            raise OSError(ENOENT)
+            raise OSError(ENOENT, "ENOENT")
         kind = _File if "b" in mode else _TextFile
         return kind(self.contents[path], self)
 
@@ -48,11 +48,11 @@ class Files:
             raise Finding("it goes on reading for ever")
         self._reads += 1
         if self._reads - 1 == self.fails_at:
-            raise OSError(EIO)
+            raise OSError(EIO, "EIO")
 
     def _stat(self, path: str) -> tuple[int, ...]:
         if path not in self.contents:
-            raise OSError(ENOENT)
+            raise OSError(ENOENT, "ENOENT")
         return (0x8000, 0, 0, 0, 0, 0, len(self.contents[path]), 0, 0, 0)
 
     def _mkdir(self, path: str) -> None:

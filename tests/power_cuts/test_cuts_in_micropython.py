@@ -35,7 +35,9 @@ def test_an_update_in_micropython_survives_a_cut_anywhere():
 
 
 def test_a_seeded_bug_shows_at_the_same_cut_in_micropython():
-    bug = next(bug for bug in seeded_bugs.BUGS if bug.name == "checkpoint before verify")
+    bug = next(
+        bug for bug in seeded_bugs.BUGS if bug.name == "checkpoint before a page is written"
+    )
     writes = {**dict.fromkeys(rig.PLACES, 0), TARGET_FLASH: 1}
     with seeded_bugs.planted(bug):
         campaign = rig.Campaign(writes, only=(rig.BOTH, rig.TARGET), stop_at_violation=True)
