@@ -130,6 +130,7 @@ BUGS = (
         "                    yield from self._take_first_vectors(first, image)\n",
         "                    yield from self._take_first_vectors(first, image)\n"
         "                    doubt.remove(first)\n                    doubt.save()\n",
+        ("tiny",),
     ),
     Bug(
         "checkpoint before a page is written",
