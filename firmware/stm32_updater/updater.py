@@ -124,13 +124,15 @@ class Updater:
         except HandsOff as error:
             yield self._told(_result(False, "waiting", error))
         except UpdaterError as error:
+            self._let_go()
             yield self._told(_result(False, "failed", error))
         except GeneratorExit:
             flow.close()
-            if self._is_stopped and turn == _runs[folder]:
-                self._start_application()
+            if turn == _runs[folder]:
+                self._let_go()
             raise
         except Exception as error:
+            self._let_go()
             unforeseen = UpdaterError("not foreseen: " + _shortened(error))
             yield self._told(_result(False, "failed", unforeseen))
             raise error
@@ -319,11 +321,7 @@ class Updater:
                 self._reason = "the host went down at each of %d starts" % record.starts
                 return False
             record.starts += 1
-            try:
-                self._store.save(record)
-            except StoreError:
-                self._start_application()  # written, verified, and not to be held for that
-                raise
+            self._store.save(record)
             yield {"event": "starting", "try": number}
             self._start_application()
             deadline = self._clock.deadline(self._board.confirm_timeout_ms)
@@ -347,6 +345,11 @@ class Updater:
         except Exception as error:
             return False, "confirm() failed: " + _shortened(error)
         return False, ""
+
+    def _let_go(self):
+        """Whatever ends a run, an application that was stopped for it is not held for that."""
+        if self._is_stopped:
+            self._start_application()
 
     def _start_application(self):
         self._target.start_application()
@@ -404,7 +407,7 @@ class Updater:
         as it should, and it is what was written. If there is no answer it may be, and may not be:
         the bus, the supply, another chip in its place. Sets `_reason`. A generator of progress;
         leaves the target in its loader, and if that fails the wires are at fault.
-        Raises ApplicationSilent, LoaderError, BusError."""
+        Raises ApplicationSilent, LoaderError, BusError, ImageDamaged, StoreError."""
         if record.phase == phases.ROLLING_BACK:
             raise ApplicationSilent("neither the new application nor the last good one answers")
         version = self._board.application_version()

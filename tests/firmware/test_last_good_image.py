@@ -96,6 +96,34 @@ def test_a_good_image_that_failed_twice_in_silence_is_not_tried_a_third_time(ben
     assert bench.install(image(DEAD, "3.0.0"))["error"] == "image-failed-before"
 
 
+def test_an_application_that_cannot_be_asked_because_of_the_bus_is_left_running(bench):
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "starting":
+            bench.world.bus.sda_stuck = True
+    assert event["error"] == "bus-stuck"
+    assert bench.target.running is Running.APPLICATION and bench.flash_holds(NEW)
+    bench.world.bus.sda_stuck = False
+    bench.boot()
+    assert bench.run()[-1]["status"] == "installed"
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_an_application_that_did_not_prove_itself_is_left_running_if_no_record_can_be_written(
+    bench, confirmed
+):
+    bench.target.applications = known_images(known(OLD, "1.0.0"), known(NEW, "2.0.1"))
+    if not confirmed:
+        bench.forget("confirmed.img")
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event.get("phase") == "compare" and bench.target.flash.data[:3000] != OLD:
+            for name in STATES:
+                fs_error(bench, "fs_open", 5, name)
+    assert event["error"] == "store"
+    assert bench.target.running is Running.APPLICATION and bench.flash_holds(NEW)
+
+
 # --- what is told ---
 
 
