@@ -255,7 +255,12 @@ class Updater:
             if record.phase == phases.INSTALLING:
                 record.phase = phases.CONFIRMING
             if (yield from self._proves_itself(record, image)):
-                error = self._keep(image)
+                try:
+                    error = self._keep(image)
+                except StoreError:
+                    record.starts = 0  # none of them has taken the host down
+                    self._store.save(record)
+                    raise
                 if error is not None:
                     yield _failed("not-kept", image, error)
                 yield self._commit(record, image)

@@ -90,6 +90,23 @@ def test_an_image_is_not_blamed_for_the_answer_of_a_chip_in_the_place_of_the_fir
     assert bench.install(image(NEW, "2.0.0"))["status"] == "installed"
 
 
+def test_an_image_that_cannot_be_kept_is_not_blamed_for_that(bench):
+    bench.push(image(NEW, "2.0.0"))
+    rename = bench.world._fs_calls["fs_rename"]
+
+    def fails(path, destination):
+        if destination == CONFIRMED:
+            raise OSError(5)
+        return rename(path, destination)
+
+    bench.world._fs_calls["fs_rename"] = fails
+    for _ in range(2 * (bench.settings["confirm"]["tries"] + 5)):
+        assert bench.run()[-1]["error"] == "store"
+        bench.boot()
+    bench.world._fs_calls["fs_rename"] = rename
+    assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
+
+
 def test_a_good_image_that_failed_twice_in_silence_is_not_tried_a_third_time(bench):
     assert bench.install(image(DEAD, "3.0.0"))["status"] == "rolled-back"
     assert bench.install(image(DEAD, "3.0.0"))["status"] == "rolled-back"
