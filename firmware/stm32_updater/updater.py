@@ -215,6 +215,7 @@ class Updater:
         if image is None and runs:
             record.phase = phases.IDLE
             record.image = None
+            record.installed = None  # which one it is was not seen
             self._store.save(record)
         if image is None and refusal is not None:
             raise refusal

@@ -455,6 +455,28 @@ def test_an_image_that_failed_once_and_was_confirmed_later_is_as_good_as_any(mak
     assert bench.run()[-1]["version"] == "2.0.0"
 
 
+def test_what_was_confirmed_is_written_again_where_another_may_run_by_now(make_bench):
+    """Both answer the same version, and the image of the one that runs is gone."""
+    full = payload(128 * 1024, 9)
+    bench = make_bench(
+        applications=known_images(known(full, "0.9.0"), known(OLD, "1.0.0"), known(NEW, "1.0.0"))
+    )
+    bench.install(image(full, "0.9.0"))  # no page is in doubt after that
+    bench.boot()
+    bench.install(image(OLD, "1.0.0"))
+    bench.boot()
+    bench.push(image(NEW, "1.0.0"))
+    with bench.updater().events() as events:
+        for event in events:
+            if event["event"] == "starting":
+                break
+    bench.boot()
+    bench.forget("candidate.img")
+    assert bench.run()[-1]["status"] == "idle" and bench.flash_holds(NEW)
+    bench.boot()
+    assert bench.install(image(OLD, "1.0.0"))["status"] == "installed" and bench.flash_holds(OLD)
+
+
 def test_a_push_of_what_was_confirmed_is_written_while_something_else_is_half_written(bench):
     bench.push(image(NEW, "2.0.0"))
     run_until_cut(bench)
