@@ -154,8 +154,8 @@ class Image:
 
     def check_vectors(self, chip):
         """Whether stack pointer and reset vector make sense: initial SP in RAM, reset vector in
-        the image, behind the vectors themselves, with the Thumb bit set (PM0223 section 2.3.4).
-        Raises ImageDoesNotFit."""
+        what the image covers, behind the vectors themselves, with the Thumb bit set (PM0223
+        section 2.3.4). Raises ImageDoesNotFit."""
         vectors = memoryview(bytearray(8))
         with self.payload() as payload:
             payload.read_into(0, vectors)
@@ -166,7 +166,8 @@ class Image:
                 "%s: the initial stack pointer 0x%08X is not in RAM" % (self.path, stack)
             )
         code = self.address + _VECTOR_TABLE
-        if not code < reset < self.address + self.size or not reset & 1:
+        inside = code < reset < self.address + self.size
+        if not inside or self.keeps(reset - self.address) or not reset & 1:
             raise ImageDoesNotFit(
                 "%s: the reset vector 0x%08X does not point to code in the image"
                 % (self.path, reset)
