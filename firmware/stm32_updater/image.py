@@ -204,7 +204,7 @@ class Payload:
         part = view if count == len(view) else view[:count]  # nothing is allocated for most
         self._seek(self._offset + offset)
         if count and self._file.read_into(part) != count:
-            raise StoreError("the image became shorter while it was read")
+            raise _unreadable(self._file.path, "it became shorter")
         self._at += count
         for index in range(count, len(view)):
             view[index] = 0xFF
@@ -287,7 +287,7 @@ class _File:
         return data
 
     def _failed(self, error):
-        return StoreError("%s cannot be read: %s" % (self.path, error))
+        return _unreadable(self.path, error)
 
 
 def open_image(path):
@@ -396,4 +396,8 @@ def _file_size(path):
     try:
         return os.stat(path)[6]
     except OSError as error:
-        raise StoreError("%s cannot be read: %s" % (path, error))
+        raise _unreadable(path, error)
+
+
+def _unreadable(path, why):
+    return StoreError("%s cannot be read: %s" % (path, why), "Push the image again.")

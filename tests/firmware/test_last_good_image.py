@@ -680,6 +680,21 @@ def test_an_image_that_cannot_be_read_to_its_end_is_an_error_of_the_filesystem(b
     assert nth > 5 and result["status"] == "installed" and bench.flash_holds(NEW)
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_image_that_goes_while_it_is_written_is_named_and_asked_for(bench, gone):
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "loader" and gone:
+            bench.forget("candidate.img")
+        elif event["event"] == "loader":
+            bench.write_file(CANDIDATE, image(NEW, "2.0.0")[:2000])
+    assert event["error"] == "store" and CANDIDATE in event["message"]
+    assert "Push the image again" in event["next_step"]
+    bench.boot()
+    bench.run()
+    assert bench.target.running is Running.APPLICATION and bench.flash_holds(OLD)
+
+
 @pytest.mark.parametrize("at", [1, 2])
 def test_an_update_goes_on_as_the_same_although_its_image_could_not_be_read_once(bench, at):
     """It counts how often it was started, and is not admitted as another push."""
