@@ -133,8 +133,7 @@ class Updater:
             raise
         except Exception as error:
             self._let_go()
-            unforeseen = UpdaterError("not foreseen: " + _shortened(error))
-            yield self._told(_result(False, "failed", unforeseen))
+            yield self._told(_result(False, "failed", _unforeseen(error)))
             raise error
 
     def _told(self, event):
@@ -576,6 +575,16 @@ def _failed(event, image, error):
 def _shortened(error):
     """For people: an error that is none of this package, whose text may be of any length."""
     return ("%r" % error)[:_LONGEST_TEXT]
+
+
+def _unforeseen(error):
+    """For people: what one that is none of this package comes to."""
+    if isinstance(error, MemoryError):
+        return OutOfMemory("no memory to go on: %s" % error)
+    return UpdaterError(
+        "not foreseen: " + _shortened(error),
+        "Run the update again. If it ends like this again, report it: stm32up logs pull.",
+    )
 
 
 def _why_not(version, image):
