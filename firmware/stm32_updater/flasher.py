@@ -59,7 +59,7 @@ class Doubt:
 
 
 class Flasher:
-    """Writes images to one target; counts what it did.
+    """Writes images to one target; counts what it did for the last of them.
 
     `verified`: bytes of the image that the target was seen to hold. `erased_pages`. `repeats`:
     how often a block was sent or read again, because a frame was refused or lost or a bit
@@ -83,6 +83,7 @@ class Flasher:
         Raises ImageDoesNotFit, PageProtected before anything is erased; ImageDamaged (the file
         changed since it was checked) before the first vectors are written; VerifyFailed,
         LoaderError, BusError."""
+        self.verified = self.erased_pages = self.repeats = 0
         self._refuse_too_large(image)
         first = self._chip.page_of(image.address)
         pages = [

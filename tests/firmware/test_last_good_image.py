@@ -162,6 +162,16 @@ def test_an_error_of_any_length_leaves_the_log_in_order(bench, text):
     assert numbers == sorted(set(numbers))
 
 
+def test_a_roll_back_counts_what_it_has_done_itself(bench):
+    bench.push(image(DEAD, "3.0.0"))
+    updater = bench.updater()
+    written = [event for event in updater.events() if event["event"] == "written"]
+    assert [event["erased_pages"] for event in written] == [2, 2]
+    bench.push(image(NEW, "2.0.0"))
+    (last,) = [event for event in updater.events() if event["event"] == "written"]
+    assert last["erased_pages"] == 2
+
+
 def test_verified_is_what_this_run_has_verified(bench):
     bench.push(image(NEW, "2.0.0"))
     for event in bench.updater().events():
