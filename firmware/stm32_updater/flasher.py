@@ -59,7 +59,7 @@ class Doubt:
 
 
 class Flasher:
-    """Writes images to one target; counts what it did.
+    """Writes images to one target; counts what it did for the last of them.
 
     `verified`: bytes of the image that the target was seen to hold. `erased_pages`. `repeats`:
     how often a block was sent or read again, because a frame was refused or lost or a bit
@@ -83,6 +83,7 @@ class Flasher:
         Raises ImageDoesNotFit, PageProtected before anything is erased; ImageDamaged (the file
         changed since it was checked) before the first vectors are written; VerifyFailed,
         LoaderError, BusError."""
+        self.verified = self.erased_pages = self.repeats = 0
         self._refuse_too_large(image)
         first = self._chip.page_of(image.address)
         pages = [
@@ -100,10 +101,10 @@ class Flasher:
             if todo[0] != first:
                 todo.insert(0, first)
             _put_in_doubt(todo, doubt)
-            yield from self._take_first_vectors(first, image)
-            blank = first
             for left in range(_ROUNDS - 1, -1, -1):
-                yield from self._write_pages(todo, first, blank, image, payload, doubt)
+                if todo[0] == first:  # again, too: the new ones may be there
+                    yield from self._take_first_vectors(first, image)
+                yield from self._write_pages(todo, first, image, payload, doubt)
                 todo = yield from self._compare(image, payload, (), _VECTORS)
                 if not todo and self._gives_first_vectors(image):
                     break
@@ -114,7 +115,6 @@ class Flasher:
                 _put_in_doubt(todo, doubt)
                 # One flash error makes the loader refuse all that follows, until it is reset.
                 self._target.return_to_loader()
-                blank = None
         doubt.remove(first)
         doubt.save()
 
@@ -152,27 +152,31 @@ class Flasher:
         return todo
 
     def _is_held(self, page, image, skip):
-        """Whether the target holds the page in `_wanted`. A block that differs is read again: a
-        bit may have flipped on the way, and what the loader sends has no checksum. A page whose
-        reading upsets the loader each time is not held."""
+        """Whether the target holds the page in `_wanted`."""
         address = self._chip.page_address(page)
         tries = _VERIFY_READS if skip else _COMPARE_READS
         for start in range(0, self._length(page, image), BLOCK):
-            wanted = self._wanted[start : start + BLOCK]
-            for failed in range(tries):
-                try:
-                    self._target.loader.read_into(address + start, self._found)
-                    if self._found == wanted:
-                        self.repeats += failed
-                        break
-                    differs = address + start + _difference(self._found, wanted)
-                    self._why = VerifyFailed("flash differs at 0x%08X after writing" % differs)
-                except (LoaderError, BusError) as error:
-                    self._why = error
-                    self._target.return_to_loader()
-            else:
+            if not self._reads(address + start, self._wanted[start : start + BLOCK], tries):
                 return False
         return True
+
+    def _reads(self, address, wanted, tries):
+        """Whether `wanted` is read at `address`. What differs is read again: a bit may have
+        flipped on the way, and what the loader sends has no checksum. What upsets the loader each
+        time it is read is not there. If not, the reason is `_why`."""
+        found = self._found[: len(wanted)]
+        for failed in range(tries):
+            try:
+                self._target.loader.read_into(address, found)
+                if found == wanted:
+                    self.repeats += failed
+                    return True
+                differs = address + _difference(found, wanted)
+                self._why = VerifyFailed("flash differs at 0x%08X after writing" % differs)
+            except (LoaderError, BusError) as error:
+                self._why = error
+                self._target.return_to_loader()
+        return False
 
     # --- the first vectors ---
 
@@ -221,13 +225,10 @@ class Flasher:
                 vectors = self._vectors[start : start + GRANULE]
                 if vectors != _BLANK[:GRANULE]:
                     self._write_block(image.address + start, vectors)
-            for _ in range(_VERIFY_READS):
-                if self._read_vectors(image.address) == self._vectors:
-                    return True
-            self._why = VerifyFailed("the first vectors at 0x%08X differ" % image.address)
         except (LoaderError, BusError) as error:
             self._why = error
-        return False
+            return False
+        return self._reads(image.address, self._vectors, _VERIFY_READS)
 
     def _read_vectors(self, address):
         vectors = self._found[:_VECTORS]
@@ -236,25 +237,26 @@ class Flasher:
 
     # --- writing ---
 
-    def _write_pages(self, pages, first, blank, image, payload, doubt):
-        """Erase and write `pages`, of `first` all but the first vectors; the page `blank` was
-        erased already. A generator of progress and retries.
+    def _write_pages(self, pages, first, image, payload, doubt):
+        """Erase and write `pages`; of `first`, which was erased already, all but the first
+        vectors. A generator of progress and retries.
 
         A page is vouched for when all of it was written without an interruption. Whether it was
         written right is for the next comparison to say."""
         for done, page in enumerate(pages):
             payload.read_into(self._chip.page_address(page) - image.address, self._wanted)
-            if page == first:
+            is_blank = page == first
+            if is_blank:
                 self._wanted[:_VECTORS] = _BLANK[:_VECTORS]
             for left in range(_PAGE_TRIES - 1, -1, -1):
                 try:
-                    self._write_page(page, image, page == blank)
+                    self._write_page(page, image, is_blank)
                     break
                 except (LoaderError, BusError) as error:
                     if not left:
                         raise
                     yield _retry(page, error)
-                blank = None
+                is_blank = False
                 self._target.return_to_loader()
             if page != first:
                 doubt.remove(page)

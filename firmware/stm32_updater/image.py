@@ -154,8 +154,8 @@ class Image:
 
     def check_vectors(self, chip):
         """Whether stack pointer and reset vector make sense: initial SP in RAM, reset vector in
-        the image, behind the vectors themselves, with the Thumb bit set (PM0223 section 2.3.4).
-        Raises ImageDoesNotFit."""
+        what the image covers, behind the vectors themselves, with the Thumb bit set (PM0223
+        section 2.3.4). Raises ImageDoesNotFit."""
         vectors = memoryview(bytearray(8))
         with self.payload() as payload:
             payload.read_into(0, vectors)
@@ -166,7 +166,8 @@ class Image:
                 "%s: the initial stack pointer 0x%08X is not in RAM" % (self.path, stack)
             )
         code = self.address + _VECTOR_TABLE
-        if not code < reset < self.address + self.size or not reset & 1:
+        inside = code < reset < self.address + self.size
+        if not inside or self.keeps(reset - self.address) or not reset & 1:
             raise ImageDoesNotFit(
                 "%s: the reset vector 0x%08X does not point to code in the image"
                 % (self.path, reset)
@@ -203,7 +204,7 @@ class Payload:
         part = view if count == len(view) else view[:count]  # nothing is allocated for most
         self._seek(self._offset + offset)
         if count and self._file.read_into(part) != count:
-            raise StoreError("the image became shorter while it was read")
+            raise _unreadable(self._file.path, "it became shorter")
         self._at += count
         for index in range(count, len(view)):
             view[index] = 0xFF
@@ -289,7 +290,7 @@ class _File:
         return data
 
     def _failed(self, error):
-        return StoreError("%s cannot be read: %s" % (self.path, error))
+        return _unreadable(self.path, error)
 
 
 def open_image(path):
@@ -398,4 +399,8 @@ def _file_size(path):
     try:
         return os.stat(path)[6]
     except OSError as error:
-        raise StoreError("%s cannot be read: %s" % (path, error))
+        raise _unreadable(path, error)
+
+
+def _unreadable(path, why):
+    return StoreError("%s cannot be read: %s" % (path, why), "Push the image again.")

@@ -124,15 +124,16 @@ class Updater:
         except HandsOff as error:
             yield self._told(_result(False, "waiting", error))
         except UpdaterError as error:
+            self._let_go()
             yield self._told(_result(False, "failed", error))
         except GeneratorExit:
             flow.close()
-            if self._is_stopped and turn == _runs[folder]:
-                self._start_application()
+            if turn == _runs[folder]:
+                self._let_go()
             raise
         except Exception as error:
-            unforeseen = UpdaterError("not foreseen: " + _shortened(error))
-            yield self._told(_result(False, "failed", unforeseen))
+            self._let_go()
+            yield self._told(_result(False, "failed", _unforeseen(error)))
             raise error
 
     def _told(self, event):
@@ -213,6 +214,7 @@ class Updater:
         if image is None and runs:
             record.phase = phases.IDLE
             record.image = None
+            record.installed = None  # which one it is was not seen
             self._store.save(record)
         if image is None and refusal is not None:
             raise refusal
@@ -253,7 +255,12 @@ class Updater:
             if record.phase == phases.INSTALLING:
                 record.phase = phases.CONFIRMING
             if (yield from self._proves_itself(record, image)):
-                error = self._keep(image)
+                try:
+                    error = self._keep(image)
+                except StoreError:
+                    record.starts = 0  # none of them has taken the host down
+                    self._store.save(record)
+                    raise
                 if error is not None:
                     yield _failed("not-kept", image, error)
                 yield self._commit(record, image)
@@ -319,11 +326,7 @@ class Updater:
                 self._reason = "the host went down at each of %d starts" % record.starts
                 return False
             record.starts += 1
-            try:
-                self._store.save(record)
-            except StoreError:
-                self._start_application()  # written, verified, and not to be held for that
-                raise
+            self._store.save(record)
             yield {"event": "starting", "try": number}
             self._start_application()
             deadline = self._clock.deadline(self._board.confirm_timeout_ms)
@@ -347,6 +350,11 @@ class Updater:
         except Exception as error:
             return False, "confirm() failed: " + _shortened(error)
         return False, ""
+
+    def _let_go(self):
+        """Whatever ends a run, an application that was stopped for it is not held for that."""
+        if self._is_stopped:
+            self._start_application()
 
     def _start_application(self):
         self._target.start_application()
@@ -404,7 +412,7 @@ class Updater:
         down at each start, or it answers something else and is what was written. Without an answer
         the bus, the supply or another chip in its place may be at fault as well. Sets `_reason`.
         A generator of progress; leaves the target in its loader, and if that fails the wires are
-        at fault. Raises ApplicationSilent, LoaderError, BusError."""
+        at fault. Raises ApplicationSilent, LoaderError, BusError, ImageDamaged, StoreError."""
         if record.phase == phases.ROLLING_BACK:
             raise ApplicationSilent("neither the new application nor the last good one answers")
         version = self._board.application_version()
@@ -567,6 +575,16 @@ def _failed(event, image, error):
 def _shortened(error):
     """For people: an error that is none of this package, whose text may be of any length."""
     return ("%r" % error)[:_LONGEST_TEXT]
+
+
+def _unforeseen(error):
+    """For people: what one that is none of this package comes to."""
+    if isinstance(error, MemoryError):
+        return OutOfMemory("no memory to go on: %s" % error)
+    return UpdaterError(
+        "not foreseen: " + _shortened(error),
+        "Run the update again. If it ends like this again, report it: stm32up logs pull.",
+    )
 
 
 def _why_not(version, image):

@@ -121,6 +121,7 @@ def too_large(bench: Bench) -> dict[str, Any]:
 
 def not_erased(bench: Bench) -> dict[str, Any]:
     """Flash refuses every erase, after the zeros over the vectors."""
+    bench.target.flash.load(NEW)
     bench.target.flash.start_page_erase = lambda page: False  # type: ignore[method-assign]
     return bench.install(image(OLD, "1.0.0"))
 

@@ -136,23 +136,32 @@ def test_a_file_that_cannot_be_removed_is_an_error_that_names_it(make_bench):
     assert bench.flash_holds(NEW) and bench.target.running is Running.APPLICATION
 
 
-def test_an_error_that_nobody_foresaw_leaves_the_old_application_running(make_bench):
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError("memory allocation failed, allocating 2048 bytes"), "memory"),
+        (ValueError("a mistake"), "error"),
+    ],
+)
+def test_an_error_that_nobody_foresaw_leaves_the_old_application_running(make_bench, error, code):
     """As long as nothing was erased. It is told, and not hidden."""
     bench = make_bench(applications=BOTH)
     about_to_update(bench)
     updater = bench.updater()
     holds = updater._flasher._is_held
 
-    def out_of_memory(*arguments):
+    def fails(*arguments):
         updater._flasher._is_held = holds
-        raise MemoryError("memory allocation failed")
+        raise error
 
-    updater._flasher._is_held = out_of_memory
+    updater._flasher._is_held = fails
     events = []
-    with pytest.raises(MemoryError):
-        events.extend(updater.events())
+    with pytest.raises(type(error)):
+        for event in updater.events():
+            events.append(event)
+    assert events[-1]["error"] == code and events[-1]["next_step"]
     assert bench.target.running is Running.APPLICATION and bench.flash_holds(OLD)
-    assert b"memory allocation failed" in bench.read_file("/updater/log.0").splitlines()[-1]
+    assert str(error).encode() in bench.read_file("/updater/log.0").splitlines()[-1]
     bench.boot()
     assert bench.run()[-1]["ok"] and bench.flash_holds(NEW)
 

@@ -90,10 +90,55 @@ def test_an_image_is_not_blamed_for_the_answer_of_a_chip_in_the_place_of_the_fir
     assert bench.install(image(NEW, "2.0.0"))["status"] == "installed"
 
 
+def test_an_image_that_cannot_be_kept_is_not_blamed_for_that(bench):
+    bench.push(image(NEW, "2.0.0"))
+    rename = bench.world._fs_calls["fs_rename"]
+
+    def fails(path, destination):
+        if destination == CONFIRMED:
+            raise OSError(5)
+        return rename(path, destination)
+
+    bench.world._fs_calls["fs_rename"] = fails
+    for _ in range(2 * (bench.settings["confirm"]["tries"] + 5)):
+        assert bench.run()[-1]["error"] == "store"
+        bench.boot()
+    bench.world._fs_calls["fs_rename"] = rename
+    assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
+
+
 def test_a_good_image_that_failed_twice_in_silence_is_not_tried_a_third_time(bench):
     assert bench.install(image(DEAD, "3.0.0"))["status"] == "rolled-back"
     assert bench.install(image(DEAD, "3.0.0"))["status"] == "rolled-back"
     assert bench.install(image(DEAD, "3.0.0"))["error"] == "image-failed-before"
+
+
+def test_an_application_that_cannot_be_asked_because_of_the_bus_is_left_running(bench):
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "starting":
+            bench.world.bus.sda_stuck = True
+    assert event["error"] == "bus-stuck"
+    assert bench.target.running is Running.APPLICATION and bench.flash_holds(NEW)
+    bench.world.bus.sda_stuck = False
+    bench.boot()
+    assert bench.run()[-1]["status"] == "installed"
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_an_application_that_did_not_prove_itself_is_left_running_if_no_record_can_be_written(
+    bench, confirmed
+):
+    bench.target.applications = known_images(known(OLD, "1.0.0"), known(NEW, "2.0.1"))
+    if not confirmed:
+        bench.forget("confirmed.img")
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event.get("phase") == "compare" and bench.target.flash.data[:3000] != OLD:
+            for name in STATES:
+                fs_error(bench, "fs_open", 5, name)
+    assert event["error"] == "store"
+    assert bench.target.running is Running.APPLICATION and bench.flash_holds(NEW)
 
 
 # --- what is told ---
@@ -115,6 +160,16 @@ def test_an_error_of_any_length_leaves_the_log_in_order(bench, text):
     assert max(map(len, lines)) <= 1500
     numbers = [json.loads(line)["n"] for line in lines]
     assert numbers == sorted(set(numbers))
+
+
+def test_a_roll_back_counts_what_it_has_done_itself(bench):
+    bench.push(image(DEAD, "3.0.0"))
+    updater = bench.updater()
+    written = [event for event in updater.events() if event["event"] == "written"]
+    assert [event["erased_pages"] for event in written] == [2, 2]
+    bench.push(image(NEW, "2.0.0"))
+    (last,) = [event for event in updater.events() if event["event"] == "written"]
+    assert last["erased_pages"] == 2
 
 
 def test_verified_is_what_this_run_has_verified(bench):
@@ -410,6 +465,28 @@ def test_an_image_that_failed_once_and_was_confirmed_later_is_as_good_as_any(mak
     assert bench.run()[-1]["version"] == "2.0.0"
 
 
+def test_what_was_confirmed_is_written_again_where_another_may_run_by_now(make_bench):
+    """Both answer the same version, and the image of the one that runs is gone."""
+    full = payload(128 * 1024, 9)
+    bench = make_bench(
+        applications=known_images(known(full, "0.9.0"), known(OLD, "1.0.0"), known(NEW, "1.0.0"))
+    )
+    bench.install(image(full, "0.9.0"))  # no page is in doubt after that
+    bench.boot()
+    bench.install(image(OLD, "1.0.0"))
+    bench.boot()
+    bench.push(image(NEW, "1.0.0"))
+    with bench.updater().events() as events:
+        for event in events:
+            if event["event"] == "starting":
+                break
+    bench.boot()
+    bench.forget("candidate.img")
+    assert bench.run()[-1]["status"] == "idle" and bench.flash_holds(NEW)
+    bench.boot()
+    assert bench.install(image(OLD, "1.0.0"))["status"] == "installed" and bench.flash_holds(OLD)
+
+
 def test_a_push_of_what_was_confirmed_is_written_while_something_else_is_half_written(bench):
     bench.push(image(NEW, "2.0.0"))
     run_until_cut(bench)
@@ -612,6 +689,21 @@ def test_an_image_that_cannot_be_read_to_its_end_is_an_error_of_the_filesystem(b
         assert result["error"] == "store" and pushed in result["message"], nth
         assert bench.exists(pushed) and bench.flash_holds(OLD), nth
     assert nth > 5 and result["status"] == "installed" and bench.flash_holds(NEW)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_image_that_goes_while_it_is_written_is_named_and_asked_for(bench, gone):
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "loader" and gone:
+            bench.forget("candidate.img")
+        elif event["event"] == "loader":
+            bench.write_file(CANDIDATE, image(NEW, "2.0.0")[:2000])
+    assert event["error"] == "store" and CANDIDATE in event["message"]
+    assert "Push the image again" in event["next_step"]
+    bench.boot()
+    bench.run()
+    assert bench.target.running is Running.APPLICATION and bench.flash_holds(OLD)
 
 
 @pytest.mark.parametrize("at", [1, 2])

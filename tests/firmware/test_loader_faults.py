@@ -86,6 +86,46 @@ def test_every_transaction_may_fail(host: str, kind: str) -> None:
         assert forbidden(bench) == [], case
 
 
+@functools.cache
+def first_granule_written() -> int:
+    """The transaction that carries the stack pointer and the reset vector."""
+    bench = bench_on("rp2")
+    bench.push(image(PAYLOAD))
+    bench.run()
+    frames = [data for address, _, data in bench.trace.transactions if address == I2C_ADDRESS]
+    return next(at for at, data in enumerate(frames) if data[1:9] == PAYLOAD[:8])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in LASTING])
+def test_page_0_is_not_erased_while_the_new_vectors_lead_into_it(kind: str) -> None:
+    """In the middle of an erase they could still be right while what they lead to is not."""
+    for at in range(first_granule_written(), len(transactions_of_one_update("rp2"))):
+        bench = bench_on("rp2")
+        FaultyTarget(bench.world.bus, bench.target, Fault(kind, at))
+        found: list[bytes] = []
+
+        def tap(what: str, point: int, bench: Bench = bench, found: list[bytes] = found) -> None:
+            if what == "erase" and not point:
+                found.append(bytes(bench.target.flash.data[:8]))
+
+        bench.target.flash.tap = tap
+        bench.push(image(PAYLOAD))
+        assert bench.run()[-1]["ok"], f"{kind} at {at}"
+        assert PAYLOAD[:8] not in found, f"{kind} at {at}"
+
+
+def test_vectors_whose_reading_is_disturbed_once_are_read_again_and_not_written_again() -> None:
+    bench = bench_on("rp2")
+    answer = first_granule_written() + 8  # behind its status and the frames of Read Memory
+    assert transactions_of_one_update("rp2")[answer] == (True, 16)
+    FaultyTarget(bench.world.bus, bench.target, Fault("answer lost", answer))
+    bench.push(image(PAYLOAD))
+    events = bench.run()
+    (written,) = [event for event in events if event["event"] == "written"]
+    assert written["erased_pages"] == 2 and written["repeats"] == 1
+    assert not [event for event in events if event["event"] == "retry"]
+
+
 def test_a_page_that_is_tried_again_is_told_and_logged() -> None:
     bench = bench_on("rp2")
     bench.push(image(PAYLOAD))

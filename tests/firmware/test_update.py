@@ -357,6 +357,15 @@ def test_a_list_of_holes_that_makes_no_sense_is_refused(calibrated, with_hole, k
     assert bench.target.flash.erase_counts == erased
 
 
+def test_a_reset_vector_that_leads_into_a_hole_is_refused(calibrated, with_hole):
+    """What stands there is not of this image."""
+    make, filled = calibrated
+    bench = make()
+    reset = (FLASH + HOLE[0] + 0x101).to_bytes(4, "little")
+    astray = with_hole[:4] + reset + with_hole[8:]
+    assert bench.install(image(astray, "1.1.0", kept=(HOLE,)))["error"] == "image-fit"
+
+
 def test_an_interrupted_update_keeps_the_hole_too(calibrated, with_hole):
     make, filled = calibrated
     bench = make()

@@ -31,23 +31,29 @@ BUGS = (
     Bug(
         "page 0 is not erased first",
         "flasher",
-        "            yield from self._take_first_vectors(first, image)\n"
-        "            blank = first\n",
-        "            blank = None\n",
+        "                if todo[0] == first:  # again, too: the new ones may be there\n"
+        "                    yield from self._take_first_vectors(first, image)\n"
+        "                yield from self._write_pages(todo, first, image, payload, doubt)\n",
+        "                write = self._write_pages\n"
+        "                pages = [page for page in todo if page != first]\n"
+        "                yield from write(pages, first, image, payload, doubt)\n"
+        "                if todo[0] == first:\n"
+        "                    yield from self._take_first_vectors(first, image)\n"
+        "                    yield from write([first], first, image, payload, doubt)\n",
     ),
     Bug(
         "the first vectors are written before the other pages",
         "flasher",
-        "                yield from self._write_pages(todo, first, blank, image, payload, doubt)\n"
+        "                yield from self._write_pages(todo, first, image, payload, doubt)\n"
         "                todo = yield from self._compare(image, payload, (), _VECTORS)\n"
         "                if not todo and self._gives_first_vectors(image):\n",
         "                write = self._write_pages\n"
-        "                yield from write([first], first, blank, image, payload, doubt)\n"
+        "                yield from write([first], first, image, payload, doubt)\n"
         "                payload.read_into(0, self._wanted)\n"
         "                self._vectors[:] = self._wanted[:_VECTORS]\n"
         "                self._gives_first_vectors(image)\n"
         "                pages = [page for page in todo if page != first]\n"
-        "                yield from write(pages, first, None, image, payload, doubt)\n"
+        "                yield from write(pages, first, image, payload, doubt)\n"
         "                todo = yield from self._compare(image, payload, ())\n"
         "                if not todo:\n",
     ),
@@ -85,9 +91,9 @@ BUGS = (
         "an error is not tried again",
         "flasher",
         "                    if not left:\n                        raise\n"
-        "                    yield _retry(page, error)\n                blank = None\n",
+        "                    yield _retry(page, error)\n                is_blank = False\n",
         "                    yield _retry(page, error)\n                    break\n"
-        "                blank = None\n",
+        "                is_blank = False\n",
     ),
     Bug(
         "what differs is not looked for",
@@ -121,16 +127,17 @@ BUGS = (
     Bug(
         "page 0 is vouched for before its vectors are written",
         "flasher",
-        "            yield from self._take_first_vectors(first, image)\n",
-        "            yield from self._take_first_vectors(first, image)\n"
-        "            doubt.remove(first)\n            doubt.save()\n",
+        "                    yield from self._take_first_vectors(first, image)\n",
+        "                    yield from self._take_first_vectors(first, image)\n"
+        "                    doubt.remove(first)\n                    doubt.save()\n",
+        ("tiny",),
     ),
     Bug(
         "checkpoint before a page is written",
         "flasher",
-        "                    self._write_page(page, image, page == blank)\n",
+        "                    self._write_page(page, image, is_blank)\n",
         "                    doubt.remove(page)\n                    doubt.save()\n"
-        "                    self._write_page(page, image, page == blank)\n",
+        "                    self._write_page(page, image, is_blank)\n",
     ),
     Bug(
         "a checkpoint vouches for all pages",

@@ -132,7 +132,7 @@ class SoftI2C(_I2CBase):
 
 
 class ADC:
-    """As on rp2: 16 bits of its 3.3 V."""
+    """16 bits of 3.3 V."""
 
     def __init__(self, id):
         self._pin = _pin_id(id)
@@ -142,8 +142,14 @@ class ADC:
     def read_u16(self):
         return call("adc_read", self._pin)
 
-    def read_uv(self):
-        return self.read_u16() * 3_300_000 // 65535
+    if not _on_rp2():
+        ATTN_11DB = 3
+
+        def atten(self, attenuation):
+            pass
+
+        def read_uv(self):
+            return self.read_u16() * 3_300_000 // 65535
 
 
 class RTC:
