@@ -63,7 +63,11 @@ class Admission:
             for _, path, version in left:
                 if path != self._store.confirmed:
                     events.append({"event": "superseded", "image": path, "version": version})
-                    self._store.discard(path)
+                    try:
+                        self._store.discard(path)
+                    except StoreError as stuck:
+                        events[-1] = {"event": "refused", "image": path}
+                        events[-1].update(stuck.as_dict())
             return image, None, events
         return None, refusal, []
 
@@ -77,7 +81,10 @@ class Admission:
         if is_folder(path):
             return refusal
         if isinstance(error, ImageError) and path != self._store.confirmed:
-            self._store.discard(path)
+            try:
+                self._store.discard(path)
+            except StoreError as stuck:
+                return stuck  # the others may be good
         return error
 
     def find(self, digest):

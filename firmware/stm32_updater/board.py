@@ -88,6 +88,11 @@ class Board:
             raise BoardError("%s is longer than any board.json" % path)
         return cls(settings, clock, confirm)
 
+    @property
+    def application_shows(self):
+        """Whether this board can tell that an application runs."""
+        return self._proof is not None
+
     def application_runs(self):
         """Whether some application runs, as far as this board can tell: False for one that shows
         nothing."""

@@ -219,7 +219,10 @@ class Store:
             os.remove(path)
         except OSError as error:
             if exists(path):
-                raise StoreError("%s cannot be removed: %s" % (path, error))
+                raise StoreError(
+                    "%s cannot be removed: %s" % (path, error),
+                    "Remove it by hand: mpremote resume fs rm :%s" % path,
+                )
 
 
 def exists(path):

@@ -119,6 +119,7 @@ class Updater:
                     break
             else:
                 return
+            flow.close()
             error = AnotherRun("another run of the updater began before this one had ended")
             yield _result(False, "failed", error)
         except HandsOff as error:
@@ -211,6 +212,8 @@ class Updater:
         kept = [path for path in kept if exists(path)]
         image, why, told = yield from self._admission.newest(kept, record)
         refusal = refusal or why
+        if image is None and not runs:
+            runs = self._let_go()
         if image is None and runs:
             record.phase = phases.IDLE
             record.image = None
@@ -231,6 +234,18 @@ class Updater:
         told.append(self._intend("installing", record, image))
         yield from told
         return image
+
+    def _let_go(self):
+        """Start an application that an earlier run, of which nothing is known, may have left in
+        the loader; whether it runs. Not if a running one could not be told from that; not without
+        BOOT0, because a blank loader 11.3 would not come back; and not while the target may be
+        programming its option bytes."""
+        if not self._board.application_shows or self._target.pins.boot0 is None:
+            return False
+        if self._target.at_work() is not None:
+            return False
+        self._start_application()
+        return self._runs_again()
 
     def _intend(self, event, record, image):
         """Durable: from here on the target is on its way to `image`. Returns the event."""
@@ -365,6 +380,8 @@ class Updater:
         one that was confirmed before stays; returns the error."""
         if image.path == self._store.confirmed:
             return None
+        if not exists(image.path):
+            return ImageDamaged("%s is gone" % image.path)
         try:
             image.check_digest(self._clock)
         except ImageDamaged as error:

@@ -217,7 +217,7 @@ class DeviceKeys(DeviceReader):
         return [modulus + private_key().sign(b""), modulus]
 
     def read(self, data: bytes) -> object:
-        for size in (256, 384, len(data)):
+        for size in (0, 256, 384, len(data)):
             modulus, signature = data[:size], data[size:]
             self.files.hold()
             self.files.contents["/keys/" + self.name] = modulus
