@@ -213,7 +213,7 @@ class Updater:
         image, why, told = yield from self._admission.newest(kept, record)
         refusal = refusal or why
         if image is None and not runs:
-            runs = self._let_go()
+            runs = self._wakes()
         if image is None and runs:
             record.phase = phases.IDLE
             record.image = None
@@ -235,7 +235,7 @@ class Updater:
         yield from told
         return image
 
-    def _let_go(self):
+    def _wakes(self):
         """Start an application that an earlier run, of which nothing is known, may have left in
         the loader; whether it runs. Not if a running one could not be told from that; not without
         BOOT0, because a blank loader 11.3 would not come back; and not while the target may be
