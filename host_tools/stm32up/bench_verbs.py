@@ -86,9 +86,9 @@ def _call(connection: Connection, verb: str, call: str, report: Report) -> dict[
 
 
 def warning(verb: str, plan: Plan) -> list[str]:
-    """What has to be known before saying yes."""
+    """What has to be known before saying yes: a paragraph each."""
     lines = [
-        "Until this is over the target's supply must stay on and steady, and nobody may reset it:",
+        "Until this is over the target's supply must stay on and steady, and nobody may reset it: "
         "a chip that is cut off while it programs its option bytes can lock itself for good.",
     ]
     if verb == "unprotect":
@@ -98,8 +98,10 @@ def warning(verb: str, plan: Plan) -> list[str]:
     if plan.get("bor_mv"):
         lines.append(f"{_threshold(plan)}: below that the part never starts again.")
     if plan.get("supply_switch"):
-        lines.append("The host switches the target's supply: without a pull-up at the switch's")
-        lines.append("enable a reset of the host cuts the target off.")
+        lines.append(
+            "The host switches the target's supply: without a pull-up at the switch's enable a "
+            "reset of the host cuts the target off."
+        )
     return lines
 
 

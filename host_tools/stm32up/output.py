@@ -20,6 +20,7 @@ from rich.progress import (
 from stm32up import phrases, tables
 from stm32up.errors import Stm32upError, UpdateFailed
 from stm32up.events import Event, failure, in_order, result
+from stm32up.wrapping import PAGE, width_of, wrapped
 
 _TABLES = {
     "status": tables.status,
@@ -43,7 +44,7 @@ class JsonOutput:
         if isinstance(error, UpdateFailed):
             event.update(error.result)  # the updater's own code stays
         self.report(event)
-        print(f"error: {error}", file=sys.stderr)
+        _say_error(error)
 
     def close(self) -> None:
         pass
@@ -65,25 +66,32 @@ class HumanOutput:
         else:
             self.close()
             for line in tables.plan(event) if event["event"] == "plan" else [phrases.event(event)]:
-                self._console.print(line)
+                self._line(line)
 
     def result(self, verb: str, values: dict[str, Any]) -> None:
         self.close()
         if verb in _TABLES:
-            lines = _TABLES[verb](values)
-        else:
-            *lines, last = phrases.result(verb, values)
+            width = width_of(self._console.file) or PAGE
+            for line in _TABLES[verb](values):
+                for part in wrapped(line, width):
+                    self._line(part)
+            return
+        *lines, last = phrases.result(verb, values)
         for line in lines:
-            self._console.print(line)
-        if verb not in _TABLES:
-            self._console.print(last, style="bold")
+            self._line(line)
+        self._line(last, style="bold")
 
     def error(self, error: Stm32upError) -> None:
         last = self._last
         self.close()
         if last is not None and last["done"] < last["total"]:
-            self._console.print(phrases.stopped(last))
-        print(f"error: {error}", file=sys.stderr)
+            self._line(phrases.stopped(last))
+        _say_error(error)
+
+    def _line(self, line: str, style: str | None = None) -> None:
+        """Lines of a pipe stay whole."""
+        for part in wrapped(line, width_of(self._console.file)):
+            self._console.print(part, style=style)
 
     def close(self) -> None:
         """Takes the progress bar away; also on the way out of an error."""
@@ -111,7 +119,7 @@ class _Bar:
         what, self._unit = phrases.phase(event)
         self._progress = Progress(
             TextColumn("{task.description:19}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=max(4, min(20, console.width - 54))),
             TaskProgressColumn(),
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
@@ -129,3 +137,8 @@ class _Bar:
 
     def close(self) -> None:
         self._progress.stop()
+
+
+def _say_error(error: Stm32upError) -> None:
+    for line in wrapped(f"error: {error}", width_of(sys.stderr)):
+        print(line, file=sys.stderr)
