@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stm32up import host_facts
-from stm32up.deploy import BOARD_JSON
+from stm32up import host_facts, image_format, images
+from stm32up.deploy import BOARD_JSON, INBOX
 from stm32up.errors import DeviceError, HostUnfit, NoBoard, NoUpdater, UpdateFailed
 from stm32up.events import Event, Report
 from stm32up.push import push
@@ -34,15 +34,36 @@ except UpdaterError as e:
  print(json.dumps(d))
 """
 
+FOLDER = "/updater"
+CONFIRMED = "confirmed.img"
+# The record and the proof of board.json, by the updater's own classes. The target is not reset.
+_RUNS = """
+ from stm32_updater.board import Board
+ from stm32_updater.clock import Clock
+ from stm32_updater.image import open_image
+ from stm32_updater.store import IDLE, Store
+ store = Store({folder!r})
+ record = store.load()
+ runs = (
+  record is not None and record.phase == IDLE and record.installed == {digest!r}
+  and not store.inbox_images() and store.hands_off() is None
+  and Board.load({board!r}, Clock()).confirm(open_image(store.confirmed))
+ )
+ print(json.dumps({{"event": "result", "ok": True, "runs": bool(runs)}}))
+"""
+
 
 def update(
     connection: Connection, image: Path, report: Report, *, force: bool = False
 ) -> dict[str, Any]:
-    """Pushes the image and runs the updater; returns the values of its result. `force` writes an
-    image that is installed already.
+    """Pushes the image and runs the updater; returns the values of its result. An image that is
+    installed already is not even pushed; `force` writes it.
 
     Raises UpdateFailed with the updater's own result, NoUpdater, and what `push` raises.
     """
+    described = images.verify(image)
+    if not force and _runs(connection, described["sha256"]):
+        return {"status": "up-to-date", "version": described["version"]}
     pushed = push(connection, image, report)
     report({"event": "pushed", **pushed})
     result = run(connection, report, force=force)
@@ -62,9 +83,39 @@ def run(connection: Connection, report: Report, *, force: bool = False) -> dict[
     return _call(connection, call, report)
 
 
+def _runs(connection: Connection, digest: str) -> bool:
+    """Whether the image with this digest is installed, by the board's record, and proves itself
+    now. Where anything else is to be done the answer is False.
+    """
+    if not any(file.name == CONFIRMED for file in connection.list_folder(FOLDER)):
+        return False  # nothing is installed, or there is no updater
+    call = _RUNS.format(folder=FOLDER, digest=digest, board=BOARD_JSON)
+    return bool(_call(connection, call)["runs"])
+
+
 def status(connection: Connection) -> dict[str, Any]:
-    """State, images and free space, as the updater sees them. Does not touch the target."""
-    return _call(connection, _print_result("status"))
+    """State and images, as the updater sees them, and what was not pushed to the end. Does not
+    touch the target.
+    """
+    known = _call(connection, _print_result("status"))
+    interrupted = _interrupted_pushes(connection)
+    return known | ({"interrupted_pushes": interrupted} if interrupted else {})
+
+
+def _interrupted_pushes(connection: Connection) -> list[dict[str, Any]]:
+    """{"file", "done", "bytes"} of each; "bytes", by the image's own header, is None if it has
+    none.
+    """
+    found = []
+    for file in connection.list_folder(INBOX):
+        path = f"{INBOX}/{file.name}"
+        if file.name.endswith(".part") and not file.is_folder:
+            read = (
+                f"with open({path!r}, 'rb') as f: print(f.read({image_format.HEADER.size}).hex())"
+            )
+            size = image_format.signed_size(bytes.fromhex(connection.exec(read).strip()))
+            found.append({"file": path, "done": file.size, "bytes": size})
+    return found
 
 
 def probe(connection: Connection) -> dict[str, Any]:
