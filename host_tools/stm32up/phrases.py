@@ -6,7 +6,7 @@ reads "?", and an event nobody knows here is still told, with everything it carr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,6 +20,7 @@ PHASES = {
     "blank check": ("looking for what is left", "pages"),
     "compare": ("comparing flash", "pages"),
     "write": ("writing flash", "pages"),
+    "verify": ("verifying flash", "pages"),
     "naive": ("cutting naive host", "times"),
     "unprotect-slow": ("cutting patient host", "times"),
     "unprotect": ("cutting unprotect", "times"),
@@ -28,6 +29,8 @@ PHASES = {
 _EVENTS = {
     "refused": "refused: {message}",
     "retry": "page {page} again: {message}",
+    "not-kept": "it runs, but the host did not keep it: {message}; the last good image stays the "
+    "earlier one. {next_step}",
     "installing": "installing {version} ({bytes} bytes)",
     "resuming": "resuming the installation of {version} ({bytes} bytes)",
     "rolling-back": "no proof of the new application: {reason}; going back to {version}",
@@ -54,7 +57,6 @@ _RESULTS = {
     "keys public": "made {key}: public half of key {key_id}, RSA, {bits} bits",
     "image digest": "written to {file}: {sha256}",
     "image sign": "signed {file}: version {version}, {signed}",
-    "logs pull": "{entries} entries, numbers {first} to {last}",
 }
 
 
@@ -74,6 +76,37 @@ def event(event: Event) -> str:
         return _EVENTS[name].format_map(_Known(event))
     rest = ", ".join(f"{words(key)} {event[key]}" for key in sorted(event) if key != "event")
     return f"{words(name)}: {rest}" if rest else words(name)
+
+
+def story(entries: Iterable[Event]) -> list[str]:
+    """What a log tells of its updates: how each began, was interrupted, and ended."""
+    told = []
+    new = "?"  # the version that is being installed
+    for entry in map(_Known, entries):
+        if entry["event"] == "installing":
+            new = str(entry["version"])
+        line = _told_of(entry, new)
+        if line:
+            told.append(f"- {line}")
+    return told
+
+
+def _told_of(entry: _Known, new: str) -> str:
+    version = entry["version"]
+    match entry["event"], entry["status"]:
+        case "resuming", _:
+            return f"the installation of {version} was interrupted; the next start went on with it"
+        case "rolling-back", _:
+            return f"{new} did not prove itself ({entry['reason']})"
+        case "refused" | "not-kept", _:
+            return event(entry)
+        case "result", "installed":
+            return f"{version} was installed: {entry['bytes']} bytes"
+        case "result", "rolled-back":
+            return f"{version} came back"
+        case "result", _ if not entry["ok"]:
+            return f"it failed: {entry['message']}"
+    return ""
 
 
 def stopped(progress: Event) -> str:
@@ -124,12 +157,20 @@ def words(key: str) -> str:
     return key.replace("_", " ").replace("-", " ")
 
 
+def count(number: Any, what: str) -> str:
+    """ "1 page", "2 pages"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _written(values: _Known) -> str:
-    verified = f"{values['verified']} of {values['bytes']} bytes verified"
-    erased = values["erased_pages"]
-    if erased == 0:
-        return f"nothing to write: {verified}"
-    return f"written: {verified}, {erased} page erases"
+    line = f"{values['verified']} of {values['bytes']} bytes verified"
+    erased, repeats = values["erased_pages"], values.get("repeats")
+    line = (
+        f"nothing to write: {line}"
+        if erased == 0
+        else f"written: {line}, {count(erased, 'page erase')}"
+    )
+    return f"{line}; {count(repeats, 'block')} sent or read again" if repeats else line
 
 
 def _starting(values: _Known) -> str:
@@ -146,6 +187,13 @@ def _pushed(values: _Known) -> str:
     return f"pushed {file} to the inbox{renamed} ({values['sent']} bytes sent)"
 
 
+def _logs_pulled(values: _Known) -> list[str]:
+    if not values["entries"]:
+        return ["the log is empty"]
+    entries = "1 entry" if values["entries"] == 1 else f"{values['entries']} entries"
+    return [f"{entries}, numbers {values['first']} to {values['last']}"]
+
+
 def _key_made(values: _Known) -> list[str]:
     use = "for development only, no product takes it" if values["development"] is True else ""
     made = f"made {values['key']}: RSA, {values['bits']} bits, id {values['key_id']}"
@@ -158,7 +206,8 @@ def _push_ended(values: _Known) -> list[str]:
 
 def _update_ended(values: _Known) -> list[str]:
     if values["status"] == "installed":
-        return [f"installed {values['version']} in {seconds(values['target_ms'])}"]
+        took = f" in {seconds(values['target_ms'])}" if "target_ms" in values else ""
+        return [f"installed {values['version']}{took}"]
     if values["status"] == "up-to-date":
         return [f"{values['version']} is installed already and runs; nothing was done"]
     if values["status"] == "idle":
@@ -291,6 +340,7 @@ _ENDS: dict[str, Callable[[_Known], list[str]]] = {
     "provision": _provision_ended,
     "unprotect": _unprotect_ended,
     "image build": _image_built,
+    "logs pull": _logs_pulled,
     "image verify": _image_verified,
     "simulate forum": _forum_ended,
     "simulate forum case": _forum_case_ended,
