@@ -400,6 +400,19 @@ RULES = (
         unless=("bus", "nrst-not-connected"),
     ),
     Rule(
+        "no-answer",
+        WRONG,
+        "Nobody answers on the bus, neither loader nor application.",
+        "A wire of SDA or SCL is open or on another pin than the loader's, or the grounds are not "
+        "connected. Or BOOT0 is ignored, and the application has no I2C.",
+        "Check SCL to PB6 and SDA to PB7 of the target, and the ground. If they are right: switch "
+        "the target off and on, with no debugger connected, then stm32up doctor --power-cycled; "
+        "and look at nBOOT_SEL by STM32CubeProgrammer over SWD.",
+        _no_answer,
+        group="silence",
+        unless=("bus", "nrst-not-connected", "boot0-not-connected"),
+    ),
+    Rule(
         "debugger-blocks-boot0",
         WRONG,
         "BOOT0 is ignored, most likely since a debugger touched the target.",
@@ -431,18 +444,6 @@ RULES = (
         "Try SWD once (STM32CubeProgrammer, connect under reset). If it is refused: the "
         "application goes on working, and can never be updated. Replace the STM32 to change it.",
         _level_2,
-        group="silence",
-        unless=("bus", "nrst-not-connected", "boot0-not-connected"),
-    ),
-    Rule(
-        "no-answer",
-        WRONG,
-        "Nobody answers at the loader's address.",
-        "A wire of SDA or SCL is open or on another pin than the loader's, the grounds are not "
-        "connected, or nBOOT_SEL is 1 with an application that has no I2C.",
-        "Check SCL to PB6 and SDA to PB7 of the target, and the ground; then nBOOT_SEL, by "
-        "STM32CubeProgrammer over SWD.",
-        _no_answer,
         group="silence",
         unless=("bus", "nrst-not-connected", "boot0-not-connected"),
     ),

@@ -6,6 +6,8 @@ from stm32up.diagnosis import Evidence, Facts, Rule, Severity
 from stm32up.host_facts import FROZEN_UPDATER, LIBRARY
 
 WRONG, NOTICE = Severity.WRONG, Severity.NOTICE
+# Errors of the last result that the facts themselves show, or that ended in a roll-back.
+_OF_OTHER_RULES = ("application-silent", "hands-off")
 RESTARTS = 3  # resumptions in a row without an end
 FULL = 16 * 1024  # bytes: less, and record and log have no room
 
@@ -99,13 +101,24 @@ def _interrupted(facts: Facts) -> Evidence:
     return evidence + [f"the log ends with: {last['message']}"] if last else evidence
 
 
+def _failed_otherwise(facts: Facts) -> Evidence:
+    """The last result is a failure that no other rule is about."""
+    last = facts.last_result
+    error = str(last.get("error", ""))
+    if not last or error.startswith("image") or error in _OF_OTHER_RULES:
+        return []
+    evidence = [f"the log ends with: {last.get('message')}"]
+    if last.get("next_step"):
+        evidence.append(f"the updater said: {last['next_step']}")
+    return evidence
+
+
 def _rolled_back(facts: Facts) -> Evidence:
     if not facts.record.get("failed") or facts.installed_since:
         return []
     evidence = [f"the record names a failed image, digest {facts.record['failed'][:8]}"]
-    if facts.last_result:
-        evidence.append(f"the log says: {facts.last_result.get('message')}")
-    return evidence
+    ends = [entry for entry in facts.log.entries if entry.get("error") == "application-silent"]
+    return [*evidence, f"the log says: {ends[-1].get('message')}"] if ends else evidence
 
 
 def _refused(facts: Facts) -> Evidence:
@@ -117,6 +130,16 @@ def _refused(facts: Facts) -> Evidence:
     if not evidence and str(last.get("error", "")).startswith("image"):
         evidence = [f"the log ends with: {last['message']}", str(last.get("next_step"))]
     return evidence
+
+
+def _not_kept(facts: Facts) -> Evidence:
+    """The image that was installed last is not on the host any more."""
+    events = [entry for entry in facts.log.entries if entry.get("event") in ("not-kept", "result")]
+    for before, end in zip(events[-2::-1], events[:0:-1], strict=True):
+        if end.get("status") == "installed":
+            told = before.get("event") == "not-kept"
+            return [f"the log says: {before.get('message')}"] if told else []
+    return []
 
 
 def _another_version(facts: Facts) -> Evidence:
@@ -423,6 +446,16 @@ RULES = (
         unless=("keeps-restarting",),
     ),
     Rule(
+        "update-failed",
+        WRONG,
+        "The last run of the updater failed.",
+        "The evidence names the error. One that is not foreseen is a mistake, of the updater or "
+        "of the product's own confirm() or feed().",
+        "Run it again (stm32up run). If it fails again: stm32up logs pull, and report it.",
+        _failed_otherwise,
+        unless=_UPDATE,
+    ),
+    Rule(
         "rolled-back",
         WRONG,
         "A new application did not prove itself; it is not tried again.",
@@ -469,12 +502,22 @@ RULES = (
         unless=(*_UPDATE, *_UNREACHED, "forced-into-loader"),
     ),
     Rule(
+        "image-not-kept",
+        NOTICE,
+        "The image that was installed last is not on the host.",
+        "Its file changed between the check and the end of the update, so it was removed. The "
+        "last good image, for going back, is still the earlier one.",
+        "Write it again: stm32up update --force IMAGE.",
+        _not_kept,
+    ),
+    Rule(
         "another-version",
         WRONG,
         "The application that runs is not the one this host installed.",
         "Somebody programmed the target by other means, or the host was exchanged.",
         "If it shall be the host's: push it again with a higher version, stm32up update IMAGE.",
         _another_version,
+        unless=("image-not-kept",),
     ),
     Rule(
         "host-full",
