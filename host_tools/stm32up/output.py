@@ -59,16 +59,21 @@ class HumanOutput:
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._bar: _Bar | None = None
         self._last: Event | None = None  # the progress that no other event has followed
+        self._refused: Event | None = None  # a refusal that the end may repeat
 
     def report(self, event: Event) -> None:
+        self._tell_refused()
         if event["event"] == "progress":
             self._show(event)
+        elif event["event"] == "refused":
+            self._refused = event
         else:
             self.close()
             for line in tables.plan(event) if event["event"] == "plan" else [phrases.event(event)]:
                 self._line(line)
 
     def result(self, verb: str, values: dict[str, Any]) -> None:
+        self._tell_refused()
         self.close()
         if verb in _TABLES:
             width = width_of(self._console.file) or PAGE
@@ -83,10 +88,18 @@ class HumanOutput:
 
     def error(self, error: Stm32upError) -> None:
         last = self._last
+        if self._refused and self._refused.get("message") != error.message:
+            self._tell_refused()
         self.close()
         if last is not None and last["done"] < last["total"]:
             self._line(phrases.stopped(last))
         _say_error(error)
+
+    def _tell_refused(self) -> None:
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            self.close()
+            self._line(phrases.event(refused))
 
     def _line(self, line: str, style: str | None = None) -> None:
         """Lines of a pipe stay whole."""

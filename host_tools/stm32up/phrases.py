@@ -29,11 +29,10 @@ PHASES = {
 _EVENTS = {
     "refused": "refused: {message}",
     "retry": "page {page} again: {message}",
-    "not-kept": "it runs, but the host did not keep it: {message}; the last good image stays the "
-    "earlier one. {next_step}",
+    "not-kept": "it runs, but the host cannot keep it: {message}; the last good image stays the "
+    "earlier one. To have it kept: stm32up update --force IMAGE",
     "installing": "installing {version} ({bytes} bytes)",
     "resuming": "resuming the installation of {version} ({bytes} bytes)",
-    "rolling-back": "no proof of the new application: {reason}; going back to {version}",
     "superseded": "left out {version}: a newer image is there",
     "loader": "loader V{version}, protocol V{protocol}, {chip}",
     "interrupted": "an earlier {what} was interrupted ({stage}); waiting, then looking",
@@ -82,16 +81,18 @@ def story(entries: Iterable[Event]) -> list[str]:
     """What a log tells of its updates: how each began, was interrupted, and ended."""
     told = []
     new = "?"  # the version that is being installed
+    refused = ""  # why the last image was, if the end comes next
     for entry in map(_Known, entries):
         if entry["event"] == "installing":
             new = str(entry["version"])
-        line = _told_of(entry, new)
+        line = _told_of(entry, new, refused)
+        refused = entry["message"] if entry["event"] == "refused" else ""
         if line:
             told.append(f"- {line}")
     return told
 
 
-def _told_of(entry: _Known, new: str) -> str:
+def _told_of(entry: _Known, new: str, refused: str) -> str:
     version = entry["version"]
     match entry["event"], entry["status"]:
         case "resuming", _:
@@ -104,7 +105,7 @@ def _told_of(entry: _Known, new: str) -> str:
             return f"{version} was installed: {entry['bytes']} bytes"
         case "result", "rolled-back":
             return f"{version} came back"
-        case "result", _ if not entry["ok"]:
+        case "result", _ if not entry["ok"] and entry["message"] != refused:
             return f"it failed: {entry['message']}"
     return ""
 
@@ -171,6 +172,12 @@ def _written(values: _Known) -> str:
         else f"written: {line}, {count(erased, 'page erase')}"
     )
     return f"{line}; {count(repeats, 'block')} sent or read again" if repeats else line
+
+
+def _rolling_back(values: _Known) -> str:
+    reason = str(values["reason"])
+    back = " Going" if reason.endswith("?") else "; going"
+    return f"no proof of the new application: {reason}{back} back to {values['version']}"
 
 
 def _starting(values: _Known) -> str:
@@ -326,6 +333,7 @@ _SAYINGS: dict[str, Callable[[_Known], str]] = {
     "counted": _counted,
     "checked": _checked,
     "written": _written,
+    "rolling-back": _rolling_back,
     "starting": _starting,
     "pushed": _pushed,
     "seen": _seen,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from stm32up import device
-from stm32up.phrases import layout, signed, words
+from stm32up.phrases import count, layout, signed, words
 
 Values = dict[str, Any]
 Row = tuple[str, str, str]  # name, value, what it means
@@ -63,7 +63,7 @@ def status(values: Values) -> list[str]:
     ]
     for push in values.get("interrupted_pushes", []):
         name = push["file"].rpartition("/")[2].removesuffix(".part")
-        rows.append(("interrupted", f"{name}, {arrived(push)}", "push it again: it goes on"))
+        rows.append(("push", f"{name}: interrupted after {arrived(push)}; push it again", ""))
     if values.get("failed"):
         rows.append(("failed", values["failed"][:8], "digest of the image that failed last"))
     if values.get("pages_in_doubt") and phase in _UNDER_WAY:
@@ -78,7 +78,7 @@ def arrived(push: Values) -> str:
     size of before it is there, is not counted.
     """
     if push["bytes"] is None:
-        return f"{push['done']} bytes of something else"
+        return count(push["done"], "byte")
     return f"{min(push['done'], push['bytes'])} of {push['bytes']} bytes"
 
 
