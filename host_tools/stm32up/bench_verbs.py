@@ -88,7 +88,7 @@ def _call(connection: Connection, verb: str, call: str, report: Report) -> dict[
 def warning(verb: str, plan: Plan) -> list[str]:
     """What has to be known before saying yes: a paragraph each."""
     lines = [
-        "Until this is over the target's supply must stay on and steady, and nobody may reset it: "
+        "Until this is over the target's supply must stay on and steady, and nothing may reset it: "
         "a chip that is cut off while it programs its option bytes can lock itself for good.",
     ]
     if verb == "unprotect":
@@ -157,6 +157,6 @@ def refused() -> UsageError:
 def nobody_to_ask(verb: str) -> UsageError:
     """There is no terminal, or --json, and no --yes."""
     return UsageError(
-        f"{verb} has to be confirmed, and there is nobody to ask; nothing was sent",
+        f"{verb} has to be confirmed, and there is no terminal to ask on; nothing was sent",
         "Run it in a terminal, or give --yes if the target's supply is sure to stay on.",
     )

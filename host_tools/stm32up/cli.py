@@ -423,7 +423,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 class InternalError(Stm32upError):
-    """What nobody foresaw."""
+    """What was not foreseen."""
 
     code = "internal"
 

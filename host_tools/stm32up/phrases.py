@@ -1,7 +1,7 @@
 """What happens, in words: one line for each kind of event and for the end of each verb.
 
 Values come from a board whose updater may be older or newer than this program: what is missing
-reads "?", and an event nobody knows here is still told, with everything it carries.
+reads "?", and an event that is unknown here is still told, with everything it carries.
 """
 
 from __future__ import annotations

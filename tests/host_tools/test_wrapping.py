@@ -109,7 +109,7 @@ def test_safety_warnings_are_paragraphs(verb, width):
     for text in texts:
         assert text.endswith(".")
         assert max(map(len, wrapped(text, width, indent=0))) <= width
-    assert "nobody may reset it: a chip that is cut off" in " ".join(texts)
+    assert "nothing may reset it: a chip that is cut off" in " ".join(texts)
 
 
 def on_a_terminal(width: int, program: str, **environment: str) -> str:
