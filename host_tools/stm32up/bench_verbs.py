@@ -88,8 +88,8 @@ def _call(connection: Connection, verb: str, call: str, report: Report) -> dict[
 def warning(verb: str, plan: Plan) -> list[str]:
     """What has to be known before saying yes: a paragraph each."""
     lines = [
-        "Until this is over the target's supply must stay on and steady, and nothing may reset it: "
-        "a chip that is cut off while it programs its option bytes can lock itself for good.",
+        "Until this is over the target's supply must stay on and steady, and nothing may reset "
+        "it: a chip that is cut off while it programs its option bytes can lock itself for good.",
     ]
     if verb == "unprotect":
         lines.insert(0, "This erases all of the target's flash and rewrites its option bytes.")

@@ -440,7 +440,7 @@ RULES = (
         "interrupted",
         WRONG,
         "An update was interrupted and waits to be continued.",
-        "Power was lost, or a computer connected to the host; the updater goes on at its next run.",
+        "Power was lost, or a computer connected to the host. The next run goes on with it.",
         "Reset the host, or push the image again: stm32up update IMAGE.",
         _interrupted,
         unless=("keeps-restarting",),

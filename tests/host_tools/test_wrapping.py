@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-import pty
-import re
-import struct
 import subprocess
-import sys
-import termios
-from fcntl import ioctl
 from typing import Any
 
 import pytest
@@ -20,6 +13,7 @@ from stm32up.errors import Stm32upError
 from stm32up.output import HumanOutput
 from stm32up.wrapping import typed, width_of, wrapped
 from tests.host_tools.test_output import PROBED, STATUS
+from tests.terminal import on_a_terminal
 
 WIDTHS = (60, 80, 120)
 LONG = (
@@ -112,30 +106,6 @@ def test_safety_warnings_are_paragraphs(verb, width):
     assert "nothing may reset it: a chip that is cut off" in " ".join(texts)
 
 
-def on_a_terminal(width: int, program: str, **environment: str) -> str:
-    """What a program in a terminal of this width prints, before the terminal breaks lines."""
-    ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    variables = {**os.environ, "TERM": "xterm", **environment}
-    variables.pop("COLUMNS", None)
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=theirs, stdout=theirs, stderr=theirs, env=variables
-    )
-    os.close(theirs)
-    drawn = b""
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:
-            break
-        if not piece:
-            break
-        drawn += piece
-    os.close(ours)
-    assert process.wait() == 0
-    return drawn.decode().replace("\r\n", "\n")
-
-
 UPDATE = f"""
 from stm32up.errors import Stm32upError
 from stm32up.events import progress
@@ -152,8 +122,7 @@ people.error(Stm32upError({LONG!r}, "Ask: stm32up doctor"))
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_on_a_terminal_every_line_fits(width, environment):
-    drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", on_a_terminal(width, UPDATE, **environment))
-    lines = [line for part in drawn.split("\n") for line in part.split("\r")]
+    lines = on_a_terminal(width, UPDATE, **environment)
     assert max(map(len, lines)) <= width
     words = " ".join(lines).split()
     assert {"--version", "right?);", "doctor"} <= set(words)
