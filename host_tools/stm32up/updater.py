@@ -52,6 +52,13 @@ _RUNS = """
  print(json.dumps({{"event": "result", "ok": True, "runs": bool(runs)}}))
 """
 
+_BEGINNINGS = """
+ d = {{"event": "result", "ok": True}}
+ for path in {paths!r}:
+  with open(path, "rb") as file: d[path] = file.read({length}).hex()
+ print(json.dumps(d))
+"""
+
 
 def update(
     connection: Connection, image: Path, report: Report, *, force: bool = False
@@ -106,16 +113,27 @@ def _interrupted_pushes(connection: Connection) -> list[dict[str, Any]]:
     """{"file", "done", "bytes"} of each; "bytes", by the image's own header, is None if it has
     none.
     """
-    found = []
-    for file in connection.list_folder(INBOX):
-        path = f"{INBOX}/{file.name}"
-        if file.name.endswith(".part") and not file.is_folder:
-            read = (
-                f"with open({path!r}, 'rb') as f: print(f.read({image_format.HEADER.size}).hex())"
-            )
-            size = image_format.signed_size(bytes.fromhex(connection.exec(read).strip()))
-            found.append({"file": path, "done": file.size, "bytes": size})
-    return found
+    files = {
+        f"{INBOX}/{file.name}": file.size
+        for file in connection.list_folder(INBOX)
+        if file.name.endswith(".part") and not file.is_folder
+    }
+    if not files:
+        return []
+    call = _BEGINNINGS.format(paths=list(files), length=image_format.HEADER.size)
+    said = _call(connection, call)
+    return [
+        {"file": path, "done": size, "bytes": image_format.signed_size(_bytes(said.get(path)))}
+        for path, size in files.items()
+    ]
+
+
+def _bytes(digits: Any) -> bytes:
+    """What hex digits from a board stand for; nothing if they are none."""
+    try:
+        return bytes.fromhex(digits)
+    except (TypeError, ValueError):
+        return b""
 
 
 def probe(connection: Connection) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 from stm32up import boards
+from stm32up.errors import NoBoard
+from stm32up.transport import Connection
 from tests.end_to_end.conftest import APPLICATION, FLASH_SIZE, build
 
 
@@ -134,6 +136,21 @@ def test_pushed_and_installed_at_the_next_start(stm32up, images):
     assert stm32up("status").result["inbox"] == ["/updater/inbox/app-1.0.0.img"]
     assert stm32up("update", images / "app-1.1.0.img").result["version"] == "1.1.0"
     assert stm32up("status").result["inbox"] == []
+
+
+def test_status_shows_an_interrupted_push(stm32up, images, tmp_path, monkeypatch):
+    def cut(connection, old, new):
+        raise NoBoard("the cable was pulled")
+
+    image = images / "app-1.0.0.img"
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "rename", cut)
+        assert stm32up("push", image).status == 3
+    (push,) = stm32up("status").result["interrupted_pushes"]
+    assert push["file"] == "/updater/inbox/app-1.0.0.part"
+    assert push["done"] == image.stat().st_size > push["bytes"] > 1096
+    assert stm32up("push", image).result["sent"] == 0
+    assert "interrupted_pushes" not in stm32up("status").result
 
 
 def test_the_power_fails_in_the_middle_and_the_next_run_goes_on(stm32up, images):
