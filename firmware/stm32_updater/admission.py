@@ -142,13 +142,20 @@ class Admission:
         """Raises ImageTooOld, ImageFailedBefore."""
         if image.security_counter < lowest:
             raise ImageTooOld(
-                "%s has the security counter %d; here %d was installed"
-                % (image.path, image.security_counter, lowest)
+                "%s: %s counts as older than %s: its security counter is %d, and %d is the least"
+                % (image.path, image.version, self._newest(), image.security_counter, lowest)
             )
         if _hex(image.digest) == failed:
             raise ImageFailedBefore(
                 "%s was installed before and did not prove itself" % image.path
             )
+
+    def _newest(self):
+        """For people: the version that an image must not be older than."""
+        try:
+            return "the installed %s" % open_image(self._store.confirmed).version
+        except (ImageError, StoreError):
+            return "what was installed"
 
     def lowest_counter(self, record):
         """The security counter that an image must have at least: the highest that was ever

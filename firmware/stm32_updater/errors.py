@@ -105,7 +105,7 @@ class ImageSignatureWrong(ImageError):
 
 class ImageTooOld(ImageError):
     code = "image-older"
-    next_step = "Push a newer image, or build this one with a higher --security-counter."
+    next_step = "Push a newer version; or, to go back, build this one with --security-counter."
 
 
 class ImageFailedBefore(ImageError):
@@ -115,7 +115,7 @@ class ImageFailedBefore(ImageError):
 
 class BusError(UpdaterError):
     code = "bus"
-    next_step = "Check SDA, SCL, ground and the pull-up resistors."
+    next_step = "Check SDA, SCL, ground and the pull-up resistors, or ask: stm32up doctor"
 
 
 class NoAnswer(BusError):
@@ -128,24 +128,31 @@ class BusTimeout(BusError):
 
 class BusStuck(BusError):
     code = "bus-stuck"
-    next_step = "Look for a short or a device that holds the line; power-cycle the target."
+    next_step = (
+        "Look for a short or a device that holds the line, and switch the target off and on; or "
+        "ask: stm32up doctor"
+    )
 
 
 class LoaderError(UpdaterError):
     code = "loader"
-    next_step = "Run the update again; it starts over from a safe point."
+    next_step = (
+        "Run the update again: it starts over from a safe point. If that does not help, ask: "
+        "stm32up doctor"
+    )
 
 
 class LoaderSilent(LoaderError):
     code = "loader-silent"
     next_step = (
         "Check the wiring of SDA, SCL, NRST and BOOT0, that nBOOT_SEL is 0, and that no debugger "
-        "was attached since power-on."
+        "was attached since power-on; or ask: stm32up doctor"
     )
     without_boot0 = (
         "Without BOOT0 only the application or a blank chip starts its loader: switch the "
         "target's supply off and on and run again. If that does not help, hold its BOOT0 high "
-        "while switching on (nBOOT_SEL must be 0), or use a debugger."
+        "while switching on (nBOOT_SEL must be 0), or use a debugger. What is wrong tells: "
+        "stm32up doctor"
     )
 
 
@@ -159,17 +166,25 @@ class LoaderTimeout(LoaderError):
 
 class WrongChip(LoaderError):
     code = "wrong-chip"
-    next_step = "Correct `chip` in board.toml, or connect the board it describes."
+    next_step = (
+        "Correct `chip` in board.toml, or connect the board it describes; or ask: stm32up doctor"
+    )
 
 
 class ReadProtected(LoaderError):
     code = "read-protected"
-    next_step = "Remove the readout protection on the bench (docs/bench.md); this erases the chip."
+    next_step = (
+        "Remove the readout protection on the bench (docs/bench.md), which erases the chip. "
+        "For details: stm32up doctor"
+    )
 
 
 class FlashError(UpdaterError):
     code = "flash"
-    next_step = "Run the update again; if it fails at the same place the flash may be worn out."
+    next_step = (
+        "Run the update again. If it fails at the same place the flash may be worn out: stm32up "
+        "doctor"
+    )
 
 
 class VerifyFailed(FlashError):
@@ -178,17 +193,23 @@ class VerifyFailed(FlashError):
 
 class PageProtected(FlashError):
     code = "page-protected"
-    next_step = "Remove the write protection on the bench; the field updater never changes it."
+    next_step = (
+        "Remove the write protection on the bench; the field updater never changes it. Which "
+        "pages: stm32up doctor"
+    )
 
 
 class ApplicationSilent(UpdaterError):
     code = "application-silent"
-    next_step = "Check that the application answers as [confirm] in board.toml says."
+    next_step = (
+        "Check that the application answers as [confirm] in board.toml says, or ask: stm32up "
+        "doctor"
+    )
 
 
 class HandsOff(UpdaterError):
     code = "hands-off"
-    next_step = "Run `stm32up doctor`; it tells how to end what was begun."
+    next_step = "How to end what was begun tells: stm32up doctor"
 
 
 class StoreError(UpdaterError):

@@ -93,6 +93,11 @@ class Store:
         except OSError:
             pass
 
+    @property
+    def has_record(self):
+        """Whether there is one, after `load`."""
+        return self._number > 0
+
     def load(self):
         """The newest sound Record, or None if there is none. If a file that may be newer cannot be
         read, what is under way is unknown, and every page is in doubt."""

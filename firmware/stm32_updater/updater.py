@@ -70,6 +70,7 @@ class Updater:
         self._flasher = Flasher(board.target)
         self._started = clock.now()
         self._reason = ""
+        self._blamed = ""  # the reason of the rollback that this run has begun
         self._was_written = False
         self._is_stopped = False  # the application, by this updater
 
@@ -212,7 +213,7 @@ class Updater:
         kept = [path for path in kept if exists(path)]
         image, why, told = yield from self._admission.newest(kept, record)
         refusal = refusal or why
-        if image is None and not runs:
+        if image is None and not runs and not self._store.has_record:
             runs = self._wakes()
         if image is None and runs:
             record.phase = phases.IDLE
@@ -405,7 +406,8 @@ class Updater:
                 False,
                 "rolled-back",
                 ApplicationSilent(
-                    "the new application did not prove itself; %s is back" % image.version,
+                    "the new application did not prove itself%s; %s is back"
+                    % (self._blamed and " (%s)" % self._blamed, image.version),
                     "Push a newer image, or this one once more if something else may be at fault."
                     if record.again
                     else "Push a newer image; this one is not tried again.",
@@ -447,7 +449,7 @@ class Updater:
         """The application did not prove itself: back to the confirmed image, if there is one. The
         image, and the event that says so. Unless the fault is `lasting`, the image may be tried
         once more."""
-        reason = self._reason
+        self._blamed = reason = self._reason
         digest = _hex(image.digest)
         record.again = int(not lasting and record.failed != digest)
         record.failed = digest
@@ -611,7 +613,8 @@ def _why_not(version, image):
         return "it is silent"
     if version == image.version_bytes:
         return "it answers, but was not confirmed"
-    return "it answers version %s" % version_text(version)
+    built, runs = image.version, version_text(version)
+    return "built as %s, answers %s: was --version right?" % (built, runs)
 
 
 def _protocol(target):

@@ -90,10 +90,10 @@ def _call(connection: Connection, verb: str, call: str, report: Report) -> dict[
 
 
 def warning(verb: str, plan: Plan) -> list[str]:
-    """What has to be known before saying yes."""
+    """What has to be known before saying yes: a paragraph each."""
     lines = [
-        "Until this is over the target's supply must stay on and steady, and nobody may reset it:",
-        "a chip that is cut off while it programs its option bytes can lock itself for good.",
+        "Until this is over the target's supply must stay on and steady, and nothing may reset "
+        "it: a chip that is cut off while it programs its option bytes can lock itself for good.",
     ]
     if verb == "unprotect":
         lines.insert(0, "This erases all of the target's flash and rewrites its option bytes.")
@@ -102,8 +102,10 @@ def warning(verb: str, plan: Plan) -> list[str]:
     if plan.get("bor_mv"):
         lines.append(f"{_threshold(plan)}: below that the part never starts again.")
     if plan.get("supply_switch"):
-        lines.append("The host switches the target's supply: without a pull-up at the switch's")
-        lines.append("enable a reset of the host cuts the target off.")
+        lines.append(
+            "The host switches the target's supply: without a pull-up at the switch's enable a "
+            "reset of the host cuts the target off."
+        )
     return lines
 
 
@@ -159,6 +161,6 @@ def refused() -> UsageError:
 def nobody_to_ask(verb: str) -> UsageError:
     """There is no terminal, or --json, and no --yes."""
     return UsageError(
-        f"{verb} has to be confirmed, and there is nobody to ask; nothing was sent",
+        f"{verb} has to be confirmed, and there is no terminal to ask on; nothing was sent",
         "Run it in a terminal, or give --yes if the target's supply is sure to stay on.",
     )

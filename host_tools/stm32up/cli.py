@@ -20,6 +20,7 @@ from imgtool.keys import RSA, RSAPublic
 
 from stm32up import (
     __version__,
+    boards,
     cli_bench,
     deploy,
     device,
@@ -31,49 +32,25 @@ from stm32up import (
     push,
     session,
     simulation,
-    transport,
     updater,
 )
-from stm32up.cli_context import FILE, Context
+from stm32up.cli_context import DEFAULT_BOARD, FILE, AllVerbs, Context
 from stm32up.errors import INTERRUPTED, ImageError, Stm32upError, UsageError
 from stm32up.output import HumanOutput, JsonOutput
 from stm32up.text import clean
 
-DEFAULT_BOARD = "pico_nucleo_g071rb"
 PASSPHRASE = "STM32UP_PASSPHRASE"  # the environment variable
 TRACE = "STM32UP_TRACE"  # the environment variable that shows tracebacks of our own mistakes
 T = TypeVar("T")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--port",
-    default=transport.AUTO,
-    envvar="STM32UP_PORT",
-    show_envvar=True,
-    show_default=True,
-    help="Serial port, URL, auto, sim (a simulated board) or sim:DIR (its state kept in DIR).",
-)
-@click.option(
-    "--board",
-    default=DEFAULT_BOARD,
-    envvar="STM32UP_BOARD",
-    show_envvar=True,
-    show_default=True,
-    help="A folder of boards/, or a path.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--sim-option", multiple=True, metavar="NAME=VALUE", help="For the simulated board.")
+@click.group(cls=AllVerbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-@click.pass_context
-def cli(
-    context: click.Context, port: str, board: str, as_json: bool, sim_option: tuple[str, ...]
-) -> None:
-    """Updates an STM32 over I2C from a MicroPython board."""
-    for option in sim_option:
-        if "=" not in option:
-            raise UsageError(f"--sim-option {option} is not NAME=VALUE")
-    context.obj = Context(port, board, as_json, sim_option, context.obj)
+def cli() -> None:
+    """Updates an STM32 over I2C from a MicroPython board.
+
+    The options may stand before the verb or after it.
+    """
 
 
 @cli.group("keys")
@@ -166,7 +143,9 @@ def image_build(
 @click.pass_obj
 def image_show(context: Context, image: Path) -> None:
     """Show header, TLVs and what is written, without checking digest and signature."""
-    context.output.result("image show", {"status": "shown", **images.show(image)})
+    shown = images.show(image)
+    product = _product(context, shown["class_id"])
+    context.output.result("image show", {"status": "shown", **shown, "product": product})
 
 
 @image_group.command("verify")
@@ -422,7 +401,7 @@ def run(arguments: Sequence[str]) -> int:
     """The command with these arguments; returns the exit status. Never raises for bad input."""
     output: JsonOutput | HumanOutput = JsonOutput() if "--json" in arguments else HumanOutput()
     try:
-        with cli.make_context("stm32up", list(arguments), obj=output) as context:
+        with cli.make_context("stm32up", list(arguments), obj=Context(output=output)) as context:
             cli.invoke(context)
         return 0
     except click.exceptions.Exit as done:  # --help, --version
@@ -452,7 +431,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 class InternalError(Stm32upError):
-    """What nobody foresaw."""
+    """What was not foreseen."""
 
     code = "internal"
 
@@ -470,6 +449,16 @@ class Interrupted(Stm32upError):
 def _fail(output: JsonOutput | HumanOutput, error: Stm32upError) -> int:
     output.error(error)
     return error.exit_status
+
+
+def _product(context: Context, class_id: str | None) -> str | None:
+    """The product of the known boards, --board among them, that has this class id."""
+    known = dict.fromkeys([*boards.names(), context.board_name])
+    if not boards.names() and context.board_name == DEFAULT_BOARD:
+        known = {}
+    products = [boards.load(name).product for name in known] if class_id else []
+    found = (name for name in products if name and images.class_id(name).hex == class_id)
+    return next(found, None)
 
 
 def _part(context: Context, chip: str | None) -> tuple[device.Chip, Sequence[tuple[int, int]]]:

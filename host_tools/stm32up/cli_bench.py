@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from stm32up import bench_verbs, images, transport, updater
-from stm32up.cli_context import FILE, Context
+from stm32up.cli_context import FILE, Context, Verb
+from stm32up.wrapping import PAGE, width_of, wrapped
 
 _YES = click.option("--yes", is_flag=True, help="Do not ask. For production lines.")
 
@@ -21,7 +22,7 @@ _POWER_CYCLED = click.option(
 )
 
 
-@click.command("provision")
+@click.command("provision", cls=Verb)
 @click.option(
     "--bor", type=click.Choice(list(bench_verbs.BOR)), help="Brown-out level; default: as it is."
 )
@@ -47,7 +48,7 @@ def provision_command(
     context.output.result("provision", done)
 
 
-@click.command("unprotect")
+@click.command("unprotect", cls=Verb)
 @click.option("--install", "image", type=FILE, help="Then push this image and install it.")
 @_POWER_CYCLED
 @_YES
@@ -93,7 +94,8 @@ def _confirmation(
 
 
 def _ask(lines: Iterable[str], word: str) -> None:
+    width = width_of(sys.stdout) or PAGE
     for line in lines:
-        click.echo(line)
+        click.echo("\n".join(wrapped(line, width)))
     if click.prompt(f"Type {word} to go on", default="", show_default=False) != word:
         raise bench_verbs.refused()

@@ -15,7 +15,7 @@ from stm32up import device
 from stm32up.host_facts import HostFacts
 from stm32up.logs import Log
 
-SLOW_MS = 20  # for Get Version, which takes 5 ms even at 20 kHz: somebody held the clock
+SLOW_MS = 20  # for Get Version, which takes 5 ms even at 20 kHz: the clock was held
 _UNDER_WAY = ("installing", "confirming", "rolling back")
 _WIRING = ("chip", "i2c", "pins", "enter")  # sections of board.json
 
@@ -26,7 +26,7 @@ Evidence = list[str]
 class Severity(StrEnum):
     WRONG = "wrong"
     BEYOND_HELP = "beyond help"
-    NOTICE = "notice"  # everything works all the same
+    NOTICE = "notice"  # everything works
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Facts:
     """What was seen. `target` and `files` come from stm32_doctor on the host, whose docstrings
     say what is in them; `target` is None if the target was left alone."""
 
-    settings: Values  # the board.json that was gone by
+    settings: Values  # the board.json that was used
     files: Values
     log: Log
     target: Values | None
@@ -169,7 +169,7 @@ class Facts:
 
     @property
     def entry_ms(self) -> int:
-        """How long Get Version took after a reset; 0 if nobody answered."""
+        """How long Get Version took after a reset; 0 if there was no answer."""
         ms = self.seen("entry", "patient_ms") or self.seen("entry", "loader", "ms") or 0
         return int(ms)
 

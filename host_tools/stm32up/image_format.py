@@ -97,6 +97,16 @@ class Parsed(NamedTuple):
         return list(HOLE.iter_unpack(pairs[: len(pairs) // HOLE.size * HOLE.size]))
 
 
+def signed_size(beginning: bytes) -> int | None:
+    """By its header, the size of the part of an image that digest and signature cover; None if
+    these bytes begin no image.
+    """
+    if len(beginning) < HEADER.size:
+        return None
+    magic, _, header_size, protected_size, payload_size, *_ = HEADER.unpack_from(beginning)
+    return header_size + payload_size + protected_size if magic == MAGIC else None
+
+
 def parse(data: bytes, name: object = "the image") -> Parsed:
     """Takes an image apart, without judging it. Raises ImageError if a size does not add up."""
     if len(data) < HEADER.size:

@@ -23,6 +23,7 @@ from stm32up import phrases, tables
 from stm32up.errors import Stm32upError, UpdateFailed
 from stm32up.events import Event, failure, in_order, result
 from stm32up.text import clean, clean_all
+from stm32up.wrapping import PAGE, width_of, wrapped
 
 _TABLES = {
     "status": tables.status,
@@ -47,7 +48,7 @@ class JsonOutput:
         if isinstance(error, UpdateFailed):
             event.update(error.result)  # the updater's own code stays
         self.report(event)
-        print(clean(f"error: {error}"), file=sys.stderr)
+        _say_error(error)
 
     def close(self) -> None:
         pass
@@ -65,35 +66,52 @@ class HumanOutput:
         )
         self._bar: _Bar | None = None
         self._last: Event | None = None  # the progress that no other event has followed
+        self._refused: Event | None = None  # a refusal that the end may repeat
 
     def report(self, event: Event) -> None:
+        self._tell_refused()
         if event["event"] == "progress":
             self._show(event)
+        elif event["event"] == "refused":
+            self._refused = event
         else:
             self.close()
             for line in tables.plan(event) if event["event"] == "plan" else [phrases.event(event)]:
                 self._line(line)
 
     def result(self, verb: str, values: dict[str, Any]) -> None:
+        self._tell_refused()
         self.close()
         if verb in _TABLES:
-            lines = _TABLES[verb](values)
-        else:
-            *lines, last = phrases.result(verb, values)
+            width = width_of(self._console.file) or PAGE
+            for line in _TABLES[verb](values):
+                for part in wrapped(line, width):
+                    self._line(part)
+            return
+        *lines, last = phrases.result(verb, values)
         for line in lines:
             self._line(line)
-        if verb not in _TABLES:
-            self._line(last, style="bold")
+        self._line(last, style="bold")
 
     def error(self, error: Stm32upError) -> None:
         last = self._last
+        if self._refused and self._refused.get("message") != error.message:
+            self._tell_refused()
         self.close()
         if last is not None and last["done"] < last["total"]:
             self._line(phrases.stopped(last))
-        print(clean(f"error: {error}"), file=sys.stderr)
+        _say_error(error)
+
+    def _tell_refused(self) -> None:
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            self.close()
+            self._line(phrases.event(refused))
 
     def _line(self, line: str, style: str | None = None) -> None:
-        self._console.print(clean(line, keep="\n"), style=style)
+        """Lines of a pipe stay whole."""
+        for part in wrapped(clean(line, keep="\n"), width_of(self._console.file)):
+            self._console.print(part, style=style)
 
     def close(self) -> None:
         """Takes the progress bar away; also on the way out of an error."""
@@ -121,7 +139,7 @@ class _Bar:
         what, self._unit = map(clean, phrases.phase(event))
         self._progress = Progress(
             TextColumn("{task.description:19}", markup=False),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=max(4, min(20, console.width - 54))),
             TaskProgressColumn(),
             TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
@@ -139,3 +157,8 @@ class _Bar:
 
     def close(self) -> None:
         self._progress.stop()
+
+
+def _say_error(error: Stm32upError) -> None:
+    for line in wrapped(clean(f"error: {error}"), width_of(sys.stderr)):
+        print(line, file=sys.stderr)

@@ -1,12 +1,12 @@
 """What happens, in words: one line for each kind of event and for the end of each verb.
 
 Values come from a board whose updater may be older or newer than this program: what is missing
-reads "?", and an event nobody knows here is still told, with everything it carries.
+reads "?", and an event that is unknown here is still told, with everything it carries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,6 +20,7 @@ PHASES = {
     "blank check": ("looking for what is left", "pages"),
     "compare": ("comparing flash", "pages"),
     "write": ("writing flash", "pages"),
+    "verify": ("verifying flash", "pages"),
     "naive": ("cutting naive host", "times"),
     "unprotect-slow": ("cutting patient host", "times"),
     "unprotect": ("cutting unprotect", "times"),
@@ -28,9 +29,10 @@ PHASES = {
 _EVENTS = {
     "refused": "refused: {message}",
     "retry": "page {page} again: {message}",
+    "not-kept": "it runs, but the host cannot keep it: {message}; the last good image stays the "
+    "earlier one. To have it kept: stm32up update --force IMAGE",
     "installing": "installing {version} ({bytes} bytes)",
     "resuming": "resuming the installation of {version} ({bytes} bytes)",
-    "rolling-back": "no proof of the new application: {reason}; going back to {version}",
     "superseded": "left out {version}: a newer image is there",
     "loader": "loader V{version}, protocol V{protocol}, {chip}",
     "interrupted": "an earlier {what} was interrupted ({stage}); waiting, then looking",
@@ -55,7 +57,6 @@ _RESULTS = {
     "keys public": "made {key}: public half of key {key_id}, RSA, {bits} bits",
     "image digest": "written to {file}: {sha256}",
     "image sign": "signed {file}: version {version}, {signed}",
-    "logs pull": "{entries} entries, numbers {first} to {last}",
 }
 
 
@@ -75,6 +76,39 @@ def event(event: Event) -> str:
         return _EVENTS[name].format_map(_Known(event))
     rest = ", ".join(f"{words(key)} {event[key]}" for key in sorted(event) if key != "event")
     return f"{words(name)}: {rest}" if rest else words(name)
+
+
+def story(entries: Iterable[Event]) -> list[str]:
+    """What a log tells of its updates: how each began, was interrupted, and ended."""
+    told = []
+    new = "?"  # the version that is being installed
+    refused = ""  # why the last image was, if the end comes next
+    for entry in map(_Known, entries):
+        if entry["event"] == "installing":
+            new = str(entry["version"])
+        line = _told_of(entry, new, refused)
+        refused = entry["message"] if entry["event"] == "refused" else ""
+        if line:
+            told.append(f"- {line}")
+    return told
+
+
+def _told_of(entry: _Known, new: str, refused: str) -> str:
+    version = entry["version"]
+    match entry["event"], entry["status"]:
+        case "resuming", _:
+            return f"the installation of {version} was interrupted; the next start went on with it"
+        case "rolling-back", _:
+            return f"{new} did not prove itself ({entry['reason']})"
+        case "refused" | "not-kept", _:
+            return event(entry)
+        case "result", "installed":
+            return f"{version} was installed: {entry['bytes']} bytes"
+        case "result", "rolled-back":
+            return f"{version} came back"
+        case "result", _ if not entry["ok"] and entry["message"] != refused:
+            return f"it failed: {entry['message']}"
+    return ""
 
 
 def stopped(progress: Event) -> str:
@@ -125,12 +159,26 @@ def words(key: str) -> str:
     return key.replace("_", " ").replace("-", " ")
 
 
+def count(number: Any, what: str) -> str:
+    """ "1 page", "2 pages"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _written(values: _Known) -> str:
-    verified = f"{values['verified']} of {values['bytes']} bytes verified"
-    erased = values["erased_pages"]
-    if erased == 0:
-        return f"nothing to write: {verified}"
-    return f"written: {verified}, {erased} page erases"
+    line = f"{values['verified']} of {values['bytes']} bytes verified"
+    erased, repeats = values["erased_pages"], values.get("repeats")
+    line = (
+        f"nothing to write: {line}"
+        if erased == 0
+        else f"written: {line}, {count(erased, 'page erase')}"
+    )
+    return f"{line}; {count(repeats, 'block')} sent or read again" if repeats else line
+
+
+def _rolling_back(values: _Known) -> str:
+    reason = str(values["reason"])
+    back = " Going" if reason.endswith("?") else "; going"
+    return f"no proof of the new application: {reason}{back} back to {values['version']}"
 
 
 def _starting(values: _Known) -> str:
@@ -145,6 +193,13 @@ def _pushed(values: _Known) -> str:
     if values["status"] == "already-there":
         return f"{file} was in the inbox already{renamed}"
     return f"pushed {file} to the inbox{renamed} ({values['sent']} bytes sent)"
+
+
+def _logs_pulled(values: _Known) -> list[str]:
+    if not values["entries"]:
+        return ["the log is empty"]
+    entries = "1 entry" if values["entries"] == 1 else f"{values['entries']} entries"
+    return [f"{entries}, numbers {values['first']} to {values['last']}"]
 
 
 def _key_made(values: _Known) -> list[str]:
@@ -279,6 +334,7 @@ _SAYINGS: dict[str, Callable[[_Known], str]] = {
     "counted": _counted,
     "checked": _checked,
     "written": _written,
+    "rolling-back": _rolling_back,
     "starting": _starting,
     "pushed": _pushed,
     "seen": _seen,
@@ -293,6 +349,7 @@ _ENDS: dict[str, Callable[[_Known], list[str]]] = {
     "provision": _provision_ended,
     "unprotect": _unprotect_ended,
     "image build": _image_built,
+    "logs pull": _logs_pulled,
     "image verify": _image_verified,
     "simulate forum": _forum_ended,
     "simulate forum case": _forum_case_ended,

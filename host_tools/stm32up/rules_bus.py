@@ -35,7 +35,7 @@ def _wrong_board(facts: Facts) -> Evidence:
         return []
     sections = ", ".join(facts.other_wiring)
     return [
-        "nobody answers with the chip and the pins of the host's board.json",
+        "nothing answers with the chip and the pins of the host's board.json",
         f"the board given by --board says otherwise about: {sections}",
     ]
 
@@ -110,7 +110,7 @@ def _conflict(facts: Facts) -> Evidence:
     address = _own_address(facts)
     if address not in (facts.seen("reset", "answering") or []):
         return []
-    return [f"somebody acknowledges 0x{address:02X} while the target is in reset"]
+    return [f"a device acknowledges 0x{address:02X} while the target is in reset"]
 
 
 def _boot0_open(facts: Facts) -> Evidence:
@@ -138,7 +138,7 @@ def _too_fast(facts: Facts) -> Evidence:
     if facts.seen("reached_by") != "patient" or facts.entry_ms > SLOW_MS:
         return []
     return [
-        f"nobody answers at {facts.settings['i2c']['freq'] // 1000} kHz",
+        f"nothing answers at {facts.settings['i2c']['freq'] // 1000} kHz",
         "the loader answers at 20 kHz",
     ]
 
@@ -241,7 +241,7 @@ RULES = (
         "board-json-wrong",
         WRONG,
         "The host's board.json describes another board.",
-        "Its pins or its chip are not those of this board, so the host talks to nobody.",
+        "Its pins or its chip are not those of this board, so nothing answers the host.",
         "Deploy the right one: stm32up --board NAME deploy.",
         _wrong_board,
         group="bus",
@@ -258,7 +258,7 @@ RULES = (
     Rule(
         "nrst-held-low",
         WRONG,
-        "Somebody holds the target in reset.",
+        "The target is held in reset.",
         "A reset button, an ST-LINK without supply on the NUCLEO, a short, or a target without "
         "supply.",
         "Unplug whatever else is on NRST (on a NUCLEO: the ST-LINK's jumpers), then measure it.",
@@ -289,7 +289,7 @@ RULES = (
         "scl-held-low",
         WRONG,
         "SCL is held low.",
-        "A short, another device on the bus, or a program on the target that stretches for ever.",
+        "A short, another device on the bus, or a program on the target that never lets it go.",
         "Take devices off the bus until the line rises; look for a short; switch the target off "
         "and on.",
         _scl_low,
@@ -400,6 +400,19 @@ RULES = (
         unless=("bus", "nrst-not-connected"),
     ),
     Rule(
+        "no-answer",
+        WRONG,
+        "Nothing answers on the bus, neither loader nor application.",
+        "A wire of SDA or SCL is open or on another pin than the loader's, or the grounds are not "
+        "connected. Or BOOT0 is ignored, and the application has no I2C.",
+        "Check SCL to PB6 and SDA to PB7 of the target, and the ground. If they are right: switch "
+        "the target off and on, with no debugger connected, then stm32up doctor --power-cycled; "
+        "and look at nBOOT_SEL by STM32CubeProgrammer over SWD.",
+        _no_answer,
+        group="silence",
+        unless=("bus", "nrst-not-connected", "boot0-not-connected"),
+    ),
+    Rule(
         "debugger-blocks-boot0",
         WRONG,
         "BOOT0 is ignored, most likely since a debugger touched the target.",
@@ -426,7 +439,7 @@ RULES = (
         "level-2-suspected",
         WRONG,
         "The target never enters its loader again, as with readout protection level 2.",
-        "Level 2 cannot be taken back, by nobody. If SWD does answer it is not level 2 but an "
+        "Level 2 is permanent. If SWD does answer it is not level 2 but an "
         "option bit: nBOOT_SEL, nBOOT1 or BOOT_LOCK.",
         "Try SWD once (STM32CubeProgrammer, connect under reset). If it is refused: the "
         "application goes on working, and can never be updated. Replace the STM32 to change it.",
@@ -435,22 +448,10 @@ RULES = (
         unless=("bus", "nrst-not-connected", "boot0-not-connected"),
     ),
     Rule(
-        "no-answer",
-        WRONG,
-        "Nobody answers at the loader's address.",
-        "A wire of SDA or SCL is open or on another pin than the loader's, the grounds are not "
-        "connected, or nBOOT_SEL is 1 with an application that has no I2C.",
-        "Check SCL to PB6 and SDA to PB7 of the target, and the ground; then nBOOT_SEL, by "
-        "STM32CubeProgrammer over SWD.",
-        _no_answer,
-        group="silence",
-        unless=("bus", "nrst-not-connected", "boot0-not-connected"),
-    ),
-    Rule(
         "locked-suspected",
         BEYOND_HELP,
         "The target has probably locked itself.",
-        "Option bytes torn by a reset or a loss of supply make the chip boot main flash for ever, "
+        "Option bytes torn by a reset or a loss of supply make the chip boot main flash only, "
         "protected, with its debug port closed (RM0444 section 3.4).",
         "Try SWD once (STM32CubeProgrammer, connect under reset). If it is refused nothing opens "
         "this chip again: replace the STM32 or the board.",

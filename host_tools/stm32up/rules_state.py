@@ -6,6 +6,8 @@ from stm32up.diagnosis import Evidence, Facts, Rule, Severity
 from stm32up.host_facts import FROZEN_UPDATER, LIBRARY
 
 WRONG, NOTICE = Severity.WRONG, Severity.NOTICE
+# Errors of the last result that the facts themselves show, or that ended in a roll-back.
+_OF_OTHER_RULES = ("application-silent", "hands-off")
 RESTARTS = 3  # resumptions in a row without an end
 FULL = 16 * 1024  # bytes: less, and record and log have no room
 
@@ -99,13 +101,24 @@ def _interrupted(facts: Facts) -> Evidence:
     return evidence + [f"the log ends with: {last['message']}"] if last else evidence
 
 
+def _failed_otherwise(facts: Facts) -> Evidence:
+    """The last result is a failure that no other rule is about."""
+    last = facts.last_result
+    error = str(last.get("error", ""))
+    if not last or error.startswith("image") or error in _OF_OTHER_RULES:
+        return []
+    evidence = [f"the log ends with: {last.get('message')}"]
+    if last.get("next_step"):
+        evidence.append(f"the updater said: {last['next_step']}")
+    return evidence
+
+
 def _rolled_back(facts: Facts) -> Evidence:
     if not facts.record.get("failed") or facts.installed_since:
         return []
     evidence = [f"the record names a failed image, digest {facts.record['failed'][:8]}"]
-    if facts.last_result:
-        evidence.append(f"the log says: {facts.last_result.get('message')}")
-    return evidence
+    ends = [entry for entry in facts.log.entries if entry.get("error") == "application-silent"]
+    return [*evidence, f"the log says: {ends[-1].get('message')}"] if ends else evidence
 
 
 def _refused(facts: Facts) -> Evidence:
@@ -117,6 +130,16 @@ def _refused(facts: Facts) -> Evidence:
     if not evidence and str(last.get("error", "")).startswith("image"):
         evidence = [f"the log ends with: {last['message']}", str(last.get("next_step"))]
     return evidence
+
+
+def _not_kept(facts: Facts) -> Evidence:
+    """The image that was installed last is not on the host any more."""
+    events = [entry for entry in facts.log.entries if entry.get("event") in ("not-kept", "result")]
+    for before, end in zip(events[-2::-1], events[:0:-1], strict=True):
+        if end.get("status") == "installed":
+            told = before.get("event") == "not-kept"
+            return [f"the log says: {before.get('message')}"] if told else []
+    return []
 
 
 def _another_version(facts: Facts) -> Evidence:
@@ -311,7 +334,7 @@ RULES = (
         "hands-off",
         WRONG,
         "A bench operation on the target was begun and not ended.",
-        "Its option bytes may be half written, so nobody resets the target until this is settled.",
+        "Its option bytes may be half written, so the target is not reset until this is settled.",
         "Leave its supply on for a minute, then run the same operation again (stm32up provision "
         "or stm32up unprotect); it goes on where it was.",
         _hands_off,
@@ -329,7 +352,7 @@ RULES = (
         "boot-lock-set",
         WRONG,
         "BOOT_LOCK is set: the target boots from main flash, whatever BOOT0 says.",
-        "Somebody has set it. Without protection it can be taken back by a debugger; together "
+        "It was set by other means. Without protection a debugger can clear it; together "
         "with protection only as long as that lets a debugger in.",
         "Clear BOOT_LOCK over SWD (STM32CubeProgrammer). Until then only the application can "
         "enter the loader: do not erase it.",
@@ -363,7 +386,7 @@ RULES = (
     Rule(
         "filesystem-reformatted",
         WRONG,
-        "The host's filesystem seems to have been formatted anew.",
+        "The host's filesystem seems to have been formatted.",
         "MicroPython formats a filesystem that it cannot mount, after a loss of power for "
         "instance. Updater, images and log are gone; the target is not touched by that.",
         "Deploy again (stm32up deploy, with the keys), then: stm32up update IMAGE.",
@@ -374,7 +397,7 @@ RULES = (
         "no-updater",
         WRONG,
         "The host has no updater.",
-        "It was never deployed, or the host's filesystem was formatted anew.",
+        "It was never deployed, or the host's filesystem was formatted.",
         "Put it there: stm32up deploy.",
         _no_updater,
         unless=("filesystem-reformatted", *_HOST),
@@ -393,7 +416,7 @@ RULES = (
         WRONG,
         "The host's board.json cannot be used.",
         "It was written by hand, or by another version than the updater's.",
-        "Correct board.toml and write it anew: stm32up --board NAME deploy.",
+        "Correct board.toml and write it again: stm32up --board NAME deploy.",
         _broken_board_json,
     ),
     Rule(
@@ -401,14 +424,14 @@ RULES = (
         WRONG,
         "The host's record of what is installed is lost.",
         "Both its files are damaged, or of another version of the updater.",
-        "Nothing is lost but time: stm32up update IMAGE writes every page anew.",
+        "Nothing is lost but time: stm32up update IMAGE writes every page again.",
         _record_lost,
     ),
     Rule(
         "keeps-restarting",
         WRONG,
         "An update starts over and over, and never ends.",
-        "The host loses its supply or is reset in the middle: a watchdog that nobody feeds, a "
+        "The host loses its supply or is reset in the middle: a watchdog that is not fed, a "
         "supply that gives way, a program that resets.",
         "Pass feed=wdt.feed to the updater, measure the host's supply, then: stm32up logs pull.",
         _keeps_restarting,
@@ -417,10 +440,20 @@ RULES = (
         "interrupted",
         WRONG,
         "An update was interrupted and waits to be continued.",
-        "Power was lost, or somebody connected to the host; the updater goes on at its next run.",
+        "Power was lost, or a computer connected to the host. The next run goes on with it.",
         "Reset the host, or push the image again: stm32up update IMAGE.",
         _interrupted,
         unless=("keeps-restarting",),
+    ),
+    Rule(
+        "update-failed",
+        WRONG,
+        "The last run of the updater failed.",
+        "The evidence names the error. One that is not foreseen is a mistake, of the updater or "
+        "of the product's own confirm() or feed().",
+        "Run it again (stm32up run). If it fails again: stm32up logs pull, and report it.",
+        _failed_otherwise,
+        unless=_UPDATE,
     ),
     Rule(
         "rolled-back",
@@ -444,7 +477,7 @@ RULES = (
         WRONG,
         "The beginning of the flash was torn by an interrupted write.",
         "Supply or reset came in the middle of an erase or a write; such cells cannot be read.",
-        "Write it anew: stm32up update IMAGE.",
+        "Write it again: stm32up update IMAGE.",
         _torn_flash,
         unless=_UPDATE,
     ),
@@ -469,12 +502,22 @@ RULES = (
         unless=(*_UPDATE, *_UNREACHED, "forced-into-loader"),
     ),
     Rule(
+        "image-not-kept",
+        NOTICE,
+        "The image that was installed last is not on the host.",
+        "Its file changed between the check and the end of the update, so it was removed. The "
+        "last good image, for going back, is still the earlier one.",
+        "Write it again: stm32up update --force IMAGE.",
+        _not_kept,
+    ),
+    Rule(
         "another-version",
         WRONG,
         "The application that runs is not the one this host installed.",
-        "Somebody programmed the target by other means, or the host was exchanged.",
+        "The target was programmed by other means, or the host was exchanged.",
         "If it shall be the host's: push it again with a higher version, stm32up update IMAGE.",
         _another_version,
+        unless=("image-not-kept",),
     ),
     Rule(
         "host-full",
@@ -508,7 +551,7 @@ RULES = (
         "target-unknown",
         NOTICE,
         "This host has never updated this target.",
-        "Host or target was exchanged, or the host's filesystem was formatted anew.",
+        "Host or target was exchanged, or the host's filesystem was formatted.",
         "None is needed; the first update writes every page.",
         _unknown_target,
         unless=_HOST,

@@ -1,17 +1,17 @@
 """What `status`, `probe` and `image show` print: rows of name, value and remark.
 
-Lines fit 80 columns. The values come from a board whose updater may be older or newer than this
-program: what is missing reads "?", what is unknown here is shown as it is.
+Tables fit 80 columns; texts are wrapped where they are printed. The values come from a board whose
+updater may be older or newer than this program: what is missing reads "?", what is unknown here is
+shown as it is.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from stm32up import device
-from stm32up.phrases import layout, signed, words
+from stm32up.phrases import count, layout, signed, words
 
 Values = dict[str, Any]
 Row = tuple[str, str, str]  # name, value, what it means
@@ -23,13 +23,10 @@ _PHASES = {
     "confirming": "written and verified; the application has yet to answer",
     "rolling back": "the last good image is being put back",
 }
-_DOUBT = {
-    "idle": "not vouched for; an update erases what it needs",
-    "installing": "still to be erased and written",
-    "rolling back": "still to be erased and written",
-}
+_UNDER_WAY = ("installing", "confirming", "rolling back")
 _STATUS = {
     *("phase", "confirmed", "candidate", "inbox", "failed", "pages_in_doubt", "log_lines_lost"),
+    "interrupted_pushes",
     "installed",  # the digest of the confirmed image
 }
 _APPLICATION = {
@@ -64,14 +61,25 @@ def status(values: Values) -> list[str]:
         _kept(values, "candidate", "the image being installed"),
         ("inbox", ", ".join(inbox) or "empty", ""),
     ]
+    for push in values.get("interrupted_pushes", []):
+        name = push["file"].rpartition("/")[2].removesuffix(".part")
+        rows.append(("push", f"{name}: interrupted after {arrived(push)}; push it again", ""))
     if values.get("failed"):
-        rows.append(("failed", values["failed"][:8], "digest of an image that is not tried again"))
-    if "pages_in_doubt" in values:
-        doubt = _DOUBT.get(phase, _DOUBT["idle"]) if values["pages_in_doubt"] else ""
-        rows.append(("pages in doubt", str(values["pages_in_doubt"]), doubt))
+        rows.append(("failed", values["failed"][:8], "digest of the image that failed last"))
+    if values.get("pages_in_doubt") and phase in _UNDER_WAY:
+        rows.append(("pages to do", str(values["pages_in_doubt"]), "to be erased and written"))
     if values.get("log_lines_lost"):
         rows.append(("log", f"{values['log_lines_lost']} lines lost", "could not be written"))
     return aligned([*rows, *_others(values, _STATUS)])
+
+
+def arrived(push: Values) -> str:
+    """How much of an image an interrupted push has brought. Its signature, which nothing tells the
+    size of before it is there, is not counted.
+    """
+    if push["bytes"] is None:
+        return count(push["done"], "byte")
+    return f"{min(push['done'], push['bytes'])} of {push['bytes']} bytes"
 
 
 def _kept(values: Values, name: str, what: str) -> Row:
@@ -241,17 +249,7 @@ def doctor(values: Values) -> list[str]:
 def _told(title: str, texts: list[str]) -> list[str]:
     """A heading and paragraphs under it; several become a list."""
     bullet = "- " if len(texts) > 1 else ""
-    lines = [title]
-    for text in texts:
-        lines += textwrap.wrap(
-            text,
-            width=80,
-            initial_indent=f"  {bullet}",
-            subsequent_indent="  " + " " * len(bullet),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    return lines
+    return [title, *(f"  {bullet}{text}" for text in texts)]
 
 
 # stm32up image show
@@ -259,6 +257,7 @@ def _told(title: str, texts: list[str]) -> list[str]:
 
 def image(values: Values) -> list[str]:
     """Header and TLVs of an image."""
+    unnamed = "not one of the boards known here" if values["class_id"] else "not stated"
     product_id = values["product_id"]
     family = device.family(product_id) if product_id is not None else "not stated"
     key = f", key {values['key_hash'][:16]}" if values["key_hash"] else ""
@@ -267,8 +266,9 @@ def image(values: Values) -> list[str]:
         ("version", values["version"], ""),
         ("chip", f"{_hex(product_id, 3)}, {family}", ""),
         ("payload", f"{values['bytes']} bytes for {_hex(values['address'], 8)}", ""),
-        ("product", f"class id {values['class_id']}", ""),
-        ("security counter", str(values["security_counter"]), ""),
+        ("product", str(values.get("product") or unnamed), ""),
+        ("class id", str(values["class_id"] or "none"), ""),
+        ("counter", str(values["security_counter"]), "security counter"),
         ("sha256", str(values["sha256"]), ""),
         ("signature", f"{signed(values)}{key}", ""),
         (

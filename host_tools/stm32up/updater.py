@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stm32up import host_facts
-from stm32up.deploy import BOARD_JSON
+from stm32up import host_facts, image_format, images
+from stm32up.deploy import BOARD_JSON, INBOX
 from stm32up.errors import DeviceError, HostUnfit, NoBoard, NoUpdater, UpdateFailed
 from stm32up.events import Event, Report, from_board
 from stm32up.push import push
@@ -33,15 +33,43 @@ except UpdaterError as e:
  print(json.dumps(d))
 """
 
+FOLDER = "/updater"
+CONFIRMED = "confirmed.img"
+# The record and the proof of board.json, by the updater's own classes. The target is not reset.
+_RUNS = """
+ from stm32_updater.board import Board
+ from stm32_updater.clock import Clock
+ from stm32_updater.image import open_image
+ from stm32_updater.store import IDLE, Store
+ store = Store({folder!r})
+ record = store.load()
+ runs = (
+  record is not None and record.phase == IDLE and record.installed == {digest!r}
+  and not store.inbox_images() and store.hands_off() is None
+  and Board.load({board!r}, Clock(feed)).confirm(open_image(store.confirmed))
+ )
+ print(json.dumps({{"event": "result", "ok": True, "runs": bool(runs)}}))
+"""
+
+_BEGINNINGS = """
+ d = {{"event": "result", "ok": True}}
+ for path in {paths!r}:
+  with open(path, "rb") as file: d[path] = file.read({length}).hex()
+ print(json.dumps(d))
+"""
+
 
 def update(
     connection: Connection, image: Path, report: Report, *, force: bool = False
 ) -> dict[str, Any]:
-    """Pushes the image and runs the updater; returns the values of its result. `force` writes an
-    image that is installed already.
+    """Pushes the image and runs the updater; returns the values of its result. An image that is
+    installed already is not even pushed; `force` writes it.
 
     Raises UpdateFailed with the updater's own result, NoUpdater, and what `push` raises.
     """
+    described = images.verify(image)
+    if not force and _runs(connection, described["sha256"]):
+        return {"status": "up-to-date", "version": described["version"]}
     pushed = push(connection, image, report)
     report({"event": "pushed", **pushed})
     resets = connection.resets
@@ -66,9 +94,50 @@ def run(connection: Connection, report: Report, *, force: bool = False) -> dict[
     return _call(connection, call, report)
 
 
+def _runs(connection: Connection, digest: str) -> bool:
+    """Whether the image with this digest is installed, by the board's record, and proves itself
+    now. Where anything else is to be done the answer is False.
+    """
+    if not any(file.name == CONFIRMED for file in connection.list_folder(FOLDER)):
+        return False  # nothing is installed, or there is no updater
+    call = _RUNS.format(folder=FOLDER, digest=digest, board=BOARD_JSON)
+    return bool(_call(connection, call)["runs"])
+
+
 def status(connection: Connection) -> dict[str, Any]:
-    """State, images and free space, as the updater sees them. Does not touch the target."""
-    return _call(connection, _print_result("status"))
+    """State and images, as the updater sees them, and what was not pushed to the end. Does not
+    touch the target.
+    """
+    known = _call(connection, _print_result("status"))
+    interrupted = _interrupted_pushes(connection)
+    return known | ({"interrupted_pushes": interrupted} if interrupted else {})
+
+
+def _interrupted_pushes(connection: Connection) -> list[dict[str, Any]]:
+    """{"file", "done", "bytes"} of each; "bytes", by the image's own header, is None if it has
+    none.
+    """
+    files = {
+        f"{INBOX}/{file.name}": file.size
+        for file in connection.list_folder(INBOX)
+        if file.name.endswith(".part") and not file.is_folder
+    }
+    if not files:
+        return []
+    call = _BEGINNINGS.format(paths=list(files), length=image_format.HEADER.size)
+    said = _call(connection, call)
+    return [
+        {"file": path, "done": size, "bytes": image_format.signed_size(_bytes(said.get(path)))}
+        for path, size in files.items()
+    ]
+
+
+def _bytes(digits: Any) -> bytes:
+    """What hex digits from a board stand for; nothing if they are none."""
+    try:
+        return bytes.fromhex(digits)
+    except (TypeError, ValueError):
+        return b""
 
 
 def probe(connection: Connection) -> dict[str, Any]:

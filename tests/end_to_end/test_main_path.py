@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 from stm32up import boards
+from stm32up.errors import NoBoard
+from stm32up.transport import Connection
 from tests.end_to_end.conftest import APPLICATION, FLASH_SIZE, build
 
 
@@ -31,6 +33,49 @@ def test_an_update_then_another_then_nothing(stm32up, images):
     assert stm32up("update", images / "app-1.1.0.img").result["status"] == "up-to-date"
     status = stm32up("status").result
     assert status["phase"] == "idle" and status["confirmed"] == "1.1.0"
+
+
+def test_what_runs_already_is_not_even_pushed(stm32up, images):
+    image = images / "app-1.0.0.img"
+    assert stm32up("update", image).result["status"] == "installed"
+    before = stm32up.target()
+    ran = stm32up("update", image)
+    assert ran.status == 0 and ran.result["status"] == "up-to-date"
+    assert ran.result["version"] == "1.0.0" and len(ran.events) == 1
+    assert stm32up.target() == before
+    forced = stm32up("update", image, "--force")
+    assert forced.result["status"] == "installed"
+    assert any(event["event"] == "pushed" for event in forced.events)
+
+
+def test_what_is_recorded_but_does_not_run_is_pushed_and_written(stm32up, images):
+    image = images / "app-1.0.0.img"
+    stm32up("update", image)
+    (stm32up.folder / "target.flash").unlink()  # another target in its place, blank
+    ran = stm32up("update", image)
+    assert ran.result["status"] == "installed" and stm32up.flash()[:8] != b"\xff" * 8
+
+
+def test_what_is_installed_is_pushed_if_something_else_waits(stm32up, images):
+    stm32up("update", images / "app-1.0.0.img")
+    stm32up("push", images / "app-1.1.0.img")
+    assert stm32up("update", images / "app-1.0.0.img").result["error"] == "another-image"
+
+
+def test_an_older_version_is_refused_in_versions(stm32up, images):
+    stm32up("update", images / "app-1.1.0.img")
+    ran = stm32up("update", images / "app-1.0.0.img")
+    assert ran.status == 1 and ran.result["error"] == "image-older"
+    assert "1.0.0 counts as older than the installed 1.1.0" in ran.result["message"]
+
+
+def test_a_version_that_the_application_does_not_answer_is_asked_about(stm32up, images, tmp_path):
+    stm32up("update", images / "app-1.0.0.img")
+    build(APPLICATION / "app-1.1.0.hex", tmp_path / "app.img", "1.2.0")
+    ran = stm32up("update", tmp_path / "app.img")
+    question = "built as 1.2.0, answers 1.1.0: was --version right?"
+    assert ran.result["status"] == "rolled-back" and question in ran.result["message"]
+    assert question in ran.errors[-1]
 
 
 def test_probe_reports_the_chip_and_changes_nothing(stm32up, images):
@@ -93,6 +138,21 @@ def test_pushed_and_installed_at_the_next_start(stm32up, images):
     assert stm32up("status").result["inbox"] == []
 
 
+def test_status_shows_an_interrupted_push(stm32up, images, tmp_path, monkeypatch):
+    def cut(connection, old, new):
+        raise NoBoard("the cable was pulled")
+
+    image = images / "app-1.0.0.img"
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "rename", cut)
+        assert stm32up("push", image).status == 3
+    (push,) = stm32up("status").result["interrupted_pushes"]
+    assert push["file"] == "/updater/inbox/app-1.0.0.part"
+    assert push["done"] == image.stat().st_size > push["bytes"] > 1096
+    assert stm32up("push", image).result["sent"] == 0
+    assert "interrupted_pushes" not in stm32up("status").result
+
+
 def test_the_power_fails_in_the_middle_and_the_next_run_goes_on(stm32up, images):
     stm32up("update", images / "app-1.0.0.img")
     ran = stm32up("update", images / "full.img", sim=("cut=32",))
@@ -102,7 +162,9 @@ def test_the_power_fails_in_the_middle_and_the_next_run_goes_on(stm32up, images)
     assert progress[-1] == 31  # the 32nd erase was cut
     status = stm32up("status").result
     assert status["phase"] == "installing" and status["candidate"] == "1.1.0"
-    assert status["confirmed"] == "1.0.0" and status["pages_in_doubt"] == 64 - 24
+    assert (
+        status["confirmed"] == "1.0.0" and status["pages_in_doubt"] == 64 - 23
+    )  # page 0 to the end
     assert stm32up("probe").result["application"] == "blank"
     ran = stm32up("run")
     assert ran.status == 0 and ran.events[0]["event"] == "resuming"

@@ -77,6 +77,18 @@ def test_the_record_tells_when_the_confirmed_image_is_lost(bench):
     assert bench.install(image(OLD, "1.0.0", counter=6))["error"] == "image-older"
 
 
+@pytest.mark.parametrize(
+    ("lost", "than"),
+    [((), "the installed 2.0.0"), (("confirmed.img",), "what was installed")],
+)
+def test_a_refusal_names_versions_and_counters(bench, lost, than):
+    bench.forget(*lost)
+    assert bench.install(image(OLD, "1.0.0", counter=6))["message"] == (
+        f"/updater/inbox/app.img: 1.0.0 counts as older than {than}: "
+        "its security counter is 6, and 7 is the least"
+    )
+
+
 def test_a_damaged_confirmed_image_tells_nothing(bench):
     """Least of all a counter that would keep every update out."""
     content = bytearray(image(NEW, "2.0.0", counter=7))

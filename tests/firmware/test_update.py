@@ -593,7 +593,10 @@ def test_an_application_that_never_answers_is_rolled_back(make_bench):
 
 @pytest.mark.parametrize(
     ("version", "answers", "reason"),
-    [("1.2.3", True, "it answers version 1.2.3"), ("2.0.0", False, "it is silent")],
+    [
+        ("1.2.3", True, "built as 2.0.0, answers 1.2.3: was --version right?"),
+        ("2.0.0", False, "it is silent"),
+    ],
 )
 def test_a_roll_back_says_what_the_new_application_did(make_bench, version, answers, reason):
     wrong = payload(5000, 9)
@@ -602,8 +605,26 @@ def test_a_roll_back_says_what_the_new_application_did(make_bench, version, answ
     )
     bench.install(image(OLD, "1.0.0"))
     bench.push(image(wrong, "2.0.0"))
-    (event,) = [event for event in bench.run() if event["event"] == "rolling-back"]
+    events = bench.run()
+    (event,) = [event for event in events if event["event"] == "rolling-back"]
     assert event["reason"] == reason
+    told = f"the new application did not prove itself ({reason}); 1.0.0 is back"
+    assert events[-1]["message"] == told
+
+
+def test_a_roll_back_that_another_start_ends_knows_no_reason(make_bench):
+    dead = payload(5000, 9)
+    bench = make_bench(
+        applications=known_images(known(OLD, "1.0.0"), known(dead, "2.0.0", answers=False))
+    )
+    bench.install(image(OLD, "1.0.0"))
+    bench.push(image(dead, "2.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "rolling-back":
+            break
+    bench.boot()
+    result = bench.run()[-1]
+    assert result["message"] == "the new application did not prove itself; 1.0.0 is back"
 
 
 def test_a_command_into_the_loader_is_no_proof_of_an_application(make_bench):

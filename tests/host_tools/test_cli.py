@@ -37,7 +37,7 @@ def test_build_show_and_verify_an_image(run, tmp_path, payload, key_files):
     assert run("--json", "image", "verify", target, *key).result["signature"] == "valid"
     shown = run("image", "show", target).out
     assert "1.4.2" in shown and "0x08000000" in shown and "STM32G071" in shown
-    assert max(map(len, shown.replace(str(target), "").splitlines())) <= 82  # sha256 has 64
+    assert max(map(len, shown.replace(str(target), "").splitlines())) <= 80
     assert "the signature is valid" in run("image", "verify", target, *key).out
 
 
@@ -162,6 +162,28 @@ def test_a_full_board_is_told_before_anything_is_sent(run, fake, image):
     fake.free = 1000
     assert "1000 bytes free" in one_line(run("--port", fake.port, "push", image), 1)
     assert fake.files() == set()
+
+
+def test_status_tells_how_much_of_an_interrupted_push_is_there(run, fake, image):
+    part = fake.file("/updater/inbox/app.part")
+
+    def unplug(code: str) -> None:
+        if part.exists():
+            raise ConnectionResetError
+
+    fake.before_exec = unplug
+    assert run("--port", fake.port, "push", image).status == 3
+    fake.before_exec = lambda code: None
+    there = part.stat().st_size
+    (push,) = run("--port", fake.port, "--json", "status").result["interrupted_pushes"]
+    assert push["file"] == "/updater/inbox/app.part" and push["done"] == there > 0
+    assert there < push["bytes"] < image.stat().st_size  # its signature is not counted
+    told = f"app: interrupted after {there} of {push['bytes']} bytes"
+    assert told in run("--port", fake.port, "status").out
+    part.write_bytes(b"?")
+    assert "app: interrupted after 1 byte; push it again" in run("--port", fake.port, "status").out
+    assert run("--port", fake.port, "push", image).status == 0
+    assert "interrupted_pushes" not in run("--port", fake.port, "--json", "status").result
 
 
 def test_names_in_the_inbox_suit_every_filesystem(tmp_path):
@@ -366,6 +388,68 @@ def test_a_damaged_image_is_refused_before_a_board_is_looked_for(run, fake, imag
             one_line(run("--port", "/dev/none", verb, image), 1)
             one_line(run("--port", fake.port, verb, image), 1)
     assert fake.executed == [] and fake.soft_resets == 0
+
+
+@pytest.mark.parametrize("verb", [("status",), ("logs", "pull"), ("probe",)])
+def test_options_may_stand_before_the_verb_and_after_it(run, fake, verb):
+    board = ("--board", "pico_nucleo_g071rb")
+    first = run("--port", fake.port, *board, "--json", *verb)
+    assert first.status == 0 and first.result["ok"]
+    assert run(*verb, "--port", fake.port, "--json", *board).out == first.out
+    assert run("--json", *verb, *board, "--port", fake.port).out == first.out
+
+
+def test_between_a_group_and_its_verb_too(run, fake):
+    ran = run("logs", "--json", "--port", fake.port, "pull")
+    assert ran.status == 0 and ran.result["ok"]
+
+
+def test_the_option_after_the_verb_counts(run, fake, monkeypatch):
+    monkeypatch.setenv("STM32UP_PORT", "/dev/none")
+    assert run("--port", "/dev/nothing", "status", "--port", fake.port).status == 0
+    assert run("status", "--port", fake.port).status == 0
+    assert "/dev/none" in one_line(run("status"), 3)
+    assert "there is no board none" in one_line(run("status", "--board", "none"), 2)
+
+
+def test_options_of_the_simulation_add_up(run, fake):
+    ran = run("--sim-option", "a=1", "status", "--sim-option", "nonsense", "--port", fake.port)
+    assert "nonsense is not NAME=VALUE" in one_line(ran, 2)
+    ran = run("status", "--sim-option", "loader=11.3", "--port", fake.port)
+    assert "--sim-option is for a simulated board" in one_line(ran, 2)
+
+
+def test_an_error_after_the_verb_is_json_where_that_was_asked_for(run):
+    ran = run("status", "--port", "/dev/none", "--json")
+    assert ran.status == 3 and ran.result["error"] == "no-board"
+
+
+def test_every_verb_tells_of_these_options(run):
+    for verb in (["status"], ["image", "build"], ["provision"], ["unprotect"]):
+        out = run(*verb, "-h").out
+        assert all(option in out for option in ("--port", "--board", "--json")), verb
+
+
+def test_the_command_is_also_a_module():
+    command = [sys.executable, "-m", "stm32up", "--version"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0 and ran.stdout.startswith("stm32up, version")
+
+
+def test_image_show_names_the_product(run, tmp_path, payload):
+    (tmp_path / "app.bin").write_bytes(payload)
+    board = tmp_path / "mine"
+    board.mkdir()
+    toml = (boards.BOARDS / "pico_nucleo_g071rb" / "board.toml").read_text()
+    known = boards.load("pico_nucleo_g071rb").product
+    (board / "board.toml").write_text(toml.replace(f'"{known}"', '"kettle"'))
+    for product, named in ((known, known), ("kettle", "not one of the boards known here")):
+        target = tmp_path / f"{product}.img"
+        build = ["image", "build", tmp_path / "app.bin", "--version", "1.4.2"]
+        assert run(*build, "--product", product, "-o", target).status == 0
+        assert f"product    {named}" in run("image", "show", target).out
+    assert run("image", "show", target, "--board", board, "--json").result["product"] == "kettle"
+    assert "product    kettle" in run("image", "show", target, "--board", board).out
 
 
 def test_help_is_not_an_error(run):

@@ -215,6 +215,7 @@ def option_bytes_torn_by_a_bench_operation(host):
     return bench
 
 
+@scenario("no-answer")
 @scenario("no-answer", power_cycled=True)
 def nobody_on_the_bus(host):
     bench = make(host)
@@ -357,6 +358,32 @@ def host_is_reset_in_every_try(host):
 def a_dead_application_was_installed(host):
     bench = installed(host)
     assert bench.install(image(DEAD, "2.0.0"))["status"] == "rolled-back"
+    return bench
+
+
+@scenario("update-failed")
+def an_unforeseen_error_after_a_roll_back(host):
+    """The digest that failed is old news, and the record still has it."""
+    bench = a_dead_application_was_installed(host)
+    updater = bench.updater()
+    updater._admission.pushed = lambda record: 1 // 0
+    with pytest.raises(ZeroDivisionError):
+        updater.run()
+    bench.boot()
+    return bench
+
+
+@scenario("image-not-kept")
+def a_candidate_that_changed_while_it_proved_itself(host):
+    bench = installed(host)
+    bench.push(image(NEWER, "2.1.0"))
+    for event in bench.updater().events():
+        if event["event"] == "starting":
+            content = bytearray(bench.read_file("/updater/candidate.img"))
+            content[1000] ^= 1
+            bench.write_file("/updater/candidate.img", bytes(content))
+    assert event["status"] == "installed"
+    bench.boot()
     return bench
 
 
@@ -648,6 +675,21 @@ def test_without_a_bench_operation_wires_are_likelier_than_a_locked_chip():
     _, diagnosis = examined(bench)
     assert diagnosis.findings[0].code == "no-answer"
     assert [finding.code for finding in diagnosis.otherwise] == ["locked-suspected"]
+
+
+def test_an_unforeseen_error_is_quoted_and_the_roll_back_keeps_its_own_words():
+    bench = an_unforeseen_error_after_a_roll_back("rp2")
+    failed, rolled_back = examined(bench)[1].findings
+    assert "not foreseen: ZeroDivisionError" in failed.evidence[0]
+    assert rolled_back.code == "rolled-back" and "not foreseen" not in str(rolled_back.evidence)
+    assert "did not prove itself (it is silent)" in rolled_back.evidence[1]
+
+
+def test_where_nobody_answers_the_debugger_comes_after_the_wires():
+    _, diagnosis = examined(nobody_on_the_bus("rp2"))
+    assert [finding.code for finding in diagnosis.findings] == ["no-answer"]
+    assert "SDA" in diagnosis.findings[0].next_step
+    assert [other.code for other in diagnosis.otherwise] == ["debugger-blocks-boot0"]
 
 
 def test_after_a_roll_back_a_good_image_ends_the_matter():

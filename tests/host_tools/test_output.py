@@ -80,8 +80,40 @@ STATUS: dict[str, Any] = {
             "loader V11.4, protocol V1.2, STM32G071RB",
         ),
         (
-            {"event": "written", "bytes": 4096, "verified": 4096, "erased_pages": 3},
+            {"event": "written", "bytes": 4096, "verified": 4096, "erased_pages": 3, "repeats": 0},
             "written: 4096 of 4096 bytes verified, 3 page erases",
+        ),
+        (
+            {"event": "written", "bytes": 8, "verified": 8, "erased_pages": 1, "repeats": 1},
+            "written: 8 of 8 bytes verified, 1 page erase; 1 block sent or read again",
+        ),
+        (
+            {"event": "written", "bytes": 8, "verified": 8, "erased_pages": 2, "repeats": 5},
+            "written: 8 of 8 bytes verified, 2 page erases; 5 blocks sent or read again",
+        ),
+        (
+            {
+                "event": "not-kept",
+                "image": "/updater/candidate.img",
+                "error": "image-damaged",
+                "message": "candidate.img is damaged",
+                "next_step": "Push the image again.",
+            },
+            "it runs, but the host cannot keep it: candidate.img is damaged; the last good image "
+            "stays the earlier one. To have it kept: stm32up update --force IMAGE",
+        ),
+        (
+            {
+                "event": "rolling-back",
+                "version": "1.1.0",
+                "reason": "built as 1.2.0, answers 1.1.0: was --version right?",
+            },
+            "no proof of the new application: built as 1.2.0, answers 1.1.0: was --version right? "
+            "Going back to 1.1.0",
+        ),
+        (
+            {"event": "rolling-back", "version": "1.1.0", "reason": "it is silent"},
+            "no proof of the new application: it is silent; going back to 1.1.0",
         ),
         (
             {"event": "written", "bytes": 4096, "verified": 4096, "erased_pages": 0},
@@ -103,10 +135,107 @@ def test_every_event_is_one_line(event, line):
 def test_the_end_of_an_update_says_what_runs_and_how_long_it_took():
     installed = {"status": "installed", "version": "1.1.0", "bytes": 8, "target_ms": 9814}
     assert phrases.result("update", installed) == ["installed 1.1.0 in 9.8 s"]
+    without = {"status": "installed", "version": "1.1.0"}
+    assert phrases.result("update", without) == ["installed 1.1.0"]
     assert "nothing" in phrases.result("update", {"status": "idle"})[0]
     assert phrases.result("update", {"status": "up-to-date", "version": "1.1.0"})[0].startswith(
         "1.1.0 is installed already"
     )
+
+
+def test_each_phase_of_the_updater_has_words():
+    for phase in ("compare", "write", "verify"):
+        doing, unit = phrases.phase(progress(phase, 1, 2))
+        assert doing.endswith("ing flash") and unit == "pages"
+
+
+def test_pages_are_told_only_while_an_update_is_under_way():
+    for phase in ("idle", "unknown"):  # older updaters tell them always
+        assert not any("pages" in line for line in tables.status({**STATUS, "phase": phase}))
+    (line,) = [
+        line
+        for line in tables.status({**STATUS, "phase": "installing", "pages_in_doubt": 41})
+        if "pages" in line
+    ]
+    assert line.split(maxsplit=3) == ["pages", "to", "do", "41          to be erased and written"]
+
+
+def test_status_shows_a_push_that_was_interrupted():
+    pushes = [
+        {"file": "/updater/inbox/app.part", "done": 3000, "bytes": 5604},
+        {"file": "/updater/inbox/done.part", "done": 6000, "bytes": 5604},
+        {"file": "/updater/inbox/odd.part", "done": 12, "bytes": None},
+    ]
+    lines = tables.status({**STATUS, "interrupted_pushes": pushes})
+    assert [re.split("  +", line)[1] for line in lines if line.startswith("push")] == [
+        "app: interrupted after 3000 of 5604 bytes; push it again",
+        "done: interrupted after 5604 of 5604 bytes; push it again",
+        "odd: interrupted after 12 bytes; push it again",
+    ]
+    assert max(map(len, lines)) < 80
+
+
+LOG: list[dict[str, Any]] = [
+    {"event": "result", "ok": True, "status": "idle"},
+    {"event": "installing", "version": "1.0.0"},
+    {"event": "result", "ok": True, "status": "installed", "version": "1.0.0", "bytes": 1096},
+    {"event": "installing", "version": "1.1.0"},
+    {"event": "resuming", "version": "1.1.0"},
+    {"event": "result", "ok": True, "status": "installed", "version": "1.1.0", "bytes": 131072},
+    {"event": "refused", "message": "old.img is older"},
+    {"event": "result", "ok": False, "status": "failed", "message": "old.img is older"},
+    {"event": "installing", "version": "2.0.0"},
+    {"event": "rolling-back", "version": "1.1.0", "reason": "it is silent"},
+    {"event": "result", "ok": False, "status": "rolled-back", "version": "1.1.0"},
+    {"event": "result", "ok": False, "status": "failed", "message": "SDA is held low"},
+]
+
+
+def test_a_log_becomes_a_story():
+    assert phrases.story(LOG) == [
+        "- 1.0.0 was installed: 1096 bytes",
+        "- the installation of 1.1.0 was interrupted; the next start went on with it",
+        "- 1.1.0 was installed: 131072 bytes",
+        "- refused: old.img is older",
+        "- 2.0.0 did not prove itself (it is silent)",
+        "- 1.1.0 came back",
+        "- it failed: SDA is held low",
+    ]
+
+
+def test_the_end_of_a_log_is_told():
+    assert phrases.result("logs pull", {"entries": 0, "first": None}) == ["the log is empty"]
+    one = {"entries": 1, "first": 4, "last": 4}
+    assert phrases.result("logs pull", one) == ["1 entry, numbers 4 to 4"]
+
+
+REFUSED = {"event": "refused", "error": "image-older", "message": "app.img: 1.0.0 is older"}
+
+
+@pytest.mark.parametrize("message, refusals", [(REFUSED["message"], 1), ("another", 2)])
+def test_a_refusal_that_the_end_repeats_is_said_once(run, fake, image, message, refusals):
+    end = {"event": "result", "ok": False, "error": "image-older", "message": message}
+    fake.updater.events_to_come = [REFUSED, end]
+    ran = run("--port", fake.port, "update", image)
+    assert ran.status == 1
+    assert (ran.out + ran.err).count("older") == 1
+    assert f"{ran.out}{ran.err}".count("refused") == refusals - 1
+    as_json = run("--port", fake.port, "--json", "update", image)
+    assert REFUSED in as_json.events
+
+
+def test_a_refusal_before_something_else_is_told_in_order(run, fake, image):
+    fake.updater.events_to_come = [
+        REFUSED,
+        {"event": "superseded", "version": "1.3.0"},
+        {"event": "result", "ok": True, "status": "installed", "version": "1.4.2"},
+    ]
+    lines = run("--port", fake.port, "update", image).out.splitlines()
+    assert lines[1:] == [
+        f"refused: {REFUSED['message']}",
+        "left out 1.3.0: a newer image is there",
+        "installed 1.4.2",
+    ]
 
 
 def test_a_deployment_lists_what_changed_but_not_everything_anew():
