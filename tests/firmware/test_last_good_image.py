@@ -149,7 +149,7 @@ def test_an_application_left_in_the_loader_by_a_host_that_forgot_is_started(benc
             break
     bench.forget("candidate.img", "confirmed.img", *STATES)
     bench.boot()
-    assert bench.target.running is Running.LOADER
+    assert bench.target.boots[-1].running is Running.LOADER
     assert bench.run()[-1]["status"] == "idle"
     assert bench.target.running is Running.APPLICATION and bench.flash_holds(OLD)
 
