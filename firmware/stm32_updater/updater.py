@@ -213,7 +213,7 @@ class Updater:
         kept = [path for path in kept if exists(path)]
         image, why, told = yield from self._admission.newest(kept, record)
         refusal = refusal or why
-        if image is None and not runs and not self._store.has_record:
+        if image is None and refusal is None and not runs and not self._store.has_record:
             runs = self._wakes()
         if image is None and runs:
             record.phase = phases.IDLE

@@ -186,6 +186,9 @@ class World:
             self._watchdog.cancel()
             self._watchdog = None
 
+    def _serve_wdt_runs(self) -> bool:
+        return self._watchdog is not None
+
     def _serve_wdt_feed(self) -> None:
         self._watchdog_fed = self.clock.now
 

@@ -77,11 +77,14 @@ def test_a_program_that_swallows_ctrl_c_is_named(stm32up: Commands, url: str, na
     assert ran.status == 3 and name in ran.errors[0] and "swallows Ctrl-C" in ran.errors[0]
 
 
-@pytest.mark.parametrize(("program", "bites"), [(PRODUCT, False), (HIDDEN, True)])
+@pytest.mark.parametrize("program", [PRODUCT, HIDDEN], ids=["in sight", "hidden"])
 def test_an_update_under_the_watchdog_of_the_product_is_finished(
-    stm32up: Commands, url: str, images: Path, program: bytes, bites: bool
+    stm32up: Commands, url: str, images: Path, program: bytes, host: str
 ) -> None:
+    """One that a function hides is seen in a register of rp2; that of esp32 bites once."""
+    bites = program is HIDDEN and host == "esp32"
     start(url, {"/main.py": program})
     ran = stm32up.at(url, "update", images / "full.img")
     assert (ran.status, ran.result["status"]) == (0, "installed")
-    assert any("watchdog" in event.get("text", "") for event in ran.events) == bites
+    told = [event["text"] for event in ran.events if "watchdog" in event.get("text", "")]
+    assert bool(told) == bites, told

@@ -170,13 +170,10 @@ BUGS = (
     Bug(
         "the record is saved before the last good image is replaced",
         "updater",
-        "                error = self._keep(image)\n"
-        "                if error is not None:\n"
-        '                    yield _failed("not-kept", image, error)\n'
-        "                yield self._commit(record, image)\n",
+        "                try:\n                    error = self._keep(image)\n",
         "                event = self._commit(record, image)\n"
-        "                self._keep(image)\n"
-        "                yield event\n",
+        "                yield event\n"
+        "                try:\n                    error = self._keep(image)\n",
     ),
     Bug(
         "a record has one file instead of two",

@@ -12,7 +12,7 @@ only that number reaches the device. The names:
     i2c_read(handle, addr, n, stop) -> bytes
     pin_init(id, mode, pull, value|None); pin_write(id, 0|1); pin_read(id) -> 0|1
     adc_read(id) -> int                     16 bits of the host's 3.3 V
-    wdt_start(timeout_ms); wdt_feed()
+    wdt_start(timeout_ms); wdt_feed(); wdt_runs() -> bool
     reset(); reset_cause() -> int
     fs_*                                    see filesystem.HostFilesystem
 

@@ -152,6 +152,18 @@ class ADC:
             return self.read_u16() * 3_300_000 // 65535
 
 
+class _Mem32:
+    """The one register that a script may look at: rp2's WATCHDOG_CTRL, RP2040 datasheet 4.7.6."""
+
+    def __getitem__(self, address):
+        if address == 0x40058000 and _on_rp2():
+            return int(call("wdt_runs")) << 30  # ENABLE
+        raise NotImplementedError("mem32[" + hex(address) + "] is not simulated")
+
+
+mem32 = _Mem32()
+
+
 class RTC:
     """The clock behind time.time(). Without a battery it starts at 2021-01-01 [rp2]."""
 
