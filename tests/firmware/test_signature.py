@@ -15,8 +15,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, utils
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
-from stm32sim.bench import Bench
-from stm32up import deploy, image_format, keys
+from stm32sim.in_process import Bench
+from stm32up.host import deploy
+from stm32up.image import image_format, keys
 from tests.support import image, in_micropython, payload, signing_key, trust
 
 DATA = Path(__file__).parents[1] / "data"

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from stm32up import deploy, device, tables
+from stm32up import device
+from stm32up.host import deploy
+from stm32up.say import tables
 
 FIELDS = [
     {"name": "RDP", "low": 0, "width": 8, "before": 0xAA, "after": 0xAA},

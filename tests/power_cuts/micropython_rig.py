@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from stm32sim.bench import Bench
 from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
-from stm32up import deploy, device
+from stm32sim.in_process import Bench
+from stm32up import device
+from stm32up.host import deploy
 from tests.power_cuts import rig
 from tests.power_cuts.oracle import Judge
 from tests.power_cuts.rig import BOTH, HOST, Cut, Scenario
