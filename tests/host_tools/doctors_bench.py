@@ -12,7 +12,8 @@ from stm32sim.in_process import NUCLEO, Bench
 from stm32sim.wires.bus import NOT_DRIVEN
 from stm32up.doctor import examine
 from stm32up.doctor.diagnosis import Diagnosis, diagnose
-from stm32up.host.host_facts import LIB, LIBRARY, HostFacts
+from stm32up.host.host_facts import HostFacts
+from stm32up.host.paths import LIB, LIBRARY
 from tests.support import image, known, payload
 
 OLD, NEW, NEWER = payload(9000, 1), payload(7000, 2), payload(6000, 4)

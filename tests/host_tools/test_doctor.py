@@ -24,7 +24,8 @@ from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 from stm32sim.wires.world import Wiring
 from stm32up.doctor import examine
 from stm32up.doctor.diagnosis import Severity
-from stm32up.host.host_facts import FROZEN_UPDATER, LIB, LIBRARY, Hidden, HostFacts
+from stm32up.host.host_facts import Hidden, HostFacts
+from stm32up.host.paths import FROZEN_UPDATER, LIB, LIBRARY
 from tests.host_tools.doctors_bench import (
     DEAD,
     DEPLOYED,

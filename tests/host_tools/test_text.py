@@ -8,6 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
+from stm32up.cli import main
 from stm32up.errors import DeviceError, Stm32upError
 from stm32up.events import from_board
 from stm32up.image import images

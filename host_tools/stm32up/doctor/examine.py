@@ -14,8 +14,9 @@ from stm32up.board.board import Board
 from stm32up.doctor import rules_bus, rules_state
 from stm32up.doctor.diagnosis import Diagnosis, Facts, diagnose
 from stm32up.host import host_facts, logs, ram
-from stm32up.host.deploy import BOARD_JSON, HANDS_OFF, compiled
+from stm32up.host.deploy import compiled
 from stm32up.host.host_facts import HostFacts
+from stm32up.host.paths import BOARD_JSON, HANDS_OFF
 from stm32up.host.transport import Connection, nonsense
 
 FOLDER = "/updater"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stm32up.doctor.diagnosis import Evidence, Facts, Rule, Severity
-from stm32up.host.host_facts import FROZEN_UPDATER, LIBRARY
+from stm32up.host.paths import FROZEN_UPDATER, LIBRARY
 
 WRONG, NOTICE = Severity.WRONG, Severity.NOTICE
 # Errors of the last result that the facts themselves show, or that ended in a roll-back.

@@ -13,7 +13,7 @@ from typing import Any
 from stm32up.errors import UpdateFailed, UsageError
 from stm32up.events import Report
 from stm32up.host.calls import collect
-from stm32up.host.deploy import BOARD_JSON
+from stm32up.host.paths import BOARD_JSON
 from stm32up.host.transport import Connection
 
 Plan = dict[str, Any]

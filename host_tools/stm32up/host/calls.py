@@ -10,7 +10,7 @@ from typing import Any
 from stm32up.errors import DeviceError, HostUnfit, NoBoard, NoUpdater, UpdateFailed
 from stm32up.events import Event, Report, from_board
 from stm32up.host import host_facts
-from stm32up.host.deploy import BOARD_JSON, INBOX
+from stm32up.host.paths import BOARD_JSON, INBOX
 from stm32up.host.push import push
 from stm32up.host.transport import Connection
 from stm32up.image import image_format, images

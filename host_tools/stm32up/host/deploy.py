@@ -23,17 +23,20 @@ from stm32up.board.board import Board
 from stm32up.errors import DeviceError, HostUnfit, Stm32upError, UsageError
 from stm32up.events import Report, progress
 from stm32up.host import host_facts
-from stm32up.host.host_facts import BENCH_LIBRARY as BENCH_LIBRARY
-from stm32up.host.host_facts import LIB, HostFacts
-from stm32up.host.host_facts import LIBRARY as LIBRARY
-from stm32up.host.transport import Connection
+from stm32up.host.host_facts import HostFacts
+from stm32up.host.paths import (
+    BENCH_LIBRARY,
+    BOARD_JSON,
+    HANDS_OFF,
+    INBOX,
+    KEYS,
+    LIB,
+    LIBRARY,
+    MAIN,
+)
+from stm32up.host.transport import BUILT_IN, Connection
 from stm32up.image import keys
 
-HANDS_OFF = "/updater/hands-off"  # stm32_bench/hands_off.py
-BOARD_JSON = "/board.json"
-MAIN = "/main.py"
-INBOX = "/updater/inbox"
-KEYS = "/updater/keys"
 # Blocks that a filesystem may need beside those of the files: littlefs keeps two for each folder
 # and makes another two where a folder's list has grown.
 FOLDER_BLOCKS = 2
@@ -203,7 +206,7 @@ def _blocks(size: int, block: int) -> int:
 
 
 _LIST = (
-    host_facts.BUILT_IN
+    BUILT_IN
     + """
 def _list(folder, depth):
  for entry in _built_in('os').ilistdir(folder or '/'):

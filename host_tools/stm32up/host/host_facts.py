@@ -11,37 +11,18 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stm32up import device
 from stm32up.errors import DeviceError, HostUnfit, NoBoard
-
-if TYPE_CHECKING:
-    from stm32up.host.transport import Connection
+from stm32up.host.paths import BENCH_LIBRARY, FROZEN, FROZEN_UPDATER, LIB, LIBRARY
+from stm32up.host.transport import BUILT_IN, Connection
 
 OLDEST = (1, 24)  # MicroPython; as the README says
 MPY = 6  # version of the .mpy files that mpy-cross makes
-LIB = "/lib"
-LIBRARY = f"{LIB}/stm32_updater"
-BENCH_LIBRARY = f"{LIB}/stm32_bench"
 LIMIT_S = 20.0  # importing all of the updater takes a second or two
-_FROZEN = ".frozen"
-FROZEN_UPDATER = f"{_FROZEN}/stm32_updater"
 _OURS = {LIBRARY.rpartition("/")[2]: LIBRARY, BENCH_LIBRARY.rpartition("/")[2]: BENCH_LIBRARY}
 _INSTALL = "Install MicroPython 1.24 or newer on it (micropython.org/download), then deploy again."
-
-# A built-in module, whatever file of its name is on the host.
-BUILT_IN = f"""\
-import sys
-def _built_in(name):
- path = sys.path[:]; had = sys.modules.pop(name, None)
- sys.path[:] = [{_FROZEN!r}]
- try: return __import__(name)
- finally:
-  sys.path[:] = path
-  sys.modules.pop(name, None)
-  if had: sys.modules[name] = had
-"""
 
 _ASK = (
     BUILT_IN
@@ -124,7 +105,7 @@ def _import_all(folder, package):
 # Nothing of the user's is imported from here on.
 ALONE = f"""
 import sys
-sys.path[:] = [{_FROZEN!r}]
+sys.path[:] = [{FROZEN!r}]
 for n, f in {{files!r}}:
  m = sys.modules.get(n)
  if m and f in (getattr(m, '__file__', 0), getattr(m, '__path__', 0)): del sys.modules[n]
@@ -140,7 +121,7 @@ class HostFacts:
     implementation: str = "micropython"
     version: tuple[Any, ...] = (*OLDEST, 0)
     mpy: int | None = MPY
-    path: list[str] = field(default_factory=lambda: ["", _FROZEN, LIB])
+    path: list[str] = field(default_factory=lambda: ["", FROZEN, LIB])
     found: Mapping[str, list[tuple[str, str]]] = field(default_factory=dict)
     block: int = 4096  # bytes; 0 where nothing is mounted at /
     free: int = 1 << 20  # bytes
@@ -272,7 +253,7 @@ def out_of_the_way(paths: list[str]) -> str:
     """What to do with files that hide others."""
     steps = []
     for path in paths:
-        if path.startswith(_FROZEN):
+        if path.startswith(FROZEN):
             steps.append(
                 "if the firmware brings it on purpose, deploy with --frozen; else install a "
                 "firmware without it"

@@ -14,7 +14,7 @@ from typing import Any
 
 from stm32up.errors import DeviceError
 from stm32up.events import Report, progress
-from stm32up.host.deploy import INBOX
+from stm32up.host.paths import INBOX
 from stm32up.host.transport import Connection
 from stm32up.image import images
 

@@ -31,7 +31,7 @@ from serial.tools import list_ports
 
 from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard
 from stm32up.events import Report, note
-from stm32up.host.host_facts import BUILT_IN
+from stm32up.host.paths import FROZEN
 from stm32up.host.ports import find_port, ports_present
 from stm32up.host.raw_repl import NotEntered, Raised, RawRepl, ReplError, Silence
 from stm32up.text import clean, shortened, without_colour
@@ -49,6 +49,19 @@ _GONE_S = 6.0  # a board's own USB comes back this soon after a reset
 _WRITE_S = 10.0  # a board that takes no byte for this long hangs
 _MISSING = "-"  # what a helper prints for a file that is not there
 
+
+# A built-in module, whatever file of its name is on the host.
+BUILT_IN = f"""\
+import sys
+def _built_in(name):
+ path = sys.path[:]; had = sys.modules.pop(name, None)
+ sys.path[:] = [{FROZEN!r}]
+ try: return __import__(name)
+ finally:
+  sys.path[:] = path
+  sys.modules.pop(name, None)
+  if had: sys.modules[name] = had
+"""
 
 # Lives on the board for the length of a connection. Whether a file is there is asked first, since
 # the numbers in an OSError differ between ports.
