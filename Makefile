@@ -59,7 +59,7 @@ $(VENV)/manifestfile/.installed: Makefile | $(VENV)/.installed
 	touch $@
 
 demo: setup
-	$(BIN)/python -m stm32up.demo
+	$(BIN)/python -m stm32up.cli.demo
 
 test: setup $(PORTS:%=$(VENV)/stubs/%/.installed) $(VENV)/manifestfile/.installed
 	$(BIN)/python -m pytest -n 2

@@ -14,9 +14,10 @@ import time
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from stm32sim.bench import Bench
 from stm32sim.host.micropython import MicroPythonHost
-from stm32up import deploy, keys
+from stm32sim.in_process import Bench
+from stm32up.host import deploy
+from stm32up.image import keys
 
 FLASH = 128 * 1024
 SIZES = (2048, 3072)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stm32sim.bench import Bench
+from stm32sim.in_process import Bench
 
 
 @pytest.fixture(params=["rp2", "esp32"])

@@ -14,12 +14,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from imgtool.keys import RSA
 
-from stm32sim.application import KnownImage
-from stm32sim.bench import Bench
-from stm32sim.faults import InFront
+from stm32sim.chip.application import KnownImage
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
-from stm32up import deploy, device, images, inputs, keys
+from stm32sim.in_process import Bench
+from stm32sim.wires.faults import InFront
+from stm32up import device
+from stm32up.host import deploy, paths
+from stm32up.image import images, inputs, keys
 
 RAM_END = 0x2000_9000
 FLASH = 0x0800_0000
@@ -64,11 +66,11 @@ def signing_key(bits: int = 2048, number: int = 0) -> RSA:
 
 def trust(bench: Bench, *trusted: RSA) -> None:
     """Deploy these keys."""
-    for folder in ("/updater", deploy.KEYS):
+    for folder in ("/updater", paths.KEYS):
         if not bench.exists(folder):
             bench.files.fs_mkdir(folder)
     for key in map(keys.device_key, trusted):
-        bench.write_file(f"{deploy.KEYS}/{key.name}", key.content)
+        bench.write_file(f"{paths.KEYS}/{key.name}", key.content)
 
 
 def run_until_cut(bench: Bench) -> None:
@@ -97,13 +99,13 @@ def rehashed(content: bytes) -> bytes:
 def in_micropython(bench: Bench, code: str) -> Any:
     """Runs `code` on the bench's host in real MicroPython, with the updater deployed as bytecode;
     what it leaves in `result`, which went through JSON."""
-    for folder in ("/lib", deploy.LIBRARY):
+    for folder in ("/lib", paths.LIBRARY):
         if not bench.exists(folder):
             bench.files.fs_mkdir(folder)
     for name, content in deploy.compiled().items():
-        bench.write_file(f"{deploy.LIBRARY}/{name}", content)
+        bench.write_file(f"{paths.LIBRARY}/{name}", content)
     end = 'import json\nwith open("/result", "w") as file: json.dump(result, file)\n'
-    bench.write_file(deploy.MAIN, f"{code}\n{end}".encode())
+    bench.write_file(paths.MAIN, f"{code}\n{end}".encode())
     with MicroPythonHost(bench.world.call, bench.world, platform=bench.world.host) as host:
         host.power_on()
         assert host.wait_idle(120.0)

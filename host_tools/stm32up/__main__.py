@@ -1,6 +1,6 @@
 """`python -m stm32up` is the command `stm32up`."""
 
-from stm32up.cli import main
+from stm32up.cli.main import main
 
 if __name__ == "__main__":
     main()

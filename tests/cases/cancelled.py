@@ -8,7 +8,7 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
-from stm32sim.bench import Bench, Event
+from stm32sim.in_process import Bench, Event
 from tests.cases.case import Cases, expect
 from tests.cases.device_worlds import OLD, push, runs, settled, told, update
 from tests.support import image

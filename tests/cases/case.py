@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from stm32up import cli
+from stm32up.cli import main
 
 
 class Wrong(Exception):
@@ -98,7 +98,7 @@ def stm32up(*arguments: object) -> Ran:
     """Runs the command in this process."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = cli.run([str(argument) for argument in arguments])
+        status = main.run([str(argument) for argument in arguments])
     return Ran(status, out.getvalue(), err.getvalue())
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stm32sim.application import KnownImage, ModelApplication, known_images
-from stm32sim.bench import Bench, Event
-from stm32sim.chip import Running
-from stm32sim.clock import NS_PER_S
-from stm32sim.flash import PAGE
+from stm32sim.chip.application import KnownImage, ModelApplication, known_images
+from stm32sim.chip.flash import PAGE
+from stm32sim.chip.stm32 import Running
+from stm32sim.in_process import Bench, Event
+from stm32sim.wires.clock import NS_PER_S
 from tests.cases.case import expect
 from tests.support import image, known, payload, signing_key, trust, version_bytes
 

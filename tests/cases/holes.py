@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bincopy import BinFile
 
-from stm32sim.bench import Bench
-from stm32sim.board import emulated
-from stm32sim.flash import PAGE
-from stm32up import boards
+from stm32sim.chip.flash import PAGE
+from stm32sim.in_process import Bench
+from stm32sim.process import emulated
+from stm32up.board import boards
 from tests.cases.case import Cases, build, expect
 from tests.host_tools.input_files import FLASH, elf, hex_file, s_data, s_line, text
 

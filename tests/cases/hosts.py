@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-from stm32up import boards, session, simulation
+from stm32up.board import boards
+from stm32up.host import session, simulation
 from tests.cases.case import Cases, Ran, build, expect, stm32up
 from tests.host_tools.fake_board import FakeBoard
 from tests.host_tools.input_files import application

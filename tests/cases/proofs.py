@@ -6,10 +6,10 @@ import contextlib
 import random
 from typing import Any
 
-from stm32sim.application import ApplicationFactory, KnownImage, ModelApplication
-from stm32sim.bench import Bench
-from stm32sim.clock import NS_PER_MS, NS_PER_S
+from stm32sim.chip.application import ApplicationFactory, KnownImage, ModelApplication
 from stm32sim.host.seam import HostPowerLost
+from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 from tests.cases.case import Cases, expect
 from tests.cases.device_worlds import VERSIONS, runs, settled, told, update
 from tests.support import version_bytes

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from stm32sim.application import known_images
-from stm32sim.bench import Bench
-from stm32up import logs
+from stm32sim.chip.application import known_images
+from stm32sim.in_process import Bench
+from stm32up.host import logs
 from tests.cases.case import Cases, expect
 from tests.cases.device_worlds import (
     NEW,

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from stm32up import cli, device, inputs
+from stm32up import device
+from stm32up.cli import main
+from stm32up.image import inputs
 
 BOARDS = {"rp2": "pico_nucleo_g071rb", "esp32": "esp32_nucleo_g071rb"}
 APPLICATION = device.PROJECT / "boards" / "nucleo_g071rb_app"
@@ -47,7 +49,7 @@ class Commands:
     def at(self, port: str, *arguments: str | Path) -> Ran:
         """The same, on a board that runs already."""
         before = ["--port", port, "--board", self.board, "--json"]
-        status = cli.run([*before, *(str(argument) for argument in arguments)])
+        status = main.run([*before, *(str(argument) for argument in arguments)])
         if self._capfd is None:
             return Ran(status, [], [])
         out, err = self._capfd.readouterr()
@@ -79,7 +81,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build(source: Path, target: Path, version: str, *more: str) -> None:
     command = ["--json", "image", "build", str(source), "--version", version, "-o", str(target)]
-    assert cli.run([*command, *more]) == 0
+    assert main.run([*command, *more]) == 0
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stm32up import boards
+from stm32up.board import boards
 from tests.end_to_end.conftest import APPLICATION, build
 
 
@@ -111,9 +111,9 @@ def test_a_board_toml_with_an_unknown_key(refused, stm32up, images, tmp_path):
 
 
 def test_a_port_that_is_not_there(images, capfd):
-    from stm32up import cli
+    from stm32up.cli import main
 
-    assert cli.run(["--port", "/dev/ttyNOSUCH", "update", str(images / "app-1.1.0.img")]) == 3
+    assert main.run(["--port", "/dev/ttyNOSUCH", "update", str(images / "app-1.1.0.img")]) == 3
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1 and "/dev/ttyNOSUCH" in lines[0]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.option_bytes import OPTR, OptionBytes
-from stm32up import cli
+from stm32sim.chip.option_bytes import OPTR, OptionBytes
+from stm32up.cli import main
 from tests.end_to_end.conftest import BOARDS, FLASH_SIZE, Commands
 
 WANTED = 0xFEFF_FEAA
@@ -70,5 +70,5 @@ def test_nobody_to_ask_means_that_no_board_is_even_started(tmp_path, host, capfd
     folder = tmp_path / "state"
     for verb in ("provision", "unprotect"):
         port = ["--port", f"sim:{folder}", "--board", BOARDS[host]]
-        assert cli.run([*port, "--json", verb]) == 2
+        assert main.run([*port, "--json", verb]) == 2
     assert not folder.exists()

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from stm32sim.application import Surroundings
-from stm32sim.bench import Bench
-from stm32sim.board import emulated
-from stm32sim.bus import Bus
-from stm32sim.chip import Running
-from stm32sim.clock import NS_PER_MS, NS_PER_S
-from stm32sim.cortex_m import EmulatedApplication
-from stm32up import device, images, inputs
+from stm32sim.chip.application import Surroundings
+from stm32sim.chip.cortex_m import EmulatedApplication
+from stm32sim.chip.stm32 import Running
+from stm32sim.in_process import Bench
+from stm32sim.process import emulated
+from stm32sim.wires.bus import Bus
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
+from stm32up import device
+from stm32up.image import images, inputs
 from tests.support import FLASH, RAM_END, version_bytes
 
 APPLICATION = device.PROJECT / "boards" / "nucleo_g071rb_app"

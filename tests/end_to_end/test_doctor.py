@@ -64,10 +64,10 @@ def test_a_bare_host_is_examined_all_the_same(stm32up, images, tmp_path):
 
 
 def test_people_read_what_why_and_what_next(stm32up, images, capfd):
-    from stm32up import cli
+    from stm32up.cli import main
 
     port = ["--port", f"sim:{stm32up.folder}", "--board", stm32up.board]
-    assert cli.run([*port, "--sim-option", "wires=boot0-open", "doctor"]) == 1
+    assert main.run([*port, "--sim-option", "wires=boot0-open", "doctor"]) == 1
     lines = capfd.readouterr().out.splitlines()
     headings = [line for line in lines if line and not line.startswith(" ")]
     assert headings[:4] == [

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from stm32up import boards, cli, deploy, doctor, host_facts, session
+from stm32up.board import boards
+from stm32up.cli import main
+from stm32up.doctor import examine
 from stm32up.errors import DeviceError, HostUnfit
-from stm32up.transport import Connection
+from stm32up.host import deploy, host_facts, session
+from stm32up.host.transport import Connection
 
 PICO = "pico_nucleo_g071rb"
 COMPILED = functools.cache(deploy.compiled)
@@ -22,7 +25,7 @@ COMPILED = functools.cache(deploy.compiled)
 @pytest.fixture(autouse=True)
 def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "compiled", COMPILED)
-    monkeypatch.setattr(doctor, "compiled", COMPILED)
+    monkeypatch.setattr(examine, "compiled", COMPILED)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,7 @@ def deployed(connection: Connection) -> dict:
 def diagnosis(connection: Connection) -> dict:
     path = connection.exec("print(sys.path)").strip()
     try:
-        return doctor.doctor(connection, boards.load(PICO))
+        return examine.doctor(connection, boards.load(PICO))
     finally:  # as the reset at the beginning of the next command does
         connection.exec(f"import vfs\nvfs.umount('/ram')\nsys.path[:] = {path}")
         connection.exec(
@@ -228,5 +231,5 @@ def test_files_of_the_desktop_folder_are_not_imported_by_the_simulation(
     for name in ("json", "time", "struct", "os", "stm32sim", "select", "asyncio", "machine"):
         (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('imported {name} of the user')")
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["--port", "sim", "--json", "status"]) == 0, capfd.readouterr()
+    assert main.run(["--port", "sim", "--json", "status"]) == 0, capfd.readouterr()
     assert Path("json.py").exists()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from stm32up import boards, session, transport
+from stm32up.board import boards
+from stm32up.host import session, transport
 
 from .conftest import BOARDS, Commands
 

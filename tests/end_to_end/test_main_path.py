@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from stm32up import boards
+from stm32up.board import boards
 from stm32up.errors import NoBoard
-from stm32up.transport import Connection
+from stm32up.host.transport import Connection
 from tests.end_to_end.conftest import APPLICATION, FLASH_SIZE, build
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from stm32up import cli
+from stm32up.cli import main
 from tests.simulator.host.client import SAFETY_NET_S, Client, mpremote, mpremote_command
 
 BLANK = ("--sim-option", "blank-host=1")
@@ -49,7 +49,7 @@ def simulate(tmp_path: Path) -> Iterator[Callable[..., Simulation]]:
         def start(*arguments: str) -> Simulation:
             temporary = tmp_path / "tmp"
             temporary.mkdir(exist_ok=True)
-            command = [sys.executable, "-m", "stm32up.cli", "--json", *BLANK, "simulate"]
+            command = [sys.executable, "-m", "stm32up", "--json", *BLANK, "simulate"]
             process = stack.enter_context(
                 subprocess.Popen(
                     [*command, *arguments],
@@ -164,7 +164,7 @@ def test_a_second_program_on_the_port_is_told_that_it_is_in_use(simulate):
 def test_a_second_command_on_a_folder_is_told_which_process_has_it(simulate, tmp_path, capfd):
     folder = tmp_path / "state"
     board = simulate("--dir", str(folder))
-    assert cli.run(["--port", f"sim:{folder}", "status"]) == 3
+    assert main.run(["--port", f"sim:{folder}", "status"]) == 3
     told = capfd.readouterr().err
     assert f"process {board.process.pid}" in told and "simulate --dir" in told
     assert board.url in told and told.count("\n") == 1
@@ -175,12 +175,12 @@ def test_a_killed_command_leaves_no_lock_behind(simulate, tmp_path, capfd):
     folder = tmp_path / "state"
     board = simulate("--dir", str(folder))
     board.process.kill()
-    assert cli.run(["--port", f"sim:{folder}", *BLANK, "logs", "pull"]) == 0
+    assert main.run(["--port", f"sim:{folder}", *BLANK, "logs", "pull"]) == 0
 
 
 def test_sim_without_a_folder_is_an_error_that_says_what_to_write(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["--port", "sim:", "status"]) == 2
+    assert main.run(["--port", "sim:", "status"]) == 2
     told = capfd.readouterr().err
     assert "sim:DIR" in told and told.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from stm32sim.application import known_images
-from stm32sim.bench import Bench
-from stm32sim.chip import DISCHARGE, Running
-from stm32sim.clock import NS_PER_MS
-from stm32sim.loader_steps import I2C_ADDRESS
-from stm32sim.world import Wiring
+from stm32sim.chip.application import known_images
+from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.chip.stm32 import DISCHARGE, Running
+from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_MS
+from stm32sim.wires.world import Wiring
 from tests.support import image, known, payload
 
 OLD, NEW = payload(3000, 1), payload(4000, 2)

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from stm32sim.application import known_images
-from stm32sim.bench import Bench
-from stm32sim.chip import Running
+from stm32sim.chip.application import known_images
+from stm32sim.chip.stm32 import Running
+from stm32sim.in_process import Bench
 from tests.support import image, known, payload
 
 OLD, NEW = payload(9 * 2048, 1), payload(9 * 2048, 2)

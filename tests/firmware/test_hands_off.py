@@ -6,8 +6,8 @@ import functools
 
 import pytest
 
-from stm32sim.application import known_images
-from stm32sim.bench import Bench
+from stm32sim.chip.application import known_images
+from stm32sim.in_process import Bench
 from tests.support import image, known, payload
 
 OLD, NEW = payload(3000, 1), payload(4000, 2)

@@ -7,12 +7,12 @@ import random
 import pytest
 from bincopy import BinFile
 
-from stm32sim.application import known_images
-from stm32sim.bench import Bench
-from stm32sim.board import emulated
-from stm32sim.chip import Running
-from stm32sim.world import Wiring
-from stm32up import boards
+from stm32sim.chip.application import known_images
+from stm32sim.chip.stm32 import Running
+from stm32sim.in_process import Bench
+from stm32sim.process import emulated
+from stm32sim.wires.world import Wiring
+from stm32up.board import boards
 from tests.support import image, known, payload
 
 OLD, NEW = payload(3000, 1), payload(4000, 2)

@@ -8,12 +8,12 @@ import json
 import pytest
 from imgtool.keys import RSA
 
-from stm32sim.application import known_images
-from stm32sim.bench import Bench
-from stm32sim.chip import Running
-from stm32sim.flash import PAGE
+from stm32sim.chip.application import known_images
+from stm32sim.chip.flash import PAGE
+from stm32sim.chip.stm32 import Running
 from stm32sim.host.seam import HostPowerLost
-from stm32up import keys
+from stm32sim.in_process import Bench
+from stm32up.image import keys
 from tests.support import image, known, payload, run_until_cut, signing_key, trust
 
 OLD, NEW, DEAD = payload(3000, 1), payload(4000, 2), payload(4000, 3)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.application import known_images
-from stm32sim.bench import Bench
-from stm32sim.chip import Running
+from stm32sim.chip.application import known_images
+from stm32sim.chip.stm32 import Running
 from stm32sim.host.seam import HostPowerLost
+from stm32sim.in_process import Bench
 from tests.support import image, known, payload
 
 OLD, NEW, DEAD = payload(3000, 1), payload(4000, 2), payload(3500, 3)

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from stm32sim.application import known_images
-from stm32sim.bench import Bench
-from stm32sim.chip import Running
+from stm32sim.chip.application import known_images
+from stm32sim.chip.stm32 import Running
+from stm32sim.in_process import Bench
 from tests.support import image, known, payload
 
 OLD, NEW, NEWER = payload(5000, 1), payload(6500, 2), payload(4200, 3)

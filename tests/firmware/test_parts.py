@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.option_bytes import FACTORY, OptionBytes
+from stm32sim.chip.option_bytes import FACTORY, OptionBytes
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from stm32sim.application import known_images
-from stm32sim.bench import Bench
-from stm32sim.chip import Running
-from stm32up import image_format, images, keys
+from stm32sim.chip.application import known_images
+from stm32sim.chip.stm32 import Running
+from stm32sim.in_process import Bench
+from stm32up.image import image_format, images, keys
 from tests.support import (
     FLASH,
     RAM_END,

@@ -15,8 +15,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, utils
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
-from stm32sim.bench import Bench
-from stm32up import deploy, image_format, keys
+from stm32sim.in_process import Bench
+from stm32up.host import paths
+from stm32up.image import image_format, keys
 from tests.support import image, in_micropython, payload, signing_key, trust
 
 DATA = Path(__file__).parents[1] / "data"
@@ -298,7 +299,7 @@ def trusting() -> Bench:
 
 
 def keys_of(bench: Bench) -> Any:
-    return bench.device.imports("stm32_updater.signature").Keys(deploy.KEYS)
+    return bench.device.imports("stm32_updater.signature").Keys(paths.KEYS)
 
 
 def test_deployed_keys_are_found_by_their_hash(trusting):
@@ -313,7 +314,7 @@ def test_deployed_keys_are_found_by_their_hash(trusting):
 
 def test_a_file_is_the_key_that_its_content_is_whatever_its_name(trusting):
     name = keys.device_key(signing_key(2048, 1)).name
-    trusting.write_file(f"{deploy.KEYS}/{name}", modulus(2048))
+    trusting.write_file(f"{paths.KEYS}/{name}", modulus(2048))
     assert keys_of(trusting).find(keys.key_hash(signing_key(2048, 1))) is None
     assert len(keys_of(trusting).ids()) == 2
 
@@ -328,7 +329,7 @@ def test_a_damaged_key_file_is_no_key(trusting, damage):
         "zeros": bytes(256),
         "one bit": key.content[:-2] + bytes([key.content[-2] ^ 1]) + key.content[-1:],
     }[damage]
-    trusting.write_file(f"{deploy.KEYS}/{key.name}", content)
+    trusting.write_file(f"{paths.KEYS}/{key.name}", content)
     assert keys_of(trusting).find(keys.key_hash(signing_key(2048))) is None
     assert len(keys_of(trusting).ids()) == 1
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from stm32sim.application import known_images
-from stm32sim.chip import DISCHARGE, Running
-from stm32sim.flash import PAGE, SLOWEST
-from stm32sim.loader_steps import I2C_ADDRESS
-from stm32sim.quirks import quirks_of
-from stm32sim.world import Wiring
+from stm32sim.chip.application import known_images
+from stm32sim.chip.flash import PAGE, SLOWEST
+from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.chip.quirks import quirks_of
+from stm32sim.chip.stm32 import DISCHARGE, Running
+from stm32sim.wires.world import Wiring
 from tests.support import FLASH, image, known, payload, run_until_cut
 
 OLD, NEW = payload(9000, 1), payload(7000, 2)
@@ -568,7 +568,7 @@ def test_a_read_protected_chip_is_reported_as_such(make_bench):
 
 
 def test_v11_3_with_pc11_low_is_borne_by_a_host_that_bears_stretching():
-    from stm32sim.bench import Bench
+    from stm32sim.in_process import Bench
 
     bench = Bench(host="rp2", quirks=quirks_of(3, pc11_low=True), applications=BOTH)
     assert bench.install(image(OLD, "1.0.0"))["ok"]

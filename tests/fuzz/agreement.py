@@ -8,8 +8,8 @@ from pathlib import Path
 
 from imgtool.keys import RSA
 
-from stm32up import image_format, images
 from stm32up.errors import Stm32upError
+from stm32up.image import image_format, images
 from tests.fuzz.device_readers import Clock, DeviceImage
 from tests.fuzz.finding import Finding
 from tests.fuzz.material import chip, private_key, real_images, with_a_hole

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
-from stm32up import boards, device, images, inputs, keys, layout, logs
+from stm32up import device
+from stm32up.board import boards
 from stm32up.errors import Stm32upError
+from stm32up.host import logs
+from stm32up.image import images, inputs, keys, layout
 from tests.fuzz.device_readers import BoardJson
 from tests.fuzz.finding import Finding
 from tests.fuzz.material import (

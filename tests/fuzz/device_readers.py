@@ -14,8 +14,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
 from imgtool.keys import RSAPublic
 
-from stm32up import boards, images, keys
+from stm32up.board import boards
 from stm32up.device import _device_module as device_module
+from stm32up.image import images, keys
 from tests.fuzz import machine
 from tests.fuzz.files import MAX_READ, Files
 from tests.fuzz.finding import Finding

@@ -10,8 +10,8 @@ from typing import Any
 
 from imgtool.keys import RSA
 
-from stm32up import image_format, images, inputs, keys
 from stm32up.device import _device_module as device_module
+from stm32up.image import image_format, images, inputs, keys
 from tests.fuzz.finding import Finding
 from tests.support import payload
 

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from stm32sim.application import known_images
-from stm32sim.bench import Bench
+from stm32sim.chip.application import known_images
+from stm32sim.in_process import Bench
 from tests.fuzz import desktop_readers, device_readers, targets
 from tests.support import image, known, payload
 

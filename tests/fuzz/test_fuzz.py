@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from stm32sim.application import KnownImage, known_images
-from stm32sim.bench import Bench
+from stm32sim.chip.application import KnownImage, known_images
+from stm32sim.in_process import Bench
 from tests.fuzz import device_readers, material, mutation, seeded_bugs, targets
 from tests.fuzz.__main__ import MEMORY_BOUND, Checked, main
 

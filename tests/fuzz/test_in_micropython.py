@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from stm32sim.bench import Bench
+from stm32sim.in_process import Bench
 from tests.fuzz import device_readers, mutation, targets
 from tests.support import in_micropython
 

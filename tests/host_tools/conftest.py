@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from stm32up import cli, device, images, keys
+from stm32up import device
+from stm32up.cli import main
+from stm32up.image import images, keys
 from tests.host_tools.fake_board import FakeBoard
 
 
@@ -81,7 +83,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """Runs the command: run("--json", "status") -> exit status and what it printed."""
 
     def run(*arguments: object) -> Ran:
-        status = cli.run([str(argument) for argument in arguments])
+        status = main.run([str(argument) for argument in arguments])
         return Ran(status, *capsys.readouterr())
 
     return run

@@ -6,13 +6,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from stm32sim.application import known_images
-from stm32sim.bench import NUCLEO, Bench
-from stm32sim.bus import NOT_DRIVEN
-from stm32sim.chip import DISCHARGE, START_UP
-from stm32up import doctor
-from stm32up.diagnosis import Diagnosis, diagnose
-from stm32up.host_facts import LIB, LIBRARY, HostFacts
+from stm32sim.chip.application import known_images
+from stm32sim.chip.stm32 import DISCHARGE, START_UP
+from stm32sim.in_process import NUCLEO, Bench
+from stm32sim.wires.bus import NOT_DRIVEN
+from stm32up.doctor import examine
+from stm32up.doctor.diagnosis import Diagnosis, diagnose
+from stm32up.host.host_facts import HostFacts
+from stm32up.host.paths import LIB, LIBRARY
 from tests.support import image, known, payload
 
 OLD, NEW, NEWER = payload(9000, 1), payload(7000, 2), payload(6000, 4)
@@ -113,8 +114,8 @@ def examined(
     than the bench was made with. `host`: what it says of itself."""
     settings = {**bench.settings, **(wanted or {})}
     bench_host = BenchHost(bench, host, import_trouble)
-    facts = doctor.examine(bench_host, settings, power_cycled=power_cycled)
-    return facts.target or {}, diagnose(facts, doctor.RULES)
+    facts = examine.examine(bench_host, settings, power_cycled=power_cycled)
+    return facts.target or {}, diagnose(facts, examine.RULES)
 
 
 def settings(**sections: Any) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from stm32up import deploy, device, tables
+from stm32up import device
+from stm32up.host import paths
+from stm32up.say import tables
 
 FIELDS = [
     {"name": "RDP", "low": 0, "width": 8, "before": 0xAA, "after": 0xAA},
@@ -261,7 +263,7 @@ def test_deploying_without_bench_takes_it_away(run, fake):
 
 def test_what_is_unfinished_keeps_its_package(run, fake):
     run("--port", fake.port, "deploy", "--bench")
-    fake.file(deploy.HANDS_OFF).write_text('{"what": "provision"}')
+    fake.file(paths.HANDS_OFF).write_text('{"what": "provision"}')
     before = fake.files()
     ran = run("--port", fake.port, "deploy")
     assert ran.status == 1 and "begun and not ended" in ran.err

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from stm32up import board_reader, boards, device, images
+from stm32up import device
+from stm32up.board import boards, reader
 from stm32up.errors import BoardFileError, UsageError
+from stm32up.image import images
 
 GOOD = (boards.BOARDS / "pico_nucleo_g071rb" / "board.toml").read_text()
 
@@ -209,7 +211,7 @@ def test_an_unknown_board_tells_which_there_are():
 
 def test_every_key_is_documented():
     text = (device.PROJECT / "docs" / "board-toml.md").read_text()
-    for table, keys in board_reader.KEYS.items():
-        for key in keys - board_reader.KEYS.keys():
+    for table, keys in reader.KEYS.items():
+        for key in keys - reader.KEYS.keys():
             wanted = f"{key} = " if "." in table else f"`{key}`"
             assert wanted in text, f"[{table}] {key}"

@@ -12,7 +12,9 @@ import threading
 
 import pytest
 
-from stm32up import boards, deploy, images, keys, push, simulation
+from stm32up.board import boards
+from stm32up.host import deploy, push, simulation
+from stm32up.image import images, keys
 from tests.host_tools.fake_board import INSTALLED, UpdaterError
 
 
@@ -476,7 +478,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def fake_sim(monkeypatch):
-    """Takes the place of `python -m stm32sim.board`."""
+    """Takes the place of `python -m stm32sim.process`."""
     real = simulation.started
 
     def started(port, board, options=(), command=None):
@@ -519,7 +521,7 @@ def test_a_simulation_that_does_not_start_is_one_line(run, monkeypatch):
 def test_ctrl_c_is_one_line_and_status_130(fake, tmp_path, image):
     ended = threading.Event()  # until then the board is busy
     fake.before_exec = lambda code: ended.wait(60) if "events()" in code else None
-    command = [sys.executable, "-m", "stm32up.cli", "--port", fake.port, "--json", "update"]
+    command = [sys.executable, "-m", "stm32up", "--port", fake.port, "--json", "update"]
     process = subprocess.Popen(
         [*command, str(image)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -8,8 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from stm32up import boards, deploy, device, host_facts, keys
+from stm32up import device
+from stm32up.board import boards
 from stm32up.errors import DeviceError
+from stm32up.host import deploy, host_facts
+from stm32up.image import keys
 from tests.host_tools.test_cli import one_line
 
 MODULE = "/lib/stm32_updater/flasher.mpy"

@@ -12,19 +12,20 @@ from typing import Any
 
 import pytest
 
-from stm32sim import option_bytes
-from stm32sim.application import known_images
-from stm32sim.bench import Bench
-from stm32sim.chip import START_UP, Running
-from stm32sim.clock import NS_PER_MS, NS_PER_S
-from stm32sim.flash import Cell
-from stm32sim.loader import Loader
-from stm32sim.loader_steps import I2C_ADDRESS
-from stm32sim.quirks import FOR_EVER, quirks_of
-from stm32sim.world import Wiring
-from stm32up import doctor
-from stm32up.diagnosis import Severity
-from stm32up.host_facts import FROZEN_UPDATER, LIB, LIBRARY, Hidden, HostFacts
+from stm32sim.chip import option_bytes
+from stm32sim.chip.application import known_images
+from stm32sim.chip.flash import Cell
+from stm32sim.chip.loader import Loader
+from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.chip.quirks import FOR_EVER, quirks_of
+from stm32sim.chip.stm32 import START_UP, Running
+from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
+from stm32sim.wires.world import Wiring
+from stm32up.doctor import examine
+from stm32up.doctor.diagnosis import Severity
+from stm32up.host.host_facts import Hidden, HostFacts
+from stm32up.host.paths import FROZEN_UPDATER, LIB, LIBRARY
 from tests.host_tools.doctors_bench import (
     DEAD,
     DEPLOYED,
@@ -607,7 +608,7 @@ def test_what_the_driver_of_an_esp32_prints_in_between_is_no_answer():
         noise = "E (1234) i2c.master: I2C hardware timeout detected\n"
         return noise + '{"application": "runs"}\n'
 
-    host = object.__new__(doctor.ConnectedHost)
+    host = object.__new__(examine.ConnectedHost)
     vars(host)["_connection"] = SimpleNamespace(exec=exec_)
     assert host.call("target.facts", {}) == {"application": "runs"}
 
@@ -699,27 +700,27 @@ def test_after_a_roll_back_a_good_image_ends_the_matter():
 
 
 def test_only_what_is_beyond_help_is_said_to_be():
-    assert {rule.code for rule in doctor.RULES if rule.severity is Severity.BEYOND_HELP} == {
+    assert {rule.code for rule in examine.RULES if rule.severity is Severity.BEYOND_HELP} == {
         "locked-suspected",
         "option-bytes-torn",
     }
 
 
 def test_every_rule_has_a_world_in_which_it_is_right():
-    codes = {rule.code for rule in doctor.RULES}
-    assert len(codes) == len(doctor.RULES)
+    codes = {rule.code for rule in examine.RULES}
+    assert len(codes) == len(examine.RULES)
     shown = {code for code, _, _ in SCENARIOS.values()}
     assert codes - shown == {"controller-impatient", "another-family"}  # tested on their own
 
 
 def test_every_group_and_code_that_a_rule_waits_for_exists():
-    names = {rule.code for rule in doctor.RULES} | {rule.group for rule in doctor.RULES}
-    for rule in doctor.RULES:
+    names = {rule.code for rule in examine.RULES} | {rule.group for rule in examine.RULES}
+    for rule in examine.RULES:
         assert set(rule.unless) <= names, rule.code
 
 
 def test_the_page_about_the_doctor_says_what_the_doctor_says():
     page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \| (.*?) \| (.*?) \|$", page, re.MULTILINE)
-    expected = [(rule.code, rule.what, rule.cause, rule.next_step) for rule in doctor.RULES]
+    expected = [(rule.code, rule.what, rule.cause, rule.next_step) for rule in examine.RULES]
     assert rows == expected

@@ -8,9 +8,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from stm32sim.clock import NS_PER_S
 from stm32sim.forum.recording import Recording, Span
-from stm32up import device, forum, timeline
+from stm32sim.wires.clock import NS_PER_S
+from stm32up import device
+from stm32up.report import forum, timeline
 from tests.host_tools.test_readme import parse
 
 SCENARIO = ("simulate", "--scenario", "forum")

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from imgtool.image import Image, VerifyResult
 
-from stm32up import images, inputs, keys
 from stm32up.errors import ImageError, KeyFileError, Stm32upError, UsageError
+from stm32up.image import images, inputs, keys
 from tests.host_tools.input_files import FLASH, elf
 
 

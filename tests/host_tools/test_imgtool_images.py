@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from imgtool.main import imgtool
 
-from stm32up import device, images, keys
+from stm32up import device
 from stm32up.errors import ImageError
+from stm32up.image import images, keys
 from tests.host_tools.input_files import application
 
 GOOD = ["--rom-fixed", "0x08000000", "--custom-tlv", "0xA0", "0x6004", "-s", "1"]

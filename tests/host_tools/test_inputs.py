@@ -13,8 +13,9 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stm32up import device, inputs
+from stm32up import device
 from stm32up.errors import ImageError, UsageError
+from stm32up.image import inputs
 from tests.host_tools.input_files import (
     END,
     FLASH,

@@ -17,10 +17,11 @@ from imgtool import image as imgtool_image
 from imgtool.keys import RSA, RSAPublic
 from imgtool.version import decode_version
 
-from stm32up import boards, images, keys
+from stm32up.board import boards
 from stm32up.device import PROJECT
 from stm32up.errors import DeviceError, ImageError, KeyFileError, Stm32upError, UsageError
-from stm32up.transport import Connection
+from stm32up.host.transport import Connection
+from stm32up.image import images, keys
 from tests.host_tools.test_cli import one_line
 
 PUBLISHED = PROJECT / "tests" / "data" / "mcuboot_published_keys.json"

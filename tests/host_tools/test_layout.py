@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stm32up import boards, device, image_format, images, inputs, keys, layout
+from stm32up import device
+from stm32up.board import boards
 from stm32up.errors import ImageError
+from stm32up.image import image_format, images, inputs, keys, layout
 from tests.host_tools.input_files import (
     FLASH,
     RAM_END,

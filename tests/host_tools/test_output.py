@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stm32up import output, phrases, tables
 from stm32up.errors import Stm32upError, UpdateFailed
 from stm32up.events import progress
+from stm32up.say import output, phrases, tables
 
 PROBED: dict[str, Any] = {
     "application_version": None,

@@ -13,7 +13,8 @@ from pathlib import Path
 import click
 import pytest
 
-from stm32up import cli, output
+from stm32up.cli import main
+from stm32up.say import output
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -33,7 +34,7 @@ def shell_commands() -> list[str]:
 
 def parse(arguments: list[str]) -> str:
     """The verb that these arguments call. Raises click.ClickException; runs nothing."""
-    command: click.Command = cli.cli
+    command: click.Command = main.cli
     context = command.make_context("stm32up", arguments, obj=output.JsonOutput())
     names = []
     while isinstance(command, click.Group):
@@ -59,7 +60,7 @@ def verbs(group: click.Group, prefix: str = "") -> set[str]:
 @pytest.mark.parametrize("line", shell_commands())
 def test_every_command_can_be_typed_like_that(line):
     arguments = shlex.split(line, comments=True)[1:]
-    assert parse(arguments) in verbs(cli.cli)
+    assert parse(arguments) in verbs(main.cli)
 
 
 def test_the_table_of_commands_is_complete():
@@ -67,7 +68,7 @@ def test_the_table_of_commands_is_complete():
     cells = [row.split("|")[1] for row in table.splitlines()[2:]]
     shown = [code for cell in cells for code in re.findall(r"`([^`]*)`", cell)]
     listed = {re.sub(r" -?-?[A-Z-].*| IMAGE", "", code) for code in shown}
-    assert listed == verbs(cli.cli)
+    assert listed == verbs(main.cli)
 
 
 def test_every_file_that_is_named_exists():

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from stm32up import raw_repl, transport, updater
 from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard
+from stm32up.host import calls, raw_repl, transport
 from tests.host_tools.fake_board import INSTALLED, Reset
 
 WIFI = b"\x1b[0;32mI (1234) wifi:<ba-add>idx:0 (ifx:0, 3c:84:6a:11:22:33), tid:0\x1b[0m\r\n"
@@ -148,7 +148,7 @@ def resets_at(fake, text, times=1):
 def quickly(monkeypatch):
     monkeypatch.setattr(transport, "SILENCE_S", 0.5)
     monkeypatch.setattr(transport, "TRIES", 4)
-    monkeypatch.setattr(updater, "SILENCE_S", 0.5)
+    monkeypatch.setattr(calls, "SILENCE_S", 0.5)
 
 
 def test_an_exec_that_a_reset_ends_says_so_at_once(fake):
@@ -254,5 +254,5 @@ def test_on_rp2_the_enable_bit_says_whether_one_runs(run, fake, chip, register, 
 def test_the_updater_feeds_with_what_stm32up_gives_it(fake):
     fake.updater.events_to_come = [INSTALLED]
     with transport.connected(fake.port) as connection:
-        updater.run(connection, lambda event: None)
+        calls.run(connection, lambda event: None)
     assert callable(fake.updater.feed)

@@ -8,9 +8,11 @@ import json
 import pytest
 from rich.console import Console
 
-from stm32up import cli, images, output, tables
+from stm32up.cli import main
 from stm32up.errors import DeviceError, Stm32upError
 from stm32up.events import from_board
+from stm32up.image import images
+from stm32up.say import output, tables
 from stm32up.text import clean
 from tests.host_tools.fake_board import INSTALLED
 
@@ -79,7 +81,7 @@ def test_nor_does_an_exception_a_foreign_line_a_log_or_a_file(
     entry = json.dumps({"n": 1, "what": evil, evil: 2}, ensure_ascii=False)
     fake.file("/updater/log.0").write_bytes(entry.encode("utf-8", "replace") + b"\n")
     for trace in ("", "1"):
-        monkeypatch.setenv(cli.TRACE, trace) if trace else None
+        monkeypatch.setenv(main.TRACE, trace) if trace else None
         for verb in (["status"], ["logs", "pull"], ["logs", "pull", "-o", tmp_path / "log"]):
             ran = run("--port", fake.port, *verb)
             assert is_safe(ran.out) and is_safe(ran.err)
@@ -90,7 +92,7 @@ def test_a_traceback_of_our_own_is_clean_too(run, monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("\x1b[31m")
 
-    monkeypatch.setenv(cli.TRACE, "1")
+    monkeypatch.setenv(main.TRACE, "1")
     monkeypatch.setattr(images, "show", broken)
     ran = run("image", "show", "x")
     assert "RuntimeError" in ran.err and "Traceback" in ran.err and is_safe(ran.err)

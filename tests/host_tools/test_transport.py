@@ -9,8 +9,8 @@ import threading
 import pytest
 from serial.tools import list_ports, list_ports_common
 
-from stm32up import transport
 from stm32up.errors import DeviceError, NoBoard
+from stm32up.host import transport
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from stm32up import bench_verbs, phrases, tables
 from stm32up.errors import Stm32upError
-from stm32up.output import HumanOutput
-from stm32up.wrapping import typed, width_of, wrapped
+from stm32up.host import bench_calls
+from stm32up.say import phrases, tables
+from stm32up.say.output import HumanOutput
+from stm32up.say.wrapping import typed, width_of, wrapped
 from tests.host_tools.test_output import PROBED, STATUS
 from tests.terminal import on_a_terminal
 
@@ -99,7 +100,7 @@ PLANS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("verb", PLANS)
 def test_safety_warnings_are_paragraphs(verb, width):
-    texts = [*bench_verbs.warning(verb, PLANS[verb]), *bench_verbs.GIVE_UP]
+    texts = [*bench_calls.warning(verb, PLANS[verb]), *bench_calls.GIVE_UP]
     for text in texts:
         assert text.endswith(".")
         assert max(map(len, wrapped(text, width, indent=0))) <= width

@@ -7,9 +7,9 @@ loader. Zeros are, and a torn granule.
 
 from __future__ import annotations
 
-from stm32sim.bench import Bench
-from stm32sim.clock import NS_PER_MS
-from stm32sim.flash import GRANULE
+from stm32sim.chip.flash import GRANULE
+from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_MS
 from tests.power_cuts import rig
 from tests.power_cuts.rig import BOTH, BYTE, FRAME, HOST_FLASH, TARGET, TARGET_FLASH
 

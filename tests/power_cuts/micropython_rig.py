@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from stm32sim.bench import Bench
 from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
-from stm32up import deploy, device
+from stm32sim.in_process import Bench
+from stm32up import device
+from stm32up.host import deploy, paths
 from tests.power_cuts import rig
 from tests.power_cuts.oracle import Judge
 from tests.power_cuts.rig import BOTH, HOST, Cut, Scenario
@@ -36,7 +37,7 @@ MAIN = f"""\
 import sys
 try:
     from stm32_updater import Updater
-    Updater.from_board({deploy.BOARD_JSON!r}).run()
+    Updater.from_board({paths.BOARD_JSON!r}).run()
 except Exception as error:
     with open({CRASH!r}, "w") as file:
         sys.print_exception(error, file)
@@ -49,11 +50,11 @@ class MicroPythonBench(Bench):
 
     def __init__(self, before: Bench, main: bytes = MAIN) -> None:
         vars(self).update(vars(before))
-        for folder in ("/lib", deploy.LIBRARY):
+        for folder in ("/lib", paths.LIBRARY):
             self._quietly(self.files.fs_mkdir, folder)
         for name, code in _compiled(self._packages / device.PACKAGE.name).items():
-            self.write_file(f"{deploy.LIBRARY}/{name}", code)
-        self.write_file(deploy.MAIN, main)
+            self.write_file(f"{paths.LIBRARY}/{name}", code)
+        self.write_file(paths.MAIN, main)
         self.on_call: Any = lambda name, *arguments: None
         self._logged = self.last_logged()[0]
         self.host = MicroPythonHost(self._call, self.world, platform=self.world.host)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stm32sim.bench import Bench
-from stm32sim.chip import Running
-from stm32sim.clock import NS_PER_MS, NS_PER_S
-from stm32sim.flash import GRANULE
+from stm32sim.chip.flash import GRANULE
+from stm32sim.chip.stm32 import Running
+from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 
 SETTLING_LIMIT = 60 * NS_PER_S  # from power-on to the application running
 DANGEROUS = (0x63, 0x64, 0x73, 0x74, 0x82, 0x83, 0x92, 0x93)  # AN4221 table 2

@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stm32sim.bench import Bench
-from stm32sim.clock import NS_PER_MS, NS_PER_S
 from stm32sim.host.seam import HostPowerLost
+from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 from tests.power_cuts.oracle import Judge, Verdict
 
 BYTE, FRAME, TARGET_FLASH, HOST_FLASH = "bus byte", "bus frame", "target flash", "host flash"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stm32sim.bench import firmware_folder
+from stm32sim.in_process import firmware_folder
 from tests.power_cuts import scenarios
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stm32up import updater
 from stm32up.errors import UpdateFailed
 from stm32up.events import Event
-from stm32up.transport import connected
+from stm32up.host import calls
+from stm32up.host.transport import connected
 from tests.power_cuts import micropython_rig, rig, seeded_bugs
 from tests.power_cuts.micropython_rig import CALL, Rig, in_micropython
 from tests.power_cuts.rig import FRAME, HOST_FLASH, TARGET_FLASH
@@ -97,7 +97,7 @@ def test_a_laptop_that_connects_by_mpremote_is_a_power_cut(instant):
         with connected(counter.board.host.url) as connection:
             assert images(bench) <= pushed  # no finaliser has committed a part of one
             try:
-                result = updater.run(connection, events.append)
+                result = calls.run(connection, events.append)
             except UpdateFailed as error:
                 result = error.result
         assert {event["event"] for event in events} & {"installing", "resuming"}

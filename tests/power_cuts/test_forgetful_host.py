@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.chip import Running
+from stm32sim.chip.stm32 import Running
 from tests.power_cuts.scenarios import APPLICATIONS, NEW, OLD
 from tests.support import image, run_until_cut
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.bench import Bench
+from stm32sim.in_process import Bench
 from tests.power_cuts import rig, seeded_bugs
 from tests.power_cuts.oracle import Judge, Verdict
 from tests.power_cuts.report import COLUMNS, kind_of, table

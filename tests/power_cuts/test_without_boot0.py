@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.flash import SLOWEST, TYPICAL
+from stm32sim.chip.flash import SLOWEST, TYPICAL
 from tests.power_cuts import first_granule, rig, scenarios
 from tests.power_cuts.report import DOCUMENT
 from tests.power_cuts.rig import BOTH, BYTE, FRAME, HOST, HOST_FLASH, TARGET, TARGET_FLASH

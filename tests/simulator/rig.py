@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from stm32sim import option_bytes
-from stm32sim.application import KnownImage, known_images
-from stm32sim.bus import Bus, Stretched
-from stm32sim.chip import DISCHARGE, LEAST_START_UP, Running, Stm32
-from stm32sim.clock import NS_PER_MS, NS_PER_S, Clock
-from stm32sim.loader_steps import I2C_ADDRESS
-from stm32sim.quirks import LOADERS, Quirks, quirks_of
+from stm32sim.chip import option_bytes
+from stm32sim.chip.application import KnownImage, known_images
+from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.chip.quirks import LOADERS, Quirks, quirks_of
+from stm32sim.chip.stm32 import DISCHARGE, LEAST_START_UP, Running, Stm32
+from stm32sim.wires.bus import Bus, Stretched
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, Clock
 
 ACK, NACK, BUSY = 0x79, 0x1F, 0x76
 FLASH, FLASH_END = 0x0800_0000, 0x0802_0000

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from stm32sim.bench import provisioned_option_bytes
-from stm32sim.board import Options, TargetState
-from stm32sim.chip import Stm32
-from stm32sim.clock import Clock
-from stm32sim.flash import GRANULE, PAGE, Cell
-from stm32sim.loader_steps import ACK, BUSY, xor
-from stm32sim.option_bytes import OPTR
-from stm32sim.quirks import LOADERS
-from stm32up import boards, transport
-from stm32up.deploy import board_json
+from stm32sim.chip.flash import GRANULE, PAGE, Cell
+from stm32sim.chip.loader_steps import ACK, BUSY, xor
+from stm32sim.chip.option_bytes import OPTR
+from stm32sim.chip.quirks import LOADERS
+from stm32sim.chip.stm32 import Stm32
+from stm32sim.in_process import provisioned_option_bytes
+from stm32sim.process import Options, TargetState
+from stm32sim.wires.clock import Clock
+from stm32up.board import boards
+from stm32up.host import transport
+from stm32up.host.deploy import board_json
 
 BOARD = boards.load("pico_nucleo_g071rb")
 CONTENT = random.Random(0).randbytes(4 * PAGE)
@@ -68,7 +69,7 @@ def run(state: Path, frames: list[bytes], end: End) -> list[int]:
     """Start the board, have its host send `frames`, end it at once. Returns the statuses."""
     description = state / "board.json"
     description.write_bytes(board_json(BOARD))
-    program = [sys.executable, "-m", "stm32sim.board"]
+    program = [sys.executable, "-m", "stm32sim.process"]
     arguments = ["--state", str(state), "--board", str(description)]
     with subprocess.Popen(
         [*program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE

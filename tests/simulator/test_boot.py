@@ -7,12 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from stm32sim import option_bytes
-from stm32sim.application import COMMAND_REGISTER, KnownImage, known_images
-from stm32sim.chip import DISCHARGE, LEAST_START_UP, START_UP, NotModelled, Running, Stm32
-from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
-from stm32sim.flash import Cell
-from stm32sim.option_bytes import (
+from stm32sim.chip import option_bytes
+from stm32sim.chip.application import COMMAND_REGISTER, KnownImage, known_images
+from stm32sim.chip.flash import Cell
+from stm32sim.chip.option_bytes import (
     BOR_RISING_MV,
     FACTORY,
     OPTR,
@@ -21,7 +19,9 @@ from stm32sim.option_bytes import (
     WRP1BR,
     OptionBytes,
 )
-from stm32sim.quirks import Quirks
+from stm32sim.chip.quirks import Quirks
+from stm32sim.chip.stm32 import DISCHARGE, LEAST_START_UP, START_UP, NotModelled, Running, Stm32
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Clock
 from tests.simulator.rig import ACK, APP, APP_ADDRESS, BOOT0, BOOT1, BOOT_SEL, FLASH, Rig, word
 
 LOADER, APPLICATION, CRASHED = Running.LOADER, Running.APPLICATION, Running.CRASHED

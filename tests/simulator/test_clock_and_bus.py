@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from stm32sim.bus import Bus, BusStuck, Stretched
-from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
+from stm32sim.wires.bus import Bus, BusStuck, Stretched
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Clock
 
 OURS = 0x33
 

@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
-from stm32sim.bus import Bus
-from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
-from stm32sim.controller import (
+from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.wires.bus import Bus
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Clock
+from stm32sim.wires.controller import (
     HARDWARE,
     Controller,
     Esp32Controller,
     Rp2Controller,
     SoftController,
 )
-from stm32sim.controller import Esp32NewController as NewController
-from stm32sim.loader_steps import I2C_ADDRESS
+from stm32sim.wires.controller import Esp32NewController as NewController
 from tests.simulator.rig import BUSY, FLASH, Rig, count_frame, data_frame, pages_frame, word
 from tests.simulator.test_clock_and_bus import OURS, Peg
 

@@ -7,11 +7,7 @@ from pathlib import Path
 import bincopy
 import pytest
 
-from stm32sim.board import emulated
-from stm32sim.bus import Bus, Stretched
-from stm32sim.chip import Running
-from stm32sim.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
-from stm32sim.cortex_m import (
+from stm32sim.chip.cortex_m import (
     FLASH,
     FLASH_SIZE,
     SRAM,
@@ -19,8 +15,12 @@ from stm32sim.cortex_m import (
     SYSTEM_MEMORY,
     EmulatedApplication,
 )
-from stm32sim.g071_registers import NotModelled
-from stm32sim.option_bytes import FACTORY, OPTR
+from stm32sim.chip.g071_registers import NotModelled
+from stm32sim.chip.option_bytes import FACTORY, OPTR
+from stm32sim.chip.stm32 import Running
+from stm32sim.process import emulated
+from stm32sim.wires.bus import Bus, Stretched
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
 from tests.simulator.rig import ACK, Rig, word
 
 APP_FOLDER = Path(__file__).parents[2] / "boards" / "nucleo_g071rb_app"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
-from stm32sim.flash import (
+from stm32sim.chip.flash import (
     GRANULE,
     PAGE,
     SLOWEST,
@@ -17,6 +16,7 @@ from stm32sim.flash import (
     Flash,
     FlashTimes,
 )
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Clock
 
 SIZE = 8 * PAGE
 DATA = b"\x11\x22\x33\x44\x55\x66\x77\x88"

@@ -7,10 +7,10 @@ from functools import cache
 
 import pytest
 
-from stm32sim.bench import Bench, Event
-from stm32sim.chip import Running
-from stm32sim.clock import NS_PER_MS, NS_PER_S
-from stm32sim.flash import TYPICAL
+from stm32sim.chip.flash import TYPICAL
+from stm32sim.chip.option_bytes import OPTR
+from stm32sim.chip.quirks import quirks_of
+from stm32sim.chip.stm32 import Running
 from stm32sim.forum import cuts
 from stm32sim.forum.lanes import (
     LOCKED,
@@ -27,8 +27,8 @@ from stm32sim.forum.lanes import (
     ways_back,
 )
 from stm32sim.forum.recording import Recording, Span, record
-from stm32sim.option_bytes import OPTR
-from stm32sim.quirks import quirks_of
+from stm32sim.in_process import Bench, Event
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 from tests.support import image, version_bytes
 
 SEED = 7

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from stm32sim.bus import Stretched
-from stm32sim.chip import Running
-from stm32sim.clock import NS_PER_MS, NS_PER_S, NS_PER_US
-from stm32sim.crc import crc_stm32
-from stm32sim.flash import PAGE, TYPICAL, Cell, FlashTimes
-from stm32sim.loader_steps import I2C_ADDRESS
-from stm32sim.quirks import Quirks, quirks_of
+from stm32sim.chip.crc import crc_stm32
+from stm32sim.chip.flash import PAGE, TYPICAL, Cell, FlashTimes
+from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.chip.quirks import Quirks, quirks_of
+from stm32sim.chip.stm32 import Running
+from stm32sim.wires.bus import Stretched
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, NS_PER_US
 from tests.simulator.rig import (
     ACK,
     APP,

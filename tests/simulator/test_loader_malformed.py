@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from stm32sim.loader_steps import I2C_ADDRESS
-from stm32sim.quirks import Quirks
+from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.chip.quirks import Quirks
 from tests.simulator.rig import (
     ACK,
     BUSY,

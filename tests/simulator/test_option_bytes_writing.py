@@ -9,12 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from stm32sim.application import known_images
-from stm32sim.chip import NotModelled, Running
-from stm32sim.clock import NS_PER_MS, NS_PER_US
-from stm32sim.flash import TAPS, TYPICAL
-from stm32sim.loader_steps import I2C_ADDRESS
-from stm32sim.option_bytes import (
+from stm32sim.chip.application import known_images
+from stm32sim.chip.flash import TAPS, TYPICAL
+from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.chip.option_bytes import (
     FACTORY,
     OPTR,
     PCROP1AER,
@@ -26,7 +24,9 @@ from stm32sim.option_bytes import (
     WRP1BR,
     OptionBytes,
 )
-from stm32sim.quirks import Quirks
+from stm32sim.chip.quirks import Quirks
+from stm32sim.chip.stm32 import NotModelled, Running
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_US
 from tests.simulator.rig import (
     ACK,
     APP,

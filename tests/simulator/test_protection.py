@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from stm32sim.bench import Bench
-from stm32sim.bus import Stretched
-from stm32sim.chip import Running
-from stm32sim.clock import NS_PER_MS, NS_PER_S
-from stm32sim.crc import crc_stm32
-from stm32sim.flash import PAGE, TAPS, TYPICAL, Cell
-from stm32sim.loader_steps import I2C_ADDRESS
-from stm32sim.option_bytes import FACTORY, OPTR, WRP1AR, WRP1BR
-from stm32sim.quirks import FOR_EVER, Quirks
+from stm32sim.chip.crc import crc_stm32
+from stm32sim.chip.flash import PAGE, TAPS, TYPICAL, Cell
+from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.chip.option_bytes import FACTORY, OPTR, WRP1AR, WRP1BR
+from stm32sim.chip.quirks import FOR_EVER, Quirks
+from stm32sim.chip.stm32 import Running
+from stm32sim.in_process import Bench
+from stm32sim.wires.bus import Stretched
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 from tests.simulator.rig import (
     ACK,
     APP,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.bench import Bench
-from stm32sim.clock import NS_PER_MS, NS_PER_S
 from stm32sim.host.flash import HostFlash
 from stm32sim.host.seam import HostReset
+from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 
 WDT_RESET = 3
 

@@ -20,10 +20,10 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from stm32sim.bench import Bench, Event
 from stm32sim.forum.lanes import Lane, supply_fails
 from stm32sim.host.flash import HostFlash
 from stm32sim.host.seam import HostPowerLost
+from stm32sim.in_process import Bench, Event
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stm32sim.application import KnownImage, known_images
-from stm32sim.bench import Bench, Event
-from stm32sim.chip import RAM_SIZE, RAM_START, Running
-from stm32sim.clock import NS_PER_MS, NS_PER_S
-from stm32sim.flash import FLASH_START
+from stm32sim.chip.application import KnownImage, known_images
+from stm32sim.chip.flash import FLASH_START
+from stm32sim.chip.option_bytes import FACTORY, OPTR, RDP_LEVEL_1
+from stm32sim.chip.quirks import Quirks, quirks_of
+from stm32sim.chip.stm32 import RAM_SIZE, RAM_START, Running
 from stm32sim.host.seam import HostPowerLost
-from stm32sim.option_bytes import FACTORY, OPTR, RDP_LEVEL_1
-from stm32sim.quirks import Quirks, quirks_of
+from stm32sim.in_process import Bench, Event
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 
 PATIENCE = 40 * NS_PER_S  # the report says 40 s
 # What the part of the case takes beyond its time: more than that host waited. That it would have

@@ -18,7 +18,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from stm32sim.clock import NS_PER_MS, Clock
+from stm32sim.wires.clock import NS_PER_MS, Clock
 
 from .flash import BLOCK_ERASE, BLOCK_SIZE, PAGE_PROGRAM, PAGE_SIZE, Tap, take
 from .seam import Call

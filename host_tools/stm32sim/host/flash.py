@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from stm32sim.clock import NS_PER_MS, NS_PER_US, Clock
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Clock
 
 if TYPE_CHECKING:
     from littlefs.lfs import LFSConfig

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from stm32sim.bench import Bench
-from stm32sim.chip import DISCHARGE
-from stm32sim.clock import NS_PER_MS, NS_PER_S
+from stm32sim.chip.option_bytes import OPTR
+from stm32sim.chip.stm32 import DISCHARGE
 from stm32sim.host.seam import HostPowerLost
-from stm32sim.option_bytes import OPTR
+from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 from tests.firmware.bench.verbs import NOTE, PROTECTED, SMALL, WANTED_OPTR, quirks, run
 from tests.power_cuts.rig import (
     BOTH,

@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from stm32sim.bench import Bench, Event
-from stm32sim.clock import NS_PER_S
-from stm32sim.loader_steps import I2C_ADDRESS
-from stm32sim.option_bytes import OPTION_START, OPTR, RDP_LEVEL_1
-from stm32sim.quirks import Quirks, quirks_of
+from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.chip.option_bytes import OPTION_START, OPTR, RDP_LEVEL_1
+from stm32sim.chip.quirks import Quirks, quirks_of
+from stm32sim.in_process import Bench, Event
+from stm32sim.wires.clock import NS_PER_S
 
 FACTORY_OPTR = 0xFFFF_FEAA
 WANTED_OPTR = 0xFEFF_FEAA

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.clock import NS_PER_MS, Clock
 from stm32sim.host.fat import FatFilesystem
 from stm32sim.host.seam import HostPowerLost
+from stm32sim.wires.clock import NS_PER_MS, Clock
 
 FULL = 28
 

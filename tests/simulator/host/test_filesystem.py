@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from littlefs.lfs import LFSConfig
 
-from stm32sim.clock import NS_PER_MS, Clock
 from stm32sim.host.filesystem import FilesystemCorrupted, Format, HostFilesystem
 from stm32sim.host.flash import BLOCK_ERASE, BLOCK_SIZE, PAGE_PROGRAM, HostFlash
 from stm32sim.host.seam import HostPowerLost
+from stm32sim.wires.clock import NS_PER_MS, Clock
 
 OLD, NEW = b"old" * 400, b"new!" * 700
 

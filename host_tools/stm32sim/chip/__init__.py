@@ -1,0 +1,1 @@
+"""The simulated STM32: flash, option bytes, boot, ROM loader, the core for an application."""

@@ -1,0 +1,409 @@
+"""Runs the application in the simulated STM32's flash: its machine code, executed by Unicorn.
+
+How time passes. Each halfword of code costs `HALFWORD_NS` on the program's own clock, which is
+kept apart from the clock of the world and catches up with it
+- whenever something happens on the bus, before the program can notice it,
+- by alarms: `SLICE` after the last event, and from then on `SLICE` after each tick of SysTick.
+So most of the time the program lags behind the world by less than a slice, and nobody can tell.
+Only while the I2C peripheral holds SCL the program runs ahead instead, up to the instruction that
+lets SCL go; the world reaches that instant by an alarm. Nothing can happen on the bus in between.
+
+How time is skipped. At the head of a loop the whole state of the machine (registers, RAM,
+peripherals) is compared with that of the passage before. If nothing differs, and no SysTick flag
+came in between, then a deterministic processor goes on doing the same until a flag or an event on
+the bus comes: it is settled, and its time jumps there. To find the head of a loop, whatever block
+the program is in becomes the head after 32, 64, 128... blocks without success. A program that
+never settles (it counts the rounds of its loop, say) is given `BLOCKS_PER_EVENT` after each event
+and `BLOCKS_PER_SLICE` otherwise: it runs too slowly when nothing happens, but never too fast, and
+costs little.
+
+Differences to silicon: a fault ends the program for good (a Cortex-M would enter HardFault, and
+the application perhaps reset itself); no interrupts, no WFI (a polled program needs neither);
+Unicorn has no Cortex-M0+, so it is a Cortex-M0 with VTOR; an unaligned access to memory goes
+unnoticed; ECC is the flash model's business, which decides whether the application is started.
+"""
+
+# mypy: allow-untyped-calls
+# (Unicorn's own annotations are incomplete)
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable
+
+from unicorn import (  # type: ignore[attr-defined]  # Uc is not in its __all__
+    UC_ARCH_ARM,
+    UC_ERR_EXCEPTION,
+    UC_ERR_INSN_INVALID,
+    UC_HOOK_BLOCK,
+    UC_HOOK_INTR,
+    UC_HOOK_MEM_INVALID,
+    UC_MEM_FETCH,
+    UC_MEM_FETCH_PROT,
+    UC_MEM_FETCH_UNMAPPED,
+    UC_MEM_WRITE_PROT,
+    UC_MEM_WRITE_UNMAPPED,
+    UC_MODE_MCLASS,
+    UC_MODE_THUMB,
+    UC_PROT_EXEC,
+    UC_PROT_READ,
+    UC_PROT_WRITE,
+    Uc,
+    UcError,
+)
+from unicorn.arm_const import UC_ARM_REG_PC, UC_ARM_REG_SP, UC_CPU_ARM_CORTEX_M0
+
+from stm32sim.chip.g071_peripherals import Peripherals
+from stm32sim.chip.g071_registers import NotModelled
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Alarm, Clock
+
+HALFWORD_NS = 94  # 1.5 cycles at 16 MHz: most instructions take 1, loads, stores and branches 2
+SLICE = 20 * NS_PER_US  # how far the program may lag behind the world
+AHEAD = NS_PER_MS  # how far it runs ahead in one go while it holds SCL
+BLOCKS_AT_START = 20_000  # enough to copy .data and clear 36 KB of .bss
+BLOCKS_PER_EVENT = 5_000
+BLOCKS_PER_SLICE = 50
+FIRST_LAP = 32
+
+# RM0444 "Memory organization", "Memory map and register boundary addresses"
+FLASH, FLASH_SIZE = 0x0800_0000, 128 * 1024
+SRAM, SRAM_SIZE = 0x2000_0000, 36 * 1024
+SYSTEM_MEMORY, SYSTEM_MEMORY_SIZE = 0x1FFF_0000, 28 * 1024
+# The real words are not published. Any stack in SRAM and any entry in system memory will do here.
+SYSTEM_MEMORY_VECTORS = struct.pack("<II", 0x2000_3000, SYSTEM_MEMORY + 0x101)
+
+_NEVER = 0xF000_0000  # Unicorn wants an address to stop at
+_ACCESS = {
+    UC_MEM_FETCH: "instruction fetch",
+    UC_MEM_FETCH_PROT: "instruction fetch",
+    UC_MEM_FETCH_UNMAPPED: "instruction fetch",
+    UC_MEM_WRITE_PROT: "write",
+    UC_MEM_WRITE_UNMAPPED: "write",
+}
+_EXCEPTION = {  # QEMU's numbers
+    2: "SVC",
+    3: "instruction fetch from nowhere",
+    7: "BKPT",
+    17: "undefined instruction",
+    18: "a jump to code that is not Thumb",
+}
+
+
+class EmulatedApplication:
+    """What runs after a reset into main flash. An I2CDevice (see bus.py) that starts at once.
+
+    `flash` is the whole main flash, `ram` what SRAM holds when it starts.
+    `on_enter_system_memory` is called once when the program jumps
+    into the loader, `on_reset` once when it requests a reset; it is over then, as after a fault or
+    `halt()`. `empty_flag` is what it finds as EMPTY in FLASH_ACR; `on_empty_flag` is told at once
+    when it changes that bit.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        flash: bytes,
+        *,
+        ram: bytes | bytearray,
+        empty_flag: bool = False,
+        on_enter_system_memory: Callable[[], None],
+        on_reset: Callable[[], None],
+        on_empty_flag: Callable[[bool], None],
+    ) -> None:
+        if len(flash) != FLASH_SIZE:
+            raise ValueError(f"main flash has {FLASH_SIZE} bytes, not {len(flash)}")
+        self.fault: str | None = None
+        self._clock = clock
+        self._now = clock.now  # ns; how far the program has run
+        self._on_enter_system_memory = on_enter_system_memory
+        self._on_reset = on_reset
+        self._ending: Callable[[], None] | None = None  # why it is over, once it is
+        self._bad_access = ""
+        self.peripherals = Peripherals(
+            lambda: self._now, self._request_reset, self._map_at_zero, empty_flag, on_empty_flag
+        )
+        self._i2c = self.peripherals.i2c
+        self._released_at = 0  # ns; SCL is low until then
+
+        self._slice_end = 0
+        self._until_released = False  # the slice ends when SCL is let go
+        self._blocks_left = BLOCKS_AT_START
+        self._settled = False
+        self._stopped = False
+        self._head = 0  # a block, and the state at the last passage through it
+        self._state_at_head: tuple[object, ...] = ()
+        self._lap = self._lap_left = FIRST_LAP  # blocks until another one becomes the head
+
+        self._flash = ctypes.create_string_buffer(flash, FLASH_SIZE)
+        self._at_zero = ctypes.create_string_buffer(flash, FLASH_SIZE)
+        self._sram = ctypes.create_string_buffer(bytes(ram), SRAM_SIZE)
+        self._system_memory = ctypes.create_string_buffer(
+            SYSTEM_MEMORY_VECTORS.ljust(SYSTEM_MEMORY_SIZE, b"\0"), SYSTEM_MEMORY_SIZE
+        )
+        self._uc: Uc | None = self._power_up()
+        self._saved = self._uc.context_save()
+        self._alarm: Alarm | None = None
+
+        stack, entry = struct.unpack_from("<II", flash)
+        self._pc = entry & ~1
+        self._uc.reg_write(UC_ARM_REG_SP, stack & ~3)
+        if not entry & 1:
+            self._die(f"the reset vector 0x{entry:08X} is not an address of Thumb code")
+            self.halt()
+        self._plan()
+
+    def _power_up(self) -> Uc:
+        uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
+        uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M0)
+        code = UC_PROT_READ | UC_PROT_EXEC
+        uc.mem_map_ptr(0, FLASH_SIZE, code, self._at_zero)
+        uc.mem_map_ptr(FLASH, FLASH_SIZE, code, self._flash)
+        uc.mem_map_ptr(SYSTEM_MEMORY, SYSTEM_MEMORY_SIZE, code, self._system_memory)
+        uc.mem_map_ptr(SRAM, SRAM_SIZE, code | UC_PROT_WRITE, self._sram)
+        for page in self.peripherals.pages:
+            uc.mmio_map(page, Peripherals.PAGE, self._read, page, self._write, page)
+        uc.hook_add(UC_HOOK_BLOCK, self._block)
+        uc.hook_add(UC_HOOK_MEM_INVALID, self._invalid_access)
+        uc.hook_add(UC_HOOK_INTR, self._exception)
+        return uc
+
+    # What others see of it
+
+    @property
+    def led(self) -> bool:
+        """LD4 (PA5) is lit."""
+        return self._uc is not None and self.peripherals.led
+
+    @property
+    def led_toggles(self) -> int:
+        return self.peripherals.led_toggles
+
+    def halt(self) -> None:
+        """Stop for good, without a word: power is gone, or the chip was reset."""
+        self._uc = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    # What happens on the bus (I2CDevice)
+
+    def start(self, address: int, reading: bool) -> bool:
+        self._run(self._clock.now)
+        if self._uc is None:
+            return False
+        ours = self._i2c.begin(address, reading)
+        self._serve()
+        return ours
+
+    def write(self, byte: int) -> bool:
+        self._run(self._clock.now)
+        if self._uc is None or not self._i2c.receive(byte):
+            return False
+        self._serve()
+        return True
+
+    def read(self) -> int:
+        return self._i2c.sending() if self._uc is not None else 0xFF
+
+    def acked(self, ack: bool) -> None:
+        self._run(self._clock.now)
+        if self._uc is not None:
+            self._i2c.acked(ack)
+            self._serve()
+
+    def stop(self) -> None:
+        self._run(self._clock.now)
+        if self._uc is not None:
+            self._i2c.stop()
+            self._serve()
+
+    def bus_error(self) -> None:
+        """Noise on the wires made a START or STOP in the middle of a byte."""
+        self._run(self._clock.now)
+        if self._uc is not None:
+            self._i2c.bus_error()
+            self._serve()
+
+    def holding_scl(self) -> bool:
+        if self._uc is None:
+            return False
+        return self._i2c.holds_scl or self._clock.now < self._released_at
+
+    # Time
+
+    def _serve(self) -> None:
+        """Something happened on the bus that the program may notice."""
+        self.peripherals.changes += 1
+        self._unsettle()
+        self._blocks_left = max(self._blocks_left, BLOCKS_PER_EVENT)
+        if self._i2c.holds_scl:
+            self._run_ahead()
+        self._plan()
+
+    def _run_ahead(self) -> None:
+        self._run(max(self._now, self._clock.now) + AHEAD, until_released=True)
+        self._released_at = self._now
+
+    def _unsettle(self) -> None:
+        self._settled = False
+        self._state_at_head = ()
+        self._lap = self._lap_left = FIRST_LAP
+
+    def _plan(self) -> None:
+        """Set the alarm for the instant at which the program has to be looked after next."""
+        if self._uc is None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        now = self._clock.now
+        if self._released_at > now:
+            at = self._released_at
+        elif self._settled:
+            flag = self.peripherals.systick.next_flag()
+            if flag is None:
+                return  # only the bus can wake it
+            at = flag + SLICE
+        elif self._blocks_left <= 0:
+            at = now + NS_PER_MS
+        else:
+            at = now + SLICE
+        self._alarm = self._clock.at(at, self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = None
+        self._blocks_left = max(self._blocks_left, BLOCKS_PER_SLICE)
+        if self._uc is not None and self._i2c.holds_scl:
+            self._run_ahead()
+        else:
+            self._run(self._clock.now)
+        self._plan()
+
+    def _run(self, until: int, until_released: bool = False) -> None:
+        """Have the program run up to `until` (ns), or to where it lets SCL go."""
+        while self._uc is not None and self._now < until:
+            if until_released and not self._i2c.holds_scl:
+                break
+            if self._settled:
+                flag = self.peripherals.systick.next_flag()
+                if flag is None or flag > until:
+                    self._now = until
+                    break
+                self._now = flag
+                self._unsettle()
+            if self._blocks_left <= 0:
+                self._now = until
+                break
+            self._slice_end = until
+            self._until_released = until_released
+            self._execute(self._uc)
+            if self._ending is not None:
+                self.halt()
+                # by the clock, so that the world does not change under somebody who uses the bus
+                self._alarm = self._clock.at(self._clock.now, self._ending)
+
+    # The processor
+
+    def _execute(self, uc: Uc) -> None:
+        """Run blocks until one of them must not be entered, which is then at `_pc`."""
+        before = self._pc
+        self._stopped = False
+        try:
+            uc.emu_start(self._pc | 1, _NEVER)
+        except UcError as error:
+            self._die(self._reason(uc, error))
+        if not self._stopped and self._ending is None:
+            self._die(f"the processor stopped after 0x{before:08X} (WFI?)")
+
+    def _block(self, uc: Uc, address: int, size: int, _: object) -> None:
+        """Unicorn is about to run a basic block."""
+        over = self._ending is not None
+        if SYSTEM_MEMORY <= address < SYSTEM_MEMORY + SYSTEM_MEMORY_SIZE and not over:
+            self._ending = self._on_enter_system_memory
+            over = True
+        if (
+            over
+            or self._now >= self._slice_end
+            or self._blocks_left <= 0
+            or (self._until_released and not self._i2c.holds_scl)
+            or self._has_settled(uc, address)
+        ):
+            self._pc = address
+            self._stopped = True
+            uc.emu_stop()
+            return
+        self._blocks_left -= 1
+        self._now += size // 2 * HALFWORD_NS
+
+    def _has_settled(self, uc: Uc, block: int) -> bool:
+        if block == self._head:
+            before, self._state_at_head = self._state_at_head, self._state(uc)
+            self._settled = self._state_at_head == before
+        self._lap_left -= 1
+        if self._lap_left <= 0:
+            self._lap *= 2
+            self._lap_left = self._lap
+            self._head = block
+            self._state_at_head = self._state(uc)
+        return self._settled
+
+    def _state(self, uc: Uc) -> tuple[object, ...]:
+        """All that decides what the program does next, if nothing comes from outside."""
+        uc.context_update(self._saved)
+        parts = self.peripherals
+        return bytes(self._saved), self._sram.raw, parts.changes, parts.systick.flags_raised()
+
+    def _read(self, uc: Uc, offset: int, size: int, page: int) -> int:
+        try:
+            if size != 4:
+                raise NotModelled(f"an access of {size} bytes at 0x{page + offset:08X}")
+            return self.peripherals.read(page + offset)
+        except NotModelled as missing:
+            self._die(f"read of {missing}, which is not modelled{self._where(uc)}")
+            uc.emu_stop()
+            return 0
+
+    def _write(self, uc: Uc, offset: int, size: int, value: int, page: int) -> None:
+        try:
+            if size != 4:
+                raise NotModelled(f"an access of {size} bytes at 0x{page + offset:08X}")
+            self.peripherals.write(page + offset, value)
+        except NotModelled as missing:
+            self._die(f"write to {missing}, which is not modelled{self._where(uc)}")
+        if self._ending is not None:
+            uc.emu_stop()
+
+    def _invalid_access(
+        self, _: Uc, access: int, address: int, size: int, value: int, __: object
+    ) -> bool:
+        self._bad_access = f"{_ACCESS.get(access, 'read')} at 0x{address:08X}"
+        return False
+
+    def _exception(self, uc: Uc, number: int, _: object) -> None:
+        self._die(f"{_EXCEPTION.get(number, f'exception {number}')}{self._where(uc)}")
+        uc.emu_stop()
+
+    def _request_reset(self) -> None:
+        self._ending = self._on_reset
+
+    def _map_at_zero(self, system_memory: bool) -> None:
+        ctypes.memmove(self._at_zero, self._flash, FLASH_SIZE)
+        if system_memory:
+            ctypes.memmove(self._at_zero, self._system_memory, SYSTEM_MEMORY_SIZE)
+
+    # Faults
+
+    def _die(self, reason: str) -> None:
+        if self._ending is None:
+            self.fault = reason
+            self._ending = lambda: None
+
+    @staticmethod
+    def _where(uc: Uc) -> str:
+        return f" (by the code at 0x{uc.reg_read(UC_ARM_REG_PC):08X})"
+
+    def _reason(self, uc: Uc, error: UcError) -> str:
+        if error.errno in (UC_ERR_INSN_INVALID, UC_ERR_EXCEPTION):
+            return f"undefined instruction{self._where(uc)}"
+        return f"{self._bad_access or error}{self._where(uc)}"

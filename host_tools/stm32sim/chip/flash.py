@@ -1,0 +1,367 @@
+"""Main flash of an STM32G0: pages, 64-bit granules with ECC, and what a loss of power leaves.
+
+Evidence: RM0444 ch. 3 / RM0490 ch. 4 (same flash IP), HAL-G0, AN2606; [V] verified in the source,
+[D] derived, [R] recollection.
+
+A marginal granule reads right, or is broken as the next power-on finds it. A broken one is a fault
+when it is read, or reads wrong: ECC is a help against wear, not a proof.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from stm32sim.chip.option_bytes import OPTION_LENGTH, OptionBytes
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Clock
+
+GRANULE = 8  # bytes; 64 data bits + 8 ECC bits, the unit of programming [V RM0444]
+PAGE = 2048  # bytes, the unit of erasing [V RM0444]
+ERASED_BYTE = 0xFF
+ONES = bytes([ERASED_BYTE]) * GRANULE
+# Points in an operation where `Flash.tap` is called.
+TAPS = {"erase": 16, "program": 8, "option": 16}
+FLASH_START = 0x0800_0000
+# The share of marginal granules that a power-on finds broken. Supply and temperature are others
+# then; often enough to meet every outcome in a torture, not so often that none reads right [D].
+FLIPS = 1 / 4
+# The share of power-ons at which any of a page's does: an erase cut early or late leaves all of
+# them alike.
+PAGE_FLIPS = 1 / 2
+# The share of broken granules whose read raises no fault. 8 ECC bits correct one wrong bit of 72
+# and detect two; of codewords with any number of wrong bits, 73 of 256 syndromes are those of one
+# or none [D].
+MISREAD = 73 / 256
+
+
+class Cell(IntEnum):
+    """The state of one granule."""
+
+    ERASED = 0
+    PROGRAMMED = 1
+    TORN = 2  # interrupted: reading it is an uncorrectable ECC error [D]
+    WEAK_ERASED = 3  # reads erased, but the erase was interrupted: it may flip
+    WEAK_PROGRAMMED = 4  # reads right, but was interrupted or written on weak cells: it may flip
+    WRONG = 5  # interrupted: ECC takes its many wrong bits for one or none, and reads others [D]
+
+
+BLANK = (Cell.ERASED, Cell.WEAK_ERASED)
+MARGINAL = (Cell.WEAK_ERASED, Cell.WEAK_PROGRAMMED)
+BROKEN = (Cell.TORN, Cell.WRONG)
+WEAK = (*BROKEN, *MARGINAL)
+
+
+@dataclass(frozen=True)
+class FlashTimes:
+    """Durations in ns."""
+
+    program: int
+    page_erase: int
+    mass_erase: int
+
+    @property
+    def option(self) -> int:
+        """The option page is erased and its 16 double words are programmed [D: no source states
+        the time of an option programming]."""
+        return self.page_erase + OPTION_LENGTH // GRANULE * self.program
+
+
+# DS12232 flash characteristics [R], consistent with 40.1 ms mass erase [V GOOGLE-RS] and the
+# limits of 36 ms a page and 37 ms a block in production drivers [V SAMSUNG].
+TYPICAL = FlashTimes(85 * NS_PER_US, 22 * NS_PER_MS, 22_100 * NS_PER_US)
+SLOWEST = FlashTimes(125 * NS_PER_US, 40 * NS_PER_MS, 40_100 * NS_PER_US)
+
+
+class EccError(Exception):
+    """A read met a torn granule: two or more wrong bits, an NMI on silicon [V RM0444]."""
+
+
+@dataclass
+class _Operation:
+    started: int
+    ends: int
+    complete: Callable[[], None]
+    tear: Callable[[float], None]  # told the share of its time that had passed
+
+
+class Flash:
+    """Main flash and the state machine that erases and programs it, and the option bytes too.
+
+    An operation is started, is busy until its time is over, and then has happened. Refusals set
+    the error flag, which nobody outside sees; as long as it is set every further operation is
+    refused too (PGSERR, [V RM0490 4.3]; AN2606 4.6 says the same of the loader: one bad write and
+    all following ones fail). With `clears_errors` each operation begins with clearing it.
+
+    `tap` is called as tap("erase" | "program" | "option", number of the point) at the TAPS points
+    inside each operation, so that power can be cut there.
+    """
+
+    def __init__(self, clock: Clock, size: int, times: FlashTimes = TYPICAL) -> None:
+        self.clock = clock
+        self.size = size
+        self.times = times
+        self.data = bytearray([ERASED_BYTE]) * size
+        self.cells = bytearray(size // GRANULE)
+        self.ones: set[int] = set()  # granules that were programmed with ones; they read erased
+        self.write_protected: set[int] = set()  # page numbers
+        self.error = False
+        self.clears_errors = False
+        self.takes_zeros = True  # over anything; False: as if the loader did not pass them on
+        self.tap: Callable[[str, int], None] | None = None
+        self.on_ready: Callable[[], None] | None = None
+        self.randomness = random.Random(0)
+        self.option_operations = 0  # ever begun
+        self.erase_counts = [0] * (size // PAGE)
+        self._operation: _Operation | None = None
+
+    @property
+    def pages(self) -> int:
+        return self.size // PAGE
+
+    @property
+    def busy(self) -> bool:
+        return self._operation is not None
+
+    # --- reading ---
+
+    def read(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`; EccError if one of the granules is torn."""
+        first, last = offset // GRANULE, (offset + length - 1) // GRANULE
+        if Cell.TORN in self.cells[first : last + 1]:
+            raise EccError(f"torn granule between {offset:#x} and {offset + length:#x}")
+        return bytes(self.data[offset : offset + length])
+
+    def sound_length(self, offset: int, length: int) -> int:
+        """How many of `length` bytes from `offset` can be read before one in a torn granule."""
+        last = (offset + length - 1) // GRANULE
+        torn = self.cells.find(Cell.TORN, offset // GRANULE, last + 1)
+        return length if torn < 0 else max(0, torn * GRANULE - offset)
+
+    def weak_granules(self, start: int = 0, end: int | None = None) -> list[int]:
+        """Offsets of granules in [start, end) that are broken or may flip."""
+        last = ((self.size if end is None else end) + GRANULE - 1) // GRANULE
+        return [
+            index * GRANULE for index in range(start // GRANULE, last) if self.cells[index] in WEAK
+        ]
+
+    def load(self, content: bytes, offset: int = 0) -> None:
+        """Put `content` there as a factory would: whole, sound, in no time (tests and set-up).
+        Its blank granules are programmed too."""
+        end = offset + len(content)
+        self.data[offset:end] = content
+        for index in range(offset // GRANULE, (end + GRANULE - 1) // GRANULE):
+            self.cells[index] = Cell.PROGRAMMED
+            self._note_ones(index, self._held(index))
+
+    # --- operations ---
+
+    # Each says whether it began: refused are protected and absent pages, and a flash that is busy
+    # or has its error flag set.
+
+    def start_page_erase(self, page: int) -> bool:
+        """Begin to erase one page."""
+        if self._refused(page not in range(self.pages) or page in self.write_protected):
+            return False
+        return self._begin_erase(self.times.page_erase, range(page, page + 1))
+
+    def start_mass_erase(self, *, despite_protection: bool = False) -> bool:
+        """Begin to erase everything; refused if any page is protected [V RM0490 4.3], but
+        `despite_protection` when hardware does it on the way from level 1 to 0 [D]."""
+        if self._refused(bool(self.write_protected) and not despite_protection):
+            return False
+        return self._begin_erase(self.times.mass_erase, range(self.pages))
+
+    def start_options(
+        self, options: OptionBytes, values: Mapping[int, int], longer: int = 0
+    ) -> bool:
+        """Begin to erase and rewrite the option page (OPTSTRT), with new `values` of some
+        registers. `longer`: ns it takes beyond its time."""
+        if self._refused():
+            return False
+        self.option_operations += 1
+        return self._begin(
+            "option",
+            self.times.option + longer,
+            lambda: options.program(values),
+            lambda done: options.tear(values, done, self.randomness),
+        )
+
+    def start_program(self, offset: int, data: bytes) -> bool:
+        """Begin to program one granule (8 bytes, 8-aligned offset).
+
+        Refused over anything but an erased granule, all zeros excepted [V RM0490 4.3 PROGERR]. A
+        granule that was programmed with ones counts as programmed [a G030 was seen to do so], and
+        zeros fail over it as well [erratum 2.2.5 of the G071, as quoted by ST's community; strict:
+        also after a cut, as long as it is not erased]."""
+        index = offset // GRANULE
+        if self._refused(
+            offset % GRANULE != 0
+            or len(data) != GRANULE
+            or not 0 <= offset < self.size
+            or offset // PAGE in self.write_protected
+            or not (self.cells[index] in BLANK or self._takes_zeros(index, data))
+        ):
+            return False
+        return self._begin(
+            "program",
+            self.times.program,
+            functools.partial(self._program_now, index, data),
+            functools.partial(self._tear_program, index, data),
+        )
+
+    def _takes_zeros(self, index: int, data: bytes) -> bool:
+        return self.takes_zeros and data == bytes(GRANULE) and index not in self.ones
+
+    def _refused(self, wrong: bool = False) -> bool:
+        if self.clears_errors:
+            self.error = False
+        self.error = self.error or self.busy or wrong
+        return self.error
+
+    def _begin_erase(self, takes: int, pages: range) -> bool:
+        return self._begin(
+            "erase",
+            takes,
+            functools.partial(self._erase_now, pages),
+            functools.partial(self._tear_pages, pages),
+        )
+
+    def _begin(
+        self, what: str, takes: int, complete: Callable[[], None], tear: Callable[[float], None]
+    ) -> bool:
+        now = self.clock.now
+        operation = _Operation(now, now + takes, complete, tear)
+        self._operation = operation
+        points = TAPS[what]
+        for point in range(points) if self.tap is not None else ():
+            touch = functools.partial(self._touch, operation, what, point)
+            self.clock.at(now + takes * point // points, touch)
+        self.clock.at(operation.ends, lambda: self._finish(operation))
+        return True
+
+    def _touch(self, operation: _Operation, what: str, point: int) -> None:
+        if self._operation is operation and self.tap is not None:
+            self.tap(what, point)
+
+    def _finish(self, operation: _Operation) -> None:
+        if self._operation is not operation:
+            return  # power was lost meanwhile
+        self._operation = None
+        operation.complete()
+        if self.on_ready is not None:
+            self.on_ready()
+
+    def _program_now(self, index: int, data: bytes) -> None:
+        weak = self.cells[index] in WEAK
+        self._put(index, data)
+        self._note_ones(index, data)
+        self.cells[index] = Cell.WEAK_PROGRAMMED if weak else Cell.PROGRAMMED
+
+    def _erase_now(self, pages: range) -> None:
+        for page in pages:
+            self.erase_counts[page] += 1
+            self.data[page * PAGE : (page + 1) * PAGE] = bytes([ERASED_BYTE]) * PAGE
+            first = page * PAGE // GRANULE
+            self.cells[first : first + PAGE // GRANULE] = bytes(PAGE // GRANULE)
+            self.ones.difference_update(range(first, first + PAGE // GRANULE))
+
+    def _put(self, index: int, data: bytes) -> None:
+        self.data[index * GRANULE : (index + 1) * GRANULE] = data
+
+    def _held(self, index: int) -> bytes:
+        return bytes(self.data[index * GRANULE : (index + 1) * GRANULE])
+
+    def _note_ones(self, index: int, data: bytes) -> None:
+        """`data` was programmed there, or begun to be."""
+        if data == ONES:
+            self.ones.add(index)
+        else:
+            self.ones.discard(index)
+
+    # --- losing power or being reset, and coming back ---
+
+    def power_on(self) -> None:
+        """Each marginal granule reads right or is broken, until the next power-on. Those of a page
+        have much in common: all of them may read right again, and again [D]."""
+        breaks = [self.randomness.random() < PAGE_FLIPS for _ in range(self.pages)]
+        for state in MARGINAL:
+            index = self.cells.find(state)
+            while index >= 0:
+                if breaks[index * GRANULE // PAGE] and self.randomness.random() < FLIPS:
+                    noise = self.randomness.randbytes(GRANULE)
+                    held = self._held(index)
+                    self._break(index, bytes(a ^ b for a, b in zip(held, noise, strict=True)))
+                index = self.cells.find(state, index + 1)
+
+    def _break(self, index: int, bits: bytes) -> None:
+        """What is left in a granule is no codeword: `bits`, or a fault."""
+        self._put(index, bits)
+        self.cells[index] = Cell.WRONG if self.randomness.random() < MISREAD else Cell.TORN
+
+    def interrupt(self) -> None:
+        """Power is gone, or a reset came: what was under way is left torn, flags are cleared.
+
+        What silicon leaves is not specified; every outcome that physics allows occurs [D]."""
+        operation, self._operation = self._operation, None
+        self.error = False
+        if operation is None:
+            return
+        operation.tear((self.clock.now - operation.started) / (operation.ends - operation.started))
+
+    def _granules_of(self, page: int) -> Iterator[int]:
+        return iter(range(page * PAGE // GRANULE, (page + 1) * PAGE // GRANULE))
+
+    def _tear_program(self, index: int, data: bytes, done: float) -> None:
+        chance = self.randomness.random()
+        if chance < done / 2:
+            self._put(index, data)
+            self._note_ones(index, data)
+            self.cells[index] = Cell.WEAK_PROGRAMMED
+        elif chance < 0.25 * (1 - done):
+            before = self.cells[index]  # not blank when zeros were being put over something
+            if before not in BROKEN:
+                blank = before in BLANK
+                self.cells[index] = Cell.WEAK_ERASED if blank else Cell.WEAK_PROGRAMMED
+        else:
+            old = self._held(index)
+            self._note_ones(index, data)
+            bits = self.randomness.randbytes(GRANULE)  # those that had not become 0 yet
+            mixed = (new | was & bit for new, was, bit in zip(data, old, bits, strict=True))
+            self._break(index, bytes(mixed))
+
+    def _tear_pages(self, pages: range, done: float) -> None:
+        for page in pages:
+            self._tear_page(page, done)
+
+    def _tear_page(self, page: int, done: float) -> None:
+        """The cells of a page lose their charge together, more or less: an erase cut early may
+        leave all of it readable, one cut late may leave all of it blank, and both may flip."""
+        fate = self.randomness.random()
+        for index in self._granules_of(page):
+            if fate < (1 - done) / 3:
+                if self.cells[index] not in BROKEN:
+                    blank = self.cells[index] in BLANK
+                    self.cells[index] = Cell.WEAK_ERASED if blank else Cell.WEAK_PROGRAMMED
+            elif fate > 1 - done / 3:
+                self._leave_weakly_erased(index)
+            else:
+                self._tear_erase(index, done)
+
+    def _tear_erase(self, index: int, done: float) -> None:
+        blank = self.cells[index] in BLANK
+        chance = self.randomness.random()
+        if blank or chance < done / 2:
+            self._leave_weakly_erased(index)
+        elif self.cells[index] not in BROKEN and chance > 0.5 + done / 2:
+            self.cells[index] = Cell.WEAK_PROGRAMMED
+        else:
+            old = self._held(index)
+            self._break(index, bytes(byte | self.randomness.getrandbits(8) for byte in old))
+
+    def _leave_weakly_erased(self, index: int) -> None:
+        self._put(index, ONES)
+        self.ones.discard(index)
+        self.cells[index] = Cell.WEAK_ERASED

@@ -1,0 +1,289 @@
+"""ST's ROM bootloader ("loader") of the STM32G07x/08x as seen over I2C: AN4221, frame by frame.
+
+The program is written as the ROM is believed to be: straight-line code that waits for flags of the
+I2C peripheral, see polled_i2c.py.
+
+Evidence: AN4221 rev 14 for frames; ST's open bootloader (OPENBL) for what happens between them;
+AN2606 for the versions. Where the sources are silent the simulator refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Generator
+
+from stm32sim.chip.crc import crc_stm32
+from stm32sim.chip.flash import FLASH_START, GRANULE
+from stm32sim.chip.loader_steps import ACK, NACK, Chip, Memory, Refused, xor
+from stm32sim.chip.option_bytes import OPTION_LENGTH, OPTION_START, registers_written
+from stm32sim.chip.polled_i2c import NO_BYTE, Program, Wait
+from stm32sim.chip.protection import Protection
+from stm32sim.chip.quirks import Quirks
+
+PROTOCOL_VERSION = 0x12  # I2C protocol V1.2, AN2606 table 107
+CRC_WORD = 500  # ns: 12 cycles of the loader's 24 MHz for each word [R]
+MAX_ERASE_PAGES = 512  # AN4221 section 2.7
+SYSTEM_MEMORY_START = 0x1FFF_0000
+LOADER_ID_ADDRESS = 0x1FFF_6FFE  # AN2606 table 3; 0xBn means V11.n
+
+# The list that Get answers, in the order of AN4221 section 2.1 for V1.2.
+COMMANDS = bytes.fromhex("0001021121314463738292" + "324564748393a1")
+
+_RAM_NOISE = random.Random(0).randbytes(264)  # what power-on leaves in the payload buffer
+
+
+class Loader(Protection):
+    """The loader running in a chip; an I2CDevice."""
+
+    def __init__(self, chip: Chip, quirks: Quirks) -> None:
+        self._buffer = bytearray(_RAM_NOISE)  # payload; keeps what was in it (OPENBL-G0)
+        super().__init__(chip, quirks)
+
+    def _main(self) -> Program:
+        handlers: dict[int, Callable[[], Program]] = {
+            0x00: self._get,
+            0x01: self._get_version,
+            0x02: self._get_id,
+            0x11: self._read_memory,
+            0x21: self._go,
+            0x31: lambda: self._write_memory(False),
+            0x32: lambda: self._write_memory(True),
+            0x44: lambda: self._erase(False),
+            0x45: lambda: self._erase(True),
+            0x63: lambda: self._write_protect(False),
+            0x64: lambda: self._write_protect(True),
+            0x73: lambda: self._write_unprotect(False),
+            0x74: lambda: self._write_unprotect(True),
+            0x82: lambda: self._readout_protect(False),
+            0x83: lambda: self._readout_protect(True),
+            0x92: lambda: self._readout_unprotect(False),
+            0x93: lambda: self._readout_unprotect(True),
+            0xA1: self._get_checksum,
+        }
+        known = COMMANDS if self.quirks.checksum == "served" else COMMANDS[:-1]
+        while True:
+            yield Wait.ADDRESS_FOR_EVER
+            code = yield Wait.FIRST_BYTE
+            if code == NO_BYTE:
+                yield Wait.STOP
+                continue
+            complement = (yield from self._receive(1))[0]
+            yield Wait.STOP
+            if code ^ complement != 0xFF or code not in known:
+                yield from self._answer(NACK)
+            else:
+                with contextlib.suppress(Refused):
+                    yield from handlers[code]()
+
+    def _get(self) -> Program:
+        yield from self._answer(ACK)
+        listed = COMMANDS[:-1] if self.quirks.checksum == "unlisted" else COMMANDS
+        yield from self._send_frame(bytes([len(listed), PROTOCOL_VERSION]) + listed)
+        yield from self._answer(ACK)
+
+    def _get_version(self) -> Program:
+        yield from self._answer(ACK)
+        yield from self._send_frame(bytes([PROTOCOL_VERSION]))
+        yield from self._answer(ACK)
+
+    def _get_id(self) -> Program:
+        yield from self._answer(ACK)
+        yield from self._send_frame(b"\x01" + self.quirks.product_id.to_bytes(2, "big"))
+        yield from self._answer(ACK)
+
+    def _allowed_address(
+        self, suits: Callable[[Memory, int], bool]
+    ) -> Generator[Wait, int, tuple[Memory, int] | None]:
+        """How Read, Go and Write begin: protection, then an address in a memory that suits; None
+        after NACK."""
+        if not (yield from self._allowed()):
+            return None
+        address = yield from self._receive_word()
+        memory = None if address is None else self.chip.memory_at(address)
+        if address is None or memory is None or not suits(memory, address):
+            yield from self._answer(NACK)
+            return None
+        yield from self._answer(ACK)
+        return memory, address
+
+    def _read_memory(self) -> Program:
+        place = yield from self._allowed_address(lambda memory, address: True)
+        if place is None:
+            return
+        _, address = place
+        count, complement = yield from self._receive_frame(2)
+        if count ^ complement != 0xFF:
+            yield from self._answer(NACK)
+            return
+        yield from self._answer(ACK)
+        yield from self._wait_until_idle(no_stretch=False)  # a read stalls while the flash is busy
+        length = count + 1
+        sound = self._sound_bytes(address, length)
+        if len(sound) == length:
+            yield from self._send_frame(sound)
+            return
+        yield Wait.ADDRESS
+        if sound:
+            yield from self._send(sound)
+        yield from self._fault()
+
+    def _sound_bytes(self, address: int, length: int, protected_too: bool = False) -> bytes:
+        """What the CPU can read from `address` on: it ends before a torn granule, where the
+        memory ends, and at once in flash that readout protection shuts."""
+        memory = self.chip.memory_at(address)
+        if memory is None:
+            return b""
+        length = min(length, memory.end - address)
+        if memory.name == "flash":
+            if not (protected_too or self.chip.flash_readable):
+                return b""
+            length = self.chip.flash.sound_length(address - memory.start, length)
+        return self.chip.peek(address, length) if length else b""
+
+    def _fault(self) -> Program:
+        """The CPU meets an ECC error (NMI) or a bus error in a read: it never comes back by
+        itself."""
+        if self.quirks.ecc_error == "reset":
+            self.chip.system_reset()
+        yield Wait.EVER
+
+    def _hard_fault(self) -> Program:
+        """The CPU meets a bus error or an unaligned access in a write."""
+        self.chip.hard_fault()
+        yield Wait.EVER
+
+    def _go(self) -> Program:
+        """To anywhere in flash or RAM, and nowhere else [V OPENBL]."""
+        place = yield from self._allowed_address(_is_flash_or_ram)
+        if place is None:
+            return
+        _, address = place
+        yield from self._wait_until_idle(no_stretch=False)  # the vectors are read first
+        self.chip.jump(address)
+        yield Wait.EVER
+
+    def _write_memory(self, no_stretch: bool) -> Program:
+        """What is right is written before the STOP of its frame [V OPENBL], but without that STOP
+        there is no status [strict: OPENBL never waits for it]."""
+        place = yield from self._allowed_address(_is_writable)
+        if place is None:
+            return
+        memory, address = place
+        yield Wait.ADDRESS
+        code = (yield from self._receive(1))[0]
+        length = code + 1
+        data = yield from self._receive(length + 1)
+        self._buffer[:length] = data[:length]
+        too_long = memory.name == "options" and length > OPTION_LENGTH  # [strict; OPENBL-G0 cuts]
+        self._stop_due = True
+        if code ^ xor(data) != 0 or too_long:
+            yield from self._answer(NACK)
+            return
+        if memory.name == "options":
+            values = registers_written(bytes(self._buffer[:length]))
+            yield from self._program_options([values], no_stretch)
+        elif memory.name == "ram":
+            yield from self._write_ram(address, length, memory)
+        else:
+            yield from self._program_flash(address, length, memory, no_stretch)
+        yield from self._answer(ACK)  # whatever became of it: OPENBL ignores the result
+
+    def _write_ram(self, address: int, length: int, memory: Memory) -> Program:
+        """Word by word, as OPENBL-G0 does: a length that is no multiple of 4 takes stale bytes
+        along, an unaligned word or one beyond the end is a fault [D]."""
+        length = (length + 3) // 4 * 4
+        if address % 4 or address + length > memory.end:
+            yield from self._hard_fault()
+        self.chip.poke_ram(address, bytes(self._buffer[:length]))
+
+    def _program_flash(
+        self, address: int, length: int, memory: Memory, no_stretch: bool
+    ) -> Program:
+        """Double word by double word, each as two words; a length that is no multiple of 8 takes
+        stale bytes along. An address that is no multiple of 4 is an unaligned access, one that is
+        none of 8 an error of the flash; beyond the end of flash is a bus error [D]."""
+        flash = self.chip.flash
+        for index in range(0, length, GRANULE):
+            if address % 4 or address + index >= memory.end:
+                yield from self._hard_fault()
+            data = bytes(self._buffer[index : index + GRANULE])
+            flash.start_program(address - memory.start + index, data)
+            yield from self._wait_until_idle(no_stretch)
+
+    def _erase(self, no_stretch: bool) -> Program:
+        if not (yield from self._allowed()):
+            return
+        frame = yield from self._receive_frame(3)
+        count = int.from_bytes(frame[:2], "big")
+        if xor(frame) != 0:
+            yield from self._answer(NACK)
+        elif count & 0xFFF0 == 0xFFF0:
+            yield from self._mass_erase(count, no_stretch)
+        else:
+            yield from self._erase_pages(count + 1, no_stretch)
+
+    def _mass_erase(self, code: int, no_stretch: bool) -> Program:
+        """0xFFFF; the bank erases do not exist on a single-bank part. The result is reported."""
+        flash = self.chip.flash
+        if code != 0xFFFF:
+            yield from self._answer(NACK)
+            return
+        done = flash.start_mass_erase()
+        yield from self._wait_until_idle(no_stretch)
+        yield from self._answer(ACK if done else NACK)
+
+    def _erase_pages(self, count: int, no_stretch: bool) -> Program:
+        """The page list in a frame of its own. Errors of pages are never reported (OPENBL)."""
+        if count > MAX_ERASE_PAGES:
+            yield from self._answer(NACK)
+            return
+        yield from self._answer(ACK)
+        frame = yield from self._receive_frame(2 * count + 1)
+        if xor(frame) != 0:
+            yield from self._answer(NACK)
+            return
+        for index in range(0, 2 * count, 2):
+            self.chip.flash.start_page_erase(int.from_bytes(frame[index : index + 2], "big"))
+            if not self.quirks.does_not_wait_for_erase:
+                yield from self._wait_until_idle(no_stretch)
+        yield from self._answer(ACK)
+
+    def _get_checksum(self) -> Program:
+        """0xA1: CRC-32 as the STM32's CRC unit computes it (AN4221 section 2.20)."""
+        if not (yield from self._allowed(up_to=1)):
+            return
+        address = yield from self._receive_word()
+        if address is None or not self._in_flash(address):
+            yield from self._answer(NACK)
+            return
+        yield from self._answer(ACK)
+        size = yield from self._receive_word()
+        if not size or size % 4 or address % 4 or not self._in_flash(address + size - 1):
+            yield from self._answer(NACK)
+            return
+        yield from self._answer(ACK)
+        yield from self._wait_until_idle(no_stretch=True)
+        data = self._sound_bytes(address, size, self.quirks.checksum_when_protected)
+        if len(data) < size:
+            yield from self._fault()
+        self._compute(size // 4 * CRC_WORD)
+        yield from self._wait_until_idle(no_stretch=True)
+        crc = crc_stm32(data).to_bytes(4, "big")
+        yield from self._answer(ACK)
+        yield from self._send_frame(crc + bytes([xor(crc)]))
+
+    def _in_flash(self, address: int) -> bool:
+        return FLASH_START <= address < FLASH_START + self.chip.flash.size
+
+
+def _is_flash_or_ram(memory: Memory, address: int) -> bool:
+    return memory.name in ("flash", "ram")
+
+
+def _is_writable(memory: Memory, address: int) -> bool:
+    """Option bytes are written from their start on, or not at all [V AN4221 2.6; strict: OPENBL
+    takes any address inside them for it]."""
+    if memory.name == "options":
+        return address == OPTION_START
+    return _is_flash_or_ram(memory, address)

@@ -1,0 +1,284 @@
+"""An STM32's I2C peripheral as a target, and a program that does nothing but poll its flags.
+
+The program is a generator: it yields what it waits for and goes on when flags allow. Whatever a
+host does out of turn meets the flags as on silicon: SCL held low, a byte left over in a data
+register, and after the program's own timeout a system reset.
+
+Evidence: RM0444 "Inter-integrated circuit interface (I2C)" for the flags; ST's open bootloader
+(OPENBL, Interfaces/Patterns/I2C) for how a loader polls them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from enum import IntEnum, auto
+
+from stm32sim.wires.bus import NOT_DRIVEN
+from stm32sim.wires.clock import Clock
+
+
+class Wait(IntEnum):
+    """What the program waits for."""
+
+    RECEIVE = auto()  # as many bytes as `_receive` was asked for
+    SEND = auto()  # until the last of the bytes given to `_send` is in TXDR
+    ADDRESS = auto()
+    NACK = auto()
+    STOP = auto()
+    FIRST_BYTE = auto()  # one byte, or a frame without any
+    ADDRESS_FOR_EVER = auto()  # ADDRESS with another timeout, or none
+    IDLE = auto()  # nothing keeps the CPU busy
+    IDLE_OR_ADDRESS = auto()
+    EVER = auto()
+
+
+Program = Generator[Wait, int, None]
+NO_BYTE = -1  # FIRST_BYTE of a frame that had none
+
+
+class PolledI2C:
+    """The peripheral, the engine of the program, and its timeouts. Subclasses write `_main`.
+
+    `patience` is how many ns the program waits for any one flag before it resets the chip."""
+
+    address = 0  # 7 bits
+    patience = 0
+
+    def __init__(self, clock: Clock, connection_stretch: int = 0) -> None:
+        """`connection_stretch`: ns SCL is held at the first address match."""
+        self._clock = clock
+        self._connection_stretch = connection_stretch
+        # the peripheral
+        self._address_match = False
+        self._received: deque[int] = deque()  # RXDR and the shift register: SCL is held at two
+        self._sending = False
+        self._transmit: int | None = None  # TXDR; nobody flushes it, so it can outlast its frame
+        self._nack_flag = False
+        self._stop_flag = False
+        self._selected = False  # between address match and STOP
+        self._connected = False
+        self._held_until = 0
+        # the program
+        self._running = True
+        self._deadline: int | None = None
+        self._watching = False
+        self._incoming = bytearray()
+        self._missing = 0
+        self._outgoing = b""
+        self._sent = 0
+        self._program = self._main()
+        self._waiting = next(self._program)
+
+    def _main(self) -> Program:
+        raise NotImplementedError
+
+    def _busy(self) -> bool:
+        """Whether an operation keeps the CPU from polling."""
+        raise NotImplementedError
+
+    def _give_up(self) -> None:
+        """The program has waited for too long."""
+        raise NotImplementedError
+
+    def _survives_empty_frame(self) -> bool:
+        """Whether an address match without bytes does no harm where a command is expected."""
+        raise NotImplementedError
+
+    def _idle_patience(self) -> int | None:
+        """ns for ADDRESS_FOR_EVER; None: really for ever."""
+        return None
+
+    # --- the peripheral, as the bus sees it ---
+
+    def start(self, address: int, reading: bool) -> bool:
+        if address != self.address:
+            self._selected = self._sending = False  # and no STOPF to come [strict]
+            return False
+        self._selected = True
+        self._address_match = True
+        self._sending = reading
+        if not self._connected:
+            self._connected = True
+            self._held_until = self._clock.now + self._connection_stretch
+            self._clock.at(self._held_until, self._run)
+        else:
+            self._run()
+        return True
+
+    def write(self, byte: int) -> bool:
+        if not self._selected or self._sending:
+            return False
+        if self._waiting is Wait.RECEIVE and self._missing > 1 and not self._received:
+            self._take(byte)  # nothing else can become due: no need to wake the program
+        else:
+            self._received.append(byte)
+            self._run()
+        return True
+
+    def read(self) -> int:
+        byte, self._transmit = self._transmit, None
+        # TXDR is empty: the next byte is put there while this one is on the wires
+        if self._waiting is Wait.SEND and self._sending and self._sent + 1 < len(self._outgoing):
+            self._give()
+        else:
+            self._run()
+        return NOT_DRIVEN if byte is None else byte
+
+    def ready_to_take(self) -> int:
+        """All but the last byte, which wakes the program."""
+        if self._sending or not self._selected or self._received or self._address_match:
+            return 0
+        return self._missing - 1 if self._waiting is Wait.RECEIVE else 0
+
+    def take(self, data: bytes) -> None:
+        self._incoming += data
+        self._missing -= len(data)
+        self._deadline = self._clock.now + self.patience
+
+    def ready_to_give(self) -> int:
+        """All but the last byte, which wakes the program."""
+        if not self._sending or self._transmit is None or self._address_match:
+            return 0
+        return len(self._outgoing) - self._sent - 1 if self._waiting is Wait.SEND else 0
+
+    def give(self, count: int) -> bytes:
+        assert self._transmit is not None
+        data = bytes([self._transmit]) + self._outgoing[self._sent : self._sent + count - 1]
+        self._sent += count - 1
+        self._give()
+        return data
+
+    def acked(self, ack: bool) -> None:
+        if self._selected and not ack:
+            self._nack_flag = True
+            self._sending = False
+            self._run()
+
+    def stop(self) -> None:
+        if self._selected:
+            self._selected = False
+            self._sending = False
+            self._stop_flag = True
+            self._run()
+
+    def holding_scl(self) -> bool:
+        return self._running and (
+            self._address_match
+            or len(self._received) >= 2
+            or (self._sending and self._transmit is None)
+        )
+
+    # --- the engine ---
+
+    def _take(self, byte: int) -> None:
+        self._incoming.append(byte)
+        self._missing -= 1
+        self._deadline = self._clock.now + self.patience
+
+    def _give(self) -> None:
+        self._transmit = self._outgoing[self._sent]
+        self._sent += 1
+        self._deadline = self._clock.now + self.patience
+
+    def _run(self) -> None:
+        """Let the program go on as far as flags allow."""
+        if self._clock.now < self._held_until:
+            return
+        while self._running:
+            value = self._flag()
+            if value is None:
+                break
+            self._deadline = None
+            self._waiting = self._program.send(value)
+        if self._running:
+            self._watch()
+
+    def _flag(self) -> int | None:
+        """What the program waits for, consumed; None if it is not there yet."""
+        wait = self._waiting
+        if wait is Wait.RECEIVE:
+            while self._received and self._missing:
+                self._take(self._received.popleft())
+            return None if self._missing else 0
+        if wait is Wait.SEND:
+            while self._sending and self._transmit is None and not self._address_match:
+                self._give()
+                if self._sent == len(self._outgoing):
+                    return 0
+            return None
+        if wait is Wait.STOP:
+            was, self._stop_flag = self._stop_flag, False
+            return 0 if was else None
+        if wait is Wait.NACK:
+            was, self._nack_flag = self._nack_flag, False
+            return 0 if was else None
+        if wait is Wait.ADDRESS or wait is Wait.ADDRESS_FOR_EVER:
+            was, self._address_match = self._address_match, False
+            return 0 if was else None
+        if wait is Wait.FIRST_BYTE:
+            if self._received:
+                return self._received.popleft()
+            return NO_BYTE if self._stop_flag and self._survives_empty_frame() else None
+        if wait is Wait.IDLE:
+            return None if self._busy() else 0
+        if wait is Wait.IDLE_OR_ADDRESS:
+            return None if self._busy() and not self._address_match else 0
+        return None
+
+    def _watch(self) -> None:
+        """One alarm serves all timeouts: when it goes off early it looks again later."""
+        if self._deadline is None:
+            limit = self._limit()
+            if limit is None:
+                return
+            self._deadline = self._clock.now + limit
+        if not self._watching:
+            self._watching = True
+            self._clock.at(self._deadline, self._timeout)
+
+    def _limit(self) -> int | None:
+        """ns the program waits where it is now; None: for ever."""
+        if self._waiting <= Wait.FIRST_BYTE:
+            return self.patience
+        if self._waiting is Wait.ADDRESS_FOR_EVER and self._connected:
+            return self._idle_patience()
+        return None
+
+    def _timeout(self) -> None:
+        self._watching = False
+        if not self._running or self._deadline is None:
+            return
+        if self._clock.now >= self._deadline:
+            self._give_up()
+        else:
+            self._watch()
+
+    # --- small steps of a program ---
+
+    def _receive(self, count: int) -> Generator[Wait, int, bytes]:
+        """`count` bytes of a write frame."""
+        self._incoming = bytearray()
+        self._missing = count
+        yield Wait.RECEIVE
+        return bytes(self._incoming)
+
+    def _receive_frame(self, length: int) -> Generator[Wait, int, bytes]:
+        """A write frame of exactly `length` bytes."""
+        yield Wait.ADDRESS
+        data = yield from self._receive(length)
+        yield Wait.STOP
+        return data
+
+    def _send(self, data: bytes) -> Program:
+        """Bytes of a read frame, one after the other as TXDR becomes free."""
+        self._outgoing = data
+        self._sent = 0
+        yield Wait.SEND
+
+    def _send_frame(self, data: bytes) -> Program:
+        """A reply in one read frame; a host that reads another length loses step."""
+        yield Wait.ADDRESS
+        yield from self._send(data)
+        yield Wait.NACK
+        yield Wait.STOP

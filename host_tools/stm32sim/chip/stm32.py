@@ -1,0 +1,461 @@
+"""The STM32G071 as a whole: supply, NRST, BOOT0, what it boots, and who answers on its I2C pins.
+
+Evidence: RM0490 table 9 and sections 3.1, 4.5 (same boot logic), AN2606 table 2 pattern 11 and
+48.3.1, AN2606 table 227 for start-up.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from stm32sim.chip.application import Application, ApplicationFactory, KnownImages
+from stm32sim.chip.flash import (
+    ERASED_BYTE,
+    FLASH_START,
+    GRANULE,
+    SLOWEST,
+    TYPICAL,
+    Cell,
+    Flash,
+    FlashTimes,
+)
+from stm32sim.chip.loader import LOADER_ID_ADDRESS, SYSTEM_MEMORY_START, Loader
+from stm32sim.chip.loader_steps import Memory
+from stm32sim.chip.option_bytes import LOCKED, OPTION_LENGTH, OPTION_START, OptionBytes
+from stm32sim.chip.quirks import Quirks, quirks_of
+from stm32sim.wires.bus import NOT_DRIVEN
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Clock
+
+LEAST_START_UP = 390 * NS_PER_US  # G0, reset to listening: AN2606 table 227, a minimum
+START_UP = 3 * NS_PER_MS  # what a part may need; hosts in the field wait 20 ms and more [D]
+# A supply that is away for less than that does not fall to nothing: capacitors, and whatever pins
+# of the host feed [D]. The core is reset and RAM is lost, but it is no power-on reset [strict].
+DISCHARGE = 50 * NS_PER_MS
+RAM_START, RAM_SIZE = 0x2000_0000, 36 * 1024  # SRAM with parity off: RM0444 ch. 2
+LOADER_RAM_END = 0x2000_2700  # below: the loader's own, AN2606 table 226
+RESET_VECTOR, NMI_VECTOR = 0x04, 0x08  # offsets in the vector table: PM0223 section 2.3.4
+BOOT_FAILURES = 1 / 4  # the share of power-ons that Quirks.may_fail_to_boot is about [D]
+OTP_START, OTP_LENGTH = 0x1FFF_7000, 1024  # RM0444 p. 69
+ENGINEERING_START, ENGINEERING_END = 0x1FFF_7500, 0x1FFF_7800  # RM0444 p. 69
+UNIQUE_ID_ADDRESS, FLASH_SIZE_ADDRESS = 0x1FFF_7590, 0x1FFF_75E0  # CMSIS-G0
+
+
+class NotModelled(Exception):
+    """A host used something this simulator has no honest answer for."""
+
+
+class Running(Enum):
+    """What the chip is doing."""
+
+    OFF = "off"
+    RESET = "reset"  # held in reset, by NRST or a low supply, or starting up
+    LOADER = "loader"
+    APPLICATION = "application"
+    CRASHED = "crashed"  # fetched what is no application, or the loader met a HardFault
+    LOCKED = "locked"  # option bytes torn: main flash forced and protected, debug port closed
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One entry of the chip's history: when it began to run what."""
+
+    instant: int  # ns
+    running: Running
+    flash: bytes | None = None  # for an application: what main flash held then
+    reason: str = ""
+    # It crashed, but not before the first instruction of an application that is not whole.
+    ran_partial_application: bool = False
+    # It crashed in an application that is whole, but was entered by the vector of a torn granule.
+    by_wrong_door: bool = False
+
+
+class Stm32:
+    """An STM32G071RB. Drive its pins with `power`, `nrst`, `boot0`; it is a device on a bus."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        quirks: Quirks | None = None,
+        flash_size: int = 128 * 1024,
+        times: FlashTimes = TYPICAL,
+        applications: ApplicationFactory | None = None,
+        engineering_area_readable: bool = False,  # not stated for G071: refuse unless asked for
+        start_up: int = START_UP,  # ns
+    ) -> None:
+        self.clock = clock
+        self.quirks = quirks or quirks_of(4)
+        self._start_up = start_up
+        if self.quirks.does_not_wait_for_erase:  # and so it is the host that has to wait
+            times = replace(times, page_erase=max(times.page_erase, SLOWEST.page_erase))
+        self.flash = Flash(clock, flash_size, times)
+        self.option_bytes = OptionBytes()
+        self.options = self.option_bytes.load()
+        self.applications = applications or KnownImages(())
+        self._memories = [
+            Memory("flash", FLASH_START, FLASH_START + flash_size),
+            Memory("ram", LOADER_RAM_END, RAM_START + RAM_SIZE),
+            Memory("options", OPTION_START, OPTION_START + OPTION_LENGTH),
+            Memory("system", SYSTEM_MEMORY_START, OTP_START),
+            Memory("otp", OTP_START, OTP_START + OTP_LENGTH),
+        ]
+        if engineering_area_readable:
+            area = Memory("engineering", ENGINEERING_START, ENGINEERING_END)
+            self._memories.append(area)
+        self._noise = random.Random(0)
+        self.ram = bytearray(RAM_SIZE)
+        self.running = Running.OFF
+        self._discharged_at = 0  # ns
+        self._empty_flag = False
+        self._fails_to_boot = False  # until the next power-on
+        self.supply_mv = 3300  # while it is on
+        self.debugger_seen = False  # an SWD access since power-on forces BOOT0 to 0
+        self._flash_shut = False  # level 1 was entered since power-on: reading flash is a fault
+        self.boots: list[Boot] = []
+        self._nrst_high = True
+        self._boot0_high = False
+        self._occupant: Loader | Application | None = None
+        self.resets = 0  # how often whatever ran was ended; an old start-up finds itself outdated
+
+    # --- supply and pins ---
+
+    def power(self, on: bool) -> None:
+        """Switch the supply. Off: RAM is gone and a flash operation is torn. On again, after
+        DISCHARGE: a power-on reset; before: a brown-out, which keeps what only that clears."""
+        if on == (self.running is not Running.OFF):
+            return
+        self._stop()
+        self.running = Running.OFF
+        if not on:
+            self._discharged_at = self.clock.now + DISCHARGE
+            return
+        self.ram[:] = self._noise.randbytes(RAM_SIZE)
+        self.flash.power_on()
+        if self.clock.now >= self._discharged_at:
+            self.debugger_seen = self._flash_shut = False
+            self._load_options()
+            erratum = self.quirks.may_fail_to_boot and self.options.boot0_from_pin
+            at_risk = erratum and self.options.rdp_level == 1
+            self._fails_to_boot = at_risk and self.flash.randomness.random() < BOOT_FAILURES
+        self._reset()
+
+    def nrst(self, high: bool) -> None:
+        """Drive or release NRST; the rising edge is what starts the chip."""
+        if high == self._nrst_high:
+            return
+        self._nrst_high = high
+        if self.running is not Running.OFF:
+            self._reset()
+
+    @property
+    def nrst_high(self) -> bool:
+        """Nobody drives NRST low, and it has a supply to rise to [D]."""
+        return self._nrst_high and self.running is not Running.OFF
+
+    def boot0(self, high: bool) -> None:
+        """BOOT0, shared with SWCLK (PA14); looked at when a reset ends."""
+        self._boot0_high = high
+
+    def attach_debugger(self) -> bool:
+        """ST-LINK talks over SWD; whether it is answered. If so, BOOT0 is forced low until the
+        next power-on [V RM0490 3.1]."""
+        if not self.debug_port_open:
+            return False
+        self.debugger_seen = True
+        return True
+
+    @property
+    def bricked(self) -> bool:
+        """Option bytes are torn: whatever reset or power-on comes, nothing answers any more, and
+        nothing is left that could write them anew [V RM0444 p. 90]."""
+        return self.option_bytes.torn
+
+    @property
+    def debug_port_open(self) -> bool:
+        """Whether SWD answers: never at level 2 [V RM0490 4.5], nor under level 1 together with
+        BOOT_LOCK, which is what torn option bytes amount to [R]."""
+        if self.running is Running.OFF or self.options.rdp_level == 2:
+            return False
+        return not (self.options.rdp_level == 1 and self.options.boot_lock)
+
+    # --- resets and what they lead to ---
+
+    def system_reset(self) -> None:
+        """A reset from inside (watchdog, SYSRESETREQ, the loader's timeout)."""
+        self._reset()
+
+    def start_options(self, values: Mapping[int, int], longer: int = 0) -> bool:
+        """OPTSTRT, as Flash.start_options; at level 2 nothing is changed any more
+        [V RM0490 4.5]."""
+        if self.rdp_level == 2:
+            return False
+        return self.flash.start_options(self.option_bytes, values, longer)
+
+    def launch_options(self) -> None:
+        """OBL_LAUNCH: option bytes are loaded and the chip is reset [V RM0490].
+
+        A part that so comes under readout protection needs a power-on: until then every read of
+        flash data is a fault [V RM0490, for level 1; D for 2]."""
+        self._stop()
+        was_open = self.rdp_level == 0
+        self._load_options()
+        self._flash_shut |= was_open and self.rdp_level != 0
+        self._reset()
+
+    def hard_fault(self) -> None:
+        """Of the loader: until a reset from outside it does nothing, and its address is not
+        acknowledged any more [loaders V13.0 of the G0B0 and V9.2 of the G0B1 were seen so]."""
+        self._crash("HardFault in the loader")
+
+    def enter_system_memory(self) -> None:
+        """The application jumps into the loader, which starts up as after a reset [D]."""
+        self._evict()
+        self.running = Running.RESET
+        self._after_start_up(self._start_loader)
+
+    def deafen(self) -> None:
+        """The loader heard another interface first: it does nothing on I2C any more, not even
+        reset itself [V AN2606]."""
+        if isinstance(self._occupant, Loader):
+            self._occupant.halt()
+            self._occupant = None
+
+    def refuse_next(self) -> None:
+        """The loader's next ACK is a NACK."""
+        if isinstance(self._occupant, Loader):
+            self._occupant.refuses = True
+
+    @property
+    def empty_flag(self) -> bool:
+        """EMPTY in FLASH_ACR: the boot logic takes main flash for empty."""
+        return self._empty_flag
+
+    def set_empty_flag(self, value: bool) -> None:
+        """By software; system resets leave it so [V COLDCARD, HAL_FLASHEx_ForceFlashEmpty]."""
+        self._empty_flag = value
+
+    def jump(self, address: int) -> None:
+        """Go: the word at `address` becomes SP, the next one the program counter, unchecked."""
+        if address == FLASH_START:
+            self._start_main_flash("Go")
+        else:
+            self._crash(f"Go to {address:#010x}, where no application is known to be")
+
+    def _stop(self) -> None:
+        """End whatever runs; a flash operation under way is torn."""
+        self._evict()
+        self.flash.interrupt()
+
+    def _evict(self) -> None:
+        self.resets += 1
+        if self._occupant is not None:
+            self._occupant.halt()
+            self._occupant = None
+
+    def _reset(self) -> None:
+        self._stop()
+        self.running = Running.RESET
+        if not self.option_bytes.load().valid:
+            self.options = LOCKED  # "at next reset", not only at power-on [V RM0444 p. 90]
+        if self._nrst_high and self.supply_mv >= self.options.least_supply_mv:
+            boot0 = self._boot0_high and not self.debugger_seen  # latched now
+            self._after_start_up(lambda: self._boot(boot0))
+
+    def _after_start_up(self, action: Callable[[], None]) -> None:
+        resets = self.resets
+        self.clock.after(self._start_up, lambda: action() if resets == self.resets else None)
+
+    def _load_options(self) -> None:
+        """At power-on and option launch: options take effect, the EMPTY flag is set or cleared.
+
+        A torn first granule counts as written: the chip then crashes instead of coming up in the
+        loader [strict]."""
+        self.options = self.option_bytes.load()
+        beyond = self.options.beyond_this_model()
+        if beyond is not None:
+            raise NotModelled(f"option bytes ask for {beyond}")
+        self.flash.write_protected = self.options.protected_pages(self.flash.pages)
+        blank = all(byte == ERASED_BYTE for byte in self.flash.data[:4])
+        self._empty_flag = blank and self.flash.cells[0] != Cell.TORN
+
+    def _boot(self, boot0: bool) -> None:
+        """The boot table [V RM0490 table 9]; level 2 never boots system memory [V AN2606]."""
+        options = self.options
+        if self._fails_to_boot:
+            self._crash("failed to boot at power-on")
+            return
+        if not options.valid:
+            self.running = Running.LOCKED
+            self._note(Running.LOCKED, "option bytes torn")
+            return
+        main_flash = not boot0 if options.boot0_from_pin else options.nboot0
+        forced = options.boot_lock or options.rdp_level == 2
+        if forced or (main_flash and not self.empty_flag):
+            self._start_main_flash("reset")
+        elif main_flash or options.nboot1:
+            self._start_loader()
+        else:
+            self._crash("boots from SRAM")
+
+    def _start_loader(self) -> None:
+        self._evict()
+        self.running = Running.LOADER
+        self._note(Running.LOADER)
+        self._occupant = Loader(self, self.quirks)
+
+    def _start_main_flash(self, reason: str) -> None:
+        self._evict()
+        content = self._fetched()
+        if self._flash_shut:
+            self._crash(f"readout protection is new and needs a power-on ({reason})")
+            return
+        torn = self.flash.cells[0] == Cell.TORN  # stack pointer and reset vector
+        application = None if torn else self.applications(content, self)
+        if application is None:
+            executes, whole = self._executes(torn, content), self._holds_a_whole_one(content)
+            told = f"no sound application in main flash ({reason})"
+            self._crash(told, executes and not whole, executes and whole)
+            return
+        self.running = Running.APPLICATION
+        self._occupant = application
+        self.boots.append(Boot(self.clock.now, Running.APPLICATION, content, reason))
+
+    def _executes(self, torn: bool, content: bytes) -> bool:
+        """Whether the core comes to a first instruction.
+
+        The reset vector in a torn granule is an NMI, whose vector is in the next one; a fault
+        there is a lockup, as is a vector without the Thumb bit or into nowhere (Armv6-M
+        Architecture Reference Manual, B1.5.5; strict: what SP points to does not matter)."""
+        if torn and self.flash.cells[1] == Cell.TORN:
+            return False
+        vector = NMI_VECTOR if torn else RESET_VECTOR
+        entry = int.from_bytes(content[vector : vector + 4], "little")
+        return bool(entry & 1) and FLASH_START <= entry < FLASH_START + len(content)
+
+    def _holds_a_whole_one(self, content: bytes) -> bool:
+        """Whether a known image is there but for its first granule: what is executed begins at a
+        wrong address, but nothing of it is missing. Code that is not known may be anything
+        [strict]."""
+        known = self.applications
+        return isinstance(known, KnownImages) and known.whole_behind_first_granule(content)
+
+    def _fetched(self) -> bytes:
+        """Main flash as a program meets it. A torn granule may hold the right bytes, but fetching
+        it is an NMI: its bits come inverted, so that nobody takes it for sound."""
+        content = bytearray(self.flash.data)
+        for index, cell in enumerate(self.flash.cells) if Cell.TORN in self.flash.cells else ():
+            if cell == Cell.TORN:
+                start = index * GRANULE
+                granule = content[start : start + GRANULE]
+                content[start : start + GRANULE] = bytes(byte ^ 0xFF for byte in granule)
+        return bytes(content)
+
+    def _crash(self, reason: str, partial: bool = False, by_wrong_door: bool = False) -> None:
+        self._evict()
+        self.running = Running.CRASHED
+        boot = Boot(self.clock.now, Running.CRASHED, None, reason, partial, by_wrong_door)
+        self.boots.append(boot)
+
+    def _note(self, running: Running, reason: str = "") -> None:
+        self.boots.append(Boot(self.clock.now, running, None, reason))
+
+    # --- memory as the loader sees it ---
+
+    @property
+    def rdp_level(self) -> int:
+        return self.options.rdp_level
+
+    @property
+    def flash_readable(self) -> bool:
+        """Flash is a bus error to code in system memory under level 1 [V RM0490 4.5], and so it
+        stays until a power-on if that level was entered since the last [V; strict: back at level 0
+        too]."""
+        return self.rdp_level == 0 and not self._flash_shut
+
+    def memory_at(self, address: int) -> Memory | None:
+        """The memory with `address` in it; None where the loader refuses: peripherals, its own
+        RAM, holes [V AN2606 tables 5 and 226]."""
+        for memory in self._memories:
+            if memory.start <= address < memory.end:
+                return memory
+        return None
+
+    def peek(self, address: int, length: int) -> bytes:
+        """Bytes inside one memory; EccError from a torn granule."""
+        memory = self.memory_at(address)
+        if memory is None or address + length > memory.end:
+            raise ValueError(f"{length} bytes at {address:#010x} are in no memory")
+        start = address - memory.start
+        if memory.name == "flash":
+            return self.flash.read(start, length)
+        if memory.name == "ram":
+            start = address - RAM_START
+            return bytes(self.ram[start : start + length])
+        if memory.name == "options":
+            return bytes(self.option_bytes.data[start : start + length])
+        if memory.name == "otp":
+            return bytes([ERASED_BYTE]) * length
+        if memory.name == "system":
+            return bytes(
+                0xB0 | self.quirks.version if at == LOADER_ID_ADDRESS else NOT_DRIVEN
+                for at in range(address, address + length)
+            )
+        return self._engineering()[start : start + length]
+
+    def _engineering(self) -> bytes:
+        area = bytearray(b"\xff" * (ENGINEERING_END - ENGINEERING_START))
+        size = FLASH_SIZE_ADDRESS - ENGINEERING_START
+        area[size : size + 2] = (self.flash.size // 1024).to_bytes(2, "little")
+        unique_id = UNIQUE_ID_ADDRESS - ENGINEERING_START
+        area[unique_id : unique_id + 12] = b"simulated-71"
+        return bytes(area)
+
+    def poke_ram(self, address: int, data: bytes) -> None:
+        start = address - RAM_START
+        self.ram[start : start + len(data)] = data
+
+    @property
+    def led(self) -> bool | None:
+        """The level that the application gives PA5; None in reset and in the loader, where nobody
+        drives it."""
+        occupant = self._occupant
+        return None if occupant is None or isinstance(occupant, Loader) else occupant.led
+
+    # --- on the bus: whoever runs answers ---
+
+    def start(self, address: int, reading: bool) -> bool:
+        return self._occupant is not None and self._occupant.start(address, reading)
+
+    def write(self, byte: int) -> bool:
+        return self._occupant is not None and self._occupant.write(byte)
+
+    def read(self) -> int:
+        return NOT_DRIVEN if self._occupant is None else self._occupant.read()
+
+    def ready_to_take(self) -> int:
+        return self._occupant.ready_to_take() if isinstance(self._occupant, Loader) else 0
+
+    def take(self, data: bytes) -> None:
+        assert isinstance(self._occupant, Loader)
+        self._occupant.take(data)
+
+    def ready_to_give(self) -> int:
+        return self._occupant.ready_to_give() if isinstance(self._occupant, Loader) else 0
+
+    def give(self, count: int) -> bytes:
+        assert isinstance(self._occupant, Loader)
+        return self._occupant.give(count)
+
+    def acked(self, ack: bool) -> None:
+        if self._occupant is not None:
+            self._occupant.acked(ack)
+
+    def stop(self) -> None:
+        if self._occupant is not None:
+            self._occupant.stop()
+
+    def holding_scl(self) -> bool:
+        return self._occupant is not None and self._occupant.holding_scl()

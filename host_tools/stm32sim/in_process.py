@@ -1,0 +1,208 @@
+"""A NUCLEO-G071RB wired to a simulated host whose device code runs in this very process.
+
+bench = Bench(applications=known_images(...))
+bench.push(image_bytes)
+events = bench.run()
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from stm32sim.chip import option_bytes
+from stm32sim.chip.application import ApplicationFactory
+from stm32sim.chip.flash import TYPICAL, FlashTimes
+from stm32sim.chip.quirks import Quirks, quirks_of
+from stm32sim.chip.stm32 import START_UP, Stm32
+from stm32sim.host.cpython import DevicePackages
+from stm32sim.host.fat import FatFilesystem
+from stm32sim.host.filesystem import HostFilesystem
+from stm32sim.host.flash import HostFlash
+from stm32sim.wires.clock import Clock
+from stm32sim.wires.world import Wiring, World
+
+# The contract of board.json, for the wiring of boards/pico_nucleo_g071rb
+NUCLEO: dict[str, Any] = {
+    "title": "simulated host and NUCLEO-G071RB",
+    "chip": "STM32G071RB",
+    "i2c": {"id": 0, "scl": 5, "sda": 4, "freq": 400_000},
+    "pins": {"nrst": 2, "boot0": 3, "supply": None},
+    "enter": {"method": "boot0", "address": None, "command": None},
+    "confirm": {
+        "method": "i2c-version",
+        "address": 0x2A,
+        "register": 0x01,
+        "pin": None,
+        "edges": None,
+        "timeout_ms": 2000,
+        "tries": 3,
+    },
+    "preserve": [],
+    "class_id": None,
+    "unsigned": True,
+}
+
+Event = dict[str, Any]
+
+
+def firmware_folder() -> Path:
+    """Where the device packages' sources are."""
+    spec = importlib.util.find_spec("stm32_updater")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("the package stm32_updater is not installed")
+    return Path(spec.origin).parents[1]
+
+
+def provisioned_option_bytes() -> option_bytes.OptionBytes:
+    """Factory option bytes with nBOOT_SEL = 0, so that the BOOT0 pin counts."""
+    options = option_bytes.OptionBytes()
+    factory = option_bytes.FACTORY[option_bytes.OPTR]
+    options.store(option_bytes.OPTR, factory & ~(1 << 24))
+    return options
+
+
+class WireTrace:
+    """What passed on the bus: (address, reading, bytes) for each transaction."""
+
+    def __init__(self) -> None:
+        self._transactions: list[tuple[int, bool, bytearray]] = []
+
+    @property
+    def transactions(self) -> list[tuple[int, bool, bytes]]:
+        return [(address, reading, bytes(data)) for address, reading, data in self._transactions]
+
+    def __len__(self) -> int:
+        return len(self._transactions)
+
+    def tap(self, what: str, value: int) -> None:
+        if what == "start":
+            self._transactions.append((value >> 1, bool(value & 1), bytearray()))
+        elif what in ("write", "read"):
+            self._transactions[-1][2].append(value)
+
+    def stream_tap(self, what: str, data: bytes) -> None:
+        self._transactions[-1][2].extend(data)
+
+
+class Bench:
+    """One world and its host. `settings` are merged over NUCLEO, section by section; `options`
+    are values of option registers (stm32sim.option_bytes) that the target begins with."""
+
+    def __init__(
+        self,
+        *,
+        host: str = "rp2",
+        loader: int = 4,
+        quirks: Quirks | None = None,
+        applications: ApplicationFactory | None = None,
+        settings: dict[str, Any] | None = None,
+        wiring: Wiring | None = None,
+        provisioned: bool = True,
+        options: Mapping[int, int] | None = None,
+        times: FlashTimes = TYPICAL,
+        flash_size: int = 128 * 1024,
+        flash_size_readable: bool = False,
+        start_up: int = START_UP,
+        fat: bool = False,
+        packages: Path | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.target = Stm32(
+            self.clock,
+            quirks=quirks or quirks_of(loader),
+            flash_size=flash_size,
+            times=times,
+            applications=applications,
+            engineering_area_readable=flash_size_readable,
+            start_up=start_up,
+        )
+        if provisioned:
+            self.target.option_bytes = provisioned_option_bytes()
+        self.target.option_bytes.program(options or {})
+        self.host_flash: HostFlash | FatFilesystem
+        self.files: HostFilesystem | FatFilesystem
+        if fat:
+            self.host_flash = self.files = FatFilesystem(self.clock)
+        else:
+            self.host_flash = HostFlash(clock=self.clock)
+            self.files = HostFilesystem.of(host, self.host_flash)
+        self.world = World(self.target, self.files, wiring=wiring, host=host)
+        self.clock.advance(2 * start_up)
+        self.trace = WireTrace()
+        self.world.bus.tap = self.trace.tap
+        self.world.bus.stream_tap = self.trace.stream_tap
+        self._packages = packages or firmware_folder()
+        self.settings = {"host": self.world.port, **NUCLEO}
+        for key, value in (settings or {}).items():
+            merge = isinstance(value, dict) and isinstance(self.settings.get(key), dict)
+            self.settings[key] = {**self.settings[key], **value} if merge else value
+        self.write_file("/board.json", json.dumps(self.settings).encode())
+        self.device = self.boot()
+
+    def boot(self) -> DevicePackages:
+        """Start the host afresh: its RAM is gone, its files are there."""
+        self.world.power_loss()
+        self.world.mount()
+        self.device = DevicePackages(self.world.call, [self._packages], self.world.port)
+        return self.device
+
+    def updater(self, **arguments: Any) -> Any:
+        """A device-side Updater in the present boot."""
+        return self.device.imports("stm32_updater").Updater.from_board("/board.json", **arguments)
+
+    def run(self, **arguments: Any) -> list[Event]:
+        """Let the updater do what is to be done; all its events, the result last."""
+        return list(self.updater(**arguments).events())
+
+    def install(self, image: bytes) -> Event:
+        """Push an image and run; the result."""
+        self.push(image)
+        return self.run()[-1]
+
+    def push(self, image: bytes, name: str = "app") -> None:
+        """Put an image into the inbox, whole."""
+        for folder in ("/updater", "/updater/inbox"):
+            self._quietly(self.files.fs_mkdir, folder)
+        self.write_file(f"/updater/inbox/{name}.img", image)
+
+    def write_file(self, path: str, content: bytes) -> None:
+        handle = self.files.fs_open(path, "w")
+        self.files.fs_write(handle, content)
+        self.files.fs_close(handle)
+
+    def read_file(self, path: str) -> bytes:
+        handle = self.files.fs_open(path, "r")
+        try:
+            return self.files.fs_read(handle, -1)
+        finally:
+            self.files.fs_close(handle)
+
+    def forget(self, *names: str) -> None:
+        """Remove files of the updater's folder, as far as they are there."""
+        for name in names:
+            if self.exists(f"/updater/{name}"):
+                self.files.fs_remove(f"/updater/{name}")
+
+    def exists(self, path: str) -> bool:
+        try:
+            self.files.fs_stat(path)
+        except OSError:
+            return False
+        return True
+
+    @staticmethod
+    def _quietly(function: Callable[[str], None], path: str) -> None:
+        try:
+            function(path)
+        except OSError:
+            return  # there already
+
+    def flash_holds(self, payload: bytes) -> bool:
+        """Whether main flash begins with `payload`, every granule of it sound."""
+        flash = self.target.flash
+        held = bytes(flash.data[: len(payload)]) == payload
+        return held and not flash.weak_granules(0, len(payload))

@@ -1,0 +1,311 @@
+"""A simulated board as a process: real MicroPython with a REPL, wired to a simulated STM32.
+
+    python -m stm32sim.process [--state DIR] --board board.json [--option NAME=VALUE]...
+
+Prints {"port": "socket://127.0.0.1:N", "pty": "/dev/pts/N" or null} when the REPL can be connected
+to, and ends when its standard input is closed, or when the host has lost its power. The target
+loses its power then too. DIR keeps the host's flash and the target's, so that the same board
+comes back; without it nothing is written anywhere. One process at a time has a DIR: another one
+ends with exit status 3 and says who that is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stm32sim.chip.application import Application, ApplicationFactory, Surroundings
+from stm32sim.chip.cortex_m import EmulatedApplication
+from stm32sim.chip.flash import SLOWEST, TAPS, TYPICAL, Cell
+from stm32sim.chip.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, OptionBytes
+from stm32sim.chip.quirks import FOR_EVER, LOADERS, Quirks
+from stm32sim.chip.stm32 import START_UP, Stm32
+from stm32sim.host.filesystem import HostFilesystem
+from stm32sim.host.flash import HostFlash
+from stm32sim.host.micropython import MicroPythonHost
+from stm32sim.host.seam import HostPowerLost
+from stm32sim.in_process import provisioned_option_bytes
+from stm32sim.lock import Lock, Taken
+from stm32sim.wires.clock import NS_PER_MS, Clock
+from stm32sim.wires.faults import KINDS, Fault, FaultyTarget
+from stm32sim.wires.world import Wiring, World
+
+HOUR_S = 3600.0
+_ONES = 0x80
+BAD_OPTIONS, TAKEN = 2, 3  # exit statuses
+
+# What can be wrong with the target, for the doctor.
+TARGETS = (
+    "absent",  # nobody is on the bus
+    "unpowered",
+    "debugged",  # an ST-LINK has touched SWD since power-on
+    "level-2",  # readout protection for ever
+    "locked",  # its option bytes were torn
+)
+# What can be wrong with the wires.
+WIRES: dict[str, Callable[[Wiring], Wiring]] = {
+    "exchanged": lambda wiring: replace(wiring, scl=wiring.sda, sda=wiring.scl),
+    "no-pull-ups": lambda wiring: replace(wiring, pull_ups=""),
+    "long": lambda wiring: replace(wiring, fastest=100_000),
+    "nrst-open": lambda wiring: replace(wiring, nrst=None),
+    "nrst-low": lambda wiring: replace(wiring, nrst_held=True),
+    "boot0-open": lambda wiring: replace(wiring, boot0=None),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What --option can say; everything else about the world is in board.json."""
+
+    loader: str = "11.4"  # version of the target's loader, or another one of quirks.LOADERS
+    product_id: str = ""  # the chip's, if it shall not be a G07x
+    target: str = "present"  # or one of TARGETS
+    wires: str = "good"  # or one of WIRES
+    provisioned: str = "1"  # 0: factory option bytes, which ignore the BOOT0 pin
+    flash: str = "typical"  # or "slowest": how long the target's flash takes
+    write_protected: str = ""  # number of a write-protected page
+    rdp: str = "0"  # or "1": a factory has protected the target against being read
+    unprotect_ack: str = ""  # "late", "early", "never": see quirks.Quirks, as for the next
+    unprotect_answer: str = "busy"  # or "stretch", "nack"
+    unprotect_busy_ms: str = "0"  # how long Readout Unprotect takes beyond its time; or "for-ever"
+    option_ack: str = "before"  # or "early", "lost"
+    supply_mv: str = "3300"  # the target's supply, and what [bench] measures
+    fault: str = ""  # KIND@TRANSACTION; see faults.KINDS
+    cut: str = ""  # N: host and target lose their power in the middle of the N-th page erase
+    blank_host: str = ""  # for stm32up: deploy nothing by itself
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> Options:
+        """From NAME=VALUE texts; ValueError names what is wrong."""
+        known = {name.replace("_", "-"): name for name in cls.__dataclass_fields__}
+        chosen: dict[str, str] = {}
+        for text in texts:
+            name, _, value = text.partition("=")
+            if name not in known:
+                raise ValueError(f"no option {name!r}; there are {', '.join(sorted(known))}")
+            chosen[known[name]] = value
+        return cls(**chosen)
+
+    @property
+    def quirks(self) -> Quirks:
+        if self.loader not in LOADERS:
+            raise ValueError(f"no loader {self.loader!r}; there are {', '.join(LOADERS)}")
+        busy = self.unprotect_busy_ms
+        loader = LOADERS[self.loader]
+        quirks = replace(
+            loader,
+            option_ack=_one_of(self.option_ack, "before", "early", "lost"),
+            unprotect_ack=_one_of(
+                self.unprotect_ack or loader.unprotect_ack, "late", "early", "never"
+            ),
+            unprotect_answer=_one_of(self.unprotect_answer, "busy", "stretch", "nack"),
+            unprotect_delay=FOR_EVER if busy == "for-ever" else int(busy) * NS_PER_MS,
+        )
+        return replace(quirks, product_id=int(self.product_id, 0)) if self.product_id else quirks
+
+    @property
+    def fault_to_make(self) -> Fault | None:
+        if not self.fault:
+            return None
+        kind, _, at = self.fault.rpartition("@")
+        if kind not in KINDS or not at.isdigit():
+            raise ValueError(f"no fault {self.fault!r}; write KIND@NUMBER with {', '.join(KINDS)}")
+        return Fault(kind, int(at))
+
+    @property
+    def erase_to_cut(self) -> int | None:
+        if not self.cut:
+            return None
+        if not self.cut.isdigit() or self.cut == "0":
+            raise ValueError(f"no page erase has the number {self.cut!r}; the first is 1")
+        return int(self.cut)
+
+
+def _one_of(value: str, *allowed: str) -> str:
+    if value not in allowed:
+        raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+    return value
+
+
+class TargetState:
+    """The target's non-volatile memory in a file: main flash, the state of its cells (with _ONES
+    where a granule was programmed with ones), option bytes. Without a path it is forgotten."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def restore(self, target: Stm32) -> None:
+        """Give a target, not yet powered, what it held; nothing if there is no file."""
+        if self._path is None or not self._path.exists():
+            return
+        stored = self._path.read_bytes()
+        flash, options = target.flash, target.option_bytes
+        cells = len(flash.data)
+        option_start = cells + len(flash.cells)
+        if len(stored) != option_start + len(options.data):
+            raise ValueError(f"{self._path} is not the state of this target")
+        flash.data[:] = stored[:cells]
+        states = stored[cells:option_start]
+        flash.cells[:] = bytes(Cell(value & ~_ONES) for value in states)
+        flash.ones = {index for index, value in enumerate(states) if value & _ONES}
+        options.data[:] = stored[option_start:]
+
+    def keep(self, target: Stm32) -> None:
+        if self._path is None:
+            return
+        flash = target.flash
+        states = bytearray(flash.cells)
+        for index in flash.ones:
+            states[index] |= _ONES
+        self._path.write_bytes(bytes(flash.data + states + target.option_bytes.data))
+
+
+def emulated(clock: Clock) -> ApplicationFactory:
+    """Main flash is executed, instruction by instruction."""
+
+    def make(flash: bytes, surroundings: Surroundings) -> Application | None:
+        application = EmulatedApplication(
+            clock,
+            flash,
+            ram=surroundings.ram,
+            empty_flag=surroundings.empty_flag,
+            on_enter_system_memory=surroundings.enter_system_memory,
+            on_reset=surroundings.system_reset,
+            on_empty_flag=surroundings.set_empty_flag,
+        )
+        return None if application.fault else application
+
+    return make
+
+
+def cut_power(world: World, erase: int) -> None:
+    """Host and target lose their power in the middle of this page erase, counted from 1."""
+    left = erase
+
+    def tap(what: str, point: int) -> None:
+        nonlocal left
+        if what == "erase" and point == TAPS[what] // 2:
+            left -= 1
+            if left == 0:
+                world.target.power(False)
+                raise HostPowerLost
+
+    world.target.flash.tap = tap
+
+
+def make_world(state: Path | None, settings: dict[str, Any], options: Options) -> World:
+    """The target in its last state, its host's filesystem, and the wires of board.json."""
+    clock = Clock()
+    target = Stm32(
+        clock,
+        quirks=options.quirks,
+        times=SLOWEST if options.flash == "slowest" else TYPICAL,
+        applications=emulated(clock),
+    )
+    target.supply_mv = int(options.supply_mv)
+    target.option_bytes = (
+        provisioned_option_bytes() if options.provisioned == "1" else OptionBytes()
+    )
+    if _one_of(options.rdp, "0", "1") == "1":
+        optr = target.option_bytes.word(OPTR)
+        target.option_bytes.store(OPTR, optr & ~0xFF | RDP_LEVEL_1)
+    TargetState(state and state / "target.flash").restore(target)
+    if options.write_protected:
+        page = int(options.write_protected, 0)
+        target.option_bytes.store(WRP1AR, page << 16 | page)
+    flash = HostFlash(path=state and state / "host.flash", clock=clock)
+    filesystem = HostFilesystem.of(settings["host"], flash)
+    pins = settings["pins"]
+    wiring = Wiring(
+        scl=settings["i2c"]["scl"],
+        sda=settings["i2c"]["sda"],
+        nrst=pins["nrst"],
+        boot0=pins["boot0"],
+        supply=pins["supply"],
+        heartbeat=settings["confirm"].get("pin"),
+    )
+    if _one_of(options.wires, "good", *WIRES) != "good":
+        wiring = WIRES[options.wires](wiring)
+    if options.target == "unpowered":
+        wiring = replace(wiring, pull_ups="target")
+    if options.target == "level-2":
+        optr = target.option_bytes.word(OPTR)
+        target.option_bytes.store(OPTR, optr & ~0xFF | RDP_LEVEL_2)
+    if options.target == "locked":
+        target.option_bytes.data[4] = target.option_bytes.data[0]  # word and complement alike
+    world = World(target, filesystem, wiring=wiring, host=settings["host"])
+    if _one_of(options.target, "present", *TARGETS) == "absent":
+        world.bus.devices.clear()
+    elif options.target == "unpowered":
+        target.power(False)
+    elif options.target == "debugged":
+        target.attach_debugger()
+    fault = options.fault_to_make
+    if fault is not None:
+        FaultyTarget(world.bus, target, fault)
+    erase = options.erase_to_cut
+    if erase is not None:
+        cut_power(world, erase)
+    bench = settings.get("bench")
+    if bench is not None:
+        world.analog[bench["supply_adc"]] = round(int(options.supply_mv) / bench["divider"])
+    clock.advance(2 * START_UP)  # the target has been on for a while when the host starts
+    return world
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until standard input ends or the power is gone."""
+    parser = argparse.ArgumentParser(prog="stm32sim.process", description=__doc__)
+    parser.add_argument("--state", type=Path)
+    parser.add_argument("--board", type=Path, required=True)
+    parser.add_argument("--owner", default=f"process {os.getpid()}", help="for whom it runs")
+    parser.add_argument("--option", action="append", default=[])
+    given = parser.parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        with Lock(given.state) as lock:
+            return _run(given, lock)
+    except Taken as taken:
+        print(taken, file=sys.stderr)
+        return TAKEN
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return BAD_OPTIONS
+
+
+def _run(given: argparse.Namespace, lock: Lock) -> int:
+    state: Path | None = given.state
+    options = Options.parse(given.option)
+    world = make_world(state, json.loads(given.board.read_text()), options)
+    kept = TargetState(state and state / "target.flash")
+    try:
+        with MicroPythonHost(world.call, world, platform=world.port, with_pty=True) as host:
+            lock.tell(f"{given.owner}, at {host.url}")
+            host.power_on()
+            print(json.dumps({"port": host.url, "pty": host.pty}), flush=True)
+            threading.Thread(target=_off_at_end_of_input, args=(host,), daemon=True).start()
+            while not host.wait_off(HOUR_S):
+                pass
+    finally:
+        world.target.power(False)  # first: a flash operation under way must not end well
+        kept.keep(world.target)
+    return 0
+
+
+def _off_at_end_of_input(host: MicroPythonHost) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    host.power_off()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""Things that go wrong between host and target: one at a chosen transaction, or noise anywhere.
+
+Both take the target's place on the bus and pass everything on, except for what goes wrong: a
+`FaultyTarget` at one transaction (counted from 0, at the loader's address), `Noise` at bytes that
+a seed chooses.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from stm32sim.chip.loader_steps import BUSY, I2C_ADDRESS
+from stm32sim.chip.stm32 import Stm32
+from stm32sim.wires.bus import Bus
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`kind` is one of KINDS; `at` the transaction it strikes, `byte` the one of its bytes that is
+    flipped or not acknowledged, if it has so many."""
+
+    kind: str
+    at: int
+    byte: int = 0
+
+
+KINDS = (
+    "address not acknowledged",  # noise at the address: the target never saw the transaction
+    "answer lost",  # the target answered, the host saw nothing
+    "bit flipped to the target",  # in a byte of what the host sends
+    "bit flipped to the host",  # in a byte of what the target answers
+    "byte not acknowledged",  # of what the host sends: the target missed it
+    "refused",  # NACK after this frame where ACK is due, and the command is over [V GOOGLE-RS]
+    "loader is deaf",  # another interface was first; until the next reset by NRST or the supply
+    "busy for ever",  # from here on every status read says BUSY, until the target is reset
+    "loader resets itself",
+    "clock held for 100 ms",
+    "data held low",  # SDA shorted to ground from here on
+    "clock held low",  # SCL likewise
+)
+
+
+class InFront:
+    """An I2CDevice in front of a target, which passes everything on."""
+
+    def __init__(self, bus: Bus, target: Stm32) -> None:
+        self._bus = bus
+        self._target = target
+        bus.devices[bus.devices.index(target)] = self
+
+    def repair(self) -> None:
+        """Take it away for good."""
+        self._bus.devices[self._bus.devices.index(self)] = self._target
+
+    @property
+    def resets(self) -> int:
+        """Of the target: a reset makes it let go of SDA."""
+        return self._target.resets
+
+    def start(self, address: int, reading: bool) -> bool:
+        return self._target.start(address, reading)
+
+    def write(self, byte: int) -> bool:
+        return self._target.write(byte)
+
+    def read(self) -> int:
+        return self._target.read()
+
+    def ready_to_take(self) -> int:
+        return self._target.ready_to_take()
+
+    def take(self, data: bytes) -> None:
+        self._target.take(data)
+
+    def ready_to_give(self) -> int:
+        return self._target.ready_to_give()
+
+    def give(self, count: int) -> bytes:
+        return self._target.give(count)
+
+    def acked(self, ack: bool) -> None:
+        self._target.acked(ack)
+
+    def stop(self) -> None:
+        self._target.stop()
+
+    def holding_scl(self) -> bool:
+        return self._target.holding_scl()
+
+
+class Noise(InFront):
+    """Flips bits of what passes in either direction, be it for the loader or the application.
+
+    `rate` is the share of the bytes in which one bit is flipped. `seed` alone decides how many
+    bytes pass unharmed before the next flip, and which bit that is. Address bytes and acknowledge
+    bits stay as they are; a trace of the bus shows a byte for the target as the host sent it.
+
+    Noise(bench.world.bus, bench.target, rate=1e-4, seed=1)
+    """
+
+    def __init__(self, bus: Bus, target: Stm32, rate: float, seed: int) -> None:
+        if not 0 < rate < 1:
+            raise ValueError(f"a rate of {rate} flipped bits a byte is not between 0 and 1")
+        super().__init__(bus, target)
+        self.bytes = 0  # that passed
+        self.flips = 0
+        self._rate = rate
+        self._randomness = random.Random(seed)
+        self._unharmed = self._gap()
+
+    def _gap(self) -> int:
+        """How many bytes pass before the next flip."""
+        return int(math.log(1 - self._randomness.random()) / math.log(1 - self._rate))
+
+    def _flip(self, data: bytes) -> bytes:
+        self.bytes += len(data)
+        if self._unharmed >= len(data):
+            self._unharmed -= len(data)
+            return data
+        noisy = bytearray(data)
+        at = self._unharmed
+        while at < len(noisy):
+            noisy[at] ^= 1 << self._randomness.randrange(8)
+            self.flips += 1
+            at += 1 + self._gap()
+        self._unharmed = at - len(noisy)
+        return bytes(noisy)
+
+    def write(self, byte: int) -> bool:
+        return super().write(self._flip(bytes([byte]))[0])
+
+    def take(self, data: bytes) -> None:
+        super().take(self._flip(data))
+
+    def read(self) -> int:
+        return self._flip(bytes([super().read()]))[0]
+
+    def give(self, count: int) -> bytes:
+        return self._flip(super().give(count))
+
+
+class FaultyTarget(InFront):
+    """A target with one fault."""
+
+    def __init__(self, bus: Bus, target: Stm32, fault: Fault) -> None:
+        super().__init__(bus, target)
+        self._fault = fault
+        self._count = -1
+        self._struck = False  # this very transaction
+        self._held_until = 0
+        self._busy_since_boot: int | None = None
+        self._bytes = 0
+
+    def repair(self) -> None:
+        super().repair()
+        self._bus.sda_stuck = self._bus.scl_stuck = False
+
+    @property
+    def transactions(self) -> int:
+        """How many there were so far."""
+        return self._count + 1
+
+    def _is(self, kind: str) -> bool:
+        return self._struck and self._fault.kind == kind
+
+    def start(self, address: int, reading: bool) -> bool:
+        if address == I2C_ADDRESS:
+            self._count += 1
+            self._struck = self._count == self._fault.at
+            self._bytes = 0
+        else:
+            self._struck = False
+        if self._struck:
+            self._strike()
+        if self._is("address not acknowledged"):
+            return False
+        if self._is("answer lost") and reading:
+            self._swallow(address)
+            return False
+        if self._busy_for_ever and reading:
+            return True
+        return self._target.start(address, reading)
+
+    def _strike(self) -> None:
+        kind = self._fault.kind
+        clock = self._bus.clock
+        if kind == "loader resets itself":
+            self._target.system_reset()
+        elif kind == "clock held for 100 ms":
+            self._held_until = clock.now + 100 * NS_PER_MS
+            clock.at(self._held_until, lambda: None)
+        elif kind == "data held low":
+            self._bus.sda_stuck = True
+        elif kind == "clock held low":
+            self._bus.scl_stuck = True
+        elif kind == "refused":
+            self._target.refuse_next()
+        elif kind == "loader is deaf":
+            self._target.deafen()
+        elif kind == "busy for ever":
+            self._busy_since_boot = len(self._target.boots)
+
+    @property
+    def _busy_for_ever(self) -> bool:
+        return self._busy_since_boot == len(self._target.boots)
+
+    def _swallow(self, address: int) -> None:
+        """The target sends one byte and believes that it was read."""
+        target = self._target
+        if target.start(address, True):
+            self._bus.clock.advance_until(
+                lambda: not target.holding_scl(), self._bus.clock.now + NS_PER_S
+            )
+            target.read()
+            target.acked(False)
+            target.stop()
+
+    def write(self, byte: int) -> bool:
+        struck = self._bytes == self._fault.byte
+        self._bytes += 1
+        if struck and self._is("byte not acknowledged"):
+            return False
+        if struck and self._is("bit flipped to the target"):
+            byte ^= 0x10
+        return self._target.write(byte)
+
+    def read(self) -> int:
+        if self._busy_for_ever:
+            return BUSY
+        byte = self._target.read()
+        if self._is("bit flipped to the host") and self._bytes == self._fault.byte:
+            byte ^= 0x10
+        self._bytes += 1
+        return byte
+
+    @property
+    def _at_work(self) -> bool:
+        held = self._bus.clock.now < self._held_until
+        return self._struck or held or self._busy_for_ever
+
+    def ready_to_take(self) -> int:
+        return 0 if self._at_work else self._target.ready_to_take()
+
+    def ready_to_give(self) -> int:
+        return 0 if self._at_work else self._target.ready_to_give()
+
+    def acked(self, ack: bool) -> None:
+        if not self._busy_for_ever:
+            self._target.acked(ack)
+
+    def holding_scl(self) -> bool:
+        if self._bus.clock.now < self._held_until:
+            return True
+        return not self._busy_for_ever and self._target.holding_scl()

@@ -1,0 +1,301 @@
+"""A whole simulated bench: one clock, an STM32, the bus, the wires between, and the host's
+hardware.
+
+`World.call` is the seam (host/seam.py) that device code works through, whichever Python runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from stm32sim.chip.stm32 import Running, Stm32
+from stm32sim.host.seam import Call, HostLife, HostReset
+from stm32sim.wires.bus import FASTEST, NOT_DRIVEN, Bus
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Alarm, Clock
+from stm32sim.wires.controller import CALL_OVERHEAD, HARDWARE, Controller, SoftController
+
+# machine.Pin's numbers, as host/shims/machine.py has them
+_OUT, _OPEN_DRAIN = 1, 2
+_PULL_UP = 1
+_PIN_CALL = 5 * NS_PER_US  # what a pin or clock call costs on the host [R]
+
+PWRON_RESET, HARD_RESET, WDT_RESET, SOFT_RESET = 1, 2, 3, 5
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Which host pin goes where; None: not wired. Defaults are boards/pico_nucleo_g071rb.
+
+    `pull_ups`: where the resistors of SDA and SCL end: "host" or "target", whose 3.3 V that is; ""
+    if there are none. `fastest`: Hz up to which the lines rise in time. `nrst_held`: somebody
+    pulls NRST low for good."""
+
+    scl: int = 5
+    sda: int = 4
+    nrst: int | None = 2
+    boot0: int | None = 3
+    supply: int | None = None
+    heartbeat: int | None = None  # from the target's PA5
+    pull_ups: str = "host"
+    fastest: int = FASTEST
+    nrst_held: bool = False
+
+
+class HostFiles(HostLife, Protocol):
+    """The host's filesystem: littlefs or the model of FAT."""
+
+    def calls(self) -> dict[str, Call]: ...
+
+
+class DeadRail:
+    """Pull-up resistors that end at the target's 3.3 V: without that supply they pull low. As a
+    device on the bus it answers nothing and holds SCL."""
+
+    def __init__(self, target: Stm32) -> None:
+        self._target = target
+
+    def start(self, address: int, reading: bool) -> bool:
+        return False
+
+    def write(self, byte: int) -> bool:
+        return False
+
+    def read(self) -> int:
+        return NOT_DRIVEN
+
+    def acked(self, ack: bool) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def holding_scl(self) -> bool:
+        return self._target.running is Running.OFF
+
+
+class World:
+    """Everything but the host's interpreter.
+
+    The target has its own supply unless `wiring.supply` says that a pin switches it. `host`: a key
+    of controller.HARDWARE; `port`: which of MicroPython's that is."""
+
+    def __init__(
+        self,
+        target: Stm32,
+        filesystem: HostFiles,
+        *,
+        wiring: Wiring | None = None,
+        host: str = "rp2",
+    ) -> None:
+        self.clock: Clock = target.clock
+        self.target = target
+        self.filesystem = filesystem
+        self.wiring = wiring or Wiring()
+        self.host = host
+        self.port = host.partition("-")[0]
+        self.bus = Bus(self.clock)
+        self.bus.devices.append(target)
+        if self.wiring.pull_ups == "target":
+            self.bus.devices.append(DeadRail(target))
+        self.reset_cause = PWRON_RESET
+        self._fs_calls = filesystem.calls()
+        self._served: dict[str, Callable[..., Any]] = {
+            name.removeprefix("_serve_"): getattr(self, name)
+            for name in dir(self)
+            if name.startswith("_serve_")
+        }
+        self._levels: dict[int, int] = {}  # pins the host drives
+        self._open_drain: set[int] = set()
+        self._pulls: dict[int, int] = {}  # the host's own, far weaker than any resistor
+        self.analog: dict[int, int] = {}  # mV at pins of the host
+        self._controllers: list[Controller] = []
+        self._booted = self.clock.now
+        self._watchdog: Alarm | None = None
+        self._watchdog_timeout = 0
+        self._watchdog_fed = 0
+        target.power(True)
+        self._drive_target()
+
+    # --- the host's life ---
+
+    def power_loss(self) -> None:
+        """The host has no power, or is in reset: it drives nothing, and open files are gone."""
+        self.filesystem.power_loss()
+        self.bus.abandon()
+        self._stop_watchdog()
+        self._controllers.clear()
+        self._levels.clear()
+        self._open_drain.clear()
+        self._pulls.clear()
+        self._drive_target()
+
+    def mount(self) -> None:
+        """The host begins to run, with the files that its flash holds."""
+        self.filesystem.mount()
+        self._booted = self.clock.now
+
+    def soft_reset(self) -> None:
+        """The interpreter starts anew; pins stay as they are, and so does a running watchdog."""
+        self.filesystem.soft_reset()
+        self.reset_cause = SOFT_RESET
+
+    # --- the seam ---
+
+    def call(self, name: str, *args: Any) -> Any:
+        """Serve one call of device code; see host/seam.py for the names."""
+        served = self._fs_calls.get(name)
+        if served is not None:
+            self.clock.advance(_PIN_CALL)
+            return served(*args)
+        return self._served[name](*args)
+
+    def _serve_ticks_us(self) -> int:
+        self.clock.advance(_PIN_CALL)
+        return (self.clock.now - self._booted) // NS_PER_US
+
+    def _serve_sleep_us(self, duration: int) -> None:
+        self.clock.advance(duration * NS_PER_US)
+
+    _serve_compute_us = _serve_sleep_us
+
+    def _serve_adc_read(self, pin: int) -> int:
+        self.clock.advance(_PIN_CALL)
+        return min(65535, self.analog.get(pin, 0) * 65535 // 3300)
+
+    def _serve_wdt_start(self, timeout_ms: int) -> None:
+        self._stop_watchdog()
+        self._watchdog_timeout = timeout_ms * NS_PER_MS
+        self._watchdog_fed = self.clock.now
+        self._watchdog = self.clock.after(self._watchdog_timeout, self._watchdog_looks)
+
+    def _watchdog_looks(self) -> None:
+        """At the end of what was its time when it last looked. It ends whatever call is under way,
+        in its middle; who feeds it often does not leave an alarm behind each time."""
+        due = self._watchdog_fed + self._watchdog_timeout
+        if self.clock.now < due:
+            self._watchdog = self.clock.at(due, self._watchdog_looks)
+            return
+        self._stop_watchdog()
+        self.reset_cause = WDT_RESET
+        raise HostReset
+
+    def _stop_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+
+    def _serve_wdt_runs(self) -> bool:
+        return self._watchdog is not None
+
+    def _serve_wdt_feed(self) -> None:
+        self._watchdog_fed = self.clock.now
+
+    def _serve_reset(self) -> None:
+        self.reset_cause = HARD_RESET
+        raise HostReset
+
+    def _serve_reset_cause(self) -> int:
+        return self.reset_cause
+
+    # I2C
+
+    def _serve_i2c_init(
+        self, id: int, soft: bool, scl: int | None, sda: int | None, freq: int, timeout_us: int
+    ) -> int:
+        self.clock.advance(CALL_OVERHEAD[self.host])
+        wired = (scl, sda) == (self.wiring.scl, self.wiring.sda)
+        rises = bool(self.wiring.pull_ups) and freq <= self.wiring.fastest
+        kind = SoftController if soft else HARDWARE[self.host]
+        for pin in (scl, sda):
+            if pin is not None:
+                self._levels.pop(pin, None)
+        # Other pins: nothing is connected there. Lines that rise too late: the target sees no
+        # bit as it was meant, and no address [D].
+        bus = self.bus if wired and rises else Bus(self.clock)
+        self._controllers.append(kind(bus, freq, timeout_us))
+        return len(self._controllers) - 1
+
+    def _serve_i2c_write(self, handle: int, address: int, data: bytes, stop: bool) -> int:
+        self.clock.advance(CALL_OVERHEAD[self.host])
+        return self._controllers[handle].write(address, bytes(data), stop)
+
+    def _serve_i2c_read(self, handle: int, address: int, length: int, stop: bool) -> bytes:
+        self.clock.advance(CALL_OVERHEAD[self.host])
+        return self._controllers[handle].read(address, length, stop)
+
+    # pins
+
+    def _serve_pin_init(self, pin: int, mode: int, pull: int, value: int | None) -> None:
+        self.clock.advance(_PIN_CALL)
+        self._open_drain.discard(pin)
+        self._pulls[pin] = pull
+        if mode == _OPEN_DRAIN:
+            self._open_drain.add(pin)
+            self._drive(pin, 0 if value == 0 else None)
+        elif mode == _OUT:
+            self._drive(pin, value or 0)
+        else:
+            self._drive(pin, None)
+
+    def _serve_pin_write(self, pin: int, value: int) -> None:
+        self.clock.advance(_PIN_CALL)
+        released = value and pin in self._open_drain
+        self._drive(pin, None if released else value)
+
+    def _serve_pin_read(self, pin: int) -> int:
+        self.clock.advance(_PIN_CALL)
+        wiring = self.wiring
+        if self._levels.get(pin) == 0:
+            return 0
+        if pin == wiring.scl:
+            return int(self.bus.scl_high and self._line_pulled_up(pin))
+        if pin == wiring.sda:
+            return int(self.bus.sda_high and self._line_pulled_up(pin))
+        if pin in self._levels:
+            return 1
+        if pin == wiring.nrst:
+            return int(self.target.nrst_high)
+        if pin == wiring.boot0:
+            return 0
+        if pin == wiring.heartbeat and self.target.led is not None:
+            return int(self.target.led)
+        return self._own_pull(pin)
+
+    def _line_pulled_up(self, pin: int) -> bool:
+        """SDA or SCL, driven low by nobody. Resistors beat the pull of the host's pin [D]."""
+        if not self.wiring.pull_ups:
+            return bool(self._own_pull(pin))
+        return self.wiring.pull_ups == "host" or self.target.running is not Running.OFF
+
+    def _own_pull(self, pin: int) -> int:
+        """What a pin reads that nothing outside pulls; 0 without a pull of its own [strict]."""
+        return int(self._pulls.get(pin) == _PULL_UP)
+
+    def _drive(self, pin: int, level: int | None) -> None:
+        """A pin drives a level, or (None) lets go."""
+        was_low = self._levels.get(pin) == 0
+        if level is None:
+            self._levels.pop(pin, None)
+        else:
+            self._levels[pin] = level
+        rises = was_low and level != 0
+        if pin == self.wiring.scl and rises:
+            self.bus.pulse_scl()
+        elif pin == self.wiring.sda and rises:
+            self.bus.stop_by_hand()
+        else:
+            self._drive_target()
+
+    def _drive_target(self) -> None:
+        """NRST has a pull-up, BOOT0 a resistor to ground, the supply switch is on unless told
+        otherwise."""
+        wiring = self.wiring
+        if wiring.supply is not None:
+            self.target.power(self._levels.get(wiring.supply, 1) != 0)
+        if wiring.boot0 is not None:
+            self.target.boot0(self._levels.get(wiring.boot0, 0) != 0)
+        if wiring.nrst is not None:
+            released = self._levels.get(wiring.nrst, 1) != 0
+            self.target.nrst(released and not wiring.nrst_held)

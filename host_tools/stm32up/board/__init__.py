@@ -1,0 +1,1 @@
+"""board.toml: what is wired to what. Model, reader, and the folders where boards are found."""

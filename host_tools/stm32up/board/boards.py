@@ -1,0 +1,59 @@
+"""boards/NAME/board.toml: which there are, and how one is loaded."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+from stm32up import device
+from stm32up.board.board import Board
+from stm32up.board.reader import BoardReader
+from stm32up.board.toml_lines import Lines, of_syntax_error
+from stm32up.errors import BoardFileError, UsageError
+
+BOARDS = device.PROJECT / "boards"
+
+
+def names() -> list[str]:
+    """The boards that come with the project."""
+    return sorted(path.parent.name for path in BOARDS.glob("*/board.toml"))
+
+
+def load(name: str) -> Board:
+    """The board of this name, or of this path: a board.toml or the folder that holds one.
+
+    Raises BoardFileError, UsageError."""
+    path = _find(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(f"cannot read {path}: {reason}") from None
+    shown = os.path.relpath(path)
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line, what = of_syntax_error(str(error), text)
+        raise BoardFileError(f"{shown}:{line}: {what}") from None
+    return BoardReader(shown, content, Lines(text)).board(path.resolve().parent.name)
+
+
+def _find(name: str) -> Path:
+    if name in names():
+        return BOARDS / name / "board.toml"
+    path = Path(name)
+    if path.is_dir():
+        path = path / "board.toml"
+    if path.is_file():
+        return path
+    if not names():
+        raise UsageError(
+            f"there is no board {name}: this stm32up was installed without the boards ({BOARDS})",
+            "Install it from a clone (pip install -e FOLDER_OF_THE_CLONE), or give a path to a "
+            "board.toml.",
+        )
+    raise UsageError(
+        f"there is no board {name}",
+        f"Known are {', '.join(names())}; or give a path to a board.toml.",
+    )

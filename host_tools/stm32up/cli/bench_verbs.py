@@ -1,0 +1,102 @@
+"""The bench on the command line: what it shows, and who has to say yes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stm32up.cli.context import FILE, Context, Verb
+from stm32up.host import bench_calls, calls, transport
+from stm32up.image import images
+from stm32up.say.wrapping import PAGE, width_of, wrapped
+
+_YES = click.option("--yes", is_flag=True, help="Do not ask. For production lines.")
+
+_POWER_CYCLED = click.option(
+    "--power-cycled",
+    is_flag=True,
+    help="Its supply was switched off and on just before: do not wait for it.",
+)
+
+
+@click.command("provision", cls=Verb)
+@click.option(
+    "--bor", type=click.Choice(list(bench_calls.BOR)), help="Brown-out level; default: as it is."
+)
+@click.option("--supply-mv", type=int, help="The target's supply, where --yes wants it for --bor.")
+@_POWER_CYCLED
+@_YES
+@click.pass_obj
+def provision_command(
+    context: Context, bor: str | None, supply_mv: int | None, power_cycled: bool, yes: bool
+) -> None:
+    """Bench: make the target heed BOOT0.
+
+    By one write of its option bytes; none if they are right. Shows every bit first and asks.
+    Keep the target's supply on.
+    """
+    confirm = _confirmation(context, "provision", yes, power_cycled, supply_mv)
+    report = context.output.report
+
+    def verb(connection: transport.Connection) -> dict[str, Any]:
+        return bench_calls.provision(connection, report, confirm, bor, power_cycled=power_cycled)
+
+    done = context.on_board(verb, bench=True)
+    context.output.result("provision", done)
+
+
+@click.command("unprotect", cls=Verb)
+@click.option("--install", "image", type=FILE, help="Then push this image and install it.")
+@_POWER_CYCLED
+@_YES
+@click.pass_obj
+def unprotect_command(context: Context, image: Path | None, power_cycled: bool, yes: bool) -> None:
+    """Bench: take readout protection away; ERASES the target.
+
+    Asks first. Keep the target's supply on until it is over.
+    """
+    confirm = _confirmation(context, "unprotect", yes, power_cycled)
+    report = context.output.report
+    if image is not None:
+        images.verify(image)
+
+    def verb(connection: transport.Connection) -> dict[str, Any]:
+        done = bench_calls.unprotect(connection, report, confirm, power_cycled=power_cycled)
+        if image is None:
+            return done
+        bench_calls.check_boot0(done)
+        if done["status"] == "unprotected":
+            report({"event": "unprotected"})
+        installed = calls.update(connection, image, report)
+        return {**done, "status": installed["status"], "version": installed.get("version")}
+
+    context.output.result("unprotect", context.on_board(verb, bench=True))
+
+
+def _confirmation(
+    context: Context, verb: str, yes: bool, power_cycled: bool, supply_mv: int | None = None
+) -> bench_calls.Confirm:
+    """What a bench verb calls before it does anything. Raises UsageError if nobody can answer."""
+    if yes:
+        return lambda plan: bench_calls.check_stated_supply(plan, supply_mv)
+    if context.as_json or not sys.stdin.isatty():
+        raise bench_calls.nobody_to_ask(verb)
+    if power_cycled:  # planning may reset the target
+        _ask(bench_calls.GIVE_UP, bench_calls.GIVE_UP_WORD)
+
+    def confirm(plan: bench_calls.Plan) -> None:
+        _ask(bench_calls.warning(verb, plan), bench_calls.WORDS[verb])
+
+    return confirm
+
+
+def _ask(lines: Iterable[str], word: str) -> None:
+    width = width_of(sys.stdout) or PAGE
+    for line in lines:
+        click.echo("\n".join(wrapped(line, width)))
+    if click.prompt(f"Type {word} to go on", default="", show_default=False) != word:
+        raise bench_calls.refused()

@@ -1,0 +1,141 @@
+"""What every verb of the command line is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from stm32up.board import boards
+from stm32up.board.board import Board
+from stm32up.errors import UsageError
+from stm32up.host import session, transport
+from stm32up.say.output import HumanOutput, JsonOutput
+
+DEFAULT_BOARD = "pico_nucleo_g071rb"
+FILE = click.Path(path_type=Path)
+T = TypeVar("T")
+
+
+@dataclass
+class Context:
+    """What is the same for every verb."""
+
+    port: str = transport.AUTO
+    board_name: str = DEFAULT_BOARD
+    as_json: bool = False
+    sim_options: tuple[str, ...] = ()
+    output: JsonOutput | HumanOutput = field(default_factory=HumanOutput)
+
+    @property
+    def board(self) -> Board:
+        return boards.load(self.board_name)
+
+    def on_board(
+        self, verb: Callable[[transport.Connection], T], *, resume: bool = False, **options: bool
+    ) -> T:
+        """Runs the verb on the board behind --port."""
+        with session.opened(
+            self.port,
+            self.board,
+            self.output.report,
+            options=self.sim_options,
+            resume=resume,
+            **options,
+        ) as connection:
+            return verb(connection)
+
+
+# --- options of every verb: they may stand before it and after it ---
+
+
+def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def given(context: click.Context, option: click.Parameter, value: Any) -> None:
+        """What stands after the verb counts more than what stands before it."""
+        if value:
+            setattr(context.ensure_object(Context), name, value)
+
+    return given
+
+
+def _add_sim_options(
+    context: click.Context, option: click.Parameter, value: tuple[str, ...]
+) -> None:
+    context.ensure_object(Context).sim_options += value
+
+
+class NameAndValue(click.ParamType[str]):
+    """NAME=VALUE"""
+
+    name = "name=value"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, context: click.Context | None
+    ) -> str:
+        if "=" not in value:
+            raise UsageError(f"--sim-option {value} is not NAME=VALUE")
+        return value
+
+
+_EVERYWHERE: dict[str, dict[str, Any]] = {
+    "--port": {
+        "help": "Serial port, URL, auto, sim (a simulated board) or sim:DIR (its state in DIR).",
+        "callback": _set("port"),
+    },
+    "--board": {"help": "A folder of boards/, or a path.", "callback": _set("board_name")},
+    "--json": {"help": "One JSON object a line.", "is_flag": True, "callback": _set("as_json")},
+    "--sim-option": {
+        "help": "For the simulated board.",
+        "multiple": True,
+        "type": NameAndValue(),
+        "metavar": "NAME=VALUE",
+        "callback": _add_sim_options,
+    },
+}
+# Before the verb the options have a default, and the environment may stand for them.
+_SHOWN = {"show_default": True, "show_envvar": True}
+_FIRST: dict[str, dict[str, Any]] = {
+    "--port": {"default": transport.AUTO, "envvar": "STM32UP_PORT", **_SHOWN},
+    "--board": {"default": DEFAULT_BOARD, "envvar": "STM32UP_BOARD", **_SHOWN},
+}
+
+
+def options(*, first: bool = False) -> list[click.Parameter]:
+    """The options of every verb; `first`: as they stand before it."""
+    made: list[click.Parameter] = []
+    for name, values in _EVERYWHERE.items():
+        more = _FIRST.get(name, {}) if first else {}
+        made.append(click.Option([name], expose_value=False, **values, **more))
+    return made
+
+
+class Verb(click.Command):
+    """A verb that takes them as well."""
+
+    def __init__(self, *arguments: Any, **values: Any) -> None:
+        super().__init__(*arguments, **values)
+        self.params += options()
+
+
+class Verbs(click.Group):
+    """A group of verbs that do."""
+
+    command_class = Verb
+    group_class: type[click.Group] | type[type] | None = type
+
+    def __init__(self, *arguments: Any, **values: Any) -> None:
+        super().__init__(*arguments, **values)
+        self.params += options()
+
+
+class AllVerbs(Verbs):
+    """The command itself."""
+
+    group_class = Verbs
+
+    def __init__(self, *arguments: Any, **values: Any) -> None:
+        super(Verbs, self).__init__(*arguments, **values)
+        self.params += options(first=True)

@@ -1,0 +1,150 @@
+"""What a newcomer sees first: from nothing to an updated target, with the commands to type.
+
+    python -m stm32up.cli.demo
+
+Everything runs on a simulated board: real MicroPython, reached by mpremote, wired to a simulated
+STM32G071RB that executes the application it is given. Its state is kept in a folder, so every
+command finds the board as the one before left it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from stm32up import device
+from stm32up.board import boards
+from stm32up.cli.context import DEFAULT_BOARD
+from stm32up.errors import FAILED, NO_BOARD
+from stm32up.host import logs
+from stm32up.image import inputs
+from stm32up.say import phrases
+from stm32up.say.wrapping import PAGE, typed, width_of, wrapped
+
+APPLICATION = device.PROJECT / "boards" / "nucleo_g071rb_app"
+PORT = "sim:board"
+
+
+class Step(NamedTuple):
+    headline: str
+    commands: tuple[str, ...]  # as typed, after "stm32up"
+    status: int = 0  # the exit status it has to have
+
+
+STEPS = (
+    Step("A key to sign with", ("keys new demo.pem",)),
+    Step(
+        "Three images: an application, its next version (128 KB), a broken one",
+        (
+            "image build app-1.0.0.hex --version 1.0.0 --key demo.pem -o app-1.0.0.img",
+            "image build app-1.1.0.bin --version 1.1.0 --key demo.pem -o app-1.1.0.img",
+            "image build broken.bin --version 2.0.0 --key demo.pem -o broken.img",
+        ),
+    ),
+    Step("The updater goes onto the Pico", ("deploy --key demo.pem",)),
+    Step("Who is on the bus? A blank chip", ("probe",)),
+    Step("The first installation", ("update app-1.0.0.img",)),
+    Step(
+        "The update, all of the flash; in the middle the plug is pulled",
+        ("--sim-option cut=32 update app-1.1.0.img",),
+        status=NO_BOARD,
+    ),
+    Step("The plug is in again, and the Pico knows what it was about", ("status",)),
+    Step("So the updater, which a product runs at every start, goes on", ("run",)),
+    Step(
+        "The broken one: written, verified, but silent; so the last good one returns",
+        ("update broken.img",),
+        status=FAILED,
+    ),
+    Step("What the Pico has written down of all that", ("status", "logs pull -o log.jsonl")),
+)
+
+
+def main() -> int:
+    """Run all steps; exit status 0 if every one of them ends as it should."""
+    began = time.monotonic()
+    page = _Page()
+    with tempfile.TemporaryDirectory(prefix="stm32up-demo-") as name:
+        folder = Path(name)
+        _prepare(folder)
+        page.text(
+            "A Raspberry Pi Pico with MicroPython, wired to a NUCLEO-G071RB. Both are simulated: "
+            "times that the board reports are those of the wires and the flash, in virtual time."
+        )
+        page.text()
+        page.command(f"export STM32UP_PORT={PORT}")
+        for number, step in enumerate(STEPS, 1):
+            page.headline(f"{number}. {step.headline}")
+            for command in step.commands:
+                page.command(f"stm32up {command}")
+                if _run(command, folder).returncode != step.status:
+                    return 1
+        page.headline(f"{len(STEPS) + 1}. The story, as that log tells it")
+        for line in phrases.story(logs.merge([(folder / "log.jsonl").read_bytes()]).entries):
+            page.text(line)
+        probed = _run("--json probe", folder, stdout=subprocess.PIPE)
+        if probed.returncode:
+            return 1
+        runs = json.loads(probed.stdout.splitlines()[-1])["application_version"]
+        page.text(f"What runs now, by its own answer over I2C: {runs}.", style="bold")
+    page.text()
+    page.text(
+        f"That was the whole path, in {time.monotonic() - began:.0f} s and without hardware. "
+        "README.md tells how to go on."
+    )
+    return 0
+
+
+class _Page:
+    """What the demo prints itself."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._width = width_of(sys.stdout) or PAGE
+
+    def text(self, text: str = "", style: str | None = None) -> None:
+        for line in wrapped(text, self._width, indent=0):
+            self._console.print(line, style=style)
+
+    def headline(self, text: str) -> None:
+        self.text()
+        self.text(text, style="bold")
+
+    def command(self, command: str) -> None:
+        for line in typed(f"$ {command}", self._width):
+            self._console.print(line, style="cyan")
+
+
+def _run(
+    command: str, folder: Path, stdout: int | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    arguments = [sys.executable, "-P", "-m", "stm32up", *command.split()]
+    environment = {**os.environ, "STM32UP_PORT": PORT}
+    return subprocess.run(arguments, cwd=folder, env=environment, stdout=stdout)
+
+
+def _prepare(folder: Path) -> None:
+    """The inputs: two versions of the application, the second filled up to the end of flash with
+    random bytes, and one that does nothing.
+    """
+    chip = boards.load(DEFAULT_BOARD).chip
+    shutil.copy(APPLICATION / "app-1.0.0.hex", folder)
+    application = inputs.read(APPLICATION / "app-1.1.0.hex", chip, None).data
+    rest = random.Random(0).randbytes(chip.flash_size - len(application))
+    (folder / "app-1.1.0.bin").write_bytes(application + rest)
+    branch_to_itself = b"\xfe\xe7"
+    (folder / "broken.bin").write_bytes(application[:8] + branch_to_itself * 2000)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

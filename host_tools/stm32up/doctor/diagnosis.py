@@ -1,0 +1,224 @@
+"""From facts to findings: `diagnose` puts the rules to what the doctor saw, the likeliest first.
+
+A rule is a row: code, severity, what is wrong, its cause, the next step, and a function that
+returns the evidence, or nothing. The texts stand in docs/doctor.md as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from stm32up import device
+from stm32up.host.host_facts import HostFacts
+from stm32up.host.logs import Log
+
+SLOW_MS = 20  # for Get Version, which takes 5 ms even at 20 kHz: the clock was held
+_UNDER_WAY = ("installing", "confirming", "rolling back")
+_WIRING = ("chip", "i2c", "pins", "enter")  # sections of board.json
+
+Values = dict[str, Any]
+Evidence = list[str]
+
+
+class Severity(StrEnum):
+    WRONG = "wrong"
+    BEYOND_HELP = "beyond help"
+    NOTICE = "notice"  # everything works
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is so, and why it is believed."""
+
+    code: str
+    severity: Severity
+    what: str
+    evidence: Evidence
+    cause: str
+    next_step: str
+
+    def as_dict(self) -> Values:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`group`: of the rules in a group the first that applies is the finding, the others are
+    what else could be the cause of the same. `unless`: codes and groups that explain it."""
+
+    code: str
+    severity: Severity
+    what: str
+    cause: str
+    next_step: str
+    seen: Callable[[Facts], Evidence]
+    group: str = ""
+    unless: tuple[str, ...] = ()
+
+    def finding(self, evidence: Evidence) -> Finding:
+        return Finding(self.code, self.severity, self.what, evidence, self.cause, self.next_step)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """`findings`: the first is the diagnosis; `otherwise`: what else the first could be."""
+
+    findings: list[Finding]
+    otherwise: list[Finding]
+
+    @property
+    def healthy(self) -> bool:
+        return all(finding.severity is Severity.NOTICE for finding in self.findings)
+
+
+@dataclass
+class Facts:
+    """What was seen. `target` and `files` come from stm32_doctor on the host, whose docstrings
+    say what is in them; `target` is None if the target was left alone."""
+
+    settings: Values  # the board.json that was used
+    files: Values
+    log: Log
+    target: Values | None
+    updater: bool = True  # the host has one
+    bare: bool = False  # the host has nothing of ours at all
+    board_json: str = "sound"  # or "missing", "broken"
+    board_trouble: str = ""  # in what way it is broken
+    differs: list[str] = field(default_factory=list)  # sections that --board says otherwise
+    hands_off: Values | None = None  # the note of a bench operation
+    host: HostFacts = field(default_factory=HostFacts)
+    import_trouble: str = ""  # why the deployed updater cannot be imported
+    power_cycled: bool = False  # the target, by hand, with no debugger near
+
+    # --- the target ---
+
+    def seen(self, *path: str) -> Any:
+        """A value of `target`; None where the way to it ends."""
+        value: Any = self.target
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    @property
+    def chip(self) -> device.Chip:
+        return device.chip(self.settings["chip"])
+
+    def pin(self, name: str) -> str:
+        """ "SDA (host pin 4)"."""
+        section = "i2c" if name in ("scl", "sda") else "pins"
+        return f"{name.upper()} (host pin {self.settings[section][name]})"
+
+    def low(self, line: str) -> bool:
+        """Whether "scl" or "sda" stays low, even while the target is in reset."""
+        levels = self.seen("reset", "lines", line) or self.seen("lines", line)
+        return bool(levels) and levels[0] == 0
+
+    @property
+    def reached(self) -> bool:
+        """Whether a loader was spoken to, in whatever way."""
+        return self.seen("reached_by") is not None
+
+    @property
+    def silent(self) -> bool:
+        """The target was looked at, and no loader found."""
+        looked = self.target is not None and self.seen("spared") != "at-work"
+        return looked and not self.reached and self.seen("elsewhere") is None
+
+    @property
+    def application(self) -> str | None:
+        """What the application answered last."""
+        for stage in ("start", "entry", "found"):
+            if self.seen(stage, "application"):
+                return str(self.seen(stage, "application"))
+        version = self.seen("application")
+        return None if version is None else str(version)
+
+    @property
+    def boot0_wired(self) -> bool:
+        return self.settings["pins"]["boot0"] is not None
+
+    @property
+    def boot0_works(self) -> bool:
+        """An application ran, and BOOT0 led from it into the loader."""
+        return self.seen("found", "application") is not None and self.seen("reached_by") == "own"
+
+    @property
+    def boot0_worked(self) -> bool:
+        """By the log: a loader was entered after an installation had been confirmed, so not by
+        the EMPTY flag of a blank chip."""
+        installed = False
+        for entry in self.log.entries:
+            if entry.get("event") == "loader" and installed:
+                return True
+            installed = installed or entry.get("status") == "installed"
+        return False
+
+    @property
+    def off_and_on(self) -> bool:
+        """The target lost its supply since it was last seen: by hand, or by the supply pin."""
+        return self.power_cycled or self.settings["pins"]["supply"] is not None
+
+    @property
+    def options(self) -> Values:
+        """Option bytes by their names; empty if they were not read."""
+        data = self.seen("loader", "option_bytes")
+        return device.option_bytes(bytes.fromhex(data)) if data else {}
+
+    @property
+    def entry_ms(self) -> int:
+        """How long Get Version took after a reset; 0 if there was no answer."""
+        ms = self.seen("entry", "patient_ms") or self.seen("entry", "loader", "ms") or 0
+        return int(ms)
+
+    # --- the host ---
+
+    @property
+    def record(self) -> Values:
+        return self.files.get("record") or {}
+
+    @property
+    def under_way(self) -> str | None:
+        """The phase of an update that has not ended."""
+        phase = self.record.get("phase")
+        return phase if phase in _UNDER_WAY else None
+
+    @property
+    def other_wiring(self) -> list[str]:
+        return [section for section in self.differs if section in _WIRING]
+
+    @property
+    def installed_since(self) -> bool:
+        """By the log: after the last image that failed another one was installed."""
+        ends = [
+            entry.get("status") == "installed"
+            for entry in self.log.entries
+            if entry.get("status") in ("installed", "rolled-back", "failed")
+        ]
+        return bool(ends) and ends[-1]
+
+    @property
+    def last_result(self) -> Values:
+        """The last end of an update in the log, if it was a failure; else empty."""
+        results = [entry for entry in self.log.entries if entry.get("event") == "result"]
+        return results[-1] if results and not results[-1].get("ok") else {}
+
+
+def diagnose(facts: Facts, rules: Iterable[Rule]) -> Diagnosis:
+    """Every rule once, in their order."""
+    findings: list[Finding] = []
+    otherwise: list[Finding] = []
+    present: set[str] = set()  # codes and groups
+    for rule in rules:
+        if present.intersection(rule.unless):
+            continue
+        evidence = rule.seen(facts)
+        if not evidence:
+            continue
+        competes = bool(rule.group) and rule.group in present
+        (otherwise if competes else findings).append(rule.finding(evidence))
+        present |= {rule.code, rule.group} - {""}
+    findings.sort(key=lambda finding: finding.severity is Severity.NOTICE)
+    return Diagnosis(findings, otherwise)

@@ -1,0 +1,179 @@
+"""`doctor`: looks at host, bus and target, and says what is wrong, why, and what to do next.
+
+It writes nothing, neither to the target nor to the host's files, and the host needs no updater:
+what has to run there is sent into its RAM.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+
+from stm32up import device
+from stm32up.board.board import Board
+from stm32up.doctor import rules_bus, rules_state
+from stm32up.doctor.diagnosis import Diagnosis, Facts, diagnose
+from stm32up.host import host_facts, logs, ram
+from stm32up.host.deploy import compiled
+from stm32up.host.host_facts import HostFacts
+from stm32up.host.paths import BOARD_JSON, HANDS_OFF
+from stm32up.host.transport import Connection, nonsense
+
+FOLDER = "/updater"
+RULES = (*rules_state.FIRST, *rules_bus.RULES, *rules_state.RULES)
+# What stm32_doctor imports of the updater. Without its __init__: the flow of an update stays away.
+_MODULES = (
+    *("errors", "clock", "chips", "i2c_link", "bootloader", "option_bytes", "application"),
+    *("target", "settings", "board", "image", "signature", "store", "admission"),
+)
+_CALL = """
+import json
+from stm32_doctor import host, target
+from stm32_updater.clock import Clock
+print(json.dumps({function}(*json.loads({arguments!r}), Clock())))
+"""
+# What host.facts of stm32_doctor says of an empty folder.
+_NO_FILES: dict[str, Any] = {
+    **dict.fromkeys(("record", "candidate", "confirmed")),
+    "slots": 0,
+    "inbox": [],
+}
+# Every address and every controller that stays silent takes its time; so does an application,
+# several times what board.toml lets it have: 60 s.
+_SILENCE_S = 400.0
+
+
+class Host(Protocol):
+    """The host MCU: a board behind a port, or one in a test."""
+
+    @property
+    def facts(self) -> HostFacts: ...
+    @property
+    def import_trouble(self) -> str: ...
+    def read_file(self, path: str) -> bytes | None: ...
+    def call(self, function: str, *arguments: Any) -> Any:
+        """A function of stm32_doctor, as "target.facts", with JSON values."""
+        ...
+
+
+class ConnectedHost:
+    """The host behind a connection. Nothing is installed on it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.facts = host_facts.look(connection)
+        self.import_trouble = ""
+        if self.facts.interpreter_trouble:
+            return  # and nothing else is asked of it
+        self.import_trouble = host_facts.import_trouble(connection, self.facts)
+        host_facts.alone(connection, self.facts)
+        self.read_file = connection.read_file
+        ram.send(connection, _modules())
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """The answer is the last line: an ESP32 prints what its I2C driver complains of before."""
+        code = _CALL.format(function=function, arguments=json.dumps(arguments))
+        output = self._connection.exec(code, silence_s=_SILENCE_S)
+        try:
+            return json.loads(output.splitlines()[-1])
+        except (ValueError, IndexError, RecursionError):
+            raise nonsense(output) from None
+
+
+def doctor(connection: Connection, board: Board, *, power_cycled: bool = False) -> dict[str, Any]:
+    """Looks, and returns the values of the result.
+
+    `power_cycled`: the target's supply was switched off and on by hand just before, with no
+    debugger connected. That rules causes out, and ends the wait for an interrupted bench
+    operation.
+    """
+    facts = examine(ConnectedHost(connection), board.as_json(), power_cycled=power_cycled)
+    return values(facts, diagnose(facts, RULES))
+
+
+def examine(host: Host, wanted: dict[str, Any], *, power_cycled: bool = False) -> Facts:
+    """All facts. The host's board.json is gone by where there is a usable one, else `wanted`, what
+    --board says. A target whose bench operation is unfinished is left alone, and an interpreter
+    that cannot run the doctor is asked nothing else."""
+    if host.facts.interpreter_trouble:
+        return Facts(wanted, _NO_FILES, logs.merge([]), target=None, host=host.facts)
+    text = host.read_file(BOARD_JSON)
+    found, trouble = _parsed(text)
+    if found is not None:
+        trouble = host.call("host.trouble_with", found)
+    settings = wanted if found is None or trouble else found
+    hands_off = _note(host.read_file(HANDS_OFF))
+    files = host.call("host.facts", settings, FOLDER) if host.facts.block else _NO_FILES
+    log = logs.merge(host.read_file(path) or b"" for path in logs.FILES)
+    touchable = hands_off is None or power_cycled
+    updater = host.facts.updater
+    return Facts(
+        settings=settings,
+        files=files,
+        log=log,
+        target=_target(host, settings, power_cycled) if touchable else None,
+        updater=updater,
+        bare=not updater and text is None and not files["slots"] and not log.entries,
+        board_json="missing" if text is None else "broken" if trouble else "sound",
+        board_trouble=trouble or "",
+        differs=[] if settings is wanted else _differences(settings, wanted),
+        hands_off=hands_off,
+        host=host.facts,
+        import_trouble=host.import_trouble,
+        power_cycled=power_cycled,
+    )
+
+
+def values(facts: Facts, diagnosis: Diagnosis) -> dict[str, Any]:
+    """The result: the findings, the diagnosis first, and the facts they stand on. Where something
+    is wrong the diagnosis is also in "error", "message" and "next_step", as of any failure."""
+    result: dict[str, Any] = {"ok": diagnosis.healthy, "status": "healthy"}
+    if not diagnosis.healthy:
+        first = diagnosis.findings[0]
+        status = str(first.severity).replace(" ", "-")
+        result |= {"status": status, "error": first.code, "message": first.what}
+        result["next_step"] = first.next_step
+    return result | {
+        "findings": [finding.as_dict() for finding in diagnosis.findings],
+        "otherwise": [finding.as_dict() for finding in diagnosis.otherwise],
+        "facts": {"target": facts.target, "host": facts.files, "free": facts.host.free},
+    }
+
+
+def _modules() -> dict[str, bytes]:
+    """What has to be on the host, by path."""
+    updater, doctor = compiled(device.PACKAGE), compiled(device.DOCTOR)
+    modules = {f"stm32_updater/{name}.mpy": updater[f"{name}.mpy"] for name in _MODULES}
+    return modules | {f"stm32_doctor/{name}": code for name, code in doctor.items()}
+
+
+def _parsed(text: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
+    """board.json, or what is wrong with it."""
+    if text is None:
+        return None, None
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        return None, f"/board.json is not JSON: {error}"
+    return (content, None) if isinstance(content, dict) else (None, "/board.json is no object")
+
+
+def _note(text: bytes | None) -> dict[str, Any] | None:
+    """The note of a bench operation; it counts even if it cannot be understood."""
+    if text is None:
+        return None
+    try:
+        note = json.loads(text)
+    except ValueError:
+        note = None
+    return {"what": "?", "stage": "?"} | (note if isinstance(note, dict) else {})
+
+
+def _differences(settings: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    return sorted(key for key in wanted if settings.get(key) != wanted[key])
+
+
+def _target(host: Host, settings: dict[str, Any], power_cycled: bool) -> Any:
+    own = device.chip(settings["chip"]).loader_address
+    addresses = [at for at in rules_bus.OTHER_LOADERS if at != own]
+    return host.call("target.facts", settings, addresses, power_cycled)

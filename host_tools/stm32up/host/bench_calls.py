@@ -1,0 +1,166 @@
+"""The bench's verbs, `provision` and `unprotect`: plan, ask, and only then do it.
+
+The work is done by stm32_bench on the host MCU. Here it is shown what is to be done, and somebody
+has to say yes; what was confirmed goes back as it came, and the device refuses anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from stm32up.errors import UpdateFailed, UsageError
+from stm32up.events import Report
+from stm32up.host.calls import collect
+from stm32up.host.paths import BOARD_JSON
+from stm32up.host.transport import Connection
+
+Plan = dict[str, Any]
+Confirm = Callable[[Plan], None]  # raises UsageError if nobody says yes
+
+BOR = {"off": 0, "1": 1, "2": 2, "3": 3, "4": 4}
+_DEVICE_CLASSES = {"provision": "Provision", "unprotect": "Unprotect"}
+# What has to be typed: nobody types it by mistake.
+WORDS = {"provision": "provision", "unprotect": "erase"}
+
+# A board that gives no sign of life for so long is interrupted. It is far longer than any wait
+# here, since a chip that programs its option bytes must not be left alone.
+_SILENCE_S = 90.0
+
+_CALL = """
+import json
+from stm32_bench import {name}
+from stm32_updater.errors import UpdaterError
+try:
+ for e in {name}.from_board({board!r}, feed=feed).{call}: print(json.dumps(e))
+except UpdaterError as e:
+ d = {{"event": "result", "ok": False}}
+ d.update(e.as_dict())
+ print(json.dumps(d))
+"""
+
+
+def provision(
+    connection: Connection,
+    report: Report,
+    confirm: Confirm,
+    bor: str | None = None,
+    *,
+    power_cycled: bool = False,
+) -> dict[str, Any]:
+    """Sets the option bits that the updater needs, at most once; returns the result's values.
+
+    `bor`: a key of BOR. `power_cycled`: the target was switched off and on by hand just before.
+    Raises UsageError if it is not confirmed, UpdateFailed."""
+    wishes = {"bor": None if bor is None else BOR[bor]}
+    return _run(connection, "provision", report, confirm, power_cycled, **wishes)
+
+
+def unprotect(
+    connection: Connection, report: Report, confirm: Confirm, *, power_cycled: bool = False
+) -> dict[str, Any]:
+    """Takes readout protection away, which erases the chip; returns the result's values.
+
+    `power_cycled`: as for `provision`. Raises UsageError if it is not confirmed, UpdateFailed."""
+    return _run(connection, "unprotect", report, confirm, power_cycled)
+
+
+def _run(
+    connection: Connection,
+    verb: str,
+    report: Report,
+    confirm: Confirm,
+    power_cycled: bool,
+    **wishes: int | None,
+) -> dict[str, Any]:
+    given = wishes | ({"power_cycled": True} if power_cycled else {})
+    arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    plan = _call(connection, verb, f"plan({arguments})", report)
+    if plan.get("status") != "planned":
+        return plan
+    report({"event": "plan", "verb": verb, **plan})
+    confirm(plan)
+    return _call(connection, verb, f"apply(json.loads({json.dumps(plan)!r}))", report)
+
+
+def _call(connection: Connection, verb: str, call: str, report: Report) -> dict[str, Any]:
+    code = _CALL.format(name=_DEVICE_CLASSES[verb], board=BOARD_JSON, call=call)
+    return collect(connection, code, report, _SILENCE_S)
+
+
+def warning(verb: str, plan: Plan) -> list[str]:
+    """What has to be known before saying yes: a paragraph each."""
+    lines = [
+        "Until this is over the target's supply must stay on and steady, and nothing may reset "
+        "it: a chip that is cut off while it programs its option bytes can lock itself for good.",
+    ]
+    if verb == "unprotect":
+        lines.insert(0, "This erases all of the target's flash and rewrites its option bytes.")
+    if not plan.get("supply"):
+        lines.append("The host cannot measure the supply ([bench] in board.toml): look yourself.")
+    if plan.get("bor_mv"):
+        lines.append(f"{_threshold(plan)}: below that the part never starts again.")
+    if plan.get("supply_switch"):
+        lines.append(
+            "The host switches the target's supply: without a pull-up at the switch's enable a "
+            "reset of the host cuts the target off."
+        )
+    return lines
+
+
+GIVE_UP = (
+    "--power-cycled: the target is not asked whether it is at work, and may be reset at once.",
+    "If its supply was not off just now, and it is at work, that locks it for good.",
+)
+GIVE_UP_WORD = "power-cycled"
+
+
+def check_stated_supply(plan: Plan, supply_mv: int | None) -> None:
+    """With --yes nobody reads a warning: a brown-out level on a supply that the board cannot
+    measure wants its voltage stated. Raises UsageError."""
+    needed = plan.get("needs_mv")
+    if not needed or plan.get("supply"):
+        return
+    if supply_mv is None:
+        raise UsageError(
+            f"{_threshold(plan)}, and this host cannot measure the supply; nothing was changed",
+            "Measure it and say so: --supply-mv N.",
+        )
+    if supply_mv < needed:
+        raise UsageError(
+            f"{_threshold(plan)}; {supply_mv} mV is less than the {needed} mV it takes with its "
+            "margin; nothing was changed",
+            "Choose a lower level.",
+        )
+
+
+def _threshold(plan: Plan) -> str:
+    level = plan["wishes"]["bor"]
+    return f"Brown-out level {level} needs {plan['bor_mv']} mV, rising"
+
+
+def check_boot0(done: dict[str, Any]) -> None:
+    """Before an application is installed. Raises UpdateFailed where that would shut the only way
+    into the loader."""
+    if done.get("boot0_counts") is False:
+        raise UpdateFailed(
+            "the target is open, but ignores BOOT0; nothing was installed",
+            PROVISION_NOW,
+            {**done, "ok": False, "error": "boot0-ignored"},
+        )
+
+
+PROVISION_NOW = "Run stm32up provision now, while it is blank; then stm32up update IMAGE."
+
+
+def refused() -> UsageError:
+    return UsageError("not confirmed; nothing was changed")
+
+
+def nobody_to_ask(verb: str) -> UsageError:
+    """There is no terminal, or --json, and no --yes."""
+    return UsageError(
+        f"{verb} has to be confirmed, and there is no terminal to ask on; nothing was sent",
+        "Run it in a terminal, or give --yes if the target's supply is sure to stay on.",
+    )

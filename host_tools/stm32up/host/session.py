@@ -1,0 +1,60 @@
+"""From --port to a connection: a real board, or a simulated one that is made ready first."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+from stm32up.board.board import Board
+from stm32up.errors import UsageError
+from stm32up.events import Report
+from stm32up.host import deploy, simulation
+from stm32up.host.transport import Connection, connected
+
+BLANK = "blank-host=1"  # an option of the simulation: leave its filesystem as it is
+
+
+@contextlib.contextmanager
+def opened(
+    port: str,
+    board: Board,
+    report: Report,
+    *,
+    options: Iterable[str] = (),
+    resume: bool = False,
+    prepare: bool = True,
+    bench: bool = False,
+) -> Iterator[Connection]:
+    """The board on this port. Raises NoBoard.
+
+    A simulated board that has no updater yet gets it by the normal deployment, unless `prepare` is
+    False or its options say that it is blank; with `bench`, the bench package too.
+    """
+    options = list(options)
+    if not simulation.wanted(port):
+        if options:
+            raise UsageError(f"--sim-option is for a simulated board, and {port} is none")
+        with connected(port, resume=resume, report=report) as connection:
+            yield connection
+        return
+    with (
+        simulation.started(port, board, options) as ports,
+        connected(ports.url, resume=resume, report=report) as connection,
+    ):
+        if prepare and BLANK not in options and not deploy.is_deployed(connection, bench=bench):
+            deploy.deploy(connection, board, report, bench=bench)
+        yield connection
+
+
+@contextlib.contextmanager
+def simulated(
+    port: str, board: Board, report: Report, *, options: Iterable[str] = ()
+) -> Iterator[simulation.Ports]:
+    """A simulated board that others can connect to; yields its ports."""
+    options = list(options)
+    with simulation.started(port, board, options) as ports:
+        if BLANK not in options:
+            with connected(ports.url) as connection:
+                if not deploy.is_deployed(connection):
+                    deploy.deploy(connection, board, report)
+        yield ports

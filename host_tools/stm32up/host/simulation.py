@@ -1,0 +1,154 @@
+"""`--port sim`: a simulated board for the length of a command, or for as long as one likes.
+
+The board is a process of its own, `python -m stm32sim.process`. It prints one line, {"port":
+"socket://...", "pty": ...}, when it is ready, and ends when its standard input is closed; so it
+cannot outlive us, however we end. A board that is to be forgotten writes no file. Python's -P
+keeps a json.py or time.py of the current folder out of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from stm32up.board.board import Board
+from stm32up.errors import NoBoard, UsageError
+from stm32up.host.deploy import board_json
+
+PORT = "sim"
+START_S = 60.0
+END_S = 10.0
+_USAGE = 2  # exit status of a board with invalid options
+_TAKEN = 3  # ... whose folder another process has
+
+
+class Ports(NamedTuple):
+    """Where a simulated board can be connected to."""
+
+    url: str
+    pty: str | None
+    """A device for terminal programs; None where this system has no pseudo-terminals."""
+
+
+def wanted(port: str) -> bool:
+    """Whether this port is a simulated board: "sim", or "sim:DIR"."""
+    return port == PORT or port.startswith(f"{PORT}:")
+
+
+@contextlib.contextmanager
+def started(
+    port: str, board: Board, options: Iterable[str] = (), command: Iterable[str] | None = None
+) -> Iterator[Ports]:
+    """Starts the board and yields its ports. Raises NoBoard if it does not come up.
+
+    "sim:DIR" keeps the state of host and target in DIR; "sim" forgets it. `options` are
+    "name=value", for the simulation. `command` replaces the program, for tests.
+    """
+    arguments = ["--owner", f"process {os.getpid()}, {shlex.join(_our_command())}"]
+    if port != PORT:
+        arguments += ["--state", str(_folder(port))]
+    for option in options:
+        arguments += ["--option", option]
+    program = list(command or (sys.executable, "-P", "-m", "stm32sim.process"))
+    with _pipe_of(board_json(board)) as description:
+        arguments += ["--board", f"/dev/fd/{description}"]
+        process = subprocess.Popen(
+            [*program, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(description,),
+            start_new_session=True,  # a Ctrl-C is for us; the process ends when we close its input
+        )
+    try:
+        yield _ports_of(process)
+    finally:
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _folder(port: str) -> Path:
+    name = port.removeprefix(f"{PORT}:")
+    if not name:
+        raise UsageError(
+            f"--port {port} names no folder",
+            f"Write {PORT}:DIR to keep the board in DIR, or {PORT} to forget it.",
+        )
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NoBoard(f"cannot keep a simulated board in {folder}: {error.strerror}") from None
+    return folder
+
+
+def _our_command() -> list[str]:
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+@contextlib.contextmanager
+def _pipe_of(content: bytes) -> Iterator[int]:
+    """The end of a pipe from which a few KB can be read."""
+    out, into = os.pipe()
+    try:
+        os.write(into, content)
+        os.close(into)
+        yield out
+    finally:
+        os.close(out)
+
+
+def _lines_of(stream: IO[bytes] | None) -> queue.SimpleQueue[bytes]:
+    """The lines as they come, and b"" at the end; read to there, so that nobody blocks on it."""
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        assert stream is not None
+        with stream:
+            for line in stream:
+                lines.put(line)
+        lines.put(b"")
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
+def _ports_of(process: subprocess.Popen[bytes]) -> Ports:
+    out, errors = _lines_of(process.stdout), _lines_of(process.stderr)
+    try:
+        line = out.get(timeout=START_S)
+    except queue.Empty:
+        raise NoBoard(f"the simulated board did not start within {START_S:.0f} s") from None
+    try:
+        told = json.loads(line)
+        return Ports(str(told["port"]), told.get("pty"))
+    except (ValueError, KeyError, TypeError):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)  # it said nothing, so it is about to end
+        process.kill()
+        process.wait()
+        said = (line + b"".join(iter(errors.get, b""))).decode(errors="replace").strip()
+        reason = said.splitlines()[-1] if said else f"exit status {process.returncode}"
+        if process.returncode == _USAGE:
+            raise UsageError(f"invalid options for the simulated board: {reason}") from None
+        if process.returncode == _TAKEN:
+            raise NoBoard(
+                f"another program has this simulated board: {reason}",
+                "End that program, or give the address of its board as --port.",
+            ) from None
+        raise NoBoard(f"the simulated board did not start: {reason}") from None

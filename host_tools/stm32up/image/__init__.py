@@ -1,0 +1,1 @@
+"""Firmware images: inputs (bin, hex, srec, elf), building, signing, looking into one, keys."""

@@ -1,0 +1,101 @@
+"""Images of MCUboot's imgtool that the updater does not take: why, and which option helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from stm32up import device
+from stm32up.device import Chip
+from stm32up.image import image_format
+from stm32up.image.image_format import Parsed
+
+_ENCRYPTED, _NON_BOOTABLE, _RAM_LOAD, _COMPRESSED = 0x004 | 0x008, 0x010, 0x020, 0x200 | 0x400
+_PUBLIC_KEY, _PURE = 0x02, 0x25
+_OTHER_DIGESTS = {0x11: "SHA-384", 0x12: "SHA-512"}
+_ECDSA_224, _ECDSA, _ED25519 = 0x21, 0x22, 0x24
+_LONGEST_P256 = 72  # bytes of a signature in DER
+_ENCRYPTION_KEYS = range(0x30, 0x35)
+_DECOMPRESSION = range(0x70, 0x74)
+_TRAILER_MAGICS = (  # boot_magic of imgtool: the end of a padded slot
+    bytes.fromhex("77c295f360d2ef7f3552500f2cb67980"),
+    bytes.fromhex("2de15d29410b8d77679c110f1f8a"),
+)
+
+
+class Reason(NamedTuple):
+    what: str  # what the image does: "is padded to its slot"
+    advice: str
+
+
+def reasons(image: Parsed, chip: Chip) -> list[Reason]:
+    """Everything that has to be other than it is, for an image of this chip."""
+    return [*_forms(image), *_signatures(image), *_missing(image, chip)]
+
+
+def _forms(image: Parsed) -> Iterator[Reason]:
+    types = {tlv.type for tlv in image.tlvs}
+    if image.flags & _ENCRYPTED or types.intersection(_ENCRYPTION_KEYS):
+        yield Reason("is encrypted", "Sign it without --encrypt.")
+    if image.flags & _COMPRESSED or types.intersection(_DECOMPRESSION):
+        yield Reason("is compressed", "Sign it without --compression.")
+    if image.flags & _NON_BOOTABLE:
+        yield Reason("is not to be started", "Sign it without --non-bootable.")
+    if image.flags & _RAM_LOAD:
+        yield Reason("is to run from RAM", "Sign it without --load-addr.")
+    if image.rest.endswith(_TRAILER_MAGICS):
+        yield Reason("is padded to its slot", "Sign it without --pad, --confirm and --test.")
+    elif image.rest:
+        size = len(image.rest)
+        yield Reason(f"has {size} bytes after its end", "Build it again, or copy it again.")
+
+
+def _signatures(image: Parsed) -> Iterator[Reason]:
+    values = {tlv.type: tlv.value for tlv in image.tlvs}
+    name = ""
+    if _ECDSA in values:
+        name = "ECDSA P-256" if len(values[_ECDSA]) <= _LONGEST_P256 else "ECDSA P-384"
+    elif _ECDSA_224 in values:
+        name = "ECDSA P-224"
+    elif _ED25519 in values:
+        name = "Ed25519"
+    if name:
+        yield Reason(
+            f"is signed with {name}, and the updater checks RSA-2048 and RSA-3072 only",
+            "Sign it with an RSA key: stm32up keys new KEY.pem.",
+        )
+    if _PURE in values:
+        yield Reason("is signed as a whole, not by its digest", "Sign it without --pure.")
+    if _PUBLIC_KEY in values:
+        yield Reason("carries the whole public key", "Sign it with --public-key-format hash.")
+    for kind, digest in _OTHER_DIGESTS.items():
+        if kind in values and image_format.SHA256 not in values:
+            yield Reason(f"states {digest}, not SHA-256", "Sign it with --sha 256.")
+
+
+def _missing(image: Parsed, chip: Chip) -> Iterator[Reason]:
+    if not image.flags & image_format.ROM_FIXED:
+        yield Reason(
+            "names no flash address", f"Sign it with --rom-fixed 0x{chip.flash_start:08X}."
+        )
+    values = {tlv.type: tlv.value for tlv in image.tlvs}
+    wrong = _wrong_chip(values.get(image_format.PRODUCT_ID))
+    if wrong:
+        value = chip.product_id.to_bytes(2, "little").hex()
+        option = f"--custom-tlv 0x{image_format.PRODUCT_ID:X} 0x{value}"
+        yield Reason(wrong, f"Sign it with {option} for {chip.name}.")
+    if image_format.SECURITY_COUNTER not in values:
+        yield Reason("has no security counter", "Sign it with --security-counter auto.")
+
+
+def _wrong_chip(value: bytes | None) -> str:
+    """What is wrong with the product ID as it is written; empty if it may be one."""
+    if value is None:
+        return "names no chip"
+    if len(value) != 2:
+        return f"names its chip in {len(value)} bytes, not 2"
+    if not device.knows(int.from_bytes(value, "little")) and device.knows(
+        int.from_bytes(value, "big")
+    ):
+        return "names its chip with the bytes in the wrong order"
+    return ""

@@ -1,0 +1,81 @@
+"""What an image does to flash, before anything is done: which bytes it writes, which pages it
+keeps, and what it fills with FF.
+
+Pages are erased as a whole. A page that the input leaves open as a whole is a hole: it is kept, as
+it is, unless it is the first or the last of the image. Every other gap is padded.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from stm32up.device import Chip
+from stm32up.errors import ImageError
+from stm32up.image.image_format import MAX_HOLES
+from stm32up.image.inputs import Payload
+
+Run = tuple[int, int]  # offset from the start of the payload, length; in bytes
+
+
+class Stretch(NamedTuple):
+    what: str  # "written", "kept" or "padded"
+    address: int
+    length: int
+
+
+def holes(source: object, payload: Payload, chip: Chip) -> list[Run]:
+    """The runs of whole pages without a byte of the input `source`, ascending.
+
+    Raises ImageError for more than an image can name: padding the rest would erase pages of which
+    the input says nothing.
+    """
+    found = []
+    for (start, length), (end, _) in zip(payload.given, payload.given[1:], strict=False):
+        first = _up(payload.address + start + length, chip.page_size) - payload.address
+        last = (payload.address + end) // chip.page_size * chip.page_size - payload.address
+        if first < last:
+            found.append((first, last - first))
+    if len(found) > MAX_HOLES:
+        raise ImageError(
+            f"{source} leaves {len(found)} stretches of whole pages open, "
+            f"and an image can name {MAX_HOLES}",
+            "Link its parts together, or fill the gaps: objcopy --gap-fill 0xFF.",
+        )
+    return found
+
+
+def stretches(
+    address: int, size: int, kept: list[Run], chip: Chip, given: list[Run] | None = None
+) -> list[Stretch]:
+    """All of the pages that a payload touches, in order; `given` None: the input is not known, so
+    its padding counts as written.
+    """
+    found: list[Stretch] = []
+
+    def add(what: str, start: int, end: int) -> None:
+        if start < end:
+            found.append(Stretch(what, address + start, end - start))
+
+    position = 0
+    written = [(0, size)] if given is None else given
+    ends = [(start, start + length) for start, length in kept]
+    end_of_pages = _up(address + size, chip.page_size) - address
+    for hole_start, hole_end in [*ends, (end_of_pages, end_of_pages)]:
+        for start, length in written:
+            start, end = max(start, position), min(start + length, hole_start)
+            if start < end:
+                add("padded", position, start)
+                add("written", start, end)
+                position = end
+        add("padded", position, hole_start)
+        add("kept", hole_start, hole_end)
+        position = hole_end
+    return found
+
+
+def as_dicts(found: list[Stretch]) -> list[dict[str, Any]]:
+    return [stretch._asdict() for stretch in found]
+
+
+def _up(address: int, page_size: int) -> int:
+    return address + -address % page_size

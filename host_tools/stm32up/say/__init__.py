@@ -1,0 +1,1 @@
+"""How things are said: words for events, tables, lines that fit the terminal."""

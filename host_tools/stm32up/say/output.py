@@ -1,0 +1,164 @@
+"""What the command prints: for people (lines, progress bars, tables) or, with --json, for
+programs.
+
+Text from a board is cleaned where it comes in. Here, where all text goes out, once more.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from stm32up.errors import Stm32upError, UpdateFailed
+from stm32up.events import Event, failure, in_order, result
+from stm32up.say import phrases, tables
+from stm32up.say.wrapping import PAGE, width_of, wrapped
+from stm32up.text import clean, clean_all
+
+_TABLES = {
+    "status": tables.status,
+    "probe": tables.probe,
+    "doctor": tables.doctor,
+    "image show": tables.image,
+}
+
+
+class JsonOutput:
+    """One JSON object a line on standard output, and nothing else there."""
+
+    def report(self, event: Event) -> None:
+        values = clean_all(event)
+        print(json.dumps(in_order(values, "event", "ok", "status")), flush=True)
+
+    def result(self, verb: str, values: dict[str, Any]) -> None:
+        self.report(result(values))
+
+    def error(self, error: Stm32upError) -> None:
+        event = failure(error.code, error.message, error.next_step)
+        if isinstance(error, UpdateFailed):
+            event.update(error.result)  # the updater's own code stays
+        self.report(event)
+        _say_error(error)
+
+    def close(self) -> None:
+        pass
+
+
+class HumanOutput:
+    """Everything on standard output in the order in which it happens; only errors on standard
+    error. Progress bars are for terminals; they make room for the line that tells how it ended.
+    With `aside`, all of it goes to standard error: the verb's data have standard output.
+    """
+
+    def __init__(self, *, aside: bool = False) -> None:
+        self._console = Console(
+            highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=aside
+        )
+        self._bar: _Bar | None = None
+        self._last: Event | None = None  # the progress that no other event has followed
+        self._refused: Event | None = None  # a refusal that the end may repeat
+
+    def report(self, event: Event) -> None:
+        self._tell_refused()
+        if event["event"] == "progress":
+            self._show(event)
+        elif event["event"] == "refused":
+            self._refused = event
+        else:
+            self.close()
+            for line in tables.plan(event) if event["event"] == "plan" else [phrases.event(event)]:
+                self._line(line)
+
+    def result(self, verb: str, values: dict[str, Any]) -> None:
+        self._tell_refused()
+        self.close()
+        if verb in _TABLES:
+            width = width_of(self._console.file) or PAGE
+            for line in _TABLES[verb](values):
+                for part in wrapped(line, width):
+                    self._line(part)
+            return
+        *lines, last = phrases.result(verb, values)
+        for line in lines:
+            self._line(line)
+        self._line(last, style="bold")
+
+    def error(self, error: Stm32upError) -> None:
+        last = self._last
+        if self._refused and self._refused.get("message") != error.message:
+            self._tell_refused()
+        self.close()
+        if last is not None and last["done"] < last["total"]:
+            self._line(phrases.stopped(last))
+        _say_error(error)
+
+    def _tell_refused(self) -> None:
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            self.close()
+            self._line(phrases.event(refused))
+
+    def _line(self, line: str, style: str | None = None) -> None:
+        """Lines of a pipe stay whole."""
+        for part in wrapped(clean(line, keep="\n"), width_of(self._console.file)):
+            self._console.print(part, style=style)
+
+    def close(self) -> None:
+        """Takes the progress bar away; also on the way out of an error."""
+        self._last = None
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _show(self, event: Event) -> None:
+        if self._last is not None and self._last["phase"] != event["phase"]:
+            self.close()
+        self._last = event
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
+            return
+        if self._bar is None:
+            self._bar = _Bar(self._console, event)
+        else:
+            self._bar.update(event)
+
+
+class _Bar:
+    """One phase: what, a bar, per cent, how many of how many, and for how long."""
+
+    def __init__(self, console: Console, event: Event) -> None:
+        what, self._unit = map(clean, phrases.phase(event))
+        self._progress = Progress(
+            TextColumn("{task.description:19}", markup=False),
+            BarColumn(bar_width=max(4, min(20, console.width - 54))),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[count]}", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task(what, count="")
+        self.update(event)
+        self._progress.start()
+
+    def update(self, event: Event) -> None:
+        done, total = event["done"], event["total"]
+        count = f"{done}/{total} {self._unit}"
+        self._progress.update(self._task, completed=done, total=total, count=count)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def _say_error(error: Stm32upError) -> None:
+    for line in wrapped(clean(f"error: {error}"), width_of(sys.stderr)):
+        print(line, file=sys.stderr)

@@ -1,0 +1,294 @@
+"""What `status`, `probe` and `image show` print: rows of name, value and remark.
+
+Tables fit 80 columns; texts are wrapped where they are printed. The values come from a board whose
+updater may be older or newer than this program: what is missing reads "?", what is unknown here is
+shown as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from stm32up import device
+from stm32up.say.phrases import count, layout, signed, words
+
+Values = dict[str, Any]
+Row = tuple[str, str, str]  # name, value, what it means
+
+_PHASES = {
+    "idle": "nothing is under way",
+    "unknown": "nothing is recorded on this board yet",
+    "installing": "an installation goes on at the next run",
+    "confirming": "written and verified; the application has yet to answer",
+    "rolling back": "the last good image is being put back",
+}
+_UNDER_WAY = ("installing", "confirming", "rolling back")
+_STATUS = {
+    *("phase", "confirmed", "candidate", "inbox", "failed", "pages_in_doubt", "log_lines_lost"),
+    "interrupted_pushes",
+    "installed",  # the digest of the confirmed image
+}
+_APPLICATION = {
+    "running": "runs and answers its version",
+    "blank": "there is none: the flash is blank",
+    "silent": "there is something, but it does not answer its version",
+}
+
+
+def aligned(rows: Iterable[Row], indent: str = "") -> list[str]:
+    """Rows as lines with their columns under each other."""
+    rows = list(rows)
+    names = max((len(name) for name, _, _ in rows), default=0)
+    remarked = [value for _, value, remark in rows if remark]
+    values = max(map(len, remarked), default=0)
+    return [
+        f"{indent}{name:{names}}  {value:{values}}  {remark}".rstrip()
+        for name, value, remark in rows
+    ]
+
+
+# stm32up status
+
+
+def status(values: Values) -> list[str]:
+    """What the host knows."""
+    phase = str(values.get("phase", "?"))
+    inbox = [str(path).rpartition("/")[2] for path in values.get("inbox", [])]
+    rows: list[Row] = [
+        ("phase", phase, _PHASES.get(phase, "")),
+        _kept(values, "confirmed", "the last image whose application answered"),
+        _kept(values, "candidate", "the image being installed"),
+        ("inbox", ", ".join(inbox) or "empty", ""),
+    ]
+    for push in values.get("interrupted_pushes", []):
+        name = push["file"].rpartition("/")[2].removesuffix(".part")
+        rows.append(("push", f"{name}: interrupted after {arrived(push)}; push it again", ""))
+    if values.get("failed"):
+        rows.append(("failed", values["failed"][:8], "digest of the image that failed last"))
+    if values.get("pages_in_doubt") and phase in _UNDER_WAY:
+        rows.append(("pages to do", str(values["pages_in_doubt"]), "to be erased and written"))
+    if values.get("log_lines_lost"):
+        rows.append(("log", f"{values['log_lines_lost']} lines lost", "could not be written"))
+    return aligned([*rows, *_others(values, _STATUS)])
+
+
+def arrived(push: Values) -> str:
+    """How much of an image an interrupted push has brought. Its signature, which nothing tells the
+    size of before it is there, is not counted.
+    """
+    if push["bytes"] is None:
+        return count(push["done"], "byte")
+    return f"{min(push['done'], push['bytes'])} of {push['bytes']} bytes"
+
+
+def _kept(values: Values, name: str, what: str) -> Row:
+    version = values.get(name)
+    return (name, "none", "") if version is None else (name, str(version), what)
+
+
+def _others(values: Values, known: set[str]) -> list[Row]:
+    return [(words(key), str(values[key]), "") for key in sorted(values) if key not in known]
+
+
+# stm32up probe
+
+
+def probe(values: Values) -> list[str]:
+    """What is on the bus, in groups."""
+    application = str(values.get("application", "?"))
+    rows: list[Row] = [
+        ("chip", f"{values.get('chip', '?')}, product ID {_hex(values.get('product_id'), 3)}", ""),
+        ("loader", f"V{values.get('loader', '?')}, protocol V{values.get('protocol', '?')}", ""),
+        ("application", _APPLICATION.get(application, application), ""),
+    ]
+    if values.get("application_version"):
+        rows[-1] = ("application", f"{values['application_version']}, {rows[-1][1]}", "")
+    known = {"chip", "product_id", "loader", "protocol", "application", "application_version"}
+    rows += _others(values, known | {"option_bytes"})
+    return [*aligned(rows), *_option_bytes(values.get("option_bytes"))]
+
+
+def _option_bytes(fields: Values | None) -> list[str]:
+    if fields is None:
+        return ["option bytes: not known for this family"]
+    names = [name for name in _MEANINGS if name in fields]
+    names += sorted(set(fields) - set(_MEANINGS) - {"OPTR"})
+    rows = [
+        (name, _shown(fields[name]), _MEANINGS[name](fields) if name in _MEANINGS else "")
+        for name in names
+    ]
+    return [f"option bytes (OPTR {fields.get('OPTR', '?')})", *aligned(rows, indent="  ")]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+# stm32up provision, unprotect
+
+
+def plan(values: Values) -> list[str]:
+    """What a bench verb is about to do: OPTR bit by bit, what changes marked."""
+    if "fields" not in values:
+        command = f"Readout Unprotect ({values.get('command', '?')})"
+        return [f"{values.get('chip', '?')} is read-protected; {command} erases all of its flash"]
+    fields = values["fields"]
+    after = {field["name"]: field["after"] for field in fields}
+    rows: list[Row] = []
+    for field in fields:
+        low, width, name = field["low"], field["width"], field["name"]
+        bits = f"{low + width - 1}:{low}" if width > 1 else f"{low}"
+        was, will = (f"{field[key]:0{width}b}" for key in ("before", "after"))
+        meaning = _MEANINGS[name](after) if was != will and name in _MEANINGS else ""
+        value = was if was == will else f"{was} -> {will}"
+        rows.append((f"{'*' if was != will else ' '} {bits:>5}  {name}", value, meaning))
+    return [f"OPTR {values['before']} -> {values['after']}, * changes:", *aligned(rows)]
+
+
+Meaning = Callable[[Values], str]
+
+
+def _one_of(name: str, *meanings: str) -> Meaning:
+    """The meaning of each value, counted from 0."""
+
+    def meaning(fields: Values) -> str:
+        value = fields[name]
+        return meanings[value] if type(value) is int and 0 <= value < len(meanings) else ""
+
+    return meaning
+
+
+def _nboot0(fields: Values) -> str:
+    if fields.get("nBOOT_SEL") == 0:
+        return "without effect: the BOOT0 pin counts"
+    return _one_of("nBOOT0", "as BOOT0 high", "as BOOT0 low: the application starts")(fields)
+
+
+def _level(name: str, edge: str) -> Meaning:
+    def meaning(fields: Values) -> str:
+        if fields.get("BOR_EN") == 0:
+            return "without effect: BOR_EN is 0"
+        value = fields[name]
+        if not isinstance(value, int):
+            return ""
+        return f"brown-out threshold, {edge} supply: level {value + 1} of 4"
+
+    return meaning
+
+
+def _protected_pages(name: str) -> Meaning:
+    def meaning(fields: Values) -> str:
+        area = fields[name]
+        if area and not (isinstance(area, list) and len(area) == 2):
+            return ""
+        return f"pages {area[0]} to {area[1]} are write-protected" if area else "protects no page"
+
+    return meaning
+
+
+# The order is that in which they matter here. Meanings: CMSIS device header of the STM32G071;
+# AN2606 table 2 for what boots.
+_MEANINGS: dict[str, Meaning] = {
+    "RDP": _one_of(
+        "RDP", "not protected", "level 1: flash can be neither read nor written", "locked for good"
+    ),
+    "nBOOT_SEL": _one_of(
+        "nBOOT_SEL", "BOOT0 pin counts", "BOOT0 pin is ignored, nBOOT0 counts: see wiring.md"
+    ),
+    "nBOOT0": _nboot0,
+    "nBOOT1": _one_of("nBOOT1", "BOOT0 high starts RAM", "BOOT0 high starts the loader"),
+    "BOOT_LOCK": _one_of("BOOT_LOCK", "boot source is free", "main flash only, never the loader"),
+    "NRST_MODE": _one_of(
+        "NRST_MODE",
+        "reserved",
+        "NRST pin: reset input",
+        "NRST pin is a GPIO: no reset by it",
+        "NRST pin: reset input and output",
+    ),
+    "WRP1A": _protected_pages("WRP1A"),
+    "WRP1B": _protected_pages("WRP1B"),
+    "IWDG_SW": _one_of("IWDG_SW", "watchdog IWDG runs from reset", "IWDG is started by software"),
+    "WWDG_SW": _one_of("WWDG_SW", "watchdog WWDG runs from reset", "WWDG is started by software"),
+    "BOR_EN": _one_of("BOR_EN", "brown-out thresholds are off", "brown-out thresholds are on"),
+    "BORR_LEV": _level("BORR_LEV", "rising"),
+    "BORF_LEV": _level("BORF_LEV", "falling"),
+}
+
+
+# stm32up doctor
+
+
+def doctor(values: Values) -> list[str]:
+    """The diagnosis: what is wrong, why it is believed, what to do next; then the rest."""
+    findings = values["findings"]
+    parts: list[tuple[str, list[str]]] = []
+    if not values["ok"]:
+        first, *findings = findings
+        title = "Probably beyond help" if first["severity"] == "beyond help" else "What is wrong"
+        parts = [
+            (title, [first["what"]]),
+            ("Why this is believed", first["evidence"]),
+            ("How it comes about", [first["cause"]]),
+            ("What to do next", [first["next_step"]]),
+        ]
+    notices = [other for other in findings if other["severity"] == "notice"]
+    for title, others in (
+        ("If it is not that", values["otherwise"]),
+        ("Also seen", [other for other in findings if other not in notices]),
+        ("Worth knowing", notices),
+    ):
+        parts.append((title, [f"{other['what']} {other['next_step']}" for other in others]))
+    told = [_told(title, texts) for title, texts in parts if texts]
+    lines = [line for part in told for line in ["", *part]][1:]
+    return lines if not values["ok"] else ["nothing is wrong", *lines]
+
+
+def _told(title: str, texts: list[str]) -> list[str]:
+    """A heading and paragraphs under it; several become a list."""
+    bullet = "- " if len(texts) > 1 else ""
+    return [title, *(f"  {bullet}{text}" for text in texts)]
+
+
+# stm32up image show
+
+
+def image(values: Values) -> list[str]:
+    """Header and TLVs of an image."""
+    unnamed = "not one of the boards known here" if values["class_id"] else "not stated"
+    product_id = values["product_id"]
+    family = device.family(product_id) if product_id is not None else "not stated"
+    key = f", key {values['key_hash'][:16]}" if values["key_hash"] else ""
+    rows: list[Row] = [
+        ("file", values["file"], ""),
+        ("version", values["version"], ""),
+        ("chip", f"{_hex(product_id, 3)}, {family}", ""),
+        ("payload", f"{values['bytes']} bytes for {_hex(values['address'], 8)}", ""),
+        ("product", str(values.get("product") or unnamed), ""),
+        ("class id", str(values["class_id"] or "none"), ""),
+        ("counter", str(values["security_counter"]), "security counter"),
+        ("sha256", str(values["sha256"]), ""),
+        ("signature", f"{signed(values)}{key}", ""),
+        (
+            "header",
+            f"{values['header_size']} bytes, {', '.join(values['flags']) or 'no flags'}",
+            "",
+        ),
+    ]
+    tlvs = [
+        (
+            f"0x{tlv['type']:02X}",
+            f"{tlv['name']}, {len(tlv['value']) // 2} bytes",
+            "protected" if tlv["protected"] else "",
+        )
+        for tlv in values["tlvs"]
+    ]
+    stretches = [f"  {line}" for line in layout(values)]
+    flash = ["flash", *stretches] if stretches else []
+    return [*aligned(rows), *flash, "TLVs", *aligned(tlvs, indent="  ")]
+
+
+def _hex(value: Any, digits: int) -> str:
+    return f"0x{value:0{digits}X}" if isinstance(value, int) else str(value)
