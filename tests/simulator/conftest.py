@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stm32sim.quirks import LOADERS
+from stm32sim.chip.quirks import LOADERS
 from tests.simulator.rig import Rig
 
 
