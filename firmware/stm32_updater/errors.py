@@ -129,8 +129,8 @@ class BusTimeout(BusError):
 class BusStuck(BusError):
     code = "bus-stuck"
     next_step = (
-        "Look for a short or a device that holds the line, and switch the target off and on; or "
-        "ask: stm32up doctor"
+        "Look at the pull-up resistors, for a short, and for a device that holds the line; switch "
+        "the target off and on; or ask: stm32up doctor"
     )
 
 

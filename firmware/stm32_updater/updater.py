@@ -408,9 +408,11 @@ class Updater:
                 ApplicationSilent(
                     "the new application did not prove itself%s; %s is back"
                     % (self._blamed and " (%s)" % self._blamed, image.version),
-                    "Push a newer image, or this one once more if something else may be at fault."
+                    "It has to answer as [confirm] in board.toml says. Push a newer image, or "
+                    "this one once more if something else may be at fault: stm32up doctor."
                     if record.again
-                    else "Push a newer image; this one is not tried again.",
+                    else "It has to answer as [confirm] in board.toml says. Push a newer image; "
+                    "this one is not tried again without --force.",
                 ),
                 version=image.version,
             )
@@ -492,6 +494,9 @@ class Updater:
             "installed": None,
             "log_lines_lost": self._log.lost,
         }
+        if record is not None:
+            status["installed"] = record.installed
+            status["failed"] = record.failed
         for name, path in (
             ("candidate", self._store.candidate),
             ("confirmed", self._store.confirmed),
@@ -499,14 +504,15 @@ class Updater:
             status[name] = None
             if exists(path):
                 try:
-                    status[name] = open_image(path).version
+                    image = open_image(path)
                 except (ImageError, StoreError) as error:
                     status[name] = error.message
-        if record is not None:
-            status["installed"] = record.installed
-            status["failed"] = record.failed
-            if record.phase not in (phases.IDLE, phases.UNKNOWN):  # else it is no one's concern
-                status["pages_in_doubt"] = bin(record.doubt).count("1")
+                    continue
+                status[name] = image.version
+                if record is not None and record.image == _hex(image.digest):  # it is under way
+                    pages = -(-image.size // self._board.chip.page_size)
+                    doubt = record.doubt & ((1 << pages) - 1)
+                    status["pages_in_doubt"] = bin(doubt).count("1")
         return status
 
     def probe(self):

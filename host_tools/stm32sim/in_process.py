@@ -90,7 +90,7 @@ class WireTrace:
 
 class Bench:
     """One world and its host. `settings` are merged over NUCLEO, section by section; `options`
-    are values of option registers (stm32sim.option_bytes) that the target begins with."""
+    are values of option registers (stm32sim.chip.option_bytes) that the target begins with."""
 
     def __init__(
         self,

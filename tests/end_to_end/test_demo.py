@@ -6,7 +6,7 @@ from tests.terminal import on_a_terminal
 
 
 def test_the_demo_fits_80_columns_and_ends_with_what_happened():
-    program = "import sys; from stm32up import demo; sys.exit(demo.main())"
+    program = "import sys; from stm32up.cli import demo; sys.exit(demo.main())"
     lines = on_a_terminal(80, program, NO_COLOR="1")
     assert max(map(len, lines)) <= 80
     story = lines[lines.index("11. The story, as that log tells it") :]

@@ -99,21 +99,21 @@ BUGS = [
     Bug(
         "desktop-log",
         "a line without a number is an entry",
-        f"{DESKTOP}/logs.py",
+        f"{DESKTOP}/host/logs.py",
         'type(entry.get("n")) is not int',
         '"n" not in entry',
     ),
     Bug(
         "desktop-image",
         "TLVs may lie behind the end of the file",
-        f"{DESKTOP}/image_format.py",
+        f"{DESKTOP}/image/image_format.py",
         "    if end > len(data):",
         "    if False:",
     ),
     Bug(
         "desktop-input",
         "digits that are none are not expected",
-        f"{DESKTOP}/records.py",
+        f"{DESKTOP}/image/records.py",
         "if not _DIGITS.fullmatch(digits):",
         "if False:",
         quick=True,
@@ -121,7 +121,7 @@ BUGS = [
     Bug(
         "desktop-key",
         "a file without a key is not expected",
-        f"{DESKTOP}/keys.py",
+        f"{DESKTOP}/image/keys.py",
         "load_pem_public_key(pem)\n        except (ValueError, UnsupportedAlgorithm):",
         "load_pem_public_key(pem)\n        except UnsupportedAlgorithm:",
         quick=True,
@@ -129,7 +129,7 @@ BUGS = [
     Bug(
         "board-toml",
         "a file that is no text is not expected",
-        f"{DESKTOP}/boards.py",
+        f"{DESKTOP}/board/boards.py",
         "except (OSError, UnicodeDecodeError) as error:",
         "except OSError as error:",
         quick=True,

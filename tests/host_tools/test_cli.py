@@ -548,10 +548,11 @@ def test_the_same_image_verified_here_is_what_the_board_got(run, fake, image):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_simulate_prints_its_port_and_ends_cleanly(tmp_path, number):
     program = (
-        "import sys; from stm32up import cli, simulation; real = simulation.started\n"
+        "import sys; from stm32up.cli import main; from stm32up.host import simulation\n"
+        "real = simulation.started\n"
         f"command = (sys.executable, '-c', {FAKE_SIM!r})\n"
         "simulation.started = lambda p, b, o=(): real(p, b, o, command)\n"
-        f"sys.exit(cli.run(['--json', 'simulate', '--dir', {str(tmp_path / 'state')!r}]))"
+        f"sys.exit(main.run(['--json', 'simulate', '--dir', {str(tmp_path / 'state')!r}]))"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -15,6 +15,7 @@ from imgtool.image import Image, VerifyResult
 from stm32up.errors import ImageError, KeyFileError, Stm32upError, UsageError
 from stm32up.image import images, inputs, keys
 from tests.host_tools.input_files import FLASH, elf
+from tests.support import payload
 
 
 def test_imgtool_itself_accepts_a_signed_image_and_names_its_version(image, key_files):
@@ -226,3 +227,18 @@ def test_the_key_on_the_board_is_the_modulus(key_files):
     content = keys.device_key(key).content
     assert len(content) == 256
     assert int.from_bytes(content, "big") == key.key.public_key().public_numbers().n
+
+
+def test_the_input_is_never_overwritten(tmp_path, run):
+    source = tmp_path / "app.bin"
+    source.write_bytes(payload(600))
+    built = tmp_path / "app.img"
+    assert run("image", "build", source, "--version", "1.0.0", "-o", built).status == 0
+    for verb in (
+        ("image", "build", source, "--version", "1.0.0", "-o", source),
+        ("image", "digest", built, "-o", built),
+    ):
+        before = {path: path.read_bytes() for path in (source, built)}
+        ran = run(*verb)
+        assert ran.status == 2 and "is the input itself" in ran.err
+        assert before == {path: path.read_bytes() for path in (source, built)}

@@ -157,7 +157,12 @@ def test_pages_are_told_only_while_an_update_is_under_way():
         for line in tables.status({**STATUS, "phase": "installing", "pages_in_doubt": 41})
         if "pages" in line
     ]
-    assert line.split(maxsplit=3) == ["pages", "to", "do", "41          to be erased and written"]
+    assert line.split(maxsplit=3) == [
+        "pages",
+        "to",
+        "do",
+        "at least 41  in doubt: erased and written by the next run",
+    ]
 
 
 def test_status_shows_a_push_that_was_interrupted():

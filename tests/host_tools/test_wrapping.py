@@ -110,7 +110,7 @@ def test_safety_warnings_are_paragraphs(verb, width):
 UPDATE = f"""
 from stm32up.errors import Stm32upError
 from stm32up.events import progress
-from stm32up.output import HumanOutput
+from stm32up.say.output import HumanOutput
 people = HumanOutput()
 people.report(progress("push", 0, 132086))
 people.report(progress("push", 132086, 132086))

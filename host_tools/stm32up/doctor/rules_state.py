@@ -458,10 +458,11 @@ RULES = (
     Rule(
         "rolled-back",
         WRONG,
-        "A new application did not prove itself; it is not tried again.",
+        "A new application did not prove itself.",
         "It was written and verified, started, and did not answer as [confirm] in board.toml "
         "says. If there was an earlier one, that is back.",
-        "Correct the application, give it a higher version, build and push it.",
+        "If the evidence says that it answers another version, build it again with that "
+        "--version. Else correct the application, give it a higher version, build and push it.",
         _rolled_back,
     ),
     Rule(

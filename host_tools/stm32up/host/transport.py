@@ -47,6 +47,7 @@ TRIES = 8  # of a piece of work that resets interrupt
 _LONGEST_LINE = 65536  # of what a board prints, in characters
 _GONE_S = 6.0  # a board's own USB comes back this soon after a reset
 _WRITE_S = 10.0  # a board that takes no byte for this long hangs
+IN_USE = "in use by another program"  # what a simulated board says then
 _MISSING = "-"  # what a helper prints for a file that is not there
 
 
@@ -457,10 +458,13 @@ class Connection:
                 f"boot.py on {self.port} does not end and swallows Ctrl-C",
                 f"Take it off by erasing the board: {_ERASE}.",
             )
+        if IN_USE in said:
+            return NoBoard(f"{self.port}: {said}", "Close it, then run the command again.")
         return NoBoard(
             f"{self.port} does not answer as MicroPython: it says {said or 'nothing'}",
-            "Reset the board and try again. If MicroPython is on it, its main.py or boot.py "
-            f"swallows Ctrl-C: erase the board ({_ERASE}), then install MicroPython.",
+            "Close other programs that use the port, reset the board and try again. If "
+            "MicroPython is on it, its main.py or boot.py swallows Ctrl-C: then erase the board, "
+            f"which removes all of its files ({_ERASE}), and install MicroPython.",
         )
 
     def _close_port(self) -> None:

@@ -108,6 +108,7 @@ def build(
     )
     device.check_image(content, source, chip, preserve)
     _check_reset_vector(source, payload)
+    _refuse_same(source, output)
     _write(output, content)
     size = len(payload.data)
     stretches = layout.stretches(payload.address, size, kept, chip, payload.given)
@@ -167,6 +168,7 @@ def write_digest(path: Path, output: Path) -> dict[str, Any]:
     """
     verify(path)
     digest = image_format.parse(_read(path)).find(image_format.SHA256) or b""
+    _refuse_same(path, output)
     _write(output, digest)
     return {"file": str(output), "sha256": digest.hex()}
 
@@ -340,6 +342,14 @@ def _layout(parsed: image_format.Parsed) -> list[dict[str, Any]] | None:
     chip = device.largest(product_id)
     size, kept = len(parsed.payload), parsed.kept()
     return layout.as_dicts(layout.stretches(parsed.load_address, size, kept, chip))
+
+
+def _refuse_same(source: Path, output: Path) -> None:
+    """Raises UsageError where what is made would take the place of what it is made of."""
+    if output.exists() and output.samefile(source):
+        raise UsageError(
+            f"{output} is the input itself, which would be lost", "Give -o another name."
+        )
 
 
 def _write(path: Path, content: bytes) -> None:

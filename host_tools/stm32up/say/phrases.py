@@ -259,6 +259,8 @@ def _unprotect_ended(values: _Known) -> list[str]:
         if values["boot0_counts"] is False:
             return [f"{_EVENTS['unprotected']}, but it ignores BOOT0. {_PROVISION_NOW}"]
         return [f"{_EVENTS['unprotected']}. Install an application: stm32up update IMAGE"]
+    if values["status"] == "up-to-date":
+        return [f"{values['version']} is installed already; nothing was erased. {_TAKE_AWAY}"]
     return [f"unprotected, and {values['version']} is {values['status']}. {_TAKE_AWAY}"]
 
 

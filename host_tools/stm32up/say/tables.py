@@ -57,7 +57,7 @@ def status(values: Values) -> list[str]:
     inbox = [str(path).rpartition("/")[2] for path in values.get("inbox", [])]
     rows: list[Row] = [
         ("phase", phase, _PHASES.get(phase, "")),
-        _kept(values, "confirmed", "the last image whose application answered"),
+        _kept(values, "confirmed", "the image to go back to"),
         _kept(values, "candidate", "the image being installed"),
         ("inbox", ", ".join(inbox) or "empty", ""),
     ]
@@ -67,7 +67,8 @@ def status(values: Values) -> list[str]:
     if values.get("failed"):
         rows.append(("failed", values["failed"][:8], "digest of the image that failed last"))
     if values.get("pages_in_doubt") and phase in _UNDER_WAY:
-        rows.append(("pages to do", str(values["pages_in_doubt"]), "to be erased and written"))
+        doubt = f"at least {values['pages_in_doubt']}"
+        rows.append(("pages to do", doubt, "in doubt: erased and written by the next run"))
     if values.get("log_lines_lost"):
         rows.append(("log", f"{values['log_lines_lost']} lines lost", "could not be written"))
     return aligned([*rows, *_others(values, _STATUS)])
