@@ -21,7 +21,7 @@ def trouble_with(settings, clock):
 def facts(settings, folder, clock):
     """The updater's folder, as a dict.
 
-    record      {"phase", "installed", "failed", "doubt"} or None if there is no sound one
+    record      {"phase", "installed", "failed"} or None if there is no sound one
     slots       how many files of a record there are, sound or not
     inbox       [{"path", "version"} or {"path", "error", "message", "next_step"}]: a refusal
     candidate, confirmed    likewise, or None
@@ -39,14 +39,14 @@ def facts(settings, folder, clock):
             "phase": record.phase,
             "installed": record.installed,
             "failed": record.failed,
-            "doubt": bin(record.doubt).count("1"),
         }
     else:
         record = Record(UNKNOWN, None, None, None, 0, 0)  # as the updater takes it
     admission = Admission(Board(settings, clock), store, clock)
     lowest = admission.lowest_counter(record)
-    failed = None if record.again else record.failed
-    found["inbox"] = [_looked_at(path, admission, lowest, failed) for path in store.inbox_images()]
+    found["inbox"] = [
+        _looked_at(path, admission, lowest, record.barred) for path in store.inbox_images()
+    ]
     for name, path in (("candidate", store.candidate), ("confirmed", store.confirmed)):
         if exists(path):
             found[name] = _looked_at(path, admission)

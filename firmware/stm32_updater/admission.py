@@ -42,7 +42,7 @@ class Admission:
         refusal = None
         self.times = {}
         lowest = self.lowest_counter(record) if paths else 0
-        failed = None if force or record.again else record.failed
+        failed = None if force else record.barred
         left = []  # (rank, path, version)
         for path in paths:
             try:
@@ -66,8 +66,7 @@ class Admission:
                     try:
                         self._store.discard(path)
                     except StoreError as stuck:
-                        events[-1] = {"event": "refused", "image": path}
-                        events[-1].update(stuck.as_dict())
+                        events[-1] = failure("refused", path, stuck)
             return image, None, events
         return None, refusal, []
 
@@ -75,9 +74,7 @@ class Admission:
         """Generator: tell that the file at `path` is no image for this board, and remove it.
         Returns what counts as the last refusal: a folder is none, or it would be one for ever."""
         self._clock.feed()
-        event = {"event": "refused", "image": path}
-        event.update(error.as_dict())
-        yield event
+        yield failure("refused", path, error)
         if is_folder(path):
             return refusal
         if isinstance(error, ImageError) and path != self._store.confirmed:
@@ -197,6 +194,13 @@ def _rank(found):
 def about(event, image):
     """An event about an image."""
     return {"event": event, "image": image.path, "version": image.version, "bytes": image.size}
+
+
+def failure(event, path, error):
+    """An event about an image at `path` that came to an error."""
+    told = {"event": event, "image": path}
+    told.update(error.as_dict())
+    return told
 
 
 def _hex(digest):

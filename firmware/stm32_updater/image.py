@@ -203,8 +203,7 @@ class Payload:
         count = max(0, min(len(view), self._size - offset))
         part = view if count == len(view) else view[:count]  # nothing is allocated for most
         self._seek(self._offset + offset)
-        if count and self._file.read_into(part) != count:
-            raise _unreadable(self._file.path, "it became shorter")
+        self._file.fill(part)
         self._at += count
         for index in range(count, len(view)):
             view[index] = 0xFF
@@ -233,8 +232,7 @@ class Payload:
         self._at += length
         while length:
             part = scratch if length >= len(scratch) else scratch[:length]
-            if self._file.read_into(part) != len(part):
-                raise StoreError("the image became shorter while it was read")
+            self._file.fill(part)
             self._hasher.update(part)
             length -= len(part)
 
@@ -272,12 +270,14 @@ class _File:
         except OSError as error:
             raise self._failed(error)
 
-    def read_into(self, buffer):
-        """How many bytes there were for `buffer`: all of it, unless the file ends."""
+    def fill(self, buffer):
+        """Read as many bytes as fit. Raises StoreError, also if the file ends before."""
         try:
-            return self._file.readinto(buffer)
+            count = self._file.readinto(buffer) if len(buffer) else 0
         except OSError as error:
             raise self._failed(error)
+        if count != len(buffer):
+            raise self._failed("it became shorter")
 
     def read(self, count):
         """That many bytes. Raises ImageDamaged if there are fewer."""

@@ -61,6 +61,11 @@ class Record:
         self.starts = starts
         self.again = again
 
+    @property
+    def barred(self):
+        """Digest of the image that is not tried again, or None."""
+        return None if self.again else self.failed
+
 
 class Store:
     """The updater's folder on the host's filesystem."""

@@ -27,7 +27,7 @@ import binascii
 from micropython import const
 
 from . import store as phases
-from .admission import Admission, about
+from .admission import Admission, about, failure
 from .errors import (
     AnotherRun,
     ApplicationSilent,
@@ -278,7 +278,7 @@ class Updater:
                     self._store.save(record)
                     raise
                 if error is not None:
-                    yield _failed("not-kept", image, error)
+                    yield failure("not-kept", image.path, error)
                 yield self._commit(record, image)
                 return
             lasting = yield from self._is_to_blame(record, image)
@@ -458,7 +458,6 @@ class Updater:
         previous, why = self._admission.confirmed()
         if previous is None or _hex(previous.digest) == record.failed:
             self._forget(record)
-            self._start_application()
             none = "there is no earlier one to go back to"
             if why is not None:
                 none = "the one before must not come back: %s" % why.message
@@ -589,12 +588,6 @@ def _result(ok, status, error=None, **more):
         result.update(error.as_dict())
     result.update(more)
     return result
-
-
-def _failed(event, image, error):
-    event = {"event": event, "image": image.path}
-    event.update(error.as_dict())
-    return event
 
 
 def _shortened(error):

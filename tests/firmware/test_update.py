@@ -484,17 +484,22 @@ def test_a_write_protected_page_is_found_before_anything_is_erased(make_bench):
     assert not any(bench.target.flash.erase_counts)
 
 
+def write_protect_page_2(bench):
+    """Its option bytes count from a power-on."""
+    bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A
+    bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
+    bench.target.power(True)
+    bench.clock.advance(100_000_000)
+
+
 @pytest.mark.parametrize("method", ["i2c-version", "none"])
 def test_an_update_that_can_never_begin_is_given_up_if_the_application_runs(make_bench, method):
     """Or if nothing was done to it, where nobody can ask."""
     settings = {"confirm": {"method": "none"}} if method == "none" else {}
     bench = make_bench(applications=BOTH, settings=settings)
     bench.install(image(OLD, "1.0.0"))
-    bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A: page 2
-    bench.target.power(False)
-    bench.clock.advance(DISCHARGE)
-    bench.target.power(True)
-    bench.clock.advance(100_000_000)
+    write_protect_page_2(bench)
     assert bench.install(image(NEW, "1.1.0"))["error"] == "page-protected"
     bench.boot()
     resets = len(bench.target.boots)
@@ -507,11 +512,7 @@ def test_it_is_given_up_by_a_host_that_forgot_what_was_there_as_well(make_bench)
     bench = make_bench(applications=BOTH)
     bench.install(image(OLD, "1.0.0"))
     bench.forget("state.0", "state.1", "confirmed.img")
-    bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A: page 2
-    bench.target.power(False)
-    bench.clock.advance(DISCHARGE)
-    bench.target.power(True)
-    bench.clock.advance(100_000_000)
+    write_protect_page_2(bench)
     assert bench.install(image(NEW, "1.1.0"))["error"] == "page-protected"
     bench.boot()
     resets = len(bench.target.boots)
