@@ -67,7 +67,7 @@ def test_after_three_tries_the_reason_is_told_and_the_old_application_started(ma
     assert result["error"] == "bus-stuck" and "SCL" in result["message"]
     assert len(resets) == 4, "the last one starts the application"
     pauses = [(after - before) // NS_PER_MS for before, after in pairwise(resets)]
-    assert min(pauses[:2]) >= 100, "whoever holds the line has time to let go"
+    assert min(pauses[:2]) >= 100, "a device that holds the line has time to let go"
     assert bench.target.running is Running.APPLICATION and bench.flash_holds(OLD)
 
 
@@ -102,7 +102,7 @@ def test_a_line_that_stays_low_is_named_whatever_the_way_into_the_loader(make_be
 
 
 def test_an_application_is_not_asked_for_a_loader_that_answers_already(make_bench):
-    """A blank chip is in its loader; there is nobody else to ask, and nothing to wait for."""
+    """A blank chip is in its loader; there is nothing else to ask or to wait for."""
     bench = make_bench(applications=BOTH, **BY_COMMAND)
     bench.push(image(OLD, "1.0.0"))
     for event in bench.updater().events():

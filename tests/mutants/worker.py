@@ -36,7 +36,7 @@ import pytest
 # processor's time; other processes may need it as well.
 CPU_SECONDS, CPU_TIMES = float(os.environ.get("MUTANTS_CPU_SECONDS", "10")), 10
 WALL_SECONDS, WALL_TIMES = 60, 30
-MOST_MEMORY = 6 << 30  # bytes; a mutant may fill a list for ever
+MOST_MEMORY = 6 << 30  # bytes; a mutant may fill a list without end
 
 
 class Worker:

@@ -330,7 +330,7 @@ def test_257_bytes_of_data_do_not_fit_the_length_byte(rig: Rig) -> None:
     while rig.scl() and sent < len(frame):
         rig.bus.write(frame[sent])
         sent += 1
-    assert sent == 5  # length, 1 byte, its XOR by chance, and two that nobody takes
+    assert sent == 5  # length, 1 byte, its XOR by chance, and two too many
     rig.bus.abandon()
     assert rig.resets_itself()
     assert rig.flash.data[:256] == BLOCK

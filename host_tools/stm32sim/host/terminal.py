@@ -58,7 +58,7 @@ class Terminal:
         self._client: _Client | None = None
         self._closed = False
         self._line: IO[bytes] | None = None  # to the interpreter
-        self._input = bytearray()  # what nobody has taken yet, as far as is known here
+        self._input = bytearray()  # not taken yet, as far as is known here
         self._consumed = 0  # bytes that this interpreter has taken
         self._waiting = False
         self._listener = socket.create_server(("127.0.0.1", port))

@@ -120,7 +120,7 @@ def deploy(
 def check_keys(board: Board, trusted: Mapping[Path, RSA | RSAPublic]) -> None:
     """Raises UsageError for a development key on a board that takes signed images only.
 
-    Such a board is a product: what everybody can sign is no better than what nobody has signed.
+    Such a board is a product: a signature that anyone can make is no better than none.
     """
     if board.unsigned:
         return

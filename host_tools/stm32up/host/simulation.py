@@ -114,7 +114,7 @@ def _pipe_of(content: bytes) -> Iterator[int]:
 
 
 def _lines_of(stream: IO[bytes] | None) -> queue.SimpleQueue[bytes]:
-    """The lines as they come, and b"" at the end; read to there, so that nobody blocks on it."""
+    """The lines as they come, and b"" at the end; read to there, so that no writer blocks."""
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:

@@ -27,7 +27,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
-from serial.tools import list_ports
 
 from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard
 from stm32up.events import Report, note
@@ -36,7 +35,7 @@ from stm32up.host.ports import find_port, ports_present
 from stm32up.host.raw_repl import NotEntered, Raised, RawRepl, ReplError, Silence
 from stm32up.text import clean, shortened, without_colour
 
-__all__ = ["AUTO", "CHUNK", "Connection", "FileInfo", "connected", "find_port", "list_ports"]
+__all__ = ["AUTO", "CHUNK", "Connection", "FileInfo", "connected", "find_port"]
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, total, in bytes
@@ -260,7 +259,7 @@ class Connection:
     ) -> None:
         """Writes data[start:] at the end of a file, which already holds the first `start` bytes.
 
-        With `start` 0 the file is made anew. It is closed after every chunk, so that a cut loses
+        With `start` 0 the file is replaced. It is closed after every chunk, so that a cut loses
         little.
         """
         self._define_helpers()

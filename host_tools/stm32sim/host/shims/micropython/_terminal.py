@@ -15,7 +15,7 @@ _POLL_WRITE = 4
 
 
 def wait_input(ms):
-    """Whether there is input, after at most so long (-1: for ever) by the clock of this machine. A
+    """Whether there is input, after at most so long (-1: no limit) by the clock of this machine. A
     Ctrl-C ends the wait too: False."""
     return _wait(ms)
 
