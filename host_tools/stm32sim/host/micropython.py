@@ -123,9 +123,10 @@ class MicroPythonHost:
     def power_off(self) -> None:
         """Cut the supply, between two calls: nothing of the running code is left."""
         with self._serving:
-            self._powered = False
             self._kill()
             self._filesystem.power_loss()
+            self._powered = False  # last: `wait_off` returns when all is done
+        self._notify()
 
     def reset(self) -> None:
         """A hard reset: RAM and open files are gone, flash is not."""
