@@ -8,9 +8,9 @@ command is out, and who calls them keeps away.
 
 from micropython import const
 
-from stm32_updater.bootloader import Bootloader
-from stm32_updater.errors import BusTimeout, LoaderError, NoAnswer
-from stm32_updater.target import BUSY, HELD, lets_go
+from stm32_rom.commands import Bootloader
+from stm32_rom.errors import BusTimeout, LoaderError, NoAnswer
+from stm32_rom.target import BUSY, HELD, lets_go
 
 from . import optr
 
@@ -76,5 +76,5 @@ class BenchLoader(Bootloader):
         return _STATUSES.get(self._status[0], "0x%02X" % self._status[0])
 
     def lets_go(self, *limit_ms):
-        """Whether the bus becomes free; see stm32_updater.target.lets_go."""
+        """Whether the bus becomes free; see stm32_rom.target.lets_go."""
         return lets_go(self._link, self._clock, *limit_ms)

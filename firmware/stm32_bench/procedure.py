@@ -18,16 +18,10 @@ removed although all is well.
 
 from micropython import const
 
-from stm32_updater import option_bytes
-from stm32_updater.clock import Clock
-from stm32_updater.errors import (
-    BusError,
-    LoaderError,
-    LoaderSilent,
-    ReadProtected,
-    StoreError,
-    UpdaterError,
-)
+from stm32_rom import option_bytes
+from stm32_rom.clock import Clock
+from stm32_rom.errors import BusError, LoaderError, LoaderSilent, ReadProtected, UpdaterError
+from stm32_updater.errors import StoreError
 from stm32_updater.event_log import EventLog
 
 from . import optr

@@ -2,8 +2,8 @@
 
 import binascii
 
-from stm32_updater import option_bytes
-from stm32_updater.errors import ReadProtected
+from stm32_rom import option_bytes
+from stm32_rom.errors import ReadProtected
 
 from . import optr
 from .errors import NotAllowed, NotDone

@@ -7,8 +7,8 @@ says nothing, none that comes says nothing, and what became of it is looked at a
 
 from micropython import const
 
-from stm32_updater import chips
-from stm32_updater.errors import BusTimeout, LoaderRefused, LoaderTimeout, NoAnswer
+from stm32_rom import chips
+from stm32_rom.errors import BusTimeout, LoaderRefused, LoaderTimeout, NoAnswer
 
 from . import loader, optr
 from .errors import NotAllowed, NotDone

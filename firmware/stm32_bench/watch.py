@@ -2,7 +2,7 @@
 
 from micropython import const
 
-from stm32_updater import chips
+from stm32_rom import chips
 from stm32_updater.errors import StoreError
 
 from . import loader

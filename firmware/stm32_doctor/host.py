@@ -2,9 +2,9 @@
 
 import binascii
 
+from stm32_rom.errors import BoardError, UpdaterError
 from stm32_updater.admission import Admission
 from stm32_updater.board import Board
-from stm32_updater.errors import BoardError, UpdaterError
 from stm32_updater.store import UNKNOWN, Record, Store, exists
 
 

@@ -10,12 +10,12 @@ import binascii
 from machine import Pin
 from micropython import const
 
-from stm32_updater import chips, option_bytes
-from stm32_updater.application import Application, Heartbeat
-from stm32_updater.bootloader import Bootloader
-from stm32_updater.errors import BusError, BusStuck, LoaderRefused, UpdaterError
-from stm32_updater.i2c_link import I2CLink
-from stm32_updater.target import at_work
+from stm32_rom import chips, option_bytes
+from stm32_rom.application import Application, Heartbeat
+from stm32_rom.commands import Bootloader
+from stm32_rom.errors import BusError, BusStuck, LoaderRefused, UpdaterError
+from stm32_rom.i2c import I2CLink
+from stm32_rom.target import at_work
 
 from .wires import Wires
 
@@ -44,7 +44,7 @@ def facts(settings, others, fresh, clock):
 
         lines       levels as found, see Wires.levels; `nrst` likewise
         stuck       the line that stays low after the bus was cleared, or None
-        at_work     "busy", "clock held": see stm32_updater.target.at_work; else None
+        at_work     "busy", "clock held": see stm32_rom.target.at_work; else None
         found       {"application", "loader"}: who answered before anything was reset
         spared      why the target was not reset: "at-work", "blank", "torn"; else None
         reset       while NRST was low: {"lines", "boot0", "stuck", "application", "answering"};

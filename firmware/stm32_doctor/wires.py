@@ -5,8 +5,8 @@ import time
 from machine import I2C, Pin, SoftI2C
 from micropython import const
 
-from stm32_updater.i2c_link import I2CBus, transaction_timeout_us
-from stm32_updater.target import Pins
+from stm32_rom.i2c import I2CBus, transaction_timeout_us
+from stm32_rom.target import Pins
 
 _SETTLE_US = const(100)  # for a line that only a pin's own pull moves
 

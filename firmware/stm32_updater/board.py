@@ -9,13 +9,14 @@ import sys
 
 from micropython import const
 
-from . import chips
-from .application import Application, Heartbeat
-from .bootloader import Bootloader
-from .errors import BoardError
-from .i2c_link import I2CBus, I2CLink, transaction_timeout_us
+from stm32_rom import chips
+from stm32_rom.application import Application, Heartbeat
+from stm32_rom.commands import Bootloader
+from stm32_rom.errors import BoardError
+from stm32_rom.i2c import I2CBus, I2CLink, transaction_timeout_us
+from stm32_rom.target import Pins, Target
+
 from .settings import Section
-from .target import Pins, Target
 
 _MAX_LENGTH = const(4096)  # characters of board.json; a real one has some 700
 _MIN_HZ = const(10_000)  # a slower frame would keep the watchdog waiting for seconds

@@ -5,7 +5,7 @@ import json
 
 from micropython import const
 
-from .errors import BoardError
+from stm32_rom.errors import BoardError
 
 _HIGHEST_PIN = const(255)  # which pins there are, the machine module tells
 

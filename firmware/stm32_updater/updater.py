@@ -26,6 +26,8 @@ import binascii
 
 from micropython import const
 
+from stm32_rom.errors import ReadProtected, UpdaterError, WrongChip
+
 from . import store as phases
 from .admission import Admission, about
 from .errors import (
@@ -36,10 +38,7 @@ from .errors import (
     ImageError,
     OutOfMemory,
     PageProtected,
-    ReadProtected,
     StoreError,
-    UpdaterError,
-    WrongChip,
 )
 from .event_log import EventLog
 from .flasher import Doubt, Flasher
@@ -81,8 +80,9 @@ class Updater:
         `confirm(image)`: called until it returns True, the proof that the application works; by
         default what board.json says. `feed()` feeds the product's watchdog.
         Raises BoardError, StoreError."""
+        from stm32_rom.clock import Clock
+
         from .board import Board
-        from .clock import Clock
 
         clock = Clock(feed)
         return cls(Board.load(path, clock, confirm), clock)

@@ -25,7 +25,7 @@ from stm32sim.wires.world import Wiring
 from stm32up.doctor import examine
 from stm32up.doctor.diagnosis import Severity
 from stm32up.host.host_facts import Hidden, HostFacts
-from stm32up.host.paths import FROZEN_UPDATER, LIB, LIBRARY
+from stm32up.host.paths import LIB, LIBRARY
 from tests.host_tools.doctors_bench import (
     DEAD,
     DEPLOYED,
@@ -428,7 +428,9 @@ def host_without_anything_and_an_application(host):
 )
 @scenario(
     "updater-hidden",
-    host=HostFacts(found={"stm32_updater": [(".frozen", FROZEN_UPDATER), (LIB, LIBRARY)]}),
+    host=HostFacts(
+        found={"stm32_updater": [(".frozen", ".frozen/stm32_updater"), (LIB, LIBRARY)]}
+    ),
 )
 @scenario("built-in-hidden", host=replace(DEPLOYED, hidden=(hides(lacks=("dumps",)),)))
 @scenario("updater-broken", import_trouble="import stm32_updater: ValueError: incompatible .mpy")

@@ -22,14 +22,11 @@ from stm32up.host.transport import Connection, nonsense
 FOLDER = "/updater"
 RULES = (*rules_state.FIRST, *rules_bus.RULES, *rules_state.RULES)
 # What stm32_doctor imports of the updater. Without its __init__: the flow of an update stays away.
-_MODULES = (
-    *("errors", "clock", "chips", "i2c_link", "bootloader", "option_bytes", "application"),
-    *("target", "settings", "board", "image", "signature", "store", "admission"),
-)
+_MODULES = ("errors", "settings", "board", "image", "signature", "store", "admission")
 _CALL = """
 import json
 from stm32_doctor import host, target
-from stm32_updater.clock import Clock
+from stm32_rom.clock import Clock
 print(json.dumps({function}(*json.loads({arguments!r}), Clock())))
 """
 # What host.facts of stm32_doctor says of an empty folder.
@@ -142,9 +139,11 @@ def values(facts: Facts, diagnosis: Diagnosis) -> dict[str, Any]:
 
 def _modules() -> dict[str, bytes]:
     """What has to be on the host, by path."""
-    updater, doctor = compiled(device.PACKAGE), compiled(device.DOCTOR)
+    updater = compiled(device.PACKAGE)
     modules = {f"stm32_updater/{name}.mpy": updater[f"{name}.mpy"] for name in _MODULES}
-    return modules | {f"stm32_doctor/{name}": code for name, code in doctor.items()}
+    for package in (device.ROM, device.DOCTOR):
+        modules |= {f"{package.name}/{name}": code for name, code in compiled(package).items()}
+    return modules
 
 
 def _parsed(text: bytes | None) -> tuple[dict[str, Any] | None, str | None]:

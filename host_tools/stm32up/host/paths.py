@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 LIB = "/lib"
+ROM_LIBRARY = f"{LIB}/stm32_rom"
 LIBRARY = f"{LIB}/stm32_updater"
 BENCH_LIBRARY = f"{LIB}/stm32_bench"
 FROZEN = ".frozen"  # in sys.path: the modules in MicroPython's own firmware
-FROZEN_UPDATER = f"{FROZEN}/stm32_updater"
 BOARD_JSON = "/board.json"
 MAIN = "/main.py"
 FOLDER = "/updater"
