@@ -2,6 +2,7 @@
 
 from micropython import const
 
+from stm32_rom import pins
 from stm32_updater.board import Board
 from stm32_updater.settings import Section
 
@@ -24,14 +25,14 @@ class BenchBoard(Board):
 
 
 def _make_supply(bench):
-    from machine import ADC, Pin
+    from machine import ADC
 
     pin, min_mv = bench.pin("supply_adc"), bench.number("min_mv", 1700, 3600)
     divider = bench.get("divider")
     if type(divider) not in (int, float) or not 1 <= divider <= 20:
         raise bench.wrong("divider", "must be a number, 1 to 20")
     try:
-        adc = ADC(Pin(pin))
+        adc = ADC(pins.analog(pin))
     except ValueError as error:
         raise bench.wrong("supply_adc", "has no ADC: %s" % error)
     # esp32: calibrated, and to see up to 3.1 V the input must be attenuated.

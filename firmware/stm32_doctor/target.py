@@ -7,10 +7,9 @@ another device, to which two bytes may mean anything.
 
 import binascii
 
-from machine import Pin
 from micropython import const
 
-from stm32_rom import chips, option_bytes
+from stm32_rom import chips, option_bytes, pins
 from stm32_rom.application import Application, Heartbeat
 from stm32_rom.commands import Bootloader
 from stm32_rom.errors import BusError, BusStuck, LoaderRefused, UpdaterError
@@ -227,7 +226,7 @@ class _Examination:
         """What it answers within `ms`, or None."""
         proof = self._settings["confirm"]
         if proof["method"] == "gpio":
-            pin = Pin(proof["pin"], Pin.IN, Pin.PULL_DOWN)
+            pin = pins.watched(proof["pin"])
             heartbeat = Heartbeat(pin, proof["edges"], proof["timeout_ms"], self._clock)
             return "runs" if heartbeat.answers() else None
         if proof["address"] is None:

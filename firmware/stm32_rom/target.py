@@ -79,18 +79,6 @@ def lets_go(link, clock, limit_ms=_LET_GO_MS):
             deadline.sleep(_LET_GO_POLL_MS)
 
 
-class Pins:
-    """The lines to the target, as callables taking 0 or 1; None where not wired.
-
-    `nrst(0)` holds the target in reset, `nrst()` is 0 while anybody does; `boot0(1)` asks for
-    the loader, `supply(0)` switches it off."""
-
-    def __init__(self, nrst=None, boot0=None, supply=None):
-        self.nrst = nrst
-        self.boot0 = boot0
-        self.supply = supply
-
-
 class Target:
     """An STM32 behind its loader's link and its pins.
 

@@ -8,7 +8,7 @@ result = Updater.from_board("board.json").run()
 # stack. asyncio imports modules of its own.
 import asyncio  # noqa: F401, I001
 from stm32_rom.errors import UpdaterError
-from stm32_rom import chips, clock, option_bytes, target  # noqa: F401
+from stm32_rom import chips, clock, option_bytes, application, i2c, commands, target  # noqa: F401
 from . import errors, store, image, signature, admission, event_log, flasher  # noqa: F401
 from .updater import Updater
 
