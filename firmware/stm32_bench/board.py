@@ -1,4 +1,4 @@
-"""board.json -> a Board whose loader can do damage, and the supply to watch meanwhile."""
+"""board.json -> a Board, and the supply to watch meanwhile."""
 
 from micropython import const
 
@@ -6,7 +6,6 @@ from stm32_rom import pins
 from stm32_updater.board import Board
 from stm32_updater.settings import Section
 
-from .loader import BenchLoader
 from .supply import Supply
 
 _FULL_SCALE = const(65535)
@@ -15,8 +14,6 @@ _REFERENCE_MV = const(3300)  # rp2: the ADC's reference is its supply
 
 class BenchBoard(Board):
     """As Board; `supply` is a Supply, or None where no ADC pin is wired to it."""
-
-    make_loader = BenchLoader
 
     def __init__(self, settings, clock, confirm=None):
         super().__init__(settings, clock, confirm)

@@ -91,7 +91,7 @@ class Unprotect(Procedure):
             start = chip.page_address(page)
             for address in range(start, start + chip.page_size, chips.BLOCK):
                 try:
-                    self._loader.read_into(address, block)
+                    self._target.loader.read_into(address, block)
                 except (LoaderRefused, LoaderTimeout, NoAnswer, BusTimeout) as error:
                     raise self._not_blank(address, error.message)
                 if block != erased:

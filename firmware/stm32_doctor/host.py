@@ -1,7 +1,5 @@
 """Looks at what the host's filesystem holds for the updater. Nothing is written."""
 
-import binascii
-
 from stm32_rom.errors import BoardError, UpdaterError
 from stm32_updater.admission import Admission
 from stm32_updater.board import Board
@@ -59,11 +57,7 @@ def _looked_at(path, admission, lowest=0, failed=None):
     try:
         image, _ = admission.check(path, lowest, failed)
         found["version"] = image.version
-        found["version_bytes"] = _hex(image.version_bytes)
+        found["version_bytes"] = image.version_bytes.hex()
     except UpdaterError as error:
         found.update(error.as_dict())
     return found
-
-
-def _hex(data):
-    return binascii.hexlify(data).decode()

@@ -3,10 +3,10 @@
 UpdaterError
     BoardError              board.json cannot be used
         UnknownChip         the chip is not in chips.py
-    BusError                the I2C bus itself
-        NoAnswer            nobody acknowledged the address
+    BusError                the wires to the target
+        NoAnswer            nothing answers there
         BusTimeout          a transaction took longer than it may
-        BusStuck            SDA or SCL is held low
+        BusStuck            a line is held low
     LoaderError             the target's ROM loader
         LoaderSilent        it does not answer
         LoaderRefused       it answered NACK
@@ -59,7 +59,10 @@ class BusTimeout(BusError):
 
 
 class BusStuck(BusError):
+    """`line`: the one that stays low, or None where it is not known."""
+
     code = "bus-stuck"
+    line = None
     next_step = (
         "Look for a short or a device that holds the line, and switch the target off and on; or "
         "ask: stm32up doctor"

@@ -10,7 +10,6 @@ from micropython import const
 
 from stm32_rom import chips, pins
 from stm32_rom.application import Application, Heartbeat
-from stm32_rom.commands import Bootloader
 from stm32_rom.errors import BoardError
 from stm32_rom.i2c import I2CLink
 from stm32_rom.target import Target
@@ -32,8 +31,6 @@ class Board:
 
     `chip`, `target`, `preserved` [(start, length)], `class_id` (16 bytes or None),
     `unsigned_allowed`, `confirm(image)` -> bool, `confirm_tries`, `confirm_timeout_ms`."""
-
-    make_loader = Bootloader
 
     def __init__(self, settings, clock, confirm=None):
         """`settings`: the content of board.json. Raises BoardError."""
@@ -61,7 +58,6 @@ class Board:
             self.chip,
             _made("[pins]", pins.Pins, *lines),
             link,
-            self.make_loader(link, clock),
             clock,
             self._application.enter_loader if enter else None,
         )

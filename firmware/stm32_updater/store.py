@@ -12,7 +12,6 @@ Two files in turn make the record safe on littlefs and on FAT alike: rewriting o
 lose it on FAT, but never the other.
 """
 
-import binascii
 import hashlib
 import json
 import os
@@ -248,7 +247,7 @@ def is_folder(path):
 
 def _check(text):
     """First 16 hex digits of the text's SHA-256."""
-    return binascii.hexlify(hashlib.sha256(text.encode()).digest()[:8]).decode()
+    return hashlib.sha256(text.encode()).digest()[:8].hex()
 
 
 def _read_state(path):

@@ -266,7 +266,7 @@ def at_work(host: str, answer: str = "busy") -> Bench:
     target = bench.updater()._target
     with pytest.raises(Exception, match="protection level 1"):
         target.enter_loader()
-    target.loader._command(0x93, "Readout Unprotect")
+    target.loader.command(0x93, "Readout Unprotect")
     bench.clock.advance(NS_PER_MS)
     return bench
 

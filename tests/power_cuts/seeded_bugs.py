@@ -260,16 +260,14 @@ BUGS = (
     Bug(
         "BOOT0 stays high",
         "stm32_rom/target",
-        "        if self.pins.boot0 is not None:\n            self.pins.boot0(0)\n"
-        "        if self.pins.nrst is not None:\n            self._reset()\n"
-        "        if not",
-        "        if self.pins.nrst is not None:\n            self._reset()\n        if not",
+        "            self.pins.boot0(0)\n        if stays",
+        "            pass\n        if stays",
     ),
     Bug(
         "the target is not reset into its loader",
         "stm32_rom/target",
-        "            self.pins.boot0(1)\n            self._reset()\n",
-        "            self.pins.boot0(1)\n",
+        "            self.reset()\n            self.loader.recover()\n",
+        "            self.loader.recover()\n",
     ),
     Bug(
         "a target without supply counts as one that takes the host down",
