@@ -87,7 +87,12 @@ BUGS = (
         "            for start in (GRANULE, 0):\n",
         "            for start in (GRANULE,):\n",
     ),
-    Bug("pages are not erased", "flasher", "        self._target.loader.erase_page(page)\n", ""),
+    Bug(
+        "pages are not erased",
+        "stm32_updater/flasher",
+        "        self._target.loader.erase_page(page)\n",
+        "",
+    ),
     Bug(
         "an error is not tried again",
         "stm32_updater/flasher",
