@@ -167,6 +167,11 @@ def largest(product_id: int) -> Chip:
     return chip(family(product_id).partition("/")[0] + "xE")
 
 
+def version_text(raw: bytes) -> str:
+    """ "1.4.2", or "1.4.2+7" with a build number, of the 8 bytes that an application answers."""
+    return str(module("stm32_updater.image").version_text(raw))
+
+
 def option_bytes(data: bytes) -> dict[str, Any]:
     """The 128 bytes of a G0's or C0's option area, decoded: names to numbers."""
     decoded: dict[str, Any] = module("stm32_rom.option_bytes").OptionBytes(data).as_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stm32up import device
 from stm32up.doctor.diagnosis import Evidence, Facts, Rule, Severity
 from stm32up.host.host_facts import PRODUCT
 from stm32up.host.paths import FROZEN, LIB
@@ -267,13 +268,12 @@ def _log_gaps(facts: Facts) -> Evidence:
 
 
 def version(text: str) -> str:
-    """ "1.4.2" of the 16 hex digits an application answers; other text as it is."""
+    """ "1.4.2+7" of the 16 hex digits an application answers; other text as it is."""
     try:
         raw = bytes.fromhex(text)
     except ValueError:
         return text
-    major, minor, revision = raw[0], raw[1], int.from_bytes(raw[2:4], "little")
-    return f"{major}.{minor}.{revision}"
+    return device.version_text(raw)
 
 
 FIRST = (
