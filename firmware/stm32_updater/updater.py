@@ -42,7 +42,7 @@ from .errors import (
 from .event_log import EventLog
 from .flasher import Doubt, Flasher
 from .image import open_image, version_text
-from .store import Record, Store, exists
+from .store import Record, Store, exists, hands_off
 
 _POLL_MS = const(50)
 # Starts beyond a board's `tries` that a loss of power may have cut short. More are taken for the
@@ -144,9 +144,9 @@ class Updater:
 
     def _respect_hands_off(self):
         """A target whose option bytes are being changed must not even be reset."""
-        what = self._store.hands_off()
-        if what is not None:
-            raise HandsOff("a bench operation was begun and not ended: %s" % what)
+        note = hands_off(self._store.folder)
+        if note is not None:
+            raise HandsOff("a bench operation was begun and not ended: %s" % note["what"])
 
     def _flow(self, force):
         self._store.keep_spare()

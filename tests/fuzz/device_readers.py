@@ -148,7 +148,7 @@ class State(DeviceReader):
         store = self.store.Store("")
         record = store.load()
         self.files.contents["/hands-off"] = data[1:]
-        if not isinstance(store.hands_off(), str):
+        if not isinstance(self.store.hands_off("")["what"], str):
             raise Finding("a note is overlooked")
         if record is not None:
             self._use(record)

@@ -40,12 +40,12 @@ _RUNS = """
  from stm32_rom.clock import Clock
  from stm32_updater.board import Board
  from stm32_updater.image import open_image
- from stm32_updater.store import IDLE, Store
+ from stm32_updater.store import IDLE, Store, hands_off
  store = Store({folder!r})
  record = store.load()
  runs = (
   record is not None and record.phase == IDLE and record.installed == {digest!r}
-  and not store.inbox_images() and store.hands_off() is None
+  and not store.inbox_images() and hands_off({folder!r}) is None
   and Board.load({board!r}, Clock(feed)).confirm(open_image(store.confirmed))
  )
  print(json.dumps({{"event": "result", "ok": True, "runs": bool(runs)}}))

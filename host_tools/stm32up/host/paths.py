@@ -12,4 +12,4 @@ MAIN = "/main.py"
 FOLDER = "/updater"
 INBOX = f"{FOLDER}/inbox"
 KEYS = f"{FOLDER}/keys"
-HANDS_OFF = f"{FOLDER}/hands-off"  # stm32_bench/hands_off.py
+HANDS_OFF = f"{FOLDER}/hands-off"
