@@ -1,8 +1,12 @@
 """The lines between host and target: their levels, and I2C controllers on them."""
 
+import time
+
 from micropython import const
 
 from stm32_rom import pins
+
+_SETTLE_US = const(100)  # for a line that only a pin's own pull moves
 
 # A controller that the worst wires and the slowest loader can follow.
 _PATIENT_HZ = const(20_000)
@@ -24,7 +28,7 @@ class Wires:
         """{"scl": [a, b], "sda": [a, b]}: a with this host's pull-up, b with its pull-down, which
         any real pull-up resistor beats. A bus on these pins must be made again afterwards."""
         return {
-            name: [pins.level(self._i2c[name]), pins.level(self._i2c[name], False)]
+            name: [_level(self._i2c[name], pull_up) for pull_up in (True, False)]
             for name in ("scl", "sda")
         }
 
@@ -41,7 +45,7 @@ class Wires:
         number = self._pins[name]
         if number is None:
             return None
-        level = pins.level(number)
+        level = _level(number, True)
         pins.Pins(**{name: number})  # as it was
         return level
 
@@ -61,3 +65,9 @@ class Wires:
         return pins.i2c_bus(
             self._i2c["sda"], self._i2c["scl"], _PATIENT_HZ, timeout_us=_PATIENT_US
         )
+
+
+def _level(number, pull_up):
+    pin = pins.watched(number, pull_up)
+    time.sleep_us(_SETTLE_US)
+    return pin.value()

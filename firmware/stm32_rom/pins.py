@@ -1,17 +1,13 @@
 """Pins and buses of this host. The only module that makes Pin, I2C and SoftI2C objects."""
 
 import sys
-import time
 
 import machine
 from machine import I2C, Pin, SoftI2C
-from micropython import const
 
 from .i2c import I2CBus, transaction_timeout_us
 
 sys.modules["machine"] = machine  # as the modules in __init__.py
-
-_SETTLE_US = const(100)  # for a line that only a pin's own pull moves
 
 
 class Pins:
@@ -29,9 +25,10 @@ class Pins:
         self.supply = None if supply is None else Pin(supply, Pin.OUT, value=1)
 
 
-def check(number):
-    """Raises ValueError for a pin that this host does not have."""
-    Pin(number)  # without a mode it is left as it is
+def as_it_is(number):
+    """A pin without a change to it, for machine.ADC, say. Raises ValueError for one that this host
+    does not have."""
+    return Pin(number)
 
 
 def i2c_bus(scl, sda, frequency, controller=None, timeout_us=None):
@@ -47,22 +44,9 @@ def i2c_bus(scl, sda, frequency, controller=None, timeout_us=None):
     return I2CBus(make_bus, lambda name: _open_drain(scl if name == "scl" else sda))
 
 
-def watched(number):
+def watched(number, pull_up=False):
     """An input. The pull-down keeps a line that nothing drives from counting."""
-    return Pin(number, Pin.IN, Pin.PULL_DOWN)
-
-
-def analog(number):
-    """For machine.ADC."""
-    return Pin(number)
-
-
-def level(number, pull_up=True):
-    """What a line shows against this host's pull-up, or against its pull-down. The pin is an input
-    then."""
-    pin = Pin(number, Pin.IN, Pin.PULL_UP if pull_up else Pin.PULL_DOWN)
-    time.sleep_us(_SETTLE_US)
-    return pin.value()
+    return Pin(number, Pin.IN, Pin.PULL_UP if pull_up else Pin.PULL_DOWN)
 
 
 def _open_drain(number):

@@ -47,7 +47,7 @@ class Section:
         number = self.number(key, 0, _HIGHEST_PIN, may_lack)
         if number is not None:
             try:
-                pins.check(number)
+                pins.as_it_is(number)
             except ValueError as error:
                 raise self.wrong(key, "is no pin of this host: %s" % error)
         return number
