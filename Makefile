@@ -14,7 +14,7 @@ SAMPLE ?= 200
 SEED ?= 1
 ONLY ?=
 TESTS ?= tests
-DEVICE_CODE := $(wildcard firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/main.py)
+DEVICE_CODE := $(wildcard firmware/stm32_rom firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/main.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test torture fuzz mutants lint app clean

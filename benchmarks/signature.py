@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.in_process import Bench
-from stm32up.host import deploy
+from stm32up.host import deploy, paths
 from stm32up.image import keys
 
 FLASH = 128 * 1024
@@ -100,12 +100,12 @@ def measure(bits: int) -> tuple[list[float], int]:
     modulus = key.public_key().public_numbers().n.to_bytes(bits // 8, "big")
     texts = [part.hex() for part in (made, hashlib.sha256(MESSAGE).digest(), modulus)]
     bench = Bench()
-    for folder in ("/lib", deploy.LIBRARY):
+    for folder in (paths.LIB, paths.ROM_LIBRARY, paths.LIBRARY):
         bench.files.fs_mkdir(folder)
-    for name, content in deploy.compiled().items():
-        bench.write_file(f"{deploy.LIBRARY}/{name}", content)
+    for path, content in deploy.product_modules().items():
+        bench.write_file(path, content)
     code = CODE % (texts, FLASH // 1024, ROUNDS, ROUNDS)
-    bench.write_file(deploy.MAIN, code.encode())
+    bench.write_file(paths.MAIN, code.encode())
     watch = Stopwatch(bench)
     with MicroPythonHost(watch.call, bench.world) as host:
         host.power_on()

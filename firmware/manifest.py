@@ -5,4 +5,6 @@
 metadata(description="Updates an STM32 over I2C through its ROM bootloader", version="0.1.0")
 
 include("$(PORT_DIR)/boards/manifest.py")
-package("stm32_updater", opt=2)  # as `stm32up deploy` compiles it: without assertions
+# As `stm32up deploy` compiles them: without assertions.
+package("stm32_rom", opt=2)
+package("stm32_updater", opt=2)

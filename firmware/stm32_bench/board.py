@@ -1,11 +1,11 @@
-"""board.json -> a Board whose loader can do damage, and the supply to watch meanwhile."""
+"""board.json -> a Board, and the supply to watch meanwhile."""
 
 from micropython import const
 
+from stm32_rom import pins
 from stm32_updater.board import Board
 from stm32_updater.settings import Section
 
-from .loader import BenchLoader
 from .supply import Supply
 
 _FULL_SCALE = const(65535)
@@ -15,8 +15,6 @@ _REFERENCE_MV = const(3300)  # rp2: the ADC's reference is its supply
 class BenchBoard(Board):
     """As Board; `supply` is a Supply, or None where no ADC pin is wired to it."""
 
-    make_loader = BenchLoader
-
     def __init__(self, settings, clock, confirm=None):
         super().__init__(settings, clock, confirm)
         bench = settings.get("bench")
@@ -24,14 +22,14 @@ class BenchBoard(Board):
 
 
 def _make_supply(bench):
-    from machine import ADC, Pin
+    from machine import ADC
 
     pin, min_mv = bench.pin("supply_adc"), bench.number("min_mv", 1700, 3600)
     divider = bench.get("divider")
     if type(divider) not in (int, float) or not 1 <= divider <= 20:
         raise bench.wrong("divider", "must be a number, 1 to 20")
     try:
-        adc = ADC(Pin(pin))
+        adc = ADC(pins.as_it_is(pin))
     except ValueError as error:
         raise bench.wrong("supply_adc", "has no ADC: %s" % error)
     # esp32: calibrated, and to see up to 3.1 V the input must be attenuated.

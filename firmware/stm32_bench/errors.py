@@ -10,7 +10,7 @@ BenchError
     NotDone         it was looked at afterwards, and is not as it should be
 """
 
-from stm32_updater.errors import UpdaterError
+from stm32_rom.errors import UpdaterError
 
 
 class BenchError(UpdaterError):

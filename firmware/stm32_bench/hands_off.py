@@ -7,13 +7,8 @@ found sound. While it is there the updater leaves the target alone, over any num
 import json
 import os
 
-from micropython import const
-
 from stm32_updater.errors import StoreError
-from stm32_updater.store import exists
-
-NAME = "hands-off"
-_MAX_LENGTH = const(1024)  # characters; a note has some 80
+from stm32_updater.store import HANDS_OFF, hands_off
 
 
 class Note:
@@ -21,21 +16,11 @@ class Note:
 
     def __init__(self, folder):
         self._folder = folder
-        self.path = folder + "/" + NAME
+        self.path = folder + HANDS_OFF
 
     def read(self):
-        """The note as a dict, None if there is none. It counts even if it cannot be understood."""
-        if not exists(self.path):
-            return None
-        try:
-            with open(self.path) as file:
-                note = json.loads(file.read(_MAX_LENGTH))
-        except (OSError, ValueError):
-            note = None
-        found = {"what": "?", "stage": "?", "chip": "?"}
-        if isinstance(note, dict):
-            found.update(note)
-        return found
+        """The note as a dict, None if there is none; see stm32_updater.store.hands_off."""
+        return hands_off(self._folder)
 
     def write(self, what, stage, chip):
         """Durable when this returns. Raises StoreError."""

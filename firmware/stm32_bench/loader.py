@@ -8,40 +8,52 @@ command is out, and who calls them keeps away.
 
 from micropython import const
 
-from stm32_updater.bootloader import Bootloader
-from stm32_updater.errors import BusTimeout, LoaderError, NoAnswer
-from stm32_updater.target import BUSY, HELD, lets_go
+from stm32_rom.errors import BusError, LoaderError
 
 from . import optr
 
 _GET = const(0x00)
 READOUT_UNPROTECT = const(0x92)
 NS_READOUT_UNPROTECT = const(0x93)
-_STATUS_LIMIT_MS = const(100)
 
-# Bytes of Get's reply by protocol version; they must be read in one transaction. AN4221 2.1.
-_GET_LENGTHS = {0x10: 13, 0x11: 19, 0x12: 20}
-
-ACK, NACK = "ack", "nack"
-ABSENT = "no answer"  # its address is not acknowledged
-_STATUSES = {0x79: ACK, 0x1F: NACK, 0x76: BUSY}
+# Bytes of Get's reply by protocol version; they must be read in one transaction. AN4221 2.1. V1.2
+# without the checksum command: ST's open bootloader 6.1.3.
+_GET_LENGTHS = {0x10: (13,), 0x11: (19,), 0x12: (20, 19)}
 
 
-class BenchLoader(Bootloader):
-    """A Bootloader that can do damage."""
+class BenchLoader:
+    """The dangerous commands for the loader of `target`, and Get, which tells which of them it
+    has."""
+
+    def __init__(self, target):
+        self._target = target
+        self._loader = target.loader
 
     def get_commands(self, version):
-        """Get: the command codes of a loader that speaks protocol `version`, as bytes."""
-        length = _GET_LENGTHS.get(version)
-        if length is None:
-            raise LoaderError("protocol V%d.%d is not known here" % (version >> 4, version & 15))
-        self._command(_GET, "Get")
-        answer = self._view[:length]
-        self._link.receive_into(answer)
-        self._await_ack("Get", _STATUS_LIMIT_MS)
+        """Get: the command codes of a loader that speaks protocol `version`, as bytes.
+
+        A loader whose reply is shorter than what is read holds the line. It is reset then, and
+        asked for the shorter reply."""
+        lengths = _GET_LENGTHS.get(version)
+        if lengths is None:
+            raise LoaderError("protocol V%s is not known here" % self._target.protocol)
+        for length in lengths[:-1]:
+            try:
+                return self._get(version, length)
+            except BusError as error:
+                if not self._loader.is_held(error):
+                    raise error
+                self._target.return_to_loader()
+        return self._get(version, lengths[-1])
+
+    def _get(self, version, length):
+        loader = self._loader
+        loader.command(_GET, "Get")
+        answer = bytes(loader.receive(length))
+        loader.await_ack("Get")
         if answer[0] != length - 2 or answer[1] != version:
             raise LoaderError("Get answered %d bytes for V0x%02X" % (answer[0], answer[1]))
-        return bytes(answer[2:])
+        return answer[2:]
 
     def write_optr(self, address, before, after):
         """Write Memory: the 4 bytes of OPTR to `address`, where option bytes start.
@@ -50,31 +62,11 @@ class BenchLoader(Bootloader):
         bootloader for G0). The status is not asked for; the chip resets itself at the end."""
         if not optr.may_become(before, after):
             raise ValueError("OPTR 0x%08X must not become 0x%08X" % (before, after))
-        self._command(self._write_code, "Write Memory")
-        self._address(address, "Write Memory")
-        frame = bytearray([optr.LENGTH - 1]) + optr.pack(after) + b"\0"
-        for byte in frame[:-1]:
-            frame[-1] ^= byte
-        self._link.send(frame)
+        loader = self._loader
+        loader.command(loader.write_code, "Write Memory")
+        loader.address(address, "Write Memory")
+        loader.data(optr.pack(after))
 
     def readout_unprotect(self, code):
         """Readout Unprotect, by 92h or 93h. Raises LoaderRefused if it is not even begun."""
-        self._command(code, "Readout Unprotect")
-
-    def status(self):
-        """What one status read brings: ACK, NACK, BUSY, ABSENT, HELD (it did not end), or the byte
-        in hex.
-
-        The only thing a loader that works on its flash can be asked: a command would be out of
-        turn, and a loader out of turn resets the chip."""
-        try:
-            self._link.receive_into(self._status)
-        except NoAnswer:
-            return ABSENT
-        except BusTimeout:
-            return HELD
-        return _STATUSES.get(self._status[0], "0x%02X" % self._status[0])
-
-    def lets_go(self, *limit_ms):
-        """Whether the bus becomes free; see stm32_updater.target.lets_go."""
-        return lets_go(self._link, self._clock, *limit_ms)
+        self._loader.command(code, "Readout Unprotect")

@@ -7,7 +7,7 @@ import struct
 
 from micropython import const
 
-from stm32_updater.option_bytes import OPTR_FIELDS, RDP_LEVEL_0, field
+from stm32_rom.option_bytes import OPTR_FIELDS, RDP_LEVEL_0, field
 
 LENGTH = const(4)  # bytes; the complement behind it is made by the hardware
 _RDP_MASK = const(0xFF)

@@ -18,26 +18,20 @@ removed although all is well.
 
 from micropython import const
 
-from stm32_updater import option_bytes
-from stm32_updater.clock import Clock
-from stm32_updater.errors import (
-    BusError,
-    LoaderError,
-    LoaderSilent,
-    ReadProtected,
-    StoreError,
-    UpdaterError,
-)
+from stm32_rom import option_bytes
+from stm32_rom.clock import Clock
+from stm32_rom.errors import BusError, LoaderError, LoaderSilent, ReadProtected, UpdaterError
+from stm32_updater.errors import StoreError
 from stm32_updater.event_log import EventLog
 
 from . import optr
 from .board import BenchBoard
 from .errors import LayoutUnknown, NotAllowed, OptionsTorn, PlanOutdated
 from .hands_off import Note
+from .loader import BenchLoader
 from .watch import SENDING, Watch
 
 _TRIES = const(3)
-_READS_OF_OPTIONS = const(2)  # a flipped bit looks like torn option bytes
 
 _NO_WAY = (
     "If the part is blank, switch its supply off and on, and run the command again with "
@@ -69,7 +63,7 @@ class Procedure:
         self._board = board
         self._clock = clock
         self._target = board.target
-        self._loader = board.target.loader
+        self._loader = BenchLoader(board.target)
         self._note = Note(folder)
         self._log = EventLog(folder, clock)
         self._watch = Watch(board, clock, self._note)
@@ -186,8 +180,6 @@ class Procedure:
         since power-on, and for V11.3 a reset is the way out of there (AN2606 table 108)."""
         for left in range(_TRIES - 1, -1, -1):
             try:
-                if not self._target.in_loader():
-                    self._reach()
                 return self._identified()
             except (LoaderError, BusError):  # a flipped bit makes it another chip, say
                 if not left:
@@ -201,33 +193,26 @@ class Procedure:
             advice = _LEFT_ITS_LOADER if self._needs_power_on else _MAYBE_LOCKED
             raise LoaderSilent(error.message, advice)
 
-    def _reach(self):
+    def _identified(self):
+        target = self._target
         try:
-            self._target.enter_loader()
+            if target.in_loader():
+                target.identify()
+            else:
+                target.enter_loader()
         except ReadProtected:
-            pass  # it is in the loader, and that is what is asked here
+            return None  # it is in the loader, and that is what is asked here
         except LoaderSilent as error:
             raise LoaderSilent(error.message, _NO_WAY)
-
-    def _identified(self):
-        target, chip = self._target, self._board.chip
-        target.protocol_version = self._loader.get_version()
-        target.check_chip()
-        if chip.loader_id_address:
-            data = target.read_memory(chip.loader_id_address, 1)
-            target.quirks = chip.quirks(None if data is None else data[0])
-        options = self._read_options()
-        if options is not None and target.quirks.clears_empty_flag and target.blank():
-            pins = target.pins
-            self._needs_power_on = pins.boot0 is None or not optr.boot0_counts(optr.read(options))
-        return options
-
-    def _read_options(self):
-        for _ in range(_READS_OF_OPTIONS):
-            data = self._target.read_memory(self._board.chip.options_address, option_bytes.LENGTH)
-            if data is None or not option_bytes.OptionBytes(data).torn:
-                return data
-        raise OptionsTorn("an option word and its complement do not match: a reset would lock it")
+        options = target.options
+        if options.torn:
+            raise OptionsTorn(
+                "an option word and its complement do not match: a reset would lock it"
+            )
+        if target.quirks.clears_empty_flag and target.blank():
+            counts = optr.boot0_counts(optr.read(options.data))
+            self._needs_power_on = target.pins.boot0 is None or not counts
+        return bytes(options.data)
 
     def _send(self, shown, send, *arguments):
         """Generator: the one dangerous command, never twice, and then hands off."""
@@ -242,12 +227,11 @@ class Procedure:
         yield from self._watch.after_command(self.what)
 
     def _loader_event(self):
-        version = self._target.protocol_version
         return {
             "event": "loader",
             "chip": self._board.chip.name,
             "version": self._target.quirks.version,
-            "protocol": "%d.%d" % (version >> 4, version & 15),
+            "protocol": self._target.protocol,
         }
 
     def _clear_if_sound(self, options):

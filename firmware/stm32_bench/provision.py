@@ -1,9 +1,7 @@
 """From the factory's option bytes to what the field package needs: the BOOT0 pin counts."""
 
-import binascii
-
-from stm32_updater import option_bytes
-from stm32_updater.errors import ReadProtected
+from stm32_rom import option_bytes
+from stm32_rom.errors import ReadProtected
 
 from . import optr
 from .errors import NotAllowed, NotDone
@@ -46,7 +44,7 @@ class Provision(Procedure):
             "before": "0x%08X" % before,
             "after": "0x%08X" % after,
             "fields": optr.comparison(before, after),
-            "options": binascii.hexlify(options).decode(),
+            "options": options.hex(),
             "supply": self._board.supply is not None,
             "supply_switch": self._target.pins.supply is not None,
             "bor_mv": optr.BOR_RISING_MV[bor - 1] if bor else None,

@@ -7,8 +7,8 @@ says nothing, none that comes says nothing, and what became of it is looked at a
 
 from micropython import const
 
-from stm32_updater import chips
-from stm32_updater.errors import BusTimeout, LoaderRefused, LoaderTimeout, NoAnswer
+from stm32_rom import chips
+from stm32_rom.errors import BusTimeout, LoaderRefused, LoaderTimeout, NoAnswer
 
 from . import loader, optr
 from .errors import NotAllowed, NotDone
@@ -91,7 +91,7 @@ class Unprotect(Procedure):
             start = chip.page_address(page)
             for address in range(start, start + chip.page_size, chips.BLOCK):
                 try:
-                    self._loader.read_into(address, block)
+                    self._target.loader.read_into(address, block)
                 except (LoaderRefused, LoaderTimeout, NoAnswer, BusTimeout) as error:
                     raise self._not_blank(address, error.message)
                 if block != erased:

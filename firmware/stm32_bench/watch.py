@@ -2,10 +2,10 @@
 
 from micropython import const
 
-from stm32_updater import chips
+from stm32_rom import chips
+from stm32_rom.commands import ABSENT, ACK, BUSY, HELD, NACK, UNDRIVEN
 from stm32_updater.errors import StoreError
 
-from . import loader
 from .errors import NotFinished
 
 # All of it takes 85 ms at the longest: a mass erase and the erase of the option page, 40 ms each,
@@ -23,7 +23,7 @@ _LONGER_MS = const(60_000)
 # After it has fallen silent: ST's driver allows each operation 1 s.
 _SETTLE_MS = const(5000)
 _TELL_EVERY_MS = const(10_000)
-_ENDS = (loader.ACK, loader.NACK, loader.ABSENT, "0xFF")  # nobody drives SDA: reset in the middle
+_ENDS = (ACK, NACK, ABSENT, UNDRIVEN)  # the last one: reset in the middle
 
 SENDING = "sending"  # stages of the note
 _AT_WORK = "still at work: %s"
@@ -45,13 +45,13 @@ class Watch:
         """Before anything else is sent, where no note tells: the target's own BUSY is as good as
         one, and is made one. Raises NotFinished.
 
-        A clock that is held may have another cause, so that leaves no note."""
+        A bus that is held may have another cause, so that leaves no note."""
         seen = self._board.target.at_work()
-        if seen == loader.BUSY:
+        if seen == BUSY:
             raise self._not_finished(what, seen)
         if seen is not None:
             raise NotFinished(
-                "the clock is held: the target may be programming its option bytes, or SCL is "
+                "the bus is held: the target may be programming its option bytes, or a line is "
                 "shorted to ground"
             )
 
@@ -95,7 +95,7 @@ class Watch:
                 return
             if deadline.expired():
                 break
-        if seen == loader.ABSENT and cut_short:
+        if seen == ABSENT and cut_short:
             return
         raise self._not_finished(what, seen)
 
@@ -110,8 +110,9 @@ class Watch:
     def _watch(self, deadline):
         """Ask for statuses until there is another than BUSY, or the deadline is over.
 
-        A loader that is idle takes such a read for something out of turn: it holds SCL, and resets
-        itself after its timeout. That does no harm, unlike a command to one that is at work."""
+        A loader that is idle takes such a read for something out of turn: it holds the line,
+        and resets itself after its timeout. That does no harm, unlike a command to one that is at
+        work."""
         told = -_TELL_EVERY_MS
         while True:
             seen = self._status()
@@ -124,7 +125,7 @@ class Watch:
                 yield {"event": "seen", "what": seen, "ms": ms}
             if deadline.expired() or seen in _ENDS:
                 return
-            if seen == loader.HELD and self._loader.lets_go():
+            if seen == HELD and self._loader.lets_go():
                 return
             deadline.sleep(_PAUSE_MS)
 
@@ -132,17 +133,17 @@ class Watch:
         """Asked after hands-off: BUSY, HELD or ABSENT if the target may still work; None if it
         does not: its loader, reset since, or its application answers."""
         seen = self._status()
-        if seen == loader.HELD:
+        if seen == HELD:
             return None if self._loader.lets_go() else seen
-        if seen == loader.ABSENT and self._board.application_runs():
+        if seen == ABSENT and self._board.application_runs():
             return None
-        return seen if seen in (loader.BUSY, loader.ABSENT) else None
+        return seen if seen in (BUSY, ABSENT) else None
 
     def _status(self):
         """One status. A read that was given up is read again while the loader waits for the rest
-        of it, which is 1 s; HELD if the clock is not let go of meanwhile."""
+        of it, which is 1 s; HELD if the line is not let go of meanwhile."""
         for _ in range(_UNFINISHED_READS):
             seen = self._loader.status()
-            if seen != loader.HELD or not self._loader.lets_go(chips.LOADER_TIMEOUT_MS // 2):
+            if seen != HELD or not self._loader.lets_go(chips.LOADER_TIMEOUT_MS // 2):
                 break
         return seen

@@ -1,11 +1,9 @@
 """Looks at what the host's filesystem holds for the updater. Nothing is written."""
 
-import binascii
-
+from stm32_rom.errors import BoardError, UpdaterError
 from stm32_updater.admission import Admission
 from stm32_updater.board import Board
-from stm32_updater.errors import BoardError, UpdaterError
-from stm32_updater.store import UNKNOWN, Record, Store, exists
+from stm32_updater.store import UNKNOWN, Record, Store, exists, hands_off
 
 
 def trouble_with(settings, clock):
@@ -25,11 +23,13 @@ def facts(settings, folder, clock):
     slots       how many files of a record there are, sound or not
     inbox       [{"path", "version"} or {"path", "error", "message", "next_step"}]: a refusal
     candidate, confirmed    likewise, or None
+    hands_off   the note of a bench operation, see stm32_updater.store.hands_off, or None
 
     Versions come as text and, in "version_bytes", as the 16 hex digits an application answers."""
     found = dict.fromkeys(("record", "candidate", "confirmed"))
     found["slots"] = sum([exists("%s/state.%d" % (folder, number)) for number in (0, 1)])
     found["inbox"] = []
+    found["hands_off"] = hands_off(folder)
     if not exists(folder + "/inbox"):
         return found  # a Store would make it
     store = Store(folder)
@@ -59,11 +59,7 @@ def _looked_at(path, admission, lowest=0, failed=None):
     try:
         image, _ = admission.check(path, lowest, failed)
         found["version"] = image.version
-        found["version_bytes"] = _hex(image.version_bytes)
+        found["version_bytes"] = image.version_bytes.hex()
     except UpdaterError as error:
         found.update(error.as_dict())
     return found
-
-
-def _hex(data):
-    return binascii.hexlify(data).decode()

@@ -5,26 +5,18 @@ the target's own are asked only if nobody answers there while NRST is low: what 
 another device, to which two bytes may mean anything.
 """
 
-import binascii
-
-from machine import Pin
 from micropython import const
 
-from stm32_updater import chips, option_bytes
-from stm32_updater.application import Application, Heartbeat
-from stm32_updater.bootloader import Bootloader
-from stm32_updater.errors import BusError, BusStuck, LoaderRefused, UpdaterError
-from stm32_updater.i2c_link import I2CLink
-from stm32_updater.target import at_work
+from stm32_rom import chips, pins
+from stm32_rom.application import Application, Heartbeat
+from stm32_rom.errors import BusError, BusStuck, ReadProtected, UpdaterError, WrongChip
+from stm32_rom.i2c import I2CLink
+from stm32_rom.target import Target
 
 from .wires import Wires
 
-_NRST_LOW_MS = const(5)
-_SUPPLY_OFF_MS = const(500)
-_COMMAND_MS = const(20)
 _POLL_MS = const(50)
 _APPLICATION_MS = const(2000)  # where board.json names no time
-_BOOT_SEL = const(1 << 24)  # of OPTR: BOOT0 is ignored
 _FACTS = ("lines", "nrst", "stuck", "at_work", "found", "spared", "reset", "entry") + (
     "elsewhere",
     "reached_by",
@@ -44,7 +36,7 @@ def facts(settings, others, fresh, clock):
 
         lines       levels as found, see Wires.levels; `nrst` likewise
         stuck       the line that stays low after the bus was cleared, or None
-        at_work     "busy", "clock held": see stm32_updater.target.at_work; else None
+        at_work     "busy", "line held": see Target.at_work; else None
         found       {"application", "loader"}: who answered before anything was reset
         spared      why the target was not reset: "at-work", "blank", "torn"; else None
         reset       while NRST was low: {"lines", "boot0", "stuck", "application", "answering"};
@@ -69,10 +61,9 @@ class _Examination:
         self._others = others
         self._clock = clock
         self._wires = Wires(settings)
-        self._bus = self._wires.bus()
-        self._loader = self._loader_at(self._chip.loader_address)
         self._settings = settings
         self._pins = self._wires.pins()
+        self._use(self._wires.bus())
         proof = settings["confirm"]
         self._application_ms = proof["timeout_ms"] or _APPLICATION_MS
         self.facts = dict.fromkeys(_FACTS)
@@ -83,8 +74,7 @@ class _Examination:
         facts["nrst"] = self._wires.nrst_level()
         facts["stuck"] = self._free()
         if not fresh:
-            link = I2CLink(self._bus, self._chip.loader_address)
-            facts["at_work"] = at_work(link, self._clock)
+            facts["at_work"] = self._target.at_work()
             if facts["at_work"]:
                 facts["spared"] = "at-work"
                 return
@@ -105,18 +95,16 @@ class _Examination:
     def _why_no_reset(self):
         """A reset must not make things worse: into blank flash without BOOT0 there is no way back
         (AN2606 table 108), and torn option bytes lock the chip when they are loaded."""
-        loader = self.facts["loader"]
-        if loader is None or loader["option_bytes"] is None:
+        loader, options = self.facts["loader"], self._target.options
+        if loader is None or options is None:
             return None
-        words = option_bytes.OptionBytes(binascii.unhexlify(loader["option_bytes"]))
-        if words.torn:
+        if options.torn:
             return "torn"
-        no_way_in = not self._pins.boot0 or words.word(0) & _BOOT_SEL
+        no_way_in = not self._pins.boot0 or options.as_dict()["nBOOT_SEL"]
         return "blank" if loader["blank"] and no_way_in else None
 
     def _look_in_reset(self):
-        self._pins.nrst(0)
-        self._clock.sleep(_NRST_LOW_MS)
+        self._target.hold_in_reset()
         lines = self._wires.levels()
         boot0 = self._wires.boot0_level()
         stuck = self._free()
@@ -161,31 +149,26 @@ class _Examination:
             for address in self._others:
                 if address in facts["reset"]["answering"]:
                     continue
-                if "protocol" in self._ask(self._loader_at(address)):
+                if "protocol" in self._ask(self._target_at(address)):
                     facts["elsewhere"] = address
                     return
         for name in ("exchanged", "patient"):
             own = self._bus
             exchanged = name == "exchanged"
-            self._bus = self._wires.exchanged_bus() if exchanged else self._wires.patient_bus()
-            self._loader = self._loader_at(self._chip.loader_address)
+            self._use(self._wires.exchanged_bus() if exchanged else self._wires.patient_bus())
             self._enter()
-            answer = self._ask(self._loader)
+            answer = self._ask(self._target)
             if "protocol" in answer:
                 facts["reached_by"] = name
                 entry["patient_ms"] = answer["ms"]
                 return
-            self._bus = own
-            self._loader = self._loader_at(self._chip.loader_address)
+            self._use(own)
             self._free()
 
     def _look_after_power_cycle(self):
-        self._pins.supply(0)
-        self._clock.sleep(_SUPPLY_OFF_MS)
-        self._pins.supply(1)
-        self._clock.sleep(chips.STARTUP_MS)
+        self._target.power_cycle()
         self._free()
-        if "protocol" in self._ask(self._loader):
+        if "protocol" in self._ask(self._target):
             self.facts["reached_by"] = "supply"
 
     def _look_at_start(self):
@@ -203,7 +186,7 @@ class _Examination:
         facts["application"] = start["application"]
         if "protocol" in start["loader"]:
             try:
-                self._loader.go(self._chip.flash_start)
+                self._target.loader.go(self._chip.flash_start)
             except UpdaterError:
                 pass  # who answers is asked next
             facts["application"] = self._application(self._application_ms)
@@ -211,14 +194,14 @@ class _Examination:
     # --- asking ---
 
     def _who(self, application_ms):
-        loader = self._ask(self._loader)
+        loader = self._ask(self._target)
         ms = 0 if "protocol" in loader else application_ms
         return {"loader": loader, "application": self._application(ms)}
 
-    def _ask(self, loader):
+    def _ask(self, target):
         began = self._clock.now()
         try:
-            protocol = loader.get_version()
+            protocol = target.loader.get_version()
         except UpdaterError as error:
             return {"error": error.code}
         return {"protocol": protocol, "ms": self._clock.since(began)}
@@ -227,17 +210,17 @@ class _Examination:
         """What it answers within `ms`, or None."""
         proof = self._settings["confirm"]
         if proof["method"] == "gpio":
-            pin = Pin(proof["pin"], Pin.IN, Pin.PULL_DOWN)
+            pin = pins.watched(proof["pin"])
             heartbeat = Heartbeat(pin, proof["edges"], proof["timeout_ms"], self._clock)
             return "runs" if heartbeat.answers() else None
         if proof["address"] is None:
             return None
-        application = Application(self._bus, proof["address"], proof["register"] or 0)
+        application = self._asked(proof["address"], proof["register"] or 0)
         deadline = self._clock.deadline(ms)
         while True:
             version = application.version()
             if version is not None:
-                return _hex(version)
+                return version.hex()
             if deadline.expired():
                 return None
             deadline.sleep(_POLL_MS)
@@ -253,64 +236,63 @@ class _Examination:
         """Of a loader in step, as far as it comes: "product_id", "loader_id", "option_bytes" (256
         hex digits), "blank": the first granule is erased. Or why it comes no further: "refuses" to
         read (readout protection), "unreadable": the first granule is a fault, "error": code."""
-        chip, loader = self._chip, self._loader
+        target = self._target
         found = dict.fromkeys(_IDENTITY)
         try:
-            found["product_id"] = loader.get_id()
-            if found["product_id"] != chip.product_id:
-                return found
-            if chip.loader_id_address:
-                found["loader_id"] = self._read(chip.loader_id_address, 1)[0]
-            if chip.options_address:
-                found["option_bytes"] = _hex(self._read(chip.options_address, option_bytes.LENGTH))
-        except LoaderRefused:
+            target.identify()
+        except ReadProtected:
             found["refuses"] = True
-            return found
+        except WrongChip:
+            pass  # which one it is tells enough
         except UpdaterError as error:
             found["error"] = error.code
-            return found
+        else:
+            self._look_at_first_granule(found)
+        found["product_id"] = target.product_id
+        found["loader_id"] = target.loader_id
+        if target.options is not None:
+            found["option_bytes"] = target.options.data.hex()
+        return found
+
+    def _look_at_first_granule(self, found):
         try:
-            granule = self._read(chip.flash_start, chips.GRANULE)
-            found["blank"] = granule == b"\xff" * chips.GRANULE
+            granule = self._target.read_memory(self._chip.flash_start, chips.GRANULE)
         except UpdaterError:
             found["unreadable"] = True
             self._enter()
-        return found
-
-    def _read(self, address, length):
-        data = bytearray(length)
-        self._loader.read_into(address, data)
-        return data
+            return
+        if granule is None:
+            found["refuses"] = True
+        else:
+            found["blank"] = granule == b"\xff" * chips.GRANULE
 
     # --- moving ---
 
-    def _loader_at(self, address):
-        return Bootloader(I2CLink(self._bus, address), self._clock)
+    def _use(self, bus):
+        """From here on the target is what is behind this bus."""
+        self._bus = bus
+        self._target = self._target_at(self._chip.loader_address)
+
+    def _target_at(self, address):
+        enter = self._settings["enter"]
+        command = enter["command"] and self._asked(enter["address"], command=enter["command"])
+        link = I2CLink(self._bus, address)
+        return Target(self._chip, self._pins, link, self._clock, command and command.enter_loader)
+
+    def _asked(self, address, register=None, command=None):
+        return Application(self._bus, address, register, command and bytes.fromhex(command))
 
     def _enter(self):
         """Towards the loader; the line that stays low, or None."""
-        if self._pins.boot0:
-            self._pins.boot0(1)
-            return self._reset()
-        if "protocol" not in self._ask(self._loader):
-            self._command()
+        try:
+            self._target.reach_loader()
+        except BusStuck as error:
+            return error.line
         return self._free()
-
-    def _command(self):
-        """Ask the application to enter the loader, where that is the way."""
-        enter = self._settings["enter"]
-        if enter["command"] is None:
-            return
-        command = binascii.unhexlify(enter["command"])
-        Application(self._bus, enter["address"], 0, command).enter_loader()
-        self._clock.sleep(_COMMAND_MS)
 
     def _reset(self):
         if self._pins.nrst:
-            self._pins.nrst(0)
-            self._clock.sleep(_NRST_LOW_MS)
-            self._pins.nrst(1)
-            self._clock.sleep(chips.STARTUP_MS)
+            self._target.reset()
         return self._free()
 
     def _free(self):
@@ -318,9 +300,5 @@ class _Examination:
         try:
             self._bus.recover()
         except BusStuck as error:
-            return error.message[:3]
+            return error.line
         return None
-
-
-def _hex(data):
-    return binascii.hexlify(data).decode()

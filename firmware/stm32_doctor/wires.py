@@ -2,11 +2,9 @@
 
 import time
 
-from machine import I2C, Pin, SoftI2C
 from micropython import const
 
-from stm32_updater.i2c_link import I2CBus, transaction_timeout_us
-from stm32_updater.target import Pins
+from stm32_rom import pins
 
 _SETTLE_US = const(100)  # for a line that only a pin's own pull moves
 
@@ -20,72 +18,56 @@ class Wires:
 
     def __init__(self, settings):
         self._i2c = settings["i2c"]
-        self._nrst = settings["pins"]["nrst"]
-        self._boot0 = settings["pins"]["boot0"]
-        self._supply = settings["pins"]["supply"]
+        self._pins = settings["pins"]
 
     def pins(self):
         """The Pins to the target, none of them active."""
-        return Pins(
-            None if self._nrst is None else Pin(self._nrst, Pin.OPEN_DRAIN, value=1),
-            None if self._boot0 is None else Pin(self._boot0, Pin.OUT, value=0),
-            None if self._supply is None else Pin(self._supply, Pin.OUT, value=1),
-        )
+        return pins.Pins(self._pins["nrst"], self._pins["boot0"], self._pins["supply"])
 
     def levels(self):
         """{"scl": [a, b], "sda": [a, b]}: a with this host's pull-up, b with its pull-down, which
-        any real pull-up resistor beats. Whoever used the pins has to be made anew."""
-        return {name: self._both(self._i2c[name]) for name in ("scl", "sda")}
+        any real pull-up resistor beats. A bus on these pins must be made again afterwards."""
+        return {
+            name: [_level(self._i2c[name], pull_up) for pull_up in (True, False)]
+            for name in ("scl", "sda")
+        }
 
     def nrst_level(self):
-        """Level of NRST when nobody here drives it; None if it is not wired."""
-        if self._nrst is None:
-            return None
-        level = _level(self._nrst, Pin.PULL_UP)
-        Pin(self._nrst, Pin.OPEN_DRAIN, value=1)
-        return level
+        """Level of NRST when nothing here drives it; None if it is not wired."""
+        return self._level("nrst")
 
     def boot0_level(self):
         """Level of BOOT0 against this host's pull-up: 0 where the resistor to ground is. None if
         it is not wired."""
-        if self._boot0 is None:
+        return self._level("boot0")
+
+    def _level(self, name):
+        number = self._pins[name]
+        if number is None:
             return None
-        level = _level(self._boot0, Pin.PULL_UP)
-        Pin(self._boot0, Pin.OUT, value=0)
+        level = _level(number, True)
+        pins.Pins(**{name: number})  # as it was
         return level
 
     def bus(self):
         """An I2CBus as the updater's."""
         i2c = self._i2c
-        timeout = transaction_timeout_us(i2c["freq"])
-        if i2c["id"] is None:
-            return self._bus(self._soft(i2c["scl"], i2c["sda"], i2c["freq"], timeout))
-
-        def make():
-            scl, sda = Pin(i2c["scl"]), Pin(i2c["sda"])
-            return I2C(i2c["id"], scl=scl, sda=sda, freq=i2c["freq"], timeout=timeout)
-
-        return self._bus(make)
+        return pins.i2c_bus(i2c["scl"], i2c["sda"], i2c["freq"], i2c["id"])
 
     def patient_bus(self):
         """A slow one that bears any stretching."""
-        return self._bus(self._soft(self._i2c["scl"], self._i2c["sda"], _PATIENT_HZ, _PATIENT_US))
+        return pins.i2c_bus(
+            self._i2c["scl"], self._i2c["sda"], _PATIENT_HZ, timeout_us=_PATIENT_US
+        )
 
     def exchanged_bus(self):
         """A patient one with SCL and SDA exchanged."""
-        return self._bus(self._soft(self._i2c["sda"], self._i2c["scl"], _PATIENT_HZ, _PATIENT_US))
-
-    def _soft(self, scl, sda, frequency, timeout):
-        return lambda: SoftI2C(scl=Pin(scl), sda=Pin(sda), freq=frequency, timeout=timeout)
-
-    def _bus(self, make):
-        return I2CBus(make, lambda name: Pin(self._i2c[name], Pin.OPEN_DRAIN, value=1))
-
-    def _both(self, pin):
-        return [_level(pin, Pin.PULL_UP), _level(pin, Pin.PULL_DOWN)]
+        return pins.i2c_bus(
+            self._i2c["sda"], self._i2c["scl"], _PATIENT_HZ, timeout_us=_PATIENT_US
+        )
 
 
-def _level(number, pull):
-    pin = Pin(number, Pin.IN, pull)
+def _level(number, pull_up):
+    pin = pins.watched(number, pull_up)
     time.sleep_us(_SETTLE_US)
     return pin.value()

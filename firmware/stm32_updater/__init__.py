@@ -1,22 +1,16 @@
-"""Keeps an STM32 up to date through its ROM bootloader, over I2C, from images on this filesystem.
+"""Keeps an STM32 up to date through its ROM loader, over I2C, from images on this filesystem.
 
 from stm32_updater import Updater
 result = Updater.from_board("board.json").run()
 """
 
-import sys
-
-# MicroPython looks for a file of the same name each time a built-in module is imported, six times
-# 1.5 ms on an rp2, unless the module is here.
-for _name in ("asyncio", "binascii", "hashlib", "json", "os", "struct", "time"):
-    sys.modules[_name] = __import__(_name)
-
 # Each before those that import it: an import within an import takes 0.9 KB of an rp2's 8 KB of C
-# stack.
-from . import errors, chips, clock, option_bytes, target, store, image  # noqa: E402, F401, I001
-from . import signature, admission, event_log, flasher  # noqa: E402, F401
-from .errors import UpdaterError  # noqa: E402
-from .updater import Updater  # noqa: E402
+# stack. asyncio imports modules of its own.
+import asyncio  # noqa: F401, I001
+from stm32_rom.errors import UpdaterError
+from stm32_rom import chips, clock, option_bytes, application, i2c, commands, target  # noqa: F401
+from . import errors, store, image, signature, admission, event_log, flasher  # noqa: F401
+from .updater import Updater
 
 __version__ = "0.1.0"
 __all__ = ["Updater", "UpdaterError"]

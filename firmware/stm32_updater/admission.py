@@ -2,8 +2,6 @@
 chip, not older than what ran here. The target is not needed for any of it.
 """
 
-import binascii
-
 from . import signature
 from .errors import ImageError, ImageFailedBefore, ImageTooOld, StoreError
 from .image import open_image
@@ -142,7 +140,7 @@ class Admission:
                 "%s: %s counts as older than %s: its security counter is %d, and %d is the least"
                 % (image.path, image.version, self._newest(), image.security_counter, lowest)
             )
-        if _hex(image.digest) == failed:
+        if image.digest.hex() == failed:
             raise ImageFailedBefore(
                 "%s was installed before and did not prove itself" % image.path
             )
@@ -182,7 +180,7 @@ def _is(path, digest):
     """Whether the file at `path` states this digest (hex). One that is damaged or cannot be read
     may still be it."""
     try:
-        return _hex(open_image(path).digest) == digest
+        return open_image(path).digest.hex() == digest
     except (ImageError, StoreError):
         return True
 
@@ -201,7 +199,3 @@ def failure(event, path, error):
     told = {"event": event, "image": path}
     told.update(error.as_dict())
     return told
-
-
-def _hex(digest):
-    return binascii.hexlify(digest).decode()

@@ -1,21 +1,20 @@
-"""board.json -> the objects an Updater works with. The only module that makes machine objects.
+"""board.json -> the objects an Updater works with.
 
 `stm32up deploy` writes board.json from board.toml, after checking it. The file may have been
 changed since, so every value is checked again, all of them before any pin is driven.
 """
 
 import json
-import sys
 
 from micropython import const
 
-from . import chips
-from .application import Application, Heartbeat
-from .bootloader import Bootloader
-from .errors import BoardError
-from .i2c_link import I2CBus, I2CLink, transaction_timeout_us
+from stm32_rom import chips, pins
+from stm32_rom.application import Application, Heartbeat
+from stm32_rom.errors import BoardError
+from stm32_rom.i2c import I2CLink
+from stm32_rom.target import Target
+
 from .settings import Section
-from .target import Pins, Target
 
 _MAX_LENGTH = const(4096)  # characters of board.json; a real one has some 700
 _MIN_HZ = const(10_000)  # a slower frame would keep the watchdog waiting for seconds
@@ -33,13 +32,8 @@ class Board:
     `chip`, `target`, `preserved` [(start, length)], `class_id` (16 bytes or None),
     `unsigned_allowed`, `confirm(image)` -> bool, `confirm_tries`, `confirm_timeout_ms`."""
 
-    make_loader = Bootloader
-
     def __init__(self, settings, clock, confirm=None):
         """`settings`: the content of board.json. Raises BoardError."""
-        import machine
-
-        sys.modules["machine"] = machine  # as the modules in __init__.py
         top = Section(settings)
         proof = top.section("confirm")
         self.chip = chips.by_name(top.part_number("chip"))
@@ -53,7 +47,7 @@ class Board:
         method = proof.one_of("method", ("i2c-version", "gpio", "none"))
         asked = _read_asked(proof, self.chip) if method == "i2c-version" else None
         heartbeat = _read_heartbeat(proof) if method == "gpio" else None
-        pins = _read_pins(top.section("pins"))
+        lines = _read_pins(top.section("pins"))
         bus = _made("[i2c]", _make_bus, top.section("i2c"))
         self._application = _make_application(bus, asked, enter)
         self._heartbeat = (
@@ -62,9 +56,8 @@ class Board:
         link = I2CLink(bus, self.chip.loader_address)
         self.target = Target(
             self.chip,
-            _made("[pins]", _make_pins, *pins),
+            _made("[pins]", pins.Pins, *lines),
             link,
-            self.make_loader(link, clock),
             clock,
             self._application.enter_loader if enter else None,
         )
@@ -171,39 +164,13 @@ def _made(what, make, *arguments):
 
 
 def _make_bus(i2c):
-    from machine import I2C, Pin, SoftI2C
-
     number = i2c.number("id", 0, 1, True)
     scl, sda, frequency = i2c.pin("scl"), i2c.pin("sda"), i2c.number("freq", _MIN_HZ, _MAX_HZ)
-    timeout = transaction_timeout_us(frequency)
-
-    def make_bus():
-        if number is None:
-            return SoftI2C(scl=Pin(scl), sda=Pin(sda), freq=frequency, timeout=timeout)
-        return I2C(number, scl=Pin(scl), sda=Pin(sda), freq=frequency, timeout=timeout)
-
-    def make_line(name):
-        return Pin(scl if name == "scl" else sda, Pin.OPEN_DRAIN, value=1)
-
-    return I2CBus(make_bus, make_line)
-
-
-def _make_pins(nrst, boot0, supply):
-    """NRST is open drain: the target and its debugger drive it too."""
-    from machine import Pin
-
-    return Pins(
-        None if nrst is None else Pin(nrst, Pin.OPEN_DRAIN, value=1),
-        None if boot0 is None else Pin(boot0, Pin.OUT, value=0),
-        None if supply is None else Pin(supply, Pin.OUT, value=1),
-    )
+    return pins.i2c_bus(scl, sda, frequency, number)
 
 
 def _make_heartbeat(pin, edges, timeout_ms, clock):
-    """The pull-down keeps a line that nobody drives from counting."""
-    from machine import Pin
-
-    return Heartbeat(Pin(pin, Pin.IN, Pin.PULL_DOWN), edges, timeout_ms, clock)
+    return Heartbeat(pins.watched(pin), edges, timeout_ms, clock)
 
 
 def _make_application(bus, asked, enter):

@@ -18,15 +18,10 @@ its XOR, may have hit any page.
 
 from micropython import const
 
-from .chips import BLOCK, GRANULE
-from .errors import (
-    BusError,
-    ImageDoesNotFit,
-    LoaderError,
-    PageProtected,
-    UpdaterError,
-    VerifyFailed,
-)
+from stm32_rom.chips import BLOCK, GRANULE
+from stm32_rom.errors import BusError, LoaderError, UpdaterError
+
+from .errors import ImageDoesNotFit, PageProtected, VerifyFailed
 
 _PAGE_TRIES = const(3)
 _BLOCK_TRIES = const(8)  # of a block whose frames are refused or lost before anything changes

@@ -14,7 +14,8 @@ import struct
 
 from micropython import const
 
-from .chips import RAM_START
+from stm32_rom.chips import RAM_START
+
 from .errors import (
     ImageDamaged,
     ImageDoesNotFit,

@@ -5,7 +5,8 @@ import json
 
 from micropython import const
 
-from .errors import BoardError
+from stm32_rom import pins
+from stm32_rom.errors import BoardError
 
 _HIGHEST_PIN = const(255)  # which pins there are, the machine module tells
 
@@ -43,12 +44,10 @@ class Section:
 
     def pin(self, key, may_lack=False):
         """The number of a pin that this host has."""
-        from machine import Pin
-
         number = self.number(key, 0, _HIGHEST_PIN, may_lack)
         if number is not None:
             try:
-                Pin(number)  # without a mode it is left as it is
+                pins.as_it_is(number)
             except ValueError as error:
                 raise self.wrong(key, "is no pin of this host: %s" % error)
         return number

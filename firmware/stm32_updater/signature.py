@@ -6,7 +6,6 @@ since its check is 17 modular multiplications; any elliptic curve takes thousand
 Source: RFC 8017 sections 8.1.2 and 9.1.2; the salt's length from imgtool's keys/rsa.py.
 """
 
-import binascii
 import hashlib
 import os
 import struct
@@ -132,4 +131,4 @@ def key_hash(modulus):
 
 def key_id(hash):
     """The first 16 hex digits of a key's hash: its name for people, and of its file."""
-    return binascii.hexlify(hash[:8]).decode()
+    return hash[:8].hex()

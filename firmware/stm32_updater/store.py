@@ -5,14 +5,13 @@
     candidate.img   the image being installed
     confirmed.img   the last image whose application has answered
     state.0 state.1 the record, written in turn
-    hands-off       a bench operation is under way, or was interrupted: {"what": text}
+    hands-off       a bench operation is under way, or was interrupted; see `hands_off`
     spare           gives its room to the record when the filesystem is full
 
 Two files in turn make the record safe on littlefs and on FAT alike: rewriting one in place can
 lose it on FAT, but never the other.
 """
 
-import binascii
 import hashlib
 import json
 import os
@@ -33,6 +32,7 @@ ROLLING_BACK = "rolling back"
 EVERY_PAGE = const(-1)  # as bits, however many pages there are
 _PHASES = (UNKNOWN, IDLE, INSTALLING, CONFIRMING, ROLLING_BACK)
 _DIGEST_DIGITS = const(64)
+HANDS_OFF = "/hands-off"
 _MAX_LENGTH = const(1024)  # characters of a record or a note; a real one has some 400
 _PIECE = b"\0" * 256
 _FOLDER = const(0x4000)  # in the first number of os.stat, the second of os.ilistdir
@@ -200,18 +200,6 @@ class Store:
         """Make `image` the confirmed one. Raises StoreError."""
         self._move(image, self.confirmed)
 
-    def hands_off(self):
-        """What bench operation was begun and not ended, as text; None if there is none. A note
-        that cannot be read is a note."""
-        path = self.folder + "/hands-off"
-        if not exists(path):
-            return None
-        try:
-            with open(path) as file:
-                return str(json.loads(file.read(_MAX_LENGTH))["what"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return "an unknown operation"
-
     def _move(self, image, destination):
         """Rename over what may be there. On FAT, MicroPython deletes that first: a cut between
         leaves only the source (extmod/vfs_fat.c, fat_vfs_rename)."""
@@ -235,6 +223,22 @@ class Store:
                 )
 
 
+def hands_off(folder):
+    """The note of a bench operation that was begun and not ended, {"what": text, "stage", "chip"};
+    None if there is none. It counts even if it cannot be understood."""
+    path = folder + HANDS_OFF
+    if not exists(path):
+        return None
+    note = {"what": "an unknown operation", "stage": "?", "chip": "?"}
+    try:
+        with open(path) as file:
+            note.update(json.loads(file.read(_MAX_LENGTH)))
+    except (OSError, ValueError, TypeError):
+        pass
+    note["what"] = str(note["what"])
+    return note
+
+
 def exists(path):
     """False only if the filesystem says so: what it cannot read is there."""
     try:
@@ -253,7 +257,7 @@ def is_folder(path):
 
 def _check(text):
     """First 16 hex digits of the text's SHA-256."""
-    return binascii.hexlify(hashlib.sha256(text.encode()).digest()[:8]).decode()
+    return hashlib.sha256(text.encode()).digest()[:8].hex()
 
 
 def _read_state(path):

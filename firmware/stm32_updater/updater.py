@@ -22,9 +22,10 @@ it; "hash_ms" and "signature_ms" unless an earlier boot checked the image.
 """
 
 import asyncio
-import binascii
 
 from micropython import const
+
+from stm32_rom.errors import ReadProtected, UpdaterError, WrongChip
 
 from . import store as phases
 from .admission import Admission, about, failure
@@ -36,15 +37,12 @@ from .errors import (
     ImageError,
     OutOfMemory,
     PageProtected,
-    ReadProtected,
     StoreError,
-    UpdaterError,
-    WrongChip,
 )
 from .event_log import EventLog
 from .flasher import Doubt, Flasher
 from .image import open_image, version_text
-from .store import Record, Store, exists
+from .store import Record, Store, exists, hands_off
 
 _POLL_MS = const(50)
 # Starts beyond a board's `tries` that a loss of power may have cut short. More are taken for the
@@ -81,8 +79,9 @@ class Updater:
         `confirm(image)`: called until it returns True, the proof that the application works; by
         default what board.json says. `feed()` feeds the product's watchdog.
         Raises BoardError, StoreError."""
+        from stm32_rom.clock import Clock
+
         from .board import Board
-        from .clock import Clock
 
         clock = Clock(feed)
         return cls(Board.load(path, clock, confirm), clock)
@@ -145,9 +144,9 @@ class Updater:
 
     def _respect_hands_off(self):
         """A target whose option bytes are being changed must not even be reset."""
-        what = self._store.hands_off()
-        if what is not None:
-            raise HandsOff("a bench operation was begun and not ended: %s" % what)
+        note = hands_off(self._store.folder)
+        if note is not None:
+            raise HandsOff("a bench operation was begun and not ended: %s" % note["what"])
 
     def _flow(self, force):
         self._store.keep_spare()
@@ -192,7 +191,7 @@ class Updater:
 
     def _is_installed(self, image, record):
         """Whether `image` is what runs: nothing else is under way, and it says so itself."""
-        same = record.phase == phases.IDLE and _hex(image.digest) == record.installed
+        same = record.phase == phases.IDLE and image.digest.hex() == record.installed
         return same and self._confirms(image)[0]
 
     def _resumed(self, record, refusal):
@@ -253,7 +252,7 @@ class Updater:
         if image.path != self._store.confirmed:
             self._store.adopt(image)
         record.phase = phases.INSTALLING
-        record.image = _hex(image.digest)
+        record.image = image.digest.hex()
         record.starts = 0
         self._store.save(record)
         return about(event, image)
@@ -301,7 +300,7 @@ class Updater:
                 "event": "loader",
                 "chip": self._board.chip.name,
                 "version": target.quirks.version,
-                "protocol": _protocol(target),
+                "protocol": target.protocol,
             }
             yield from self._flasher.converge(image, doubt)
         except Exception as error:
@@ -396,7 +395,7 @@ class Updater:
         rolled_back = record.phase == phases.ROLLING_BACK
         record.phase = phases.IDLE
         record.image = None
-        record.installed = _hex(image.digest)
+        record.installed = image.digest.hex()
         if record.failed == record.installed:
             record.failed = None
         record.counter = max(record.counter, image.security_counter)
@@ -452,11 +451,11 @@ class Updater:
         image, and the event that says so. Unless the fault is `lasting`, the image may be tried
         once more."""
         self._blamed = reason = self._reason
-        digest = _hex(image.digest)
+        digest = image.digest.hex()
         record.again = int(not lasting and record.failed != digest)
         record.failed = digest
         previous, why = self._admission.confirmed()
-        if previous is None or _hex(previous.digest) == record.failed:
+        if previous is None or previous.digest.hex() == record.failed:
             self._forget(record)
             none = "there is no earlier one to go back to"
             if why is not None:
@@ -466,7 +465,7 @@ class Updater:
                 % (image.version, reason, none)
             )
         record.phase = phases.ROLLING_BACK
-        record.image = _hex(previous.digest)
+        record.image = previous.digest.hex()
         record.starts = 0
         self._store.save(record)
         self._store.discard(self._store.candidate)
@@ -508,7 +507,7 @@ class Updater:
                     status[name] = error.message
                     continue
                 status[name] = image.version
-                if record is not None and record.image == _hex(image.digest):  # it is under way
+                if record is not None and record.image == image.digest.hex():  # it is under way
                     pages = -(-image.size // self._board.chip.page_size)
                     doubt = record.doubt & ((1 << pages) - 1)
                     status["pages_in_doubt"] = bin(doubt).count("1")
@@ -536,7 +535,7 @@ class Updater:
                 "chip": self._board.chip.name,
                 "product_id": "0x%03X" % self._board.chip.product_id,
                 "loader": target.quirks.version,
-                "protocol": _protocol(target),
+                "protocol": target.protocol,
                 "option_bytes": None if options is None else options.as_dict(),
                 "application": state,
                 "application_version": version_text(version) if version else None,
@@ -614,12 +613,3 @@ def _why_not(version, image):
         return "it answers, but was not confirmed"
     built, runs = image.version, version_text(version)
     return "built as %s, answers %s: was --version right?" % (built, runs)
-
-
-def _protocol(target):
-    """As ST writes it: "1.2"."""
-    return "%d.%d" % (target.protocol_version >> 4, target.protocol_version & 15)
-
-
-def _hex(digest):
-    return binascii.hexlify(digest).decode()

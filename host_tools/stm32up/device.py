@@ -1,6 +1,7 @@
-"""The device package as the desktop sees it: only this module imports it and knows its sources.
+"""The device packages as the desktop sees them: only this module imports them and knows their
+sources.
 
-The chip table exists once, in stm32_updater.chips, and serves the desktop as well.
+The chip table exists once, in stm32_rom.chips, and serves the desktop as well.
 """
 
 from __future__ import annotations
@@ -19,13 +20,19 @@ from stm32up.errors import ImageError, Stm32upError, UsageError
 
 PROJECT = Path(__file__).resolve().parents[2]
 FIRMWARE = PROJECT / "firmware"
-PACKAGE = FIRMWARE / "stm32_updater"  # what `deploy` compiles
+ROM = FIRMWARE / "stm32_rom"  # what `deploy` compiles: this, and what stands on it
+PACKAGE = FIRMWARE / "stm32_updater"
 BENCH = FIRMWARE / "stm32_bench"  # what `deploy --bench` compiles too
 DOCTOR = FIRMWARE / "stm32_doctor"  # what `doctor` sends into the host's RAM
 MAIN = FIRMWARE / "main.py"
 
 
 _AGAIN = "Build it again, or copy it again."
+
+
+def product() -> tuple[Path, ...]:
+    """The packages of a product, each before those that import it."""
+    return ROM, PACKAGE
 
 
 def sources(package: Path) -> list[Path]:
@@ -57,10 +64,10 @@ def _not_installed(path: Path) -> Stm32upError:
 def uses() -> dict[str, list[str]]:
     """The built-in modules that the code on the host imports, and the names it uses of each."""
     names: dict[str, set[str]] = {}
-    for package in (PACKAGE, BENCH):
+    for package in (*product(), BENCH):
         for path in sources(package):
             _collect_uses(ast.parse(path.read_bytes()), names)
-    ours = {package.name for package in (PACKAGE, BENCH, DOCTOR)}
+    ours = {package.name for package in (*product(), BENCH, DOCTOR)}
     return {name: sorted(used) for name, used in sorted(names.items()) if name not in ours}
 
 
@@ -94,8 +101,8 @@ def chip(name: str) -> Chip:
     """The chip of this part number, such as "STM32G071RB". Raises UsageError for one that is not
     in the table.
     """
-    chips = _device_module("chips")
-    errors = _device_module("errors")
+    chips = module("stm32_rom.chips")
+    errors = module("stm32_rom.errors")
     try:
         return cast(Chip, chips.by_name(name))
     except errors.UnknownChip as error:
@@ -104,7 +111,7 @@ def chip(name: str) -> Chip:
 
 def family(product_id: int) -> str:
     """The parts that have this product ID, such as "STM32G070/STM32G071/STM32G081"."""
-    return str(_device_module("chips").family_name(product_id))
+    return str(module("stm32_rom.chips").family_name(product_id))
 
 
 def check_image(
@@ -115,7 +122,7 @@ def check_image(
     `name` is what messages call it. `chip` None: the largest of the family that the image is for.
     Raises ImageError.
     """
-    reader, errors = _device_module("image"), _device_module("errors")
+    reader, errors = module("stm32_updater.image"), module("stm32_updater.errors")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "image")
         file.write_bytes(content)
@@ -137,8 +144,8 @@ def check_image(
 
 def _check_digest(image: Any, name: object) -> None:
     try:
-        image.check_digest(_device_module("clock").Clock())
-    except _device_module("errors").ImageDamaged:
+        image.check_digest(module("stm32_rom.clock").Clock())
+    except module("stm32_updater.errors").ImageDamaged:
         raise ImageError(f"{name} is damaged: its digest does not match", _AGAIN) from None
 
 
@@ -152,18 +159,23 @@ def largest(product_id: int) -> Chip:
     return chip(family(product_id).partition("/")[0] + "xE")
 
 
+def version_text(raw: bytes) -> str:
+    """ "1.4.2", or "1.4.2+7" with a build number, of the 8 bytes that an application answers."""
+    return str(module("stm32_updater.image").version_text(raw))
+
+
 def option_bytes(data: bytes) -> dict[str, Any]:
     """The 128 bytes of a G0's or C0's option area, decoded: names to numbers."""
-    decoded: dict[str, Any] = _device_module("option_bytes").OptionBytes(data).as_dict()
+    decoded: dict[str, Any] = module("stm32_rom.option_bytes").OptionBytes(data).as_dict()
     return decoded
 
 
-def _device_module(name: str) -> ModuleType:
-    """A module of the device package. Outside MicroPython `micropython.const` is missing, so it
-    gets a stand-in.
+def module(name: str) -> ModuleType:
+    """A module of a device package, as "stm32_rom.chips". Outside MicroPython there is no
+    `micropython.const`, so it gets a stand-in.
     """
     if "micropython" not in sys.modules:
         stand_in = ModuleType("micropython")
         stand_in.__dict__["const"] = lambda value: value
         sys.modules["micropython"] = stand_in
-    return import_module(f"stm32_updater.{name}")
+    return import_module(name)

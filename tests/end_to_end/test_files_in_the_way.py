@@ -153,10 +153,12 @@ def test_what_cannot_be_hidden_is_not_complained_of(connection):
         assert host_facts.look(connection).hidden == ()
 
 
-@pytest.mark.parametrize("module", ["__init__", "flasher", "chips"])
+@pytest.mark.parametrize(
+    "module", ["stm32_updater/__init__", "stm32_updater/flasher", "stm32_rom/chips"]
+)
 @pytest.mark.parametrize("damage", ["version", "empty"])
 def test_a_module_of_another_version_is_found_and_mended(connection, module, damage):
-    path = f"/lib/stm32_updater/{module}.mpy"
+    path = f"/lib/{module}.mpy"
     content = bytearray(connection.read_file(path) or b"")
     content[1] = 5
     connection.replace_file(path, bytes(content) if damage == "version" else b"")

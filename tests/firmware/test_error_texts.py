@@ -8,7 +8,8 @@ import pytest
 
 from stm32up import device
 
-ERRORS = device._device_module("errors")
+ERRORS = device.module("stm32_rom.errors")
+device.module("stm32_updater.errors")  # and those below them
 ASK = "stm32up doctor"
 
 

@@ -170,7 +170,7 @@ def test_a_controller_that_cannot_be_made_anew_is_a_failed_update_and_no_crash(m
     bench = make_bench(applications=BOTH)
     about_to_update(bench)
     updater = bench.updater()
-    bus = updater._target._link._bus
+    bus = updater._target.loader._link._bus
 
     def broken(*arguments):
         raise OSError(0x103)

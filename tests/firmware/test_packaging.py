@@ -13,7 +13,11 @@ from stm32up import device
 
 MANIFEST = device.FIRMWARE / "manifest.py"
 MANIFESTFILE = device.PROJECT / ".venv/manifestfile/stubber/tools/manifestfile.py"
-OURS = {f"stm32_updater/{path.name}" for path in device.sources(device.PACKAGE)}
+OURS = {
+    f"{package.name}/{path.name}"
+    for package in device.product()
+    for path in device.sources(package)
+}
 # What is in MicroPython where its ports say it is: ports/PORT/boards/manifest.py.
 PORTS = {
     "rp2": {"_boot.py", "rp2.py"},

@@ -9,9 +9,9 @@ from stm32sim.chip.option_bytes import FACTORY, OptionBytes
 
 @pytest.fixture
 def module(make_bench):
-    """Imports a module of the device package."""
+    """Imports a module of stm32_rom."""
     bench = make_bench()
-    return lambda name: bench.device.imports(f"stm32_updater.{name}")
+    return lambda name: bench.device.imports(f"stm32_rom.{name}")
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_a_board_json_without_a_section_is_named(make_bench, missing):
     bench = make_bench()
     settings = dict(bench.settings)
     del settings[missing]
-    errors = bench.device.imports("stm32_updater.errors")
+    errors = bench.device.imports("stm32_rom.errors")
     board = bench.device.imports("stm32_updater.board")
     with pytest.raises(errors.BoardError) as caught:
-        board.Board(settings, bench.device.imports("stm32_updater.clock").Clock())
+        board.Board(settings, bench.device.imports("stm32_rom.clock").Clock())
     assert missing in str(caught.value)
 
 

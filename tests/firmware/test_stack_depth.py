@@ -21,10 +21,12 @@ from stm32sim.wires.faults import KINDS, Fault, FaultyTarget
 from tests.support import image, known, payload
 
 OLD, DEAD = payload(2304, 1), payload(2304, 2)
-# Of this package, from `run` on; a product calls that from two or three frames of its own.
+# Of the product packages, from `run` on; a product calls that from two or three frames of its
+# own.
 DEEPEST = 19
 FILE_OPERATION = 7  # frames' worth
-DEEPEST_IMPORT = 2  # modules of this package, one importing the other
+PACKAGES = ("/stm32_rom/", "/stm32_updater/")
+DEEPEST_IMPORT = 2  # modules of these packages, one importing the other
 
 
 class Depth:
@@ -51,7 +53,7 @@ class Depth:
         if frame is not None and frame.f_code.co_filename.endswith("shims/_files.py"):
             names += ["file operation"] * FILE_OPERATION
         while frame is not None:
-            if "stm32_updater" in frame.f_code.co_filename:
+            if any(package in frame.f_code.co_filename for package in PACKAGES):
                 names.append(frame.f_code.co_name)
             frame = frame.f_back
         self.imports = max(self.imports, names.count("<module>"))

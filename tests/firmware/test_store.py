@@ -154,7 +154,7 @@ def test_one_save_wears_the_host_by_few_operations(modules):
 
 
 def log_of(bench):
-    clock = bench.device.imports("stm32_updater.clock").Clock()
+    clock = bench.device.imports("stm32_rom.clock").Clock()
     return bench.device.imports("stm32_updater.event_log").EventLog("/updater", clock)
 
 

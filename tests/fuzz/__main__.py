@@ -175,7 +175,7 @@ def fuzz(name: str, runs: int, folder: Path, guided: bool) -> None:
         return
     import atheris
 
-    with atheris.instrument_imports(include=["stm32_updater", "stm32up"]):
+    with atheris.instrument_imports(include=["stm32_rom", "stm32_updater", "stm32up"]):
         checked = Checked(name, runs, folder)
     checked.guided_runs(folder / "corpus" / name)
 

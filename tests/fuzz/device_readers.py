@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from imgtool.keys import RSAPublic
 
 from stm32up.board import boards
-from stm32up.device import _device_module as device_module
+from stm32up.device import module as device_module
 from stm32up.image import images, keys
 from tests.fuzz import machine
 from tests.fuzz.files import MAX_READ, Files
@@ -54,7 +54,7 @@ class DeviceReader:
 
     def __init__(self) -> None:
         self.files = Files()
-        self.error: type[Exception] = device_module("errors").UpdaterError
+        self.error: type[Exception] = device_module("stm32_rom.errors").UpdaterError
 
     def __call__(self, data: bytes) -> object:
         """Of one input in 16 some read fails, for every kind of file must bear that."""
@@ -80,8 +80,8 @@ class DeviceImage(DeviceReader):
 
     def __init__(self) -> None:
         super().__init__()
-        self.image = on(device_module("image"), self.files)
-        self.signature = on(device_module("signature"), self.files)
+        self.image = on(device_module("stm32_updater.image"), self.files)
+        self.signature = on(device_module("stm32_updater.signature"), self.files)
         key = keys.device_key(private_key())
         self.key = {f"/keys/{key.name}": key.content}
         self.keys = self.signature.Keys("/keys")
@@ -112,7 +112,7 @@ class State(DeviceReader):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = on(device_module("store"), self.files)
+        self.store = on(device_module("stm32_updater.store"), self.files)
 
     def seeds(self) -> list[bytes]:
         bodies = [
@@ -148,7 +148,7 @@ class State(DeviceReader):
         store = self.store.Store("")
         record = store.load()
         self.files.contents["/hands-off"] = data[1:]
-        if not isinstance(store.hands_off(), str):
+        if not isinstance(self.store.hands_off("")["what"], str):
             raise Finding("a note is overlooked")
         if record is not None:
             self._use(record)
@@ -172,7 +172,7 @@ class BoardJson(DeviceReader):
     def __init__(self) -> None:
         super().__init__()
         sys.modules.setdefault("machine", machine)
-        self.board = on(device_module("board"), self.files)
+        self.board = on(device_module("stm32_updater.board"), self.files)
 
     def seeds(self) -> list[bytes]:
         command = {"method": "command", "address": 0x2A, "command": "10424f4f54"}
@@ -207,7 +207,7 @@ class DeviceKeys(DeviceReader):
 
     def __init__(self) -> None:
         super().__init__()
-        self.signature = on(device_module("signature"), self.files)
+        self.signature = on(device_module("stm32_updater.signature"), self.files)
         key = private_key()
         self.wanted = keys.key_hash(key)
         self.name = keys.device_key(key).name
@@ -256,7 +256,7 @@ class DeviceLog(DeviceReader):
 
     def __init__(self) -> None:
         super().__init__()
-        self.event_log = on(device_module("event_log"), self.files)
+        self.event_log = on(device_module("stm32_updater.event_log"), self.files)
 
     def seeds(self) -> list[bytes]:
         return [*LOG_LINES, b'{"n": 20e1, "event": ""}\n']

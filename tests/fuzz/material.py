@@ -10,7 +10,7 @@ from typing import Any
 
 from imgtool.keys import RSA
 
-from stm32up.device import _device_module as device_module
+from stm32up.device import module as device_module
 from stm32up.image import image_format, images, inputs, keys
 from tests.fuzz.finding import Finding
 from tests.support import payload
@@ -69,7 +69,7 @@ def many_tlvs() -> bytes:
 
 
 def chip() -> Any:
-    return device_module("chips").by_name("STM32G071RB")
+    return device_module("stm32_rom.chips").by_name("STM32G071RB")
 
 
 def check_message(error: Exception, message: str) -> object:

@@ -16,7 +16,7 @@ COUNT = 150  # files for each reader
 # Reads every file in /in; `result` is what came of each: an error's code, or None.
 CODE = """
 import os
-from stm32_updater.errors import UpdaterError
+from stm32_updater import UpdaterError
 {setup}
 
 class Clock:

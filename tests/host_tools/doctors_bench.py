@@ -42,7 +42,7 @@ class BenchHost:
 
     def call(self, function: str, *arguments: Any) -> Any:
         module, _, name = function.partition(".")
-        clock = self._device.imports("stm32_updater.clock").Clock()
+        clock = self._device.imports("stm32_rom.clock").Clock()
         function_there = getattr(self._device.imports(f"stm32_doctor.{module}"), name)
         return json.loads(json.dumps(function_there(*json.loads(json.dumps(arguments)), clock)))
 

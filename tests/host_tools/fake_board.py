@@ -244,9 +244,9 @@ class FakeBoard:
             print_exception=lambda error, file: file.write(_trace(error)),
         )
         if self.updater is not None:
-            modules["stm32_updater"] = SimpleNamespace(Updater=self.updater)
-            modules["stm32_updater.errors"] = SimpleNamespace(UpdaterError=UpdaterError)
-
+            modules["stm32_updater"] = SimpleNamespace(
+                Updater=self.updater, UpdaterError=UpdaterError
+            )
         if self.bench is not None:
             modules["stm32_bench"] = self.bench
 

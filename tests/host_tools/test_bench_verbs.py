@@ -271,7 +271,11 @@ def test_what_is_unfinished_keeps_its_package(run, fake):
     assert run("--port", fake.port, "deploy", "--bench").status == 0
 
 
-@pytest.mark.parametrize("path", sorted(device.PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path for package in device.product() for path in device.sources(package)],
+    ids=lambda path: f"{path.parent.name}.{path.stem}",
+)
 def test_the_field_package_does_not_import_the_bench(path):
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -283,7 +287,7 @@ def test_the_field_package_does_not_import_the_bench(path):
 def test_the_fields_loader_has_no_code_of_a_dangerous_command():
     """AN4221 table 2: those that change option bytes or protection."""
     code = re.compile(r"0x(63|64|73|74|82|83|92|93)\b", re.IGNORECASE)
-    assert not code.search((device.PACKAGE / "bootloader.py").read_text())
+    assert not code.search((device.ROM / "commands.py").read_text())
     assert code.search((device.BENCH / "loader.py").read_text())
 
 

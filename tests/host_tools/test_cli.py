@@ -70,7 +70,7 @@ def test_deploy_copies_what_changed_and_removes_what_is_stale(run, fake, key_fil
     assert json.loads(fake.file("/board.json").read_bytes()) == (
         boards.load("pico_nucleo_g071rb").as_json()
     )
-    modules = {f"/lib/stm32_updater/{name}" for name in deploy.compiled()}
+    modules = set(deploy.product_modules())
     key = f"/updater/keys/{keys.device_key(keys.load(key_files[0])).name}"
     assert fake.files() == modules | {"/board.json", key}
 
@@ -91,9 +91,9 @@ def test_deploy_copies_what_changed_and_removes_what_is_stale(run, fake, key_fil
 
 
 def test_tracebacks_of_deployed_code_name_no_path_of_this_machine():
-    for name, code in deploy.compiled().items():
+    for path, code in deploy.product_modules().items():
         assert str(boards.BOARDS.parent).encode() not in code
-        assert f"stm32_updater/{name.replace('.mpy', '.py')}".encode() in code
+        assert path.removeprefix("/lib/").replace(".mpy", ".py").encode() in code
 
 
 def test_push_leaves_exactly_the_image_in_the_inbox(run, fake, image):

@@ -102,7 +102,7 @@ def test_another_micropython_is_refused(deployed, refused, name, version, mpy, s
 
 
 def test_the_version_of_mpy_files_is_that_of_the_compiler():
-    assert {code[1] for code in deploy.compiled().values()} == {host_facts.MPY}
+    assert {code[1] for code in deploy.product_modules().values()} == {host_facts.MPY}
 
 
 def test_a_host_without_a_filesystem_is_refused(fake, refused):
@@ -125,13 +125,16 @@ def test_a_file_where_a_folder_must_be_is_named(fake, refused):
     assert "/updater is a file" in refused()
 
 
-@pytest.mark.parametrize("path", ["/stm32_updater.py", "/stm32_updater.mpy", "/stm32_updater/x"])
+@pytest.mark.parametrize(
+    "path", ["/stm32_updater.py", "/stm32_updater.mpy", "/stm32_updater/x", "/stm32_rom.py"]
+)
 def test_a_package_that_is_found_first_is_named(deployed, refused, path):
     deployed.file(path).parent.mkdir(exist_ok=True)
     deployed.file(path).write_text("")
     found = path.removesuffix("/x")
     line = refused()
-    assert f"{found} is imported instead of /lib/stm32_updater" in line and f":{found}" in line
+    package = found.removesuffix(".py").removesuffix(".mpy")
+    assert f"{found} is imported instead of /lib{package}" in line and f":{found}" in line
 
 
 def test_a_frozen_updater_is_named_and_gets_its_settings_alone_when_asked(fake, refused, run):
@@ -246,7 +249,7 @@ def test_a_deployment_cut_at_any_command_takes_nothing_away_and_the_next_mends_i
     assert PRODUCT in product.read_text()
     development = keys.device_key(keys.load(key_files[0]))
     assert run("--port", deployed.port, "deploy", "--key", key_files[0]).status == 0
-    modules = {path for path in deployed.files() if path.startswith("/lib/stm32_updater/")}
+    modules = {path for path in deployed.files() if path.startswith("/lib/stm32_")}
     command = ("--port", deployed.port, "--board", product, "deploy", "--key", key_files[1])
     start = contents()
     for cut in range(1, 99):

@@ -22,10 +22,10 @@ from stm32sim.chip.stm32 import START_UP, Running
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 from stm32sim.wires.world import Wiring
-from stm32up.doctor import examine
+from stm32up.doctor import examine, rules_state
 from stm32up.doctor.diagnosis import Severity
 from stm32up.host.host_facts import Hidden, HostFacts
-from stm32up.host.paths import FROZEN_UPDATER, LIB, LIBRARY
+from stm32up.host.paths import LIB, LIBRARY
 from tests.host_tools.doctors_bench import (
     DEAD,
     DEPLOYED,
@@ -266,7 +266,7 @@ def at_work(host: str, answer: str = "busy") -> Bench:
     target = bench.updater()._target
     with pytest.raises(Exception, match="protection level 1"):
         target.enter_loader()
-    target.loader._command(0x93, "Readout Unprotect")
+    target.loader.command(0x93, "Readout Unprotect")
     bench.clock.advance(NS_PER_MS)
     return bench
 
@@ -428,7 +428,9 @@ def host_without_anything_and_an_application(host):
 )
 @scenario(
     "updater-hidden",
-    host=HostFacts(found={"stm32_updater": [(".frozen", FROZEN_UPDATER), (LIB, LIBRARY)]}),
+    host=HostFacts(
+        found={"stm32_updater": [(".frozen", ".frozen/stm32_updater"), (LIB, LIBRARY)]}
+    ),
 )
 @scenario("built-in-hidden", host=replace(DEPLOYED, hidden=(hides(lacks=("dumps",)),)))
 @scenario("updater-broken", import_trouble="import stm32_updater: ValueError: incompatible .mpy")
@@ -724,3 +726,9 @@ def test_the_page_about_the_doctor_says_what_the_doctor_says():
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.*?) \| (.*?) \| (.*?) \|$", page, re.MULTILINE)
     expected = [(rule.code, rule.what, rule.cause, rule.next_step) for rule in examine.RULES]
     assert rows == expected
+
+
+def test_a_version_is_named_with_its_build_number():
+    assert rules_state.version("01020300" + "07000000") == "1.2.3+7"
+    assert rules_state.version("0102030000000000") == "1.2.3"
+    assert rules_state.version("runs") == "runs"

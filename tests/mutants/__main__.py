@@ -40,14 +40,14 @@ from tests.mutants.survivors import ACCEPTED, EQUIVALENT, listed
 MOST_SURVIVORS = 0.05
 KILLED, SURVIVED = "killed", "survived"
 MODULES = (
-    "admission",
-    "bootloader",
-    "flasher",
-    "image",
-    "signature",
-    "store",
-    "target",
-    "updater",
+    "stm32_rom/commands",
+    "stm32_rom/target",
+    "stm32_updater/admission",
+    "stm32_updater/flasher",
+    "stm32_updater/image",
+    "stm32_updater/signature",
+    "stm32_updater/store",
+    "stm32_updater/updater",
 )
 
 
@@ -70,7 +70,7 @@ class Project:
 
 OURS = Project(
     Path(__file__).parents[2],
-    [f"firmware/stm32_updater/{name}.py" for name in MODULES],
+    [f"firmware/{name}.py" for name in MODULES],
     Path(__file__).with_name("survivors.toml"),
 )
 

@@ -42,7 +42,7 @@ except Exception as error:
     with open({CRASH!r}, "w") as file:
         sys.print_exception(error, file)
 """.encode()
-_compiled = functools.cache(deploy.compiled)
+_compiled = functools.cache(deploy.product_modules)
 
 
 class MicroPythonBench(Bench):
@@ -50,10 +50,11 @@ class MicroPythonBench(Bench):
 
     def __init__(self, before: Bench, main: bytes = MAIN) -> None:
         vars(self).update(vars(before))
-        for folder in ("/lib", paths.LIBRARY):
+        for folder in (paths.LIB, paths.ROM_LIBRARY, paths.LIBRARY):
             self._quietly(self.files.fs_mkdir, folder)
-        for name, code in _compiled(self._packages / device.PACKAGE.name).items():
-            self.write_file(f"{paths.LIBRARY}/{name}", code)
+        packages = tuple(self._packages / package.name for package in device.product())
+        for path, code in _compiled(packages).items():
+            self.write_file(path, code)
         self.write_file(paths.MAIN, main)
         self.on_call: Any = lambda name, *arguments: None
         self._logged = self.last_logged()[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stm32sim.in_process import firmware_folder
+from stm32up import device
 from tests.power_cuts import scenarios
 
 
@@ -30,7 +31,7 @@ class Bug:
 BUGS = (
     Bug(
         "page 0 is not erased first",
-        "flasher",
+        "stm32_updater/flasher",
         "                if todo[0] == first:  # again, too: the new ones may be there\n"
         "                    yield from self._take_first_vectors(first, image)\n"
         "                yield from self._write_pages(todo, first, image, payload, doubt)\n",
@@ -43,7 +44,7 @@ BUGS = (
     ),
     Bug(
         "the first vectors are written before the other pages",
-        "flasher",
+        "stm32_updater/flasher",
         "                yield from self._write_pages(todo, first, image, payload, doubt)\n"
         "                todo = yield from self._compare(image, payload, (), _VECTORS)\n"
         "                if not todo and self._gives_first_vectors(image):\n",
@@ -59,14 +60,14 @@ BUGS = (
     ),
     Bug(
         "old vectors stay while page 0 is erased",
-        "flasher",
+        "stm32_updater/flasher",
         "            self._write_block(address + begin, _ZEROS[begin:end])\n",
         "            pass\n",
         ("update", "few-pages"),
     ),
     Bug(
         "the vectors of faults stay while page 0 is erased",
-        "flasher",
+        "stm32_updater/flasher",
         "        if begin < end:\n"
         "            self._write_block(address + begin, _ZEROS[begin:end])\n",
         "        if begin < GRANULE:\n"
@@ -75,21 +76,26 @@ BUGS = (
     ),
     Bug(
         "the vectors of faults are written last",
-        "flasher",
+        "stm32_updater/flasher",
         "            for start in (GRANULE, 0):\n",
         "            for start in (0, GRANULE):\n",
         ("few-pages", "update"),
     ),
     Bug(
         "first granule is never written",
-        "flasher",
+        "stm32_updater/flasher",
         "            for start in (GRANULE, 0):\n",
         "            for start in (GRANULE,):\n",
     ),
-    Bug("pages are not erased", "flasher", "        self._target.loader.erase_page(page)\n", ""),
+    Bug(
+        "pages are not erased",
+        "stm32_updater/flasher",
+        "        self._target.loader.erase_page(page)\n",
+        "",
+    ),
     Bug(
         "an error is not tried again",
-        "flasher",
+        "stm32_updater/flasher",
         "                    if not left:\n                        raise\n"
         "                    yield _retry(page, error)\n                is_blank = False\n",
         "                    yield _retry(page, error)\n                    break\n"
@@ -97,14 +103,14 @@ BUGS = (
     ),
     Bug(
         "what differs is not looked for",
-        "flasher",
+        "stm32_updater/flasher",
         "if page in doubt or not self._is_held(page, image, skip):",
         "if page in doubt:",
         ("update", "few-pages"),
     ),
     Bug(
         "a page in doubt is believed if it reads right",
-        "flasher",
+        "stm32_updater/flasher",
         "            todo = [page for page in pages if page in doubt]\n"
         "            if todo != pages:\n"
         "                todo = yield from self._compare(image, payload, doubt)\n",
@@ -112,21 +118,21 @@ BUGS = (
     ),
     Bug(
         "the intent is not recorded",
-        "flasher",
+        "stm32_updater/flasher",
         "        doubt.add(page)\n    doubt.save()\n",
         "        doubt.add(page)\n",
         ("few-pages", "update"),
     ),
     Bug(
         "changed pages are not put in doubt",
-        "flasher",
+        "stm32_updater/flasher",
         "    for page in pages:\n        doubt.add(page)\n",
         "    doubt.add(pages[0])\n",
         ("few-pages", "update"),
     ),
     Bug(
         "page 0 is vouched for before its vectors are written",
-        "flasher",
+        "stm32_updater/flasher",
         "                    yield from self._take_first_vectors(first, image)\n",
         "                    yield from self._take_first_vectors(first, image)\n"
         "                    doubt.remove(first)\n                    doubt.save()\n",
@@ -134,42 +140,42 @@ BUGS = (
     ),
     Bug(
         "checkpoint before a page is written",
-        "flasher",
+        "stm32_updater/flasher",
         "                    self._write_page(page, image, is_blank)\n",
         "                    doubt.remove(page)\n                    doubt.save()\n"
         "                    self._write_page(page, image, is_blank)\n",
     ),
     Bug(
         "a checkpoint vouches for all pages",
-        "flasher",
+        "stm32_updater/flasher",
         "                doubt.remove(page)\n",
         "                doubt.bits = 0\n                doubt.save()\n",
         ("few-pages", "update"),
     ),
     Bug(
         "a host that forgot trusts every page",
-        "updater",
+        "stm32_updater/updater",
         "every_page = (1 << self._board.chip.pages) - 1",
         "every_page = 0",
         ("host-formatted",),
     ),
     Bug(
         "an application that is silent counts as proven",
-        "updater",
+        "stm32_updater/updater",
         "        if (yield from self._proves_itself(record, image)):",
         "        if (yield from self._proves_itself(record, image)) or True:",
         ("roll-back",),
     ),
     Bug(
         "the candidate is not kept as the confirmed image",
-        "updater",
+        "stm32_updater/updater",
         "        self._store.confirm(image)\n",
         "",
         ("roll-back",),
     ),
     Bug(
         "the record is saved before the last good image is replaced",
-        "updater",
+        "stm32_updater/updater",
         "                try:\n                    error = self._keep(image)\n",
         "                event = self._commit(record, image)\n"
         "                yield event\n"
@@ -177,48 +183,48 @@ BUGS = (
     ),
     Bug(
         "a record has one file instead of two",
-        "store",
+        "stm32_updater/store",
         "with open(self._states[self._number % 2],",
         "with open(self._states[0],",
         ("fat",),
     ),
     Bug(
         "each line of the log replaces the last",
-        "event_log",
+        "stm32_updater/event_log",
         '        mode = "a"\n',
         '        mode = "w"\n',
     ),
     Bug(
         "the supply is never switched",
-        "target",
+        "stm32_rom/target",
         "                self.power_cycle()  # the last resort",
         "                pass  # the last resort",
         ("supply-switch",),
     ),
     Bug(
         "digests are not compared",
-        "image",
+        "stm32_updater/image",
         "        if self._hasher.digest() != image.digest:\n",
         "        if False:\n",
         ("damaged-push",),
     ),
     Bug(
         "what the signature check finds is ignored",
-        "signature",
+        "stm32_updater/signature",
         "    if not verify(image.signature, image.digest, modulus):\n",
         "    if verify(image.signature, image.digest, modulus) is None:\n",
         ("signed",),
     ),
     Bug(
         "the security counter is not looked at",
-        "admission",
+        "stm32_updater/admission",
         "        if image.security_counter < lowest:\n",
         "        if False:\n",
         ("downgrade-refused",),
     ),
     Bug(
         "the security counter is raised before the application has proven itself",
-        "updater",
+        "stm32_updater/updater",
         "        record.phase = phases.INSTALLING\n",
         "        record.phase = phases.INSTALLING\n"
         "        record.counter = max(record.counter, image.security_counter)\n",
@@ -226,14 +232,14 @@ BUGS = (
     ),
     Bug(
         "preserved regions are not looked at",
-        "image",
+        "stm32_updater/image",
         "if start < region + length and region < end:",
         "if False:",
         ("covers-preserved",),
     ),
     Bug(
         "one page more than the image covers is erased",
-        "flasher",
+        "stm32_updater/flasher",
         "        self._target.loader.erase_page(page)\n",
         "        self._target.loader.erase_page(page)\n"
         "        self._target.loader.erase_page(page + 1)\n",
@@ -241,42 +247,40 @@ BUGS = (
     ),
     Bug(
         "a reset is not looked for where the loader would not tell",
-        "target",
+        "stm32_rom/target",
         "            if self.pins.nrst is not None and not self.pins.nrst():\n",
         "            if False:\n",
         ("loader-11.3",),
     ),
     Bug(
         "Go is not tried when the loader is still there",
-        "target",
+        "stm32_rom/target",
         "        self._go()\n        if self.in_loader():\n            self.power_cycle()\n",
         "",
         ("first-install",),
     ),
     Bug(
         "BOOT0 stays high",
-        "target",
-        "        if self.pins.boot0 is not None:\n            self.pins.boot0(0)\n"
-        "        if self.pins.nrst is not None:\n            self._reset()\n"
-        "        if not",
-        "        if self.pins.nrst is not None:\n            self._reset()\n        if not",
+        "stm32_rom/target",
+        "            self.pins.boot0(0)\n        if stays",
+        "            pass\n        if stays",
     ),
     Bug(
         "the target is not reset into its loader",
-        "target",
-        "            self.pins.boot0(1)\n            self._reset()\n",
-        "            self.pins.boot0(1)\n",
+        "stm32_rom/target",
+        "            self.reset()\n            self.loader.recover()\n",
+        "            self.loader.recover()\n",
     ),
     Bug(
         "a target without supply counts as one that takes the host down",
-        "updater",
+        "stm32_updater/updater",
         "        record.starts = 0  # the host is still up: none of them has taken it down\n",
         "",
         ("long-outage",),
     ),
     Bug(
         "log lines are not flushed",
-        "event_log",
+        "stm32_updater/event_log",
         '        with open(path, mode) as file:\n            file.write(text + "\\n")\n',
         '        self._kept = open(path, mode)\n        self._kept.write(text + "\\n")\n',
         ("update", "first-install"),
@@ -288,9 +292,9 @@ BUGS = (
 def planted(bug: Bug) -> Iterator[None]:
     """Scenarios run device code with this bug in it."""
     with TemporaryDirectory() as name:
-        package = Path(name, "stm32_updater")
-        shutil.copytree(firmware_folder() / "stm32_updater", package)
-        module = package / f"{bug.module}.py"
+        for package in device.product():
+            shutil.copytree(firmware_folder() / package.name, Path(name, package.name))
+        module = Path(name, f"{bug.module}.py")
         source = module.read_text()
         if source.count(bug.old) != 1:
             raise ValueError(f"the place for {bug.name!r} in {bug.module} is gone or not unique")

@@ -16,25 +16,22 @@ from stm32up.doctor.diagnosis import Diagnosis, Facts, diagnose
 from stm32up.host import host_facts, logs, ram
 from stm32up.host.deploy import compiled
 from stm32up.host.host_facts import HostFacts
-from stm32up.host.paths import BOARD_JSON, HANDS_OFF
+from stm32up.host.paths import BOARD_JSON
 from stm32up.host.transport import Connection, nonsense
 
 FOLDER = "/updater"
 RULES = (*rules_state.FIRST, *rules_bus.RULES, *rules_state.RULES)
 # What stm32_doctor imports of the updater. Without its __init__: the flow of an update stays away.
-_MODULES = (
-    *("errors", "clock", "chips", "i2c_link", "bootloader", "option_bytes", "application"),
-    *("target", "settings", "board", "image", "signature", "store", "admission"),
-)
+_MODULES = ("errors", "settings", "board", "image", "signature", "store", "admission")
 _CALL = """
 import json
 from stm32_doctor import host, target
-from stm32_updater.clock import Clock
+from stm32_rom.clock import Clock
 print(json.dumps({function}(*json.loads({arguments!r}), Clock())))
 """
 # What host.facts of stm32_doctor says of an empty folder.
 _NO_FILES: dict[str, Any] = {
-    **dict.fromkeys(("record", "candidate", "confirmed")),
+    **dict.fromkeys(("record", "candidate", "confirmed", "hands_off")),
     "slots": 0,
     "inbox": [],
 }
@@ -102,10 +99,9 @@ def examine(host: Host, wanted: dict[str, Any], *, power_cycled: bool = False) -
     if found is not None:
         trouble = host.call("host.trouble_with", found)
     settings = wanted if found is None or trouble else found
-    hands_off = _note(host.read_file(HANDS_OFF))
     files = host.call("host.facts", settings, FOLDER) if host.facts.block else _NO_FILES
     log = logs.merge(host.read_file(path) or b"" for path in logs.FILES)
-    touchable = hands_off is None or power_cycled
+    touchable = files["hands_off"] is None or power_cycled
     updater = host.facts.updater
     return Facts(
         settings=settings,
@@ -117,7 +113,7 @@ def examine(host: Host, wanted: dict[str, Any], *, power_cycled: bool = False) -
         board_json="missing" if text is None else "broken" if trouble else "sound",
         board_trouble=trouble or "",
         differs=[] if settings is wanted else _differences(settings, wanted),
-        hands_off=hands_off,
+        hands_off=files["hands_off"],
         host=host.facts,
         import_trouble=host.import_trouble,
         power_cycled=power_cycled,
@@ -142,9 +138,11 @@ def values(facts: Facts, diagnosis: Diagnosis) -> dict[str, Any]:
 
 def _modules() -> dict[str, bytes]:
     """What has to be on the host, by path."""
-    updater, doctor = compiled(device.PACKAGE), compiled(device.DOCTOR)
+    updater = compiled(device.PACKAGE)
     modules = {f"stm32_updater/{name}.mpy": updater[f"{name}.mpy"] for name in _MODULES}
-    return modules | {f"stm32_doctor/{name}": code for name, code in doctor.items()}
+    for package in (device.ROM, device.DOCTOR):
+        modules |= {f"{package.name}/{name}": code for name, code in compiled(package).items()}
+    return modules
 
 
 def _parsed(text: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
@@ -156,17 +154,6 @@ def _parsed(text: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
     except ValueError as error:
         return None, f"/board.json is not JSON: {error}"
     return (content, None) if isinstance(content, dict) else (None, "/board.json is no object")
-
-
-def _note(text: bytes | None) -> dict[str, Any] | None:
-    """The note of a bench operation; it counts even if it cannot be understood."""
-    if text is None:
-        return None
-    try:
-        note = json.loads(text)
-    except ValueError:
-        note = None
-    return {"what": "?", "stage": "?"} | (note if isinstance(note, dict) else {})
 
 
 def _differences(settings: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

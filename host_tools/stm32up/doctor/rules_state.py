@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from stm32up import device
 from stm32up.doctor.diagnosis import Evidence, Facts, Rule, Severity
-from stm32up.host.paths import FROZEN_UPDATER, LIBRARY
+from stm32up.host.host_facts import PRODUCT
+from stm32up.host.paths import FROZEN, LIB
 
 WRONG, NOTICE = Severity.WRONG, Severity.NOTICE
 # Errors of the last result that the facts themselves show, or that ended in a roll-back.
@@ -175,11 +177,13 @@ def _unmounted(facts: Facts) -> Evidence:
 
 
 def _another_updater(facts: Facts) -> Evidence:
-    found = [path for _, path in facts.host.found.get("stm32_updater", [])]
-    if found == [FROZEN_UPDATER]:
-        return []  # as in a product whose firmware brings it
-    before = facts.host.in_the_way("stm32_updater")
-    return [f"{path} is found before {LIBRARY}" for path in before]
+    evidence = []
+    for name in PRODUCT:
+        found = [path for _, path in facts.host.found.get(name, [])]
+        if found != [f"{FROZEN}/{name}"]:  # as in a product whose firmware brings it
+            before = facts.host.in_the_way(name)
+            evidence += [f"{path} is found before {LIB}/{name}" for path in before]
+    return evidence
 
 
 def _hidden_built_in(facts: Facts) -> Evidence:
@@ -264,13 +268,12 @@ def _log_gaps(facts: Facts) -> Evidence:
 
 
 def version(text: str) -> str:
-    """ "1.4.2" of the 16 hex digits an application answers; other text as it is."""
+    """ "1.4.2+7" of the 16 hex digits an application answers; other text as it is."""
     try:
         raw = bytes.fromhex(text)
     except ValueError:
         return text
-    major, minor, revision = raw[0], raw[1], int.from_bytes(raw[2:4], "little")
-    return f"{major}.{minor}.{revision}"
+    return device.version_text(raw)
 
 
 FIRST = (

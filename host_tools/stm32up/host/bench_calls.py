@@ -31,7 +31,7 @@ _SILENCE_S = 90.0
 _CALL = """
 import json
 from stm32_bench import {name}
-from stm32_updater.errors import UpdaterError
+from stm32_updater import UpdaterError
 try:
  for e in {name}.from_board({board!r}, feed=feed).{call}: print(json.dumps(e))
 except UpdaterError as e:

@@ -23,8 +23,7 @@ SILENCE_S = 6.0
 # or a missing updater, and comes as a traceback.
 _CALL = """
 import json
-from stm32_updater import Updater
-from stm32_updater.errors import UpdaterError
+from stm32_updater import Updater, UpdaterError
 try:
  u = Updater.from_board({board!r}, feed=feed)
  {call}
@@ -38,15 +37,15 @@ FOLDER = "/updater"
 CONFIRMED = "confirmed.img"
 # The record and the proof of board.json, by the updater's own classes. The target is not reset.
 _RUNS = """
+ from stm32_rom.clock import Clock
  from stm32_updater.board import Board
- from stm32_updater.clock import Clock
  from stm32_updater.image import open_image
- from stm32_updater.store import IDLE, Store
+ from stm32_updater.store import IDLE, Store, hands_off
  store = Store({folder!r})
  record = store.load()
  runs = (
   record is not None and record.phase == IDLE and record.installed == {digest!r}
-  and not store.inbox_images() and store.hands_off() is None
+  and not store.inbox_images() and hands_off({folder!r}) is None
   and Board.load({board!r}, Clock(feed)).confirm(open_image(store.confirmed))
  )
  print(json.dumps({{"event": "result", "ok": True, "runs": bool(runs)}}))
@@ -207,6 +206,8 @@ def _explained(connection: Connection, error: DeviceError) -> Exception:
         pass  # the exception that there was tells more
     if error.kind == "ImportError" and "stm32_bench" in error.message:
         return NoUpdater("the board has no bench package", "Put it there: stm32up deploy --bench.")
+    if error.kind == "ImportError" and "stm32_rom" in error.message:
+        return NoUpdater("the board's updater is older than this stm32up", "Run: stm32up deploy.")
     if error.kind == "ImportError" and "stm32_updater" in error.message:
         return NoUpdater("the board has no updater", "Put it there: stm32up deploy.")
     return error

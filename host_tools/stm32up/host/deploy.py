@@ -33,6 +33,7 @@ from stm32up.host.paths import (
     LIB,
     LIBRARY,
     MAIN,
+    ROM_LIBRARY,
 )
 from stm32up.host.transport import BUILT_IN, Connection
 from stm32up.image import keys
@@ -65,11 +66,12 @@ def deploy(
     An interruption leaves modules of two versions at worst; deploying again mends that. Files are
     removed when all others have arrived and were read back.
     """
-    modules = {} if frozen else _modules(LIBRARY, device.PACKAGE)
-    bench_modules = _modules(BENCH_LIBRARY, device.BENCH) if bench else {}
+    modules = {} if frozen else product_modules()
+    bench_modules = _modules(device.BENCH) if bench else {}
     example = {MAIN: device.main_program()} if main else {}
-    libraries = [*([] if frozen else [LIBRARY]), *([BENCH_LIBRARY] if bench else [])]
-    folders = [LIB, *libraries, "/updater", INBOX, KEYS]
+    libraries = [] if frozen else [ROM_LIBRARY, LIBRARY]
+    bench_libraries = [BENCH_LIBRARY] if bench else []
+    folders = [LIB, *libraries, *bench_libraries, "/updater", INBOX, KEYS]
     facts = host_facts.look(connection, folders)
     _check_host(facts, board, frozen)
     if not public_keys and not board.unsigned:
@@ -101,8 +103,8 @@ def deploy(
         copied.copy(settings)
     # A .py beside its .mpy would be imported instead of it, and a module that is gone would live
     # on.
-    if not frozen:
-        removed += _remove_others(connection, LIBRARY, modules)
+    for library in libraries:
+        removed += _remove_others(connection, library, modules)
     removed += _remove_others(connection, BENCH_LIBRARY, bench_modules)
     left = connection.list_folder(BENCH_LIBRARY)
     if not bench and not left and connection.is_folder(BENCH_LIBRARY):
@@ -151,7 +153,7 @@ def _check_host(facts: HostFacts, board: Board, frozen: bool) -> None:
 
 def _check_names(connection: Connection, facts: HostFacts, modules: Iterable[str]) -> None:
     """A folder with the name of a module would be imported instead of it. Raises HostUnfit."""
-    for library in (LIBRARY, BENCH_LIBRARY):
+    for library in (ROM_LIBRARY, LIBRARY, BENCH_LIBRARY):
         for file in connection.list_folder(library) if library not in facts.missing else ():
             path = f"{library}/{file.name}"
             if file.is_folder and f"{path}.mpy" in modules:
@@ -222,7 +224,7 @@ def _largest_files(connection: Connection) -> list[tuple[str, int]]:
     """Up to three files that are not ours, or are images in the inbox: (path, size)."""
     lines = [line.split(" ", 1) for line in connection.exec(_LIST).splitlines()]
     files = [(path, int(size)) for size, path in lines]
-    ours = (f"{LIBRARY}/", f"{BENCH_LIBRARY}/", BOARD_JSON, "/updater/")
+    ours = (f"{ROM_LIBRARY}/", f"{LIBRARY}/", f"{BENCH_LIBRARY}/", BOARD_JSON, "/updater/")
     others = [
         (path, size)
         for path, size in files
@@ -268,12 +270,20 @@ def board_json(board: Board) -> bytes:
     return json.dumps(board.as_json(), separators=(",", ":")).encode()
 
 
-def _modules(folder: str, package: Path) -> dict[str, bytes]:
+def product_modules(packages: Iterable[Path] | None = None) -> dict[str, bytes]:
+    """What a product needs on the host, by path; `packages` are ours unless they are given."""
+    modules: dict[str, bytes] = {}
+    for package in packages or device.product():
+        modules |= _modules(package)
+    return modules
+
+
+def _modules(package: Path) -> dict[str, bytes]:
     """Where each module of a device package goes, and its bytecode."""
-    return {f"{folder}/{name}": code for name, code in compiled(package).items()}
+    return {f"{LIB}/{package.name}/{name}": code for name, code in compiled(package).items()}
 
 
-def compiled(package: Path = device.PACKAGE) -> dict[str, bytes]:
+def compiled(package: Path) -> dict[str, bytes]:
     """A device package as bytecode, by file name: {"updater.mpy": ...}."""
     with tempfile.TemporaryDirectory() as folder:
         return {

@@ -15,13 +15,14 @@ from typing import Any
 
 from stm32up import device
 from stm32up.errors import DeviceError, HostUnfit, NoBoard
-from stm32up.host.paths import BENCH_LIBRARY, FROZEN, FROZEN_UPDATER, LIB, LIBRARY
+from stm32up.host.paths import BENCH_LIBRARY, FROZEN, LIB, LIBRARY, ROM_LIBRARY
 from stm32up.host.transport import BUILT_IN, Connection
 
 OLDEST = (1, 24)  # MicroPython; as the README says
 MPY = 6  # version of the .mpy files that mpy-cross makes
 LIMIT_S = 20.0  # importing all of the updater takes a second or two
-_OURS = {LIBRARY.rpartition("/")[2]: LIBRARY, BENCH_LIBRARY.rpartition("/")[2]: BENCH_LIBRARY}
+_OURS = {path.rpartition("/")[2]: path for path in (LIBRARY, ROM_LIBRARY, BENCH_LIBRARY)}
+PRODUCT = ("stm32_updater", "stm32_rom")  # what a firmware may bring
 _INSTALL = "Install MicroPython 1.24 or newer on it (micropython.org/download), then deploy again."
 
 _ASK = (
@@ -85,18 +86,19 @@ def _try(name, uses):
   if had: sys.modules[name] = had
 """
 
-# Every module of the deployed updater, imported where and as the product does; then forgotten.
+# Every module of the deployed packages, imported where and as the product does; then forgotten.
 _IMPORT_ALL = (
     BUILT_IN
     + """
-def _import_all(folder, package):
- names = [package] + [package + '.' + e[0].rsplit('.', 1)[0]
+def _import_all(packages):
+ names = [n for n, _ in packages] + [n + '.' + e[0].rsplit('.', 1)[0] for n, folder in packages
   for e in _built_in('os').ilistdir(folder) if e[1] == 0x8000 and e[0][:2] != '__']
  try:
   for n in names: __import__(n)
  except BaseException as e: return 'import ' + n + ': ' + type(e).__name__ + ': ' + str(e)
  finally:
-  for n in [n for n in sys.modules if n.split('.')[0] == package]: del sys.modules[n]
+  ours = [n for n, _ in packages]
+  for n in [n for n in sys.modules if n.split('.')[0] in ours]: del sys.modules[n]
   _built_in('gc').collect()
  return ''
 """
@@ -213,10 +215,11 @@ def check(facts: HostFacts, *, frozen: bool = False) -> None:
         )
     for name, place in _OURS.items():
         before = facts.in_the_way(name)
-        if frozen and name == "stm32_updater":
-            if before[-1:] != [FROZEN_UPDATER]:
+        if frozen and name in PRODUCT:
+            if before[-1:] != [f"{FROZEN}/{name}"]:
+                what = "updater" if name == PRODUCT[0] else name
                 raise HostUnfit(
-                    "no updater is frozen into the host's firmware", "Deploy without --frozen."
+                    f"no {what} is frozen into the host's firmware", "Deploy without --frozen."
                 )
             before.pop()
         if before:
@@ -238,10 +241,14 @@ def check(facts: HostFacts, *, frozen: bool = False) -> None:
 
 def import_trouble(connection: Connection, facts: HostFacts) -> str:
     """Why the deployed updater cannot be imported; empty if it can, or if it is not deployed."""
-    places = [path for _, path in facts.found.get("stm32_updater", [])]
-    if not places or places[0] != LIBRARY:
+    packages = [
+        (name, _OURS[name])
+        for name in reversed(PRODUCT)
+        if [path for _, path in facts.found.get(name, [])][:1] == [_OURS[name]]
+    ]
+    if "stm32_updater" not in dict(packages):
         return ""
-    return str(_answer(connection, _IMPORT_ALL + f"print(repr(_import_all{(*_pair(LIBRARY),)}))"))
+    return str(_answer(connection, _IMPORT_ALL + f"print(repr(_import_all({packages!r})))"))
 
 
 def alone(connection: Connection, facts: HostFacts) -> None:
@@ -263,10 +270,6 @@ def out_of_the_way(paths: list[str]) -> str:
             steps.append(f"rename or remove it (mpremote fs {how} :{path})")
     text = "; ".join(steps)
     return f"{text[0].upper()}{text[1:]}, then deploy again."
-
-
-def _pair(folder: str) -> tuple[str, str]:
-    return folder, folder.rpartition("/")[2]
 
 
 def _hidden(

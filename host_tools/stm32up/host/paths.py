@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 LIB = "/lib"
+ROM_LIBRARY = f"{LIB}/stm32_rom"
 LIBRARY = f"{LIB}/stm32_updater"
 BENCH_LIBRARY = f"{LIB}/stm32_bench"
 FROZEN = ".frozen"  # in sys.path: the modules in MicroPython's own firmware
-FROZEN_UPDATER = f"{FROZEN}/stm32_updater"
 BOARD_JSON = "/board.json"
 MAIN = "/main.py"
 FOLDER = "/updater"
 INBOX = f"{FOLDER}/inbox"
 KEYS = f"{FOLDER}/keys"
-HANDS_OFF = f"{FOLDER}/hands-off"  # stm32_bench/hands_off.py
+HANDS_OFF = f"{FOLDER}/hands-off"

@@ -175,7 +175,7 @@ def test_brown_out_levels_are_refused_where_they_are_not_known(factory):
 def test_no_other_bit_can_be_written_whoever_asks(factory, after):
     bench = factory()
     loader = procedure(bench, "Provision")._loader
-    loader.get_version()
+    loader._target.loader.get_version()
     with pytest.raises(ValueError):
         loader.write_optr(0x1FFF_7800, FACTORY_OPTR, after)
     assert option_writes(bench) == []
@@ -280,7 +280,7 @@ def test_a_chip_at_work_is_not_even_planned_for(make_bench):
     target = bench.updater()._target
     with pytest.raises(Exception, match="protection level 1"):
         target.enter_loader()
-    target.loader._command(0x93, "Readout Unprotect")
+    target.loader.command(0x93, "Readout Unprotect")
     boots = len(bench.target.boots)
     result = plan(bench, "Provision")[-1]
     assert result["error"] == "not-finished" and bench.exists(NOTE)

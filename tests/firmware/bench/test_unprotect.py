@@ -9,7 +9,7 @@ import pytest
 
 from stm32sim.chip.application import known_images
 from stm32sim.chip.option_bytes import OPTR
-from stm32sim.chip.quirks import FOR_EVER
+from stm32sim.chip.quirks import FOR_EVER, LOADERS
 from stm32sim.chip.stm32 import DISCHARGE, Running
 from stm32sim.wires.clock import NS_PER_S
 from stm32sim.wires.faults import KINDS, Fault, FaultyTarget
@@ -48,13 +48,17 @@ def protected(make_bench):
             applications=applications,
         )
         bench.target.flash.load(OLD)
-        bench.target.power(False)
-        bench.clock.advance(DISCHARGE)
-        bench.target.power(True)
-        bench.clock.advance(NS_PER_S)
+        power_cycle(bench)
         return bench
 
     return make
+
+
+def power_cycle(bench):
+    bench.target.power(False)
+    bench.clock.advance(DISCHARGE)
+    bench.target.power(True)
+    bench.clock.advance(NS_PER_S)
 
 
 def blank(bench):
@@ -87,6 +91,18 @@ def test_every_loader_version_is_served(protected, version):
     bench = protected(version)
     assert run(bench, "Unprotect")["ok"]
     is_open_and_blank(bench)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_loader_that_lists_a_command_less_is_served_too(make_bench, name):
+    """Get's reply is a byte shorter where the checksum command is not listed."""
+    bench = make_bench(quirks=LOADERS[name], options=PROTECTED, settings=SMALL, applications=KNOWN)
+    bench.target.flash.load(OLD)
+    power_cycle(bench)
+    result = run(bench, "Unprotect")
+    assert result["ok"] and result["status"] == "unprotected", result
+    is_open_and_blank(bench)
+    assert commands(bench, 0x92, 0x93) == [0x93]
 
 
 @pytest.mark.parametrize("ack", ACKS)
@@ -372,6 +388,10 @@ def test_any_transaction_may_fail(protected, kind):
         faulty.repair()
         bench.boot()
         second = run(bench, "Unprotect")
+        if first.get("error") == second.get("error") == "not-finished":
+            # The command itself was lost: that looks like a chip at work, which stays untouched.
+            power_cycle(bench)
+            second = run(bench, "Unprotect", power_cycled=True)
         assert second["ok"], f"{case}, then {second}"
         is_open_and_blank(bench)
         assert option_writes(bench) == []

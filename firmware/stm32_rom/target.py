@@ -5,9 +5,9 @@ import time
 from micropython import const
 
 from . import chips, option_bytes
+from .commands import ACK, BUSY, HELD, NACK, UNDRIVEN, Loader
 from .errors import (
     BusError,
-    BusStuck,
     BusTimeout,
     LoaderError,
     LoaderRefused,
@@ -18,96 +18,40 @@ from .errors import (
     WrongChip,
 )
 
-_NRST_LOW_MS = const(2)  # DS12232: an NRST pulse of 300 ns is enough; capacitors want more
+# DS12232: an NRST pulse of 300 ns is enough. A capacitor at the pin, and a level shifter that only
+# pulls up, want more.
+_NRST_LOW_MS = const(5)
 _ENTER_TRIES = const(3)
 _BETWEEN_TRIES_MS = const(100)  # for whoever holds a line to let go of it
 _COMMAND_MS = const(20)  # the application answers its frame, then resets
-_SUPPLY_OFF_MS = const(200)  # capacitors discharge below the power-on reset threshold
-_LET_GO_MS = const(1500)  # a loader out of step resets itself by then: LOADER_TIMEOUT_MS
-_LET_GO_POLL_MS = const(50)
+# Capacitors discharge below the power-on reset threshold; they may be large, and the chip draws
+# little when it is held in reset. A cut that is too short resets nothing.
+_SUPPLY_OFF_MS = const(500)
 _NRST_POLL_US = const(200)  # a reset pulls NRST low for 20 us, the capacitor there for longer
 _READ_TRIES = const(4)  # of what decides what is done, until two readings agree
 _STATUS_TRIES = const(3)  # noise must not make a chip at work look idle
-_BUSY = const(0x76)
-_STATUSES = (0x79, 0x1F, 0xFF)  # ACK, NACK, and a line that nobody drives
-
-BUSY, HELD = "busy", "clock held"
-
-
-def at_work(link, clock):
-    """What shows that the chip behind `link` programs its flash or its option bytes: BUSY or HELD;
-    else None.
-
-    By status reads alone: a command would be out of turn, and a loader out of turn resets the
-    chip. An idle loader is out of turn by this read, too, and resets itself once; a blank V11.3
-    that ignores BOOT0 then needs a power-on to come back (AN2606 table 108).
-
-    A read that was given up is read again as soon as the clock is free: a loader at work waits
-    no longer than 1 s for the rest of it."""
-    status = bytearray(1)
-    began = clock.now()
-    for _ in range(_STATUS_TRIES):
-        try:
-            link.receive_into(status)
-        except NoAnswer:
-            pass
-        except BusTimeout:
-            if not lets_go(link, clock):
-                return HELD
-            if clock.since(began) >= chips.LOADER_TIMEOUT_MS:
-                return None  # it was idle, and has reset itself
-        else:
-            if status[0] == _BUSY:
-                return BUSY
-            if status[0] in _STATUSES:
-                return None
-        clock.sleep(1)
-    return None
-
-
-def lets_go(link, clock, limit_ms=_LET_GO_MS):
-    """Whether the bus becomes free: by default within the time in which an idle loader resets
-    itself."""
-    deadline = clock.deadline(limit_ms)
-    while True:
-        try:
-            link.recover()
-            return True
-        except BusStuck:
-            if deadline.expired():
-                return False
-            deadline.sleep(_LET_GO_POLL_MS)
-
-
-class Pins:
-    """The lines to the target, as callables taking 0 or 1; None where not wired.
-
-    `nrst(0)` holds the target in reset, `nrst()` is 0 while anybody does; `boot0(1)` asks for
-    the loader, `supply(0)` switches it off."""
-
-    def __init__(self, nrst=None, boot0=None, supply=None):
-        self.nrst = nrst
-        self.boot0 = boot0
-        self.supply = supply
 
 
 class Target:
     """An STM32 behind its loader's link and its pins.
 
-    Known after `enter_loader`: `protocol_version` (0x12 is V1.2), `quirks` (chips.Quirks),
-    `options` (OptionBytes, None for a family whose layout is not known here), `flash_size` (bytes:
-    what the part itself says, or None where its loader does not let that be read)."""
+    Known after `identify`, as far as that came: `protocol_version` (0x12 is V1.2), `product_id`,
+    `loader_id` (None where it cannot be read), `quirks` (chips.Quirks), `options` (OptionBytes,
+    None for a family whose layout is not known here), `flash_size` (bytes: what the part itself
+    says, or None where its loader does not let that be read)."""
 
-    def __init__(self, chip, pins, link, bootloader, clock, enter_command=None):
-        """`enter_command`: a callable that asks the application to enter the loader, or None."""
+    def __init__(self, chip, pins, link, clock, enter_command=None):
+        """`pins`: see pins.Pins. `enter_command`: a callable that asks the application to enter
+        the loader, or None."""
         self.chip = chip
-        self.loader = bootloader
+        self.loader = Loader(link, clock)
         self.protocol_version = 0
+        self.product_id = None
+        self.loader_id = None
         self.quirks = chip.quirks(None)
         self.options = None
         self.flash_size = None
         self.pins = pins
-        self._link = link
         self._clock = clock
         self._enter_command = enter_command
 
@@ -117,7 +61,7 @@ class Target:
 
         Leaves BOOT0 high, so that a loader that resets itself comes back as the loader.
         Raises LoaderSilent, WrongChip, ReadProtected, BusStuck."""
-        self._enter(self._identify)
+        self._enter(self.identify)
 
     def return_to_loader(self):
         """Reset a loader that is out of step. Who it is was asked before: Get ID (02 FD) is not
@@ -130,20 +74,25 @@ class Target:
             if not left:
                 self.power_cycle()  # the last resort: BOOT0 ignored since a debugger was seen, ...
             try:
-                self._reach_loader()
+                self.reach_loader()
                 ask()
                 return
             except (LoaderRefused, LoaderTimeout, NoAnswer, BusTimeout) as error:
                 if not left:
                     raise LoaderSilent(
-                        "the loader at I2C address 0x%02X cannot be reached: %s"
-                        % (self._link.address, error.message),
+                        "the loader at %s cannot be reached: %s"
+                        % (self.loader.name, error.message),
                         LoaderSilent.without_boot0 if self.pins.boot0 is None else None,
                     )
             except (LoaderError, BusError):
                 if not left:  # until then a flipped bit may have made it another chip, say
                     raise
             self._clock.sleep(_BETWEEN_TRIES_MS)
+
+    @property
+    def protocol(self):
+        """`protocol_version` as ST writes it: "1.2"."""
+        return "%d.%d" % (self.protocol_version >> 4, self.protocol_version & 15)
 
     def start_application(self):
         """Out of the loader, by what works first: a reset; Go, if the loader is still there (EMPTY
@@ -152,14 +101,13 @@ class Target:
         Where nothing could run the loader stays: a reset would lead into blank flash, or to the
         zeros of an update that did not get further, and without BOOT0 there is no way back from
         there before the next power-on (AN2606 table 108)."""
-        if self._nothing_to_run():
-            if self.pins.boot0 is not None:
-                self.pins.boot0(0)
-            return
+        stays = self._nothing_to_run()
         if self.pins.boot0 is not None:
             self.pins.boot0(0)
+        if stays:
+            return
         if self.pins.nrst is not None:
-            self._reset()
+            self.reset()
         if not self.in_loader():
             return
         self._go()
@@ -185,8 +133,29 @@ class Target:
         return True
 
     def at_work(self):
-        """BUSY, HELD or None; see the function `at_work`."""
-        return at_work(self._link, self._clock)
+        """What shows that the chip programs its flash or its option bytes: BUSY or HELD; else
+        None.
+
+        By status reads alone: a command would be out of turn, and a loader out of turn resets the
+        chip. An idle loader is out of turn by this read, too, and resets itself once; a blank
+        V11.3 that ignores BOOT0 then needs a power-on to come back (AN2606 table 108).
+
+        A read that was given up is read again as soon as the line is free: a loader at work waits
+        no longer than 1 s for the rest of it."""
+        began = self._clock.now()
+        for _ in range(_STATUS_TRIES):
+            seen = self.loader.status()
+            if seen == BUSY:
+                return BUSY
+            if seen == HELD:
+                if not self.loader.lets_go():
+                    return HELD
+                if self._clock.since(began) >= chips.LOADER_TIMEOUT_MS:
+                    return None  # it was idle, and has reset itself
+            elif seen in (ACK, NACK, UNDRIVEN):
+                return None
+            self._clock.sleep(1)
+        return None
 
     def stay_up(self, ms):
         """Wait while the loader works and answers nothing. Raises LoaderError if the target is
@@ -204,9 +173,8 @@ class Target:
         if self.pins.boot0 is not None:
             self.pins.boot0(1)
 
-    def check_chip(self):
-        """Ask a loader that answers which chip it belongs to. Raises WrongChip."""
-        product_id = self.loader.get_id()
+    def _check_chip(self):
+        self.product_id = product_id = self.loader.get_id()
         if product_id != self.chip.product_id:
             raise WrongChip(
                 "the chip is 0x%03X (%s), the board says 0x%03X (%s)"
@@ -258,42 +226,49 @@ class Target:
             pass  # what runs now is asked next
         self._clock.sleep(chips.STARTUP_MS)
 
-    def _reach_loader(self):
-        """The reset comes first, then the bus: a loader that is out of step holds SCL until it is
-        reset, by NRST or by its own timeout."""
+    def reach_loader(self):
+        """Towards the loader; whether it is reached is for `identify` to ask. The reset comes
+        first, then the bus: a loader that is out of step holds it until it is reset, by NRST or by
+        its own timeout. Raises BusStuck."""
+        self.hold_boot0()
         if self.pins.boot0 is not None and self.pins.nrst is not None:
-            self.pins.boot0(1)
-            self._reset()
-            self._link.recover()
+            self.reset()
+            self.loader.recover()
         elif not self.in_loader():
             self._clock.sleep(chips.LOADER_TIMEOUT_MS)
-            self._link.recover()
+            self.loader.recover()
             if self._enter_command is not None:
                 self._enter_command()
                 self._clock.sleep(_COMMAND_MS)
 
-    def _identify(self):
+    def identify(self):
+        """Ask a loader that is in step who it is. Raises WrongChip, ReadProtected, LoaderError,
+        BusError."""
+        self.product_id = self.loader_id = self.options = self.flash_size = None
         self.protocol_version = self.loader.get_version()
-        self.check_chip()
-        loader_id = None
+        self._check_chip()
         if self.chip.loader_id_address:
             data = self._read_surely(self.chip.loader_id_address, 1)
-            loader_id = None if data is None else data[0]
-        self.quirks = self.chip.quirks(loader_id)
-        if self.chip.options_address:
-            data = self._read_surely(self.chip.options_address, option_bytes.LENGTH)
-            if data is None:
-                raise ReadProtected("the target refuses to be read: readout protection level 1")
-            self.options = option_bytes.OptionBytes(data)
-        self.flash_size = None
+            self.loader_id = None if data is None else data[0]
+        self.quirks = self.chip.quirks(self.loader_id)
         if self.chip.flash_size_address:
             data = self._read_surely(self.chip.flash_size_address, 2) or b"\0\0"
             kilobytes = data[0] | data[1] << 8
             if kilobytes not in (0, 0xFFFF):
                 self.flash_size = kilobytes * 1024
+        if self.chip.options_address:  # last: where they are torn the less is sent the better
+            data = self._read_surely(self.chip.options_address, option_bytes.LENGTH)
+            if data is None:
+                raise ReadProtected("the target refuses to be read: readout protection level 1")
+            self.options = option_bytes.OptionBytes(data)
 
-    def _reset(self):
+    def hold_in_reset(self):
+        """NRST low, for as long as a pulse takes."""
         self.pins.nrst(0)
         self._clock.sleep(_NRST_LOW_MS)
+
+    def reset(self):
+        """A pulse on NRST, which is wired, and the start-up."""
+        self.hold_in_reset()
         self.pins.nrst(1)
         self._clock.sleep(chips.STARTUP_MS)

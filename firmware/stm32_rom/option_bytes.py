@@ -50,10 +50,10 @@ class OptionBytes:
     """The decoded option area; `data` is its 128 bytes as read from the chip."""
 
     def __init__(self, data):
-        self._data = data
+        self.data = data
 
     def word(self, offset):
-        return struct.unpack_from("<I", self._data, offset)[0]
+        return struct.unpack_from("<I", self.data, offset)[0]
 
     @property
     def torn(self):

@@ -64,13 +64,9 @@ class Chip:
         self.name = name
         self.flash_start = FLASH_START
         self.flash_size = flash_size
-        self.product_id = family[0]
-        self.loader_address = family[2]
-        self.page_size = family[3]
-        self.ram_size = family[4] * 1024
-        self.loader_id_address = family[5]
-        self.options_address = family[6]
-        self.flash_size_address = family[7]
+        self.product_id, _, self.loader_address, self.page_size, ram_kb = family[:5]
+        self.ram_size = ram_kb * 1024
+        self.loader_id_address, self.options_address, self.flash_size_address = family[5:]
 
     @property
     def flash_end(self):
@@ -113,20 +109,21 @@ def by_name(name):
     part = name.upper()
     sound = all("0" <= char <= "9" or "A" <= char <= "Z" for char in part)
     for family in _FAMILIES if sound else ():
-        if part[:9] in family[1]:
+        _, parts = family[:2]
+        if part[:9] in parts:
             size = _SIZE_LETTERS.get(part[10:11])
             if size is None:
                 raise UnknownChip(
                     "%s: the flash size letter is missing, as in %sRB" % (name, part[:9])
                 )
             return Chip(part, size * 1024, family)
-    known = ", ".join([prefix for family in _FAMILIES for prefix in family[1]])
+    known = ", ".join([prefix for _, parts, *_ in _FAMILIES for prefix in parts])
     raise UnknownChip("%s is not a supported chip; supported: %s" % (name, known))
 
 
 def family_name(product_id):
     """What a product ID stands for, for messages."""
-    for family in _FAMILIES:
-        if family[0] == product_id:
-            return "/".join(family[1])
+    for known, parts, *_ in _FAMILIES:
+        if known == product_id:
+            return "/".join(parts)
     return "unknown family"

@@ -1,4 +1,4 @@
-"""The commands of ST's ROM bootloader (AN4221 rev 14): bytes in, bytes out, no policy.
+"""The commands of ST's ROM loader (AN4221 rev 14): bytes in, bytes out, no policy.
 
 Every command is a row of frames. Each frame is one transaction; after each the loader answers with
 one status byte, read in a transaction of its own:
@@ -13,15 +13,17 @@ one status byte, read in a transaction of its own:
 from micropython import const
 
 from .chips import BLOCK, BLOCK_WRITE_MS, OPERATION_LIMIT_MS, PAGE_ERASE_MS
-from .errors import BusError, BusTimeout, LoaderError, LoaderRefused, LoaderTimeout
+from .errors import BusError, BusStuck, LoaderError, LoaderRefused, LoaderTimeout
 
 _ACK = const(0x79)
 _NACK = const(0x1F)
 _BUSY = const(0x76)
+# What one status read shows, in words; see Loader.status.
+ACK, NACK, BUSY, ABSENT, HELD, UNDRIVEN = "ack", "nack", "busy", "no answer", "line held", "0xFF"
+_STATUSES = {_ACK: ACK, _NACK: NACK, _BUSY: BUSY}
 
 # Command codes, AN4221 table 2. Only those the field needs: none of these can change option bytes
 # or protection.
-_GET = const(0x00)
 _GET_VERSION = const(0x01)
 _GET_ID = const(0x02)
 _READ_MEMORY = const(0x11)
@@ -35,24 +37,31 @@ _NO_STRETCH_SINCE = const(0x11)  # protocol V1.1, AN4221 table 2
 # A status that needs no flash operation is there at once; this is for a host that is slow itself.
 _STATUS_LIMIT_MS = const(100)
 _LONGEST_POLL_MS = const(16)
+_LET_GO_MS = const(1500)  # a loader out of step resets itself by then: LOADER_TIMEOUT_MS
+_LET_GO_POLL_MS = const(50)
 
 
-class Bootloader:
+class Loader:
     """The loader behind `link`; `clock` bounds every wait.
 
     Methods raise LoaderRefused (NACK), LoaderTimeout (not done within the limit), and what the
     link raises. After any of these the loader is out of step: reset it before the next command.
 
+    `name`: where it is, for messages. `recover`, `is_held`: the link's. `write_code`: that of
+    Write Memory for this loader.
     `changing`: `write` sent all of its data and the loader did not answer: flash may hold any part
     of them. False after any other error of `write`, which changed nothing."""
 
     def __init__(self, link, clock):
+        self.name = link.name
+        self.recover = link.recover
+        self.is_held = link.is_held
         self._link = link
         self._clock = clock
         self._status = bytearray(1)
         self._frame = bytearray(BLOCK + 2)
         self._view = memoryview(self._frame)
-        self._write_code = _WRITE_MEMORY
+        self.write_code = _WRITE_MEMORY
         self._erase_code = _ERASE
         self._patient = False  # waits for the longest operation before the first look
         self.changing = False
@@ -60,32 +69,30 @@ class Bootloader:
     def get_version(self):
         """Protocol version, e.g. 0x12 for V1.2; picks No-Stretch commands if the loader has
         them."""
-        self._command(_GET_VERSION, "Get Version")
-        self._link.receive_into(self._status)
-        version = self._status[0]
-        self._await_ack("Get Version", _STATUS_LIMIT_MS)
+        self.command(_GET_VERSION, "Get Version")
+        version = self.receive(1)[0]
+        self.await_ack("Get Version")
         no_stretch = version >= _NO_STRETCH_SINCE
-        self._write_code = _NS_WRITE_MEMORY if no_stretch else _WRITE_MEMORY
+        self.write_code = _NS_WRITE_MEMORY if no_stretch else _WRITE_MEMORY
         self._erase_code = _NS_ERASE if no_stretch else _ERASE
         return version
 
     def get_id(self):
         """Product ID of the chip, 12 bits."""
-        self._command(_GET_ID, "Get ID")
-        answer = self._view[:3]
-        self._link.receive_into(answer)
-        self._await_ack("Get ID", _STATUS_LIMIT_MS)
+        self.command(_GET_ID, "Get ID")
+        answer = self.receive(3)
+        self.await_ack("Get ID")
         if answer[0] != 1:
             raise LoaderError("Get ID announced %d bytes, not 2" % (answer[0] + 1))
         return answer[1] << 8 | answer[2]
 
     def read_into(self, address, buffer):
         """Read Memory: fill `buffer` (1..256 bytes) from `address`."""
-        self._command(_READ_MEMORY, "Read Memory")
-        self._address(address, "Read Memory")
+        self.command(_READ_MEMORY, "Read Memory")
+        self.address(address, "Read Memory")
         count = len(buffer) - 1
         self._send2(count, count ^ 0xFF)
-        self._await_ack("Read Memory count", _STATUS_LIMIT_MS)
+        self.await_ack("Read Memory count")
         self._link.receive_into(buffer)
 
     def write(self, address, data):
@@ -96,39 +103,68 @@ class Bootloader:
         if length % 8 or address % 8 or not 0 < length <= BLOCK:
             raise ValueError("flash is written in double words")  # stale bytes would go along
         self.changing = False
-        self._command(self._write_code, "Write Memory")
-        self._address(address, "Write Memory")
-        frame = self._view[: length + 2]
-        frame[0] = length - 1
-        frame[1 : length + 1] = data
-        frame[length + 1] = frame[0] ^ _xor(data)
+        self.command(self.write_code, "Write Memory")
+        self.address(address, "Write Memory")
         self.changing = True
-        self._link.send(frame)
-        self._await_ack("Write Memory at 0x%08X" % address, OPERATION_LIMIT_MS, BLOCK_WRITE_MS)
+        self.data(data)
+        self.await_ack("Write Memory at 0x%08X" % address, OPERATION_LIMIT_MS, BLOCK_WRITE_MS)
 
     def erase_page(self, page):
         """Erase one page by its number. As for write: only reading back tells."""
-        self._command(self._erase_code, "Erase")
+        self.command(self._erase_code, "Erase")
         frame = self._view[:3]
         frame[0] = frame[1] = frame[2] = 0  # one page: count - 1, and its XOR
         self._link.send(frame)
-        self._await_ack("Erase count", _STATUS_LIMIT_MS)
+        self.await_ack("Erase count")
         frame[0] = page >> 8
         frame[1] = page & 0xFF
         frame[2] = frame[0] ^ frame[1]
         self._link.send(frame)
-        self._await_ack("Erase of page %d" % page, OPERATION_LIMIT_MS, PAGE_ERASE_MS)
+        self.await_ack("Erase of page %d" % page, OPERATION_LIMIT_MS, PAGE_ERASE_MS)
 
     def go(self, address):
         """Go: run the application whose vector table is at `address`; the loader is gone then."""
-        self._command(_GO, "Go")
-        self._address(address, "Go")
+        self.command(_GO, "Go")
+        self.address(address, "Go")
 
-    def _command(self, code, name):
+    # --- the state of the link ---
+
+    def status(self):
+        """What one status read shows: ACK, NACK, BUSY, UNDRIVEN (nothing drives the line), ABSENT
+        (nothing answers), HELD (the target holds a line), or another byte in hex.
+
+        The only thing that a loader at work on its flash can be asked: a command would be out of
+        turn, and a loader out of turn resets the chip. Raises BusStuck."""
+        try:
+            self._link.receive_into(self._status)
+        except BusStuck:
+            raise
+        except BusError as error:
+            return HELD if self.is_held(error) else ABSENT
+        return _STATUSES.get(self._status[0], "0x%02X" % self._status[0])
+
+    def lets_go(self, limit_ms=_LET_GO_MS):
+        """Whether the lines become free: by default within the time in which an idle loader resets
+        itself."""
+        deadline = self._clock.deadline(limit_ms)
+        while True:
+            try:
+                self.recover()
+                return True
+            except BusStuck:
+                if deadline.expired():
+                    return False
+                deadline.sleep(_LET_GO_POLL_MS)
+
+    # --- what commands are made of ---
+
+    def command(self, code, name):
+        """Send a command frame, and wait for its ACK. `name` is for messages."""
         self._send2(code, code ^ 0xFF)
-        self._await_ack(name, _STATUS_LIMIT_MS)
+        self.await_ack(name)
 
-    def _address(self, address, name):
+    def address(self, address, name):
+        """Send an address frame, and wait for its ACK."""
         frame = self._view[:5]
         frame[0] = address >> 24
         frame[1] = address >> 16 & 0xFF
@@ -136,7 +172,22 @@ class Bootloader:
         frame[3] = address & 0xFF
         frame[4] = _xor(frame[:4])
         self._link.send(frame)
-        self._await_ack("%s at 0x%08X" % (name, address), _STATUS_LIMIT_MS)
+        self.await_ack("%s at 0x%08X" % (name, address))
+
+    def data(self, data):
+        """Send a data frame, 1..256 bytes."""
+        length = len(data)
+        frame = self._view[: length + 2]
+        frame[0] = length - 1
+        frame[1 : length + 1] = data
+        frame[length + 1] = frame[0] ^ _xor(data)
+        self._link.send(frame)
+
+    def receive(self, length):
+        """The next `length` bytes (1..258) in one transaction; the next frame overwrites them."""
+        answer = self._view[:length]
+        self._link.receive_into(answer)
+        return answer
 
     def _send2(self, first, second):
         frame = self._view[:2]
@@ -144,19 +195,25 @@ class Bootloader:
         frame[1] = second
         self._link.send(frame)
 
-    def _await_ack(self, what, limit_ms, operation_ms=None):
+    def await_ack(self, what, limit_ms=_STATUS_LIMIT_MS, operation_ms=None):
         """Wait for ACK. Silence, BUSY and noise all mean "not yet" until the one deadline.
 
         The first look at an operation of (typical, longest) ms comes after the typical time:
         nothing is polled in vain, and a loader that stretches in spite of a No-Stretch command has
-        no reason to. Once the bus timed out on such a loader (ESP32: after 13 ms of stretching),
-        the first look comes after the longest time."""
+        no reason to. Once such a loader held a line for too long (ESP32: 13 ms), the first look
+        comes after the longest time."""
         deadline = self._clock.deadline(limit_ms)
         if operation_ms:
             deadline.sleep(operation_ms[self._patient])
         pause = 1
         while True:
-            seen = self._read_status(operation_ms)
+            seen = None
+            try:
+                self._link.receive_into(self._status)
+                seen = self._status[0]
+            except BusError as error:
+                if operation_ms and self.is_held(error):
+                    self._patient = True
             if seen == _ACK:
                 self.changing = False
                 return
@@ -168,16 +225,6 @@ class Bootloader:
                 raise LoaderTimeout("%s: no ACK within %d ms, last: %s" % (what, limit_ms, last))
             deadline.sleep(pause)
             pause = min(pause * 2, _LONGEST_POLL_MS)
-
-    def _read_status(self, operation_ms):
-        """One status byte, or None if the bus brought none."""
-        try:
-            self._link.receive_into(self._status)
-        except BusError as error:
-            if operation_ms and isinstance(error, BusTimeout):
-                self._patient = True
-            return None
-        return self._status[0]
 
 
 def _xor(data):

@@ -1,7 +1,8 @@
 """Frames to and from the loader over machine.I2C, whichever port that runs on.
 
-A link has three methods: `send(frame)`, `receive_into(buffer)` and `recover()`. A link for another
-interface offers the same three, and nothing above this module knows about I2C.
+A link has `name`, which says in messages where the loader is, and four methods: `send(frame)`,
+`receive_into(buffer)`, `recover()` and `is_held(error)`. A link for another interface offers the
+same, and nothing above a link knows about I2C.
 """
 
 import time
@@ -74,7 +75,9 @@ class I2CBus:
         """Start over with a free bus. Raises BusStuck if a line stays low."""
         stuck = self._free()
         if stuck:
-            raise BusStuck("%s is held low" % stuck)
+            error = BusStuck("%s is held low" % stuck)
+            error.line = stuck
+            raise error
 
     def _free(self):
         """Free the lines as far as a controller can, and make a fresh one.
@@ -115,17 +118,23 @@ class I2CLink:
     """The loader at one address of an I2CBus."""
 
     def __init__(self, bus, address):
-        self.address = address
+        self.name = "I2C address 0x%02X" % address
+        self._address = address
         self._bus = bus
 
     def send(self, frame):
         """Send `frame` (1..258 bytes). Raises NoAnswer, BusTimeout, BusStuck."""
-        self._bus.send(self.address, frame)
+        self._bus.send(self._address, frame)
 
     def receive_into(self, buffer):
         """Fill `buffer` (1..256 bytes). Raises NoAnswer, BusTimeout, BusStuck."""
-        self._bus.receive_into(self.address, buffer)
+        self._bus.receive_into(self._address, buffer)
 
     def recover(self):
         """Start over with a free bus. Raises BusStuck."""
         self._bus.recover()
+
+    def is_held(self, error):
+        """Whether `error`, which a method of this link raised, shows that the target holds a line:
+        the clock, because it has nothing to send yet."""
+        return isinstance(error, BusTimeout)
