@@ -1,9 +1,10 @@
 """Looks at what the host's filesystem holds for the updater. Nothing is written."""
 
 from stm32_rom.errors import BoardError, UpdaterError
-from stm32_updater.admission import Admission
+from stm32_updater.admission import Admission, opened
 from stm32_updater.board import Board
-from stm32_updater.store import UNKNOWN, Record, Store, exists, hands_off
+from stm32_updater.record import Record
+from stm32_updater.store import Store, exists, hands_off
 
 
 def trouble_with(settings, clock):
@@ -41,7 +42,7 @@ def facts(settings, folder, clock):
             "failed": record.failed,
         }
     else:
-        record = Record(UNKNOWN, None, None, None, 0, 0)  # as the updater takes it
+        record = Record()  # as the updater takes it
     admission = Admission(Board(settings, clock), store, clock)
     lowest = admission.lowest_counter(record)
     found["inbox"] = [
@@ -57,7 +58,8 @@ def _looked_at(path, admission, lowest=0, failed=None):
     """The version of an image, or why the updater refuses it."""
     found = {"path": path}
     try:
-        image, _ = admission.check(path, lowest, failed)
+        image = opened(path)
+        admission.check(image, lowest, failed)
         found["version"] = image.version
         found["version_bytes"] = image.version_bytes.hex()
     except UpdaterError as error:

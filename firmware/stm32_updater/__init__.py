@@ -5,11 +5,11 @@ result = Updater.from_board("board.json").run()
 """
 
 # Each before those that import it: an import within an import takes 0.9 KB of an rp2's 8 KB of C
-# stack. asyncio imports modules of its own.
+# stack. asyncio imports modules of its own. The others are loaded when a run needs them.
 import asyncio  # noqa: F401, I001
 from stm32_rom.errors import UpdaterError
-from stm32_rom import chips, clock, option_bytes, application, i2c, commands, target  # noqa: F401
-from . import errors, store, image, signature, admission, event_log, flasher  # noqa: F401
+from stm32_rom import chips, clock, i2c, application  # noqa: F401
+from . import errors, record, run_events, store, event_log  # noqa: F401
 from .updater import Updater
 
 __version__ = "0.1.0"

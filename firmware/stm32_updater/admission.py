@@ -1,15 +1,16 @@
-"""Which image may be installed: whole, from somebody this board trusts, for this product and this
-chip, not older than what ran here. The target is not needed for any of it.
+"""Which image may be installed: whole, signed with a key that this board trusts, for this product
+and this chip, not older than what ran here. The target is not needed for any of it.
 """
 
 from . import signature
 from .errors import ImageError, ImageFailedBefore, ImageTooOld, StoreError
 from .image import open_image
+from .run_events import failure
 from .store import exists, is_folder
 
 
 class Admission:
-    """Checks the images of one board's store. Its generators yield events; see updater.py.
+    """Checks the images of one board's store. Its generators yield events; see run_events.py.
 
     `times`: {"hash_ms", "signature_ms"} of the image that `newest` returned last, or empty."""
 
@@ -33,32 +34,39 @@ class Admission:
         """The newest image that passes every check, if there is one: (image, None, events that
         tell so) or (None, the last refusal, no events). A generator of the events of refusals.
 
-        Nothing is yielded after the last check: whoever calls this adopts the image before other
-        tasks run, which might put another file in its place, and tells the events then. Refused
+        Nothing is yielded after the last check: the caller adopts the image before other tasks
+        run, which might put another file in its place, and tells the events then. Refused
         images are removed, and older ones as superseded; not so the confirmed image, a folder, or
         a file that cannot be read. `force` lets an image that failed before try again."""
         refusal = None
         self.times = {}
         lowest = self.lowest_counter(record) if paths else 0
         failed = None if force else record.barred
-        left = []  # (rank, path, version)
+        left = []  # (rank, minus the place among equals, path, version)
+        best = None  # the newest of them, as long as no other task could have changed its file
         for path in paths:
             try:
-                image = _opened(path)
-                left.append((image.rank(), path, image.version))
+                image = opened(path)
             except (ImageError, StoreError) as error:
                 refusal = yield from self._refused(path, error, refusal)
+                best = None
+                continue
+            left.append((image.rank(), -len(left), path, image.version))
+            if max(left)[2] == path:
+                best = image
         while left:
-            newest = max(left, key=_rank)
+            newest = max(left)
             left.remove(newest)
+            path = newest[2]
             try:
-                image, checked = self.check(newest[1], lowest, failed)
+                image = best if best and best.path == path else opened(path)
+                checked = self.check(image, lowest, failed)
             except (ImageError, StoreError) as error:
-                refusal = yield from self._refused(newest[1], error, refusal)
+                refusal = yield from self._refused(path, error, refusal)
                 continue
             self.times = {key: checked[key] for key in ("hash_ms", "signature_ms")}
             events = [checked]
-            for _, path, version in left:
+            for _, _, path, version in left:
                 if path != self._store.confirmed:
                     events.append({"event": "superseded", "image": path, "version": version})
                     try:
@@ -70,7 +78,7 @@ class Admission:
 
     def _refused(self, path, error, refusal):
         """Generator: tell that the file at `path` is no image for this board, and remove it.
-        Returns what counts as the last refusal: a folder is none, or it would be one for ever."""
+        Returns what counts as the last refusal: a folder is none, because it stays."""
         self._clock.feed()
         yield failure("refused", path, error)
         if is_folder(path):
@@ -82,37 +90,29 @@ class Admission:
                 return stuck  # the others may be good
         return error
 
-    def find(self, digest):
-        """Of the images kept, the one with this digest (hex), admitted anew: (image, None). Or
-        (None, why it may not be used), or (None, None) if it is not there."""
+    def find(self, paths, digest=None):
+        """The first image of those at `paths` that passes every check: (image, None); or (None,
+        why the last of them does not). `digest` (hex): only the image with that one."""
         why = None
-        for path in self._store.kept() if digest else ():
+        for path in paths:
             try:
-                if exists(path) and _is(path, digest):
-                    return self.check(path)[0], None
+                if exists(path):
+                    image = opened(path)
+                    if digest in (None, image.digest.hex()):
+                        self.check(image)
+                        return image, None
             except (ImageError, StoreError) as error:
-                why = error  # the other one may be the one
+                why = error  # another one may be the one
         return None, why
 
-    def confirmed(self):
-        """The confirmed image: as `find`."""
-        path = self._store.confirmed
-        if not exists(path):
-            return None, None
-        try:
-            return self.check(path)[0], None
-        except (ImageError, StoreError) as error:
-            return None, error
-
-    def check(self, path, lowest=0, failed=None):
-        """The image at `path`, which may be installed, and the event that says so.
+    def check(self, image, lowest=0, failed=None):
+        """Whether `image` may be installed; the event that says so.
 
         `lowest`: the security counter it must have at least. `failed`: digest (hex) of the image
         that is not tried again. The confirmed image has run here: neither who signed it nor its
         age is asked, because an old application is better than none. Raises ImageError,
         StoreError."""
         board, clock = self._board, self._clock
-        image = _opened(path)
         image.check_fit(board.chip, board.preserved)
         image.check_product(board.class_id)
         image.check_vectors(board.chip)
@@ -121,12 +121,12 @@ class Admission:
         hash_ms = clock.since(begun)
         begun = clock.now()
         key = None
-        if path != self._store.confirmed:
+        if image.path != self._store.confirmed:
             key = signature.check(image, self._keys, board.unsigned_allowed)
             self._check_history(image, lowest, failed)
-        return image, {
+        return {
             "event": "checked",
-            "image": path,
+            "image": image.path,
             "version": image.version,
             "hash_ms": hash_ms,
             "signature_ms": clock.since(begun),
@@ -169,7 +169,7 @@ class Admission:
         return record.counter
 
 
-def _opened(path):
+def opened(path):
     """The Image at `path`. Raises ImageError, StoreError."""
     if is_folder(path):
         raise ImageError("%s is a folder" % path, "Remove it from the host's filesystem.")
@@ -183,19 +183,3 @@ def _is(path, digest):
         return open_image(path).digest.hex() == digest
     except (ImageError, StoreError):
         return True
-
-
-def _rank(found):
-    return found[0]
-
-
-def about(event, image):
-    """An event about an image."""
-    return {"event": event, "image": image.path, "version": image.version, "bytes": image.size}
-
-
-def failure(event, path, error):
-    """An event about an image at `path` that came to an error."""
-    told = {"event": event, "image": path}
-    told.update(error.as_dict())
-    return told

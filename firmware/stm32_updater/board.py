@@ -12,7 +12,6 @@ from stm32_rom import chips, pins
 from stm32_rom.application import Application, Heartbeat
 from stm32_rom.errors import BoardError
 from stm32_rom.i2c import I2CLink
-from stm32_rom.target import Target
 
 from .settings import Section
 
@@ -53,14 +52,11 @@ class Board:
         self._heartbeat = (
             _made("[confirm]", _make_heartbeat, *heartbeat, clock) if heartbeat else None
         )
-        link = I2CLink(bus, self.chip.loader_address)
-        self.target = Target(
-            self.chip,
-            _made("[pins]", pins.Pins, *lines),
-            link,
-            clock,
-            self._application.enter_loader if enter else None,
-        )
+        self._clock = clock
+        self._link = I2CLink(bus, self.chip.loader_address)
+        self._pins = _made("[pins]", pins.Pins, *lines)
+        self._enter_command = self._application.enter_loader if enter else None
+        self._target = None
         self._proof = self._heartbeat or (self._application if asked else None)
         self.confirm = confirm or self._proof and self._proof.runs or _trust
 
@@ -80,6 +76,17 @@ class Board:
         if len(text) >= _MAX_LENGTH:
             raise BoardError("%s is longer than any board.json" % path)
         return cls(settings, clock, confirm)
+
+    @property
+    def target(self):
+        """The Target. Its code is loaded when it is first asked for."""
+        if self._target is None:
+            from stm32_rom.target import Target
+
+            self._target = Target(
+                self.chip, self._pins, self._link, self._clock, self._enter_command
+            )
+        return self._target
 
     @property
     def application_shows(self):

@@ -21,7 +21,11 @@ UpdaterError
     AnotherRun              another run of the updater began meanwhile
 """
 
+from micropython import const
+
 from stm32_rom.errors import UpdaterError
+
+_LONGEST_TEXT = const(200)  # of an error that is none of this package
 
 
 class ImageError(UpdaterError):
@@ -120,3 +124,18 @@ class OutOfMemory(UpdaterError):
 class AnotherRun(UpdaterError):
     code = "another-run"
     next_step = "Run one updater at a time; the last one that was started goes on."
+
+
+def unforeseen(error):
+    """For people: the UpdaterError that one which is none of this package comes to."""
+    if isinstance(error, MemoryError):
+        return OutOfMemory("no memory to go on: %s" % error)
+    return UpdaterError(
+        "not foreseen: " + shortened(error),
+        "Run the update again. If it ends like this again, report it: stm32up logs pull.",
+    )
+
+
+def shortened(error):
+    """For people: an error that is none of this package, whose text may be of any length."""
+    return ("%r" % error)[:_LONGEST_TEXT]

@@ -22,6 +22,7 @@ from stm32_rom.chips import BLOCK, GRANULE
 from stm32_rom.errors import BusError, LoaderError, UpdaterError
 
 from .errors import ImageDoesNotFit, PageProtected, VerifyFailed
+from .run_events import progress, retry
 
 _PAGE_TRIES = const(3)
 _BLOCK_TRIES = const(8)  # of a block whose frames are refused or lost before anything changes
@@ -73,7 +74,7 @@ class Flasher:
 
     def converge(self, image, doubt):
         """Make the target's flash equal to `image`; the target is in its loader. A generator of
-        progress events (see updater.py).
+        progress events (see run_events.py).
 
         Raises ImageDoesNotFit, PageProtected before anything is erased; ImageDamaged (the file
         changed since it was checked) before the first vectors are written; VerifyFailed,
@@ -106,7 +107,7 @@ class Flasher:
                 if not left:
                     raise self._why
                 todo = todo or [first]
-                yield _retry(todo[0], self._why)
+                yield retry(todo[0], self._why)
                 _put_in_doubt(todo, doubt)
                 # One flash error makes the loader refuse all that follows, until it is reset.
                 self._target.return_to_loader()
@@ -142,7 +143,7 @@ class Flasher:
                     todo.append(page)
                 else:
                     self.verified += self._length(page, image)
-            yield _progress("verify" if skip else "compare", index + 1, total)
+            yield progress("verify" if skip else "compare", index + 1, total)
         payload.end_hash(image, self._found)
         return todo
 
@@ -199,7 +200,7 @@ class Flasher:
                 self._why = error
             if not left:
                 raise self._why
-            yield _retry(page, self._why)
+            yield retry(page, self._why)
             self._target.return_to_loader()
 
     def _overwrite_vectors(self, address):
@@ -250,14 +251,14 @@ class Flasher:
                 except (LoaderError, BusError) as error:
                     if not left:
                         raise
-                    yield _retry(page, error)
+                    yield retry(page, error)
                 is_blank = False
                 self._target.return_to_loader()
             if page != first:
                 doubt.remove(page)
             if done % _CHECKPOINT_PAGES == _CHECKPOINT_PAGES - 1:
                 doubt.save()
-            yield _progress("write", done + 1, len(pages))
+            yield progress("write", done + 1, len(pages))
 
     def _write_page(self, page, image, is_blank):
         """Write what is in `_wanted`, but for what stays blank. It begins with an erase, unless
@@ -331,14 +332,6 @@ def _not_blank(data, begin, end):
     while data[end - GRANULE : end] == _BLANK[:GRANULE]:
         end -= GRANULE
     return begin, end
-
-
-def _progress(phase, done, total):
-    return {"event": "progress", "phase": phase, "done": done, "total": total}
-
-
-def _retry(page, error):
-    return {"event": "retry", "page": page, "error": error.code, "message": error.message}
 
 
 def _difference(first, second):

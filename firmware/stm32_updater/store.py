@@ -12,26 +12,14 @@ Two files in turn make the record safe on littlefs and on FAT alike: rewriting o
 lose it on FAT, but never the other.
 """
 
-import hashlib
 import json
 import os
 
 from micropython import const
 
-from .errors import StoreError
+from . import record as records
+from .errors import HandsOff, StoreError
 
-# A record of another version counts as none at all: what is lost with it, the target and the kept
-# images tell again.
-_VERSION = const(4)
-# Phases of the record
-UNKNOWN = "unknown"  # there is none
-IDLE = "idle"
-INSTALLING = "installing"
-CONFIRMING = "confirming"
-ROLLING_BACK = "rolling back"
-EVERY_PAGE = const(-1)  # as bits, however many pages there are
-_PHASES = (UNKNOWN, IDLE, INSTALLING, CONFIRMING, ROLLING_BACK)
-_DIGEST_DIGITS = const(64)
 HANDS_OFF = "/hands-off"
 _MAX_LENGTH = const(1024)  # characters of a record or a note; a real one has some 400
 _PIECE = b"\0" * 256
@@ -40,31 +28,6 @@ _MOST_IMAGES = const(16)
 _SPARE = const(8192)  # bytes: littlefs has blocks of 4096 here, and a new record needs one or two
 _ENOENT = const(2)
 _FULL = (28, 13)  # ENOSPC; EACCES: of FAT, a folder that cannot grow
-
-
-class Record:
-    """What the host remembers across a loss of power.
-
-    `phase`; `image`: digest (hex) of the image being installed or rolled back to, or None;
-    `installed`: digest of the confirmed image, or None; `failed`: digest of the image that was
-    rolled back last, or None; `again`: 1 if that one may be tried once more; `doubt`: flash pages
-    nothing vouches for, as bits; `counter`: the highest security counter whose image was ever
-    confirmed; `starts`: how often the application of `image` was started to prove itself."""
-
-    def __init__(self, phase, image, installed, failed, doubt, counter, starts=0, again=0):
-        self.phase = phase
-        self.image = image
-        self.installed = installed
-        self.failed = failed
-        self.doubt = doubt
-        self.counter = counter
-        self.starts = starts
-        self.again = again
-
-    @property
-    def barred(self):
-        """Digest of the image that is not tried again, or None."""
-        return None if self.again else self.failed
 
 
 class Store:
@@ -106,59 +69,39 @@ class Store:
     def load(self):
         """The newest sound Record, or None if there is none. If a file that may be newer cannot be
         read, what is under way is unknown, and every page is in doubt."""
-        best = None
+        found, newest = None, -1
         self._unreadable = []
         for path in self._states:
             try:
-                found = _read_state(path)
-            except StoreError:
-                self._unreadable.append(path)
+                with open(path) as file:
+                    read = records.from_text(file.read(_MAX_LENGTH))
+            except UnicodeError:
                 continue
-            if found and (best is None or found["number"] > best["number"]):
-                best = found
-        if best is None:
-            return None
-        self._number = best["number"]
-        record = Record(
-            best["phase"],
-            best["image"],
-            best["installed"],
-            best["failed"],
-            int(best["doubt"], 16),
-            best["counter"],
-            best["starts"],
-            best["again"],
-        )
-        if self._unreadable:
-            record.phase, record.image, record.doubt = UNKNOWN, None, EVERY_PAGE
-            self._number += 1  # that of the file that cannot be read
-        return record
+            except OSError as error:
+                if error.errno != _ENOENT:
+                    self._unreadable.append(path)
+                continue
+            if read and read[0] > newest:
+                newest, found = read
+        if found:
+            self._number = newest
+            if self._unreadable:
+                found.phase, found.image, found.doubt = records.UNKNOWN, None, records.EVERY_PAGE
+                self._number += 1  # that of the file that cannot be read
+        return found
 
     def save(self, record):
         """Make `record` durable. Raises StoreError."""
         self._number += 1
-        body = json.dumps(
-            {
-                "version": _VERSION,
-                "number": self._number,
-                "phase": record.phase,
-                "image": record.image,
-                "installed": record.installed,
-                "failed": record.failed,
-                "doubt": "%x" % record.doubt,
-                "counter": record.counter,
-                "starts": record.starts,
-                "again": record.again,
-            }
-        )
+        text = record.to_text(self._number)
         try:
             try:
-                self._write(body)
+                self._write(text)
             except OSError as error:
                 if error.errno not in _FULL:
                     raise error
                 self.discard(self._spare)
-                self._write(body)
+                self._write(text)
         except OSError as error:
             raise StoreError("the state record cannot be written: %s" % error)
         if self._number == 1:
@@ -168,9 +111,9 @@ class Store:
                 self.discard(path)
         self._unreadable = []
 
-    def _write(self, body):
+    def _write(self, text):
         with open(self._states[self._number % 2], "w") as file:
-            file.write(_check(body) + body)
+            file.write(text)
 
     def inbox_images(self):
         """Paths of the pushed images, in the order of their names: of the first 16 that the
@@ -191,6 +134,13 @@ class Store:
     def kept(self):
         """Where the image of an update under way can be."""
         return (self.candidate, self.confirmed)
+
+    def respect_hands_off(self):
+        """A target whose option bytes are being changed must not even be reset. Raises
+        HandsOff."""
+        note = hands_off(self.folder)
+        if note is not None:
+            raise HandsOff("a bench operation was begun and not ended: %s" % note["what"])
 
     def adopt(self, image):
         """Make `image` the candidate. Raises StoreError."""
@@ -253,55 +203,3 @@ def is_folder(path):
         return os.stat(path)[0] & _FOLDER != 0
     except OSError:
         return False
-
-
-def _check(text):
-    """First 16 hex digits of the text's SHA-256."""
-    return hashlib.sha256(text.encode()).digest()[:8].hex()
-
-
-def _read_state(path):
-    """A sound record as a dict, or None: missing, cut short, altered, of another version, or with
-    something in it that no record of this version holds. Raises StoreError."""
-    try:
-        with open(path) as file:
-            text = file.read(_MAX_LENGTH)
-    except UnicodeError:
-        return None
-    except OSError as error:
-        if error.errno == _ENOENT:
-            return None
-        raise StoreError("%s cannot be read: %s" % (path, error))
-    check, body = text[:16], text[16:]
-    if check != _check(body):
-        return None
-    try:
-        state = json.loads(body)
-        sound = state["version"] == _VERSION and _is_sound(state)
-    except (ValueError, KeyError, TypeError):
-        return None
-    return state if sound else None
-
-
-def _is_sound(state):
-    """Whether every field is of the kind that `save` writes. Raises KeyError, TypeError."""
-    return (
-        state["phase"] in _PHASES
-        and _is_number(state["number"])
-        and _is_number(state["counter"])
-        and _is_number(state["starts"])
-        and state["again"] in (0, 1)
-        and _is_hex(state["doubt"])
-        and all(
-            state[key] is None or _is_hex(state[key]) and len(state[key]) == _DIGEST_DIGITS
-            for key in ("image", "installed", "failed")
-        )
-    )
-
-
-def _is_number(value):
-    return type(value) is int and 0 <= value <= 0xFFFFFFFF
-
-
-def _is_hex(value):
-    return type(value) is str and value and all(digit in "0123456789abcdef" for digit in value)

@@ -22,7 +22,10 @@ def store_of(bench):
 
 def record(store, **changes):
     fields = {"phase": "idle", "image": None, "installed": None, "failed": None}
-    return store.Record(**{**fields, "doubt": 0, "counter": 0, **changes})
+    made = store.records.Record()
+    for name, value in {**fields, "doubt": 0, **changes}.items():
+        setattr(made, name, value)
+    return made
 
 
 def test_without_files_there_is_no_record(modules):

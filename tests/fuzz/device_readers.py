@@ -113,11 +113,12 @@ class State(DeviceReader):
     def __init__(self) -> None:
         super().__init__()
         self.store = on(device_module("stm32_updater.store"), self.files)
+        self.record = device_module("stm32_updater.record")
 
     def seeds(self) -> list[bytes]:
         bodies = [
             {
-                "version": self.store._VERSION,
+                "version": self.record._VERSION,
                 "number": number,
                 "phase": phase,
                 "image": image,
@@ -159,8 +160,7 @@ class State(DeviceReader):
         for digest in (record.image, record.installed, record.failed):
             if digest is not None and len(bytes.fromhex(digest)) != 32:
                 raise Finding(f"a digest of {digest!r}")
-        phases = (self.store.IDLE, self.store.INSTALLING, self.store.CONFIRMING)
-        if record.phase not in (*phases, self.store.ROLLING_BACK, self.store.UNKNOWN):
+        if record.phase not in self.record.PHASES:
             raise Finding(f"a phase {record.phase!r}")
         if type(record.counter) is not int or type(record.doubt) is not int or record.doubt < 0:
             raise Finding(f"counter {record.counter!r}, doubt {record.doubt!r}")

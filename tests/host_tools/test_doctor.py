@@ -367,7 +367,7 @@ def an_unforeseen_error_after_a_roll_back(host):
     """The digest that failed is old news, and the record still has it."""
     bench = a_dead_application_was_installed(host)
     updater = bench.updater()
-    updater._admission.pushed = lambda record: 1 // 0
+    updater._store.keep_spare = lambda: 1 // 0
     with pytest.raises(ZeroDivisionError):
         updater.run()
     bench.boot()

@@ -97,8 +97,8 @@ BUGS = (
         "an error is not tried again",
         "stm32_updater/flasher",
         "                    if not left:\n                        raise\n"
-        "                    yield _retry(page, error)\n                is_blank = False\n",
-        "                    yield _retry(page, error)\n                    break\n"
+        "                    yield retry(page, error)\n                is_blank = False\n",
+        "                    yield retry(page, error)\n                    break\n"
         "                is_blank = False\n",
     ),
     Bug(
@@ -155,29 +155,29 @@ BUGS = (
     Bug(
         "a host that forgot trusts every page",
         "stm32_updater/updater",
-        "every_page = (1 << self._board.chip.pages) - 1",
-        "every_page = 0",
+        "        record.doubt &= (1 << self._board.chip.pages) - 1\n",
+        "        record.doubt &= 0 if record.phase == 'unknown' else -1\n",
         ("host-formatted",),
     ),
     Bug(
         "an application that is silent counts as proven",
-        "stm32_updater/updater",
-        "        if (yield from self._proves_itself(record, image)):",
-        "        if (yield from self._proves_itself(record, image)) or True:",
+        "stm32_updater/flow",
+        "            if (yield from self._proves_itself(image)):",
+        "            if (yield from self._proves_itself(image)) or True:",
         ("roll-back",),
     ),
     Bug(
         "the candidate is not kept as the confirmed image",
-        "stm32_updater/updater",
+        "stm32_updater/flow",
         "        self._store.confirm(image)\n",
         "",
         ("roll-back",),
     ),
     Bug(
         "the record is saved before the last good image is replaced",
-        "stm32_updater/updater",
+        "stm32_updater/flow",
         "                try:\n                    error = self._keep(image)\n",
-        "                event = self._commit(record, image)\n"
+        "                event = self._commit(image)\n"
         "                yield event\n"
         "                try:\n                    error = self._keep(image)\n",
     ),
@@ -224,9 +224,9 @@ BUGS = (
     ),
     Bug(
         "the security counter is raised before the application has proven itself",
-        "stm32_updater/updater",
-        "        record.phase = phases.INSTALLING\n",
-        "        record.phase = phases.INSTALLING\n"
+        "stm32_updater/flow",
+        "        record.phase = phase\n        record.image = image.digest.hex()\n",
+        "        record.phase = phase\n        record.image = image.digest.hex()\n"
         "        record.counter = max(record.counter, image.security_counter)\n",
         ("after-roll-back",),
     ),
@@ -273,8 +273,8 @@ BUGS = (
     ),
     Bug(
         "a target without supply counts as one that takes the host down",
-        "stm32_updater/updater",
-        "        record.starts = 0  # the host is still up: none of them has taken it down\n",
+        "stm32_updater/flow",
+        "        self._count_starts(0)  # the host is still up: none of them has taken it down\n",
         "",
         ("long-outage",),
     ),

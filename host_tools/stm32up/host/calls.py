@@ -40,7 +40,8 @@ _RUNS = """
  from stm32_rom.clock import Clock
  from stm32_updater.board import Board
  from stm32_updater.image import open_image
- from stm32_updater.store import IDLE, Store, hands_off
+ from stm32_updater.record import IDLE
+ from stm32_updater.store import Store, hands_off
  store = Store({folder!r})
  record = store.load()
  runs = (

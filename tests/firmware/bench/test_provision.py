@@ -277,7 +277,7 @@ def test_option_bits_that_stand_in_the_way_are_refused(factory, options, what):
 def test_a_chip_at_work_is_not_even_planned_for(make_bench):
     """No note, and yet another program's command is at work."""
     bench = make_bench(options=PROTECTED, quirks=quirks(4, unprotect_delay=FOR_EVER))
-    target = bench.updater()._target
+    target = bench.updater()._board.target
     with pytest.raises(Exception, match="protection level 1"):
         target.enter_loader()
     target.loader.command(0x93, "Readout Unprotect")

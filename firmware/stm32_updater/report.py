@@ -1,0 +1,64 @@
+"""What the host knows, and what is on the bus."""
+
+from .errors import HandsOff, ImageError, StoreError
+from .image import open_image, version_text
+from .store import exists
+
+
+def status(board, store, log):
+    """What the host knows, without touching the target: a dict."""
+    record = store.load()
+    found = {
+        "phase": "unknown" if record is None else record.phase,
+        "inbox": store.inbox_images(),
+        "installed": None,
+        "log_lines_lost": log.lost,
+    }
+    if record is not None:
+        found["installed"] = record.installed
+        found["failed"] = record.failed
+    for name, path in (("candidate", store.candidate), ("confirmed", store.confirmed)):
+        found[name] = None
+        if exists(path):
+            try:
+                image = open_image(path)
+            except (ImageError, StoreError) as error:
+                found[name] = error.message
+                continue
+            found[name] = image.version
+            if record is not None and record.image == image.digest.hex():  # it is under way
+                pages = -(-image.size // board.chip.page_size)
+                doubt = record.doubt & ((1 << pages) - 1)
+                found["pages_in_doubt"] = bin(doubt).count("1")
+    return found
+
+
+def probe(board, store):
+    """What is on the bus: a dict. The target is reset into its loader and back; nothing is
+    written. A target that is at work, whatever made it so, is left alone.
+    Raises LoaderSilent, WrongChip, BusError, HandsOff."""
+    store.respect_hands_off()
+    target = board.target
+    seen = target.at_work()
+    if seen is not None:
+        raise HandsOff(
+            "the target may be programming its option bytes: %s" % seen,
+            "Leave its supply on and wait some minutes. " + HandsOff.next_step,
+        )
+    runs = board.application_runs()
+    version = board.application_version()
+    try:
+        target.enter_loader()
+        options = target.options
+        state = "running" if runs else "blank" if target.blank() else "silent"
+        return {
+            "chip": board.chip.name,
+            "product_id": "0x%03X" % board.chip.product_id,
+            "loader": target.quirks.version,
+            "protocol": target.protocol,
+            "option_bytes": None if options is None else options.as_dict(),
+            "application": state,
+            "application_version": version_text(version) if version else None,
+        }
+    finally:
+        target.start_application()

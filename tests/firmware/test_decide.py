@@ -1,0 +1,99 @@
+"""What to do next: the tables of decide.py, row by row."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from stm32up import device
+
+decide: Any = device.module("stm32_updater.decide")
+record: Any = device.module("stm32_updater.record")
+UNDER_WAY = [phase for phase in record.PHASES if phase != record.IDLE]
+OLD, NEW = b"\1\0\0\0\0\0\0\0", b"\2\0\0\0\0\0\0\0"
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("phase", record.PHASES)
+def test_a_pushed_image_comes_first(phase, refused):
+    assert decide.at_start(phase, True, False, refused) == decide.INSTALL
+    assert decide.at_start(phase, True, True, refused) == decide.UP_TO_DATE
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("phase", UNDER_WAY)
+def test_what_is_under_way_goes_on_whatever_was_refused(phase, refused):
+    assert decide.at_start(phase, False, False, refused) == decide.RESUME
+
+
+def test_an_idle_target_has_nothing_to_do_but_tell_what_was_refused():
+    assert decide.at_start(record.IDLE, False, False, True) == decide.REFUSE
+    assert decide.at_start(record.IDLE, False, False, False) == decide.NOTHING
+
+
+@pytest.mark.parametrize("phase", record.PHASES)
+@pytest.mark.parametrize("doubt", [0, 1])
+def test_a_running_application_is_replaced_only_if_it_runs_in_pages_known_to_be_in_doubt(
+    phase, doubt
+):
+    assert decide.looks_at_kept(phase, doubt, False)
+    known = bool(doubt) and phase != record.UNKNOWN
+    assert bool(decide.looks_at_kept(phase, doubt, True)) == known
+
+
+@pytest.mark.parametrize(("runs", "refused", "remembers"), itertools.product([0, 1], repeat=3))
+def test_only_a_host_that_knows_nothing_starts_what_may_be_left_in_the_loader(
+    runs, refused, remembers
+):
+    assert decide.wakes(runs, refused, remembers) == (not runs and not refused and not remembers)
+
+
+@pytest.mark.parametrize(
+    ("kept", "runs", "refused", "what"),
+    [
+        (True, True, True, decide.INSTALL),
+        (True, False, False, decide.INSTALL),
+        (False, True, True, decide.LEAVE),
+        (False, True, False, decide.LEAVE),
+        (False, False, True, decide.REFUSE),
+        (False, False, False, decide.WAIT),
+    ],
+)
+def test_without_its_image_an_update_ends_in_the_best_there_is(kept, runs, refused, what):
+    assert decide.without_image(kept, runs, refused) == what
+
+
+@pytest.mark.parametrize(
+    ("untouched", "runs", "image_unfit", "lasting"), itertools.product([False, True], repeat=4)
+)
+def test_an_update_is_given_up_only_if_it_can_never_be_and_something_runs(
+    untouched, runs, image_unfit, lasting
+):
+    phase = decide.after_failed_writing(untouched, runs, image_unfit, lasting)
+    if image_unfit or (lasting and (untouched or runs)):
+        assert phase == (record.IDLE if untouched else record.UNKNOWN)
+    else:
+        assert phase is None
+
+
+@pytest.mark.parametrize("answered", [None, OLD, NEW])
+@pytest.mark.parametrize("went_down", [False, True])
+def test_there_is_no_way_back_from_a_way_back(went_down, answered):
+    what = decide.after_silence(record.ROLLING_BACK, went_down, answered, NEW)
+    assert what == decide.GIVE_UP
+
+
+@pytest.mark.parametrize(
+    ("went_down", "answered", "what"),
+    [
+        (True, None, decide.BLAME),
+        (True, OLD, decide.BLAME),
+        (False, None, decide.ONCE_MORE),
+        (False, NEW, decide.ONCE_MORE),
+        (False, OLD, decide.ASK_FLASH),
+    ],
+)
+def test_an_image_is_blamed_only_for_what_is_its_own_doing(went_down, answered, what):
+    assert decide.after_silence(record.CONFIRMING, went_down, answered, NEW) == what
