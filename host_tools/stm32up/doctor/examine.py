@@ -22,7 +22,17 @@ from stm32up.host.transport import Connection, nonsense
 FOLDER = "/updater"
 RULES = (*rules_state.FIRST, *rules_bus.RULES, *rules_state.RULES)
 # What stm32_doctor imports of the updater. Without its __init__: the flow of an update stays away.
-_MODULES = ("errors", "settings", "board", "image", "signature", "store", "admission")
+_MODULES = (
+    "errors",
+    "settings",
+    "board",
+    "image",
+    "signature",
+    "record",
+    "store",
+    "run_events",
+    "admission",
+)
 _CALL = """
 import json
 from stm32_doctor import host, target
