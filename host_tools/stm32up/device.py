@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -84,6 +85,21 @@ def _collect_uses(tree: ast.Module, names: dict[str, set[str]]) -> None:
         match node:
             case ast.Attribute(value=ast.Name(id=name), attr=used) if name in names:
                 names[name].add(used)
+
+
+@functools.cache
+def limits() -> dict[str, tuple[int, int]]:
+    """The lowest and the highest that a number of board.json may be, by its key: the constants
+    _KEY_MIN and _KEY_MAX in the modules that read it on the host. Raises Stm32upError as `sources`
+    does.
+    """
+    modules = [path for package in (PACKAGE, BENCH) for path in sources(package)]
+    text = "\n".join(path.read_text("utf-8") for path in modules if path.name == "board.py")
+    ends = {
+        (key.lower(), end): int(number, 0)
+        for key, end, number in re.findall(r"^_(\w+)_(MIN|MAX) = const\((\w+)\)", text, re.M)
+    }
+    return {key: (lowest, ends[key, "MAX"]) for (key, end), lowest in ends.items() if end == "MIN"}
 
 
 class Chip(Protocol):

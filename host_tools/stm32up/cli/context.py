@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from stm32up.board import boards
-from stm32up.board.board import Board
+from stm32up.board.model import Board
 from stm32up.errors import UsageError
 from stm32up.host import session, transport
 from stm32up.say.output import HumanOutput, JsonOutput

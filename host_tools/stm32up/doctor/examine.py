@@ -10,7 +10,7 @@ import json
 from typing import Any, Protocol
 
 from stm32up import device
-from stm32up.board.board import Board
+from stm32up.board.model import Board
 from stm32up.doctor import rules_bus, rules_state
 from stm32up.doctor.diagnosis import Diagnosis, Facts, diagnose
 from stm32up.host import host_facts, logs, ram

