@@ -33,7 +33,6 @@ class Stm32upError(Exception):
         end = "" if self.message.endswith((".", "?", "!")) else "."
         return f"{self.message}{end} {self.next_step}"
 
-
     @property
     def lines(self) -> list[str]:
         """What people are told: a line, unless there are several mistakes."""

@@ -1,7 +1,7 @@
 """From facts to findings: `diagnose` puts the rules to what the doctor saw, the likeliest first.
 
-A rule is a row: code, severity, what is wrong, its cause, the next step, and a function that
-returns the evidence, or nothing. The texts stand in docs/doctor.md as well.
+A rule is a function that returns the evidence, or nothing, under what is wrong then, its cause
+and the next step. The texts stand in docs/doctor.md as well.
 """
 
 from __future__ import annotations
@@ -60,6 +60,29 @@ class Rule:
 
     def finding(self, evidence: Evidence) -> Finding:
         return Finding(self.code, self.severity, self.what, evidence, self.cause, self.next_step)
+
+
+class Rules(list[Rule]):
+    """Rules, in the order in which they are put to the facts."""
+
+    def add(
+        self,
+        what: str,
+        cause: str,
+        next_step: str,
+        *,
+        severity: Severity = Severity.WRONG,
+        group: str = "",
+        unless: tuple[str, ...] = (),
+    ) -> Callable[[Callable[[Facts], Evidence]], Callable[[Facts], Evidence]]:
+        """Makes a rule of the function below: its name is the code, with hyphens."""
+
+        def added(seen: Callable[[Facts], Evidence]) -> Callable[[Facts], Evidence]:
+            code = seen.__name__.replace("_", "-")
+            self.append(Rule(code, severity, what, cause, next_step, seen, group, unless))
+            return seen
+
+        return added
 
 
 @dataclass(frozen=True)

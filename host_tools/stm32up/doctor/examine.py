@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from stm32up import device
 from stm32up.board.model import Board
-from stm32up.doctor import rules_bus, rules_state
+from stm32up.doctor import rules_bus, rules_first, rules_state
 from stm32up.doctor.diagnosis import Diagnosis, Facts, diagnose
 from stm32up.host import host_facts, logs, ram
 from stm32up.host.deploy import compiled
@@ -20,7 +20,7 @@ from stm32up.host.paths import BOARD_JSON
 from stm32up.host.transport import Connection, nonsense
 
 FOLDER = "/updater"
-RULES = (*rules_state.FIRST, *rules_bus.RULES, *rules_state.RULES)
+RULES = (*rules_first.RULES, *rules_bus.RULES, *rules_state.RULES)
 # What stm32_doctor imports of the updater. Without its __init__: the flow of an update stays away.
 _MODULES = ("errors", "settings", "board", "image", "signature", "store", "admission")
 _CALL = """
