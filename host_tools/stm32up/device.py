@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from stm32up.errors import ImageError, Stm32upError, UsageError
 
@@ -113,6 +113,10 @@ class Chip(Protocol):
     loader_address: int  # 7 bits
 
 
+class _Image(Protocol):
+    def check_digest(self, clock: object) -> None: ...
+
+
 def chip(name: str) -> Chip:
     """The chip of this part number, such as "STM32G071RB". Raises UsageError for one that is not
     in the table.
@@ -158,7 +162,7 @@ def check_image(
             raise ImageError(error.message.replace(str(file), str(name)), next_step) from None
 
 
-def _check_digest(image: Any, name: object) -> None:
+def _check_digest(image: _Image, name: object) -> None:
     try:
         image.check_digest(module("stm32_rom.clock").Clock())
     except module("stm32_updater.errors").ImageDamaged:
@@ -180,9 +184,9 @@ def version_text(raw: bytes) -> str:
     return str(module("stm32_updater.image").version_text(raw))
 
 
-def option_bytes(data: bytes) -> dict[str, Any]:
+def option_bytes(data: bytes) -> dict[str, object]:
     """The 128 bytes of a G0's or C0's option area, decoded: names to numbers."""
-    decoded: dict[str, Any] = module("stm32_rom.option_bytes").OptionBytes(data).as_dict()
+    decoded: dict[str, object] = module("stm32_rom.option_bytes").OptionBytes(data).as_dict()
     return decoded
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from stm32up.cli.context import FILE, Context, Verb
+from stm32up.events import Plan
 from stm32up.host import bench_calls, calls, transport
 from stm32up.image import images
 from stm32up.say.wrapping import PAGE, width_of, wrapped
@@ -88,7 +89,7 @@ def _confirmation(
     if power_cycled:  # planning may reset the target
         _ask(bench_calls.GIVE_UP, bench_calls.GIVE_UP_WORD)
 
-    def confirm(plan: bench_calls.Plan) -> None:
+    def confirm(plan: Plan) -> None:
         _ask(bench_calls.warning(verb, plan), bench_calls.WORDS[verb])
 
     return confirm

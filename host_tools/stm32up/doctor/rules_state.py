@@ -95,7 +95,11 @@ def forced_into_loader(facts: Facts) -> Evidence:
 )
 def write_protected(facts: Facts) -> Evidence:
     areas = [(name, facts.options.get(name)) for name in ("WRP1A", "WRP1B")]
-    return [f"{name} protects pages {area[0]} to {area[1]}" for name, area in areas if area]
+    return [
+        f"{name} protects pages {area[0]} to {area[1]}"
+        for name, area in areas
+        if isinstance(area, list)
+    ]
 
 
 @RULES.add(
@@ -179,7 +183,7 @@ def interrupted(facts: Facts) -> Evidence:
     if facts.under_way is None:
         return []
     evidence = [f"the host's record says: {facts.under_way}"]
-    last = facts.last_result
+    last = facts.last_failure
     return evidence + [f"the log ends with: {last['message']}"] if last else evidence
 
 
@@ -192,9 +196,9 @@ def interrupted(facts: Facts) -> Evidence:
 )
 def update_failed(facts: Facts) -> Evidence:
     """The last result is a failure that no other rule is about."""
-    last = facts.last_result
-    error = str(last.get("error", ""))
-    if not last or error.startswith("image") or error in _OF_OTHER_RULES:
+    last = facts.last_failure
+    error = str(last.get("error", "")) if last else ""
+    if last is None or error.startswith("image") or error in _OF_OTHER_RULES:
         return []
     evidence = [f"the log ends with: {last.get('message')}"]
     if last.get("next_step"):
@@ -210,9 +214,10 @@ def update_failed(facts: Facts) -> Evidence:
     "Else correct the application, give it a higher version, build and push it.",
 )
 def rolled_back(facts: Facts) -> Evidence:
-    if not facts.record.get("failed") or facts.installed_since:
+    failed = facts.record.get("failed")
+    if not failed or facts.installed_since:
         return []
-    evidence = [f"the record names a failed image, digest {facts.record['failed'][:8]}"]
+    evidence = [f"the record names a failed image, digest {failed[:8]}"]
     ends = [entry for entry in facts.log.entries if entry.get("error") == "application-silent"]
     return [*evidence, f"the log says: {ends[-1].get('message')}"] if ends else evidence
 
@@ -227,8 +232,8 @@ def image_refused(facts: Facts) -> Evidence:
     for image in facts.files["inbox"]:
         if "error" in image:
             evidence += [image["message"], f"the updater would say: {image['next_step']}"]
-    last = facts.last_result
-    if not evidence and str(last.get("error", "")).startswith("image"):
+    last = facts.last_failure
+    if not evidence and last and str(last.get("error", "")).startswith("image"):
         evidence = [f"the log ends with: {last['message']}", str(last.get("next_step"))]
     return evidence
 
@@ -294,11 +299,10 @@ def image_not_kept(facts: Facts) -> Evidence:
     unless=("image-not-kept",),
 )
 def another_version(facts: Facts) -> Evidence:
-    confirmed = facts.files["confirmed"] or {}
-    expected, runs = confirmed.get("version_bytes"), facts.application
-    if facts.record.get("phase") != "idle" or None in (expected, runs) or runs == "runs":
+    confirmed, runs = facts.files["confirmed"], facts.application
+    if facts.record.get("phase") != "idle" or confirmed is None or runs in (None, "runs"):
         return []
-    if runs == expected:
+    if confirmed.get("version_bytes") in (None, runs):
         return []
     return [
         f"it answers version {version(str(runs))}",

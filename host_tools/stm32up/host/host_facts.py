@@ -121,7 +121,7 @@ class HostFacts:
 
     platform: str = "rp2"
     implementation: str = "micropython"
-    version: tuple[Any, ...] = (*OLDEST, 0)
+    version: tuple[object, ...] = (*OLDEST, 0)
     mpy: int | None = MPY
     path: list[str] = field(default_factory=lambda: ["", FROZEN, LIB])
     found: Mapping[str, list[tuple[str, str]]] = field(default_factory=dict)

@@ -63,7 +63,7 @@ def test_the_cause_is_found_and_nothing_is_written(name, host):
     before = bytes(target.flash.data), bytes(target.option_bytes.data), files_of(bench)
     begun = len(bench.trace)
     facts, diagnosis = examined(bench, **how)
-    said = [finding.code for finding in diagnosis.findings]
+    said = [finding["code"] for finding in diagnosis.findings]
     assert said and said[0] == code, (said, diagnosis.otherwise, facts)
     for _, reading, frame in bench.trace.transactions[begun:]:
         command = not reading and len(frame) == 2 and frame[0] ^ frame[1] == 0xFF
@@ -111,14 +111,14 @@ def test_an_application_that_only_blinks_is_seen(nrst, code):
     power_cycle(bench)
     facts, diagnosis = examined(bench)
     assert facts["application"] == "runs"
-    wrong = [finding.code for finding in diagnosis.findings if finding.severity != "notice"]
+    wrong = [finding["code"] for finding in diagnosis.findings if finding["severity"] != "notice"]
     assert wrong[:1] == ([code] if code else [])
 
 
 def test_a_controller_that_gives_up_too_early_is_found():
     slow = replace(quirks_of(4), connection_stretch=40 * NS_PER_MS)
     for host in ("esp32", "esp32-new"):
-        assert examined(make(host, quirks=slow))[1].findings[0].code == "controller-impatient"
+        assert examined(make(host, quirks=slow))[1].findings[0]["code"] == "controller-impatient"
     assert examined(installed("rp2", quirks=slow))[1].healthy
 
 
@@ -136,8 +136,8 @@ def test_what_the_driver_of_an_esp32_prints_in_between_is_no_answer():
 def test_a_loader_of_another_family_is_found(host, monkeypatch):
     monkeypatch.setattr(Loader, "address", 0x56)
     _, diagnosis = examined(make(host))
-    assert diagnosis.findings[0].code == "another-family"
-    assert "STM32G03x" in diagnosis.findings[0].evidence[0]
+    assert diagnosis.findings[0]["code"] == "another-family"
+    assert "STM32G03x" in diagnosis.findings[0]["evidence"][0]
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -162,9 +162,9 @@ def test_blank_flash_that_a_reset_would_lock_up_is_not_reset():
 def test_where_the_status_read_ends_such_a_loader_a_power_on_is_the_advice():
     bench = make(loader=3, provisioned=False)
     _, diagnosis = examined(bench)
-    assert "switch the target off and on" in diagnosis.findings[0].next_step
+    assert "switch the target off and on" in diagnosis.findings[0]["next_step"]
     power_cycle(bench)
-    assert examined(bench, power_cycled=True)[1].findings[0].code == "boot0-ignored"
+    assert examined(bench, power_cycled=True)[1].findings[0]["code"] == "boot0-ignored"
 
 
 def test_a_target_under_a_bench_operation_is_left_alone():
@@ -181,7 +181,7 @@ def test_a_target_at_work_gets_status_reads_and_nothing_else(host, answer):
     begun, resets = len(bench.trace), bench.target.resets
     facts, diagnosis = examined(bench)
     assert facts["spared"] == "at-work"
-    codes = {finding.code for finding in diagnosis.findings + diagnosis.otherwise}
+    codes = {finding["code"] for finding in diagnosis.findings + diagnosis.otherwise}
     assert "target-at-work" in codes and "locked-suspected" not in codes
     assert all(reading for _, reading, _ in bench.trace.transactions[begun:])
     bench.clock.advance(5 * NS_PER_S)
@@ -193,23 +193,25 @@ def test_without_a_bench_operation_wires_are_likelier_than_a_locked_chip():
     bench.target.option_bytes.data[4] ^= 1
     power_cycle(bench)
     _, diagnosis = examined(bench)
-    assert diagnosis.findings[0].code == "no-answer"
-    assert [finding.code for finding in diagnosis.otherwise] == ["locked-suspected"]
+    assert diagnosis.findings[0]["code"] == "no-answer"
+    assert [finding["code"] for finding in diagnosis.otherwise] == ["locked-suspected"]
 
 
 def test_an_unforeseen_error_is_quoted_and_the_roll_back_keeps_its_own_words():
     bench = an_unforeseen_error_after_a_roll_back("rp2")
     failed, rolled_back = examined(bench)[1].findings
-    assert "not foreseen: ZeroDivisionError" in failed.evidence[0]
-    assert rolled_back.code == "rolled-back" and "not foreseen" not in str(rolled_back.evidence)
-    assert "did not prove itself (it is silent)" in rolled_back.evidence[1]
+    assert "not foreseen: ZeroDivisionError" in failed["evidence"][0]
+    assert rolled_back["code"] == "rolled-back" and "not foreseen" not in str(
+        rolled_back["evidence"]
+    )
+    assert "did not prove itself (it is silent)" in rolled_back["evidence"][1]
 
 
 def test_where_nobody_answers_the_debugger_comes_after_the_wires():
     _, diagnosis = examined(nobody_on_the_bus("rp2"))
-    assert [finding.code for finding in diagnosis.findings] == ["no-answer"]
-    assert "SDA" in diagnosis.findings[0].next_step
-    assert [other.code for other in diagnosis.otherwise] == ["debugger-blocks-boot0"]
+    assert [finding["code"] for finding in diagnosis.findings] == ["no-answer"]
+    assert "SDA" in diagnosis.findings[0]["next_step"]
+    assert [other["code"] for other in diagnosis.otherwise] == ["debugger-blocks-boot0"]
 
 
 def test_after_a_roll_back_a_good_image_ends_the_matter():
