@@ -93,7 +93,7 @@ def run(connection: Connection, report: Report, *, force: bool = False) -> dict[
     return _call(connection, call, report)
 
 
-def _runs(connection: Connection, digest: str) -> bool:
+def _runs(connection: Connection, digest: str | None) -> bool:
     """Whether the image with this digest is installed, by the board's record, and proves itself
     now. Where anything else is to be done the answer is False.
     """

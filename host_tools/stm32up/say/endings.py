@@ -67,7 +67,7 @@ def _image_built(values: Known) -> list[str]:
 def _image_verified(values: Known) -> list[str]:
     signature = {
         "valid": "the signature is valid",
-        "unchecked": "the signature was not checked (give --key)",
+        "unchecked": "the signature was not checked; to check it, give --key KEY.pem",
         "none": "it is not signed",
     }.get(str(values["signature"]), "?")
     return [f"{values['file']} is sound: version {values['version']}, {signature}"]

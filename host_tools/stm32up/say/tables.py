@@ -285,7 +285,9 @@ def image(values: Shown) -> list[str]:
     ]
     stretches = [f"  {line}" for line in layout(values)]
     flash = ["flash", *stretches] if stretches else []
-    return [*aligned(rows), *flash, "TLVs", *aligned(tlvs, indent="  ")]
+    unchecked = ["digest and signature are not checked here; to check them:"]
+    unchecked.append("  stm32up image verify IMAGE --key KEY.pem")
+    return [*aligned(rows), *flash, "TLVs", *aligned(tlvs, indent="  "), *unchecked]
 
 
 def _hex(value: object, digits: int) -> str:
