@@ -8,7 +8,7 @@ import re
 import pytest
 
 from stm32up import device
-from stm32up.board import boards, keys
+from stm32up.board import boards, toml_keys
 from stm32up.errors import BoardFileError, UsageError
 from stm32up.image import images
 
@@ -263,18 +263,18 @@ def documented() -> dict[tuple[str, str], list[str]]:
 
 
 def test_the_page_lists_the_keys_that_the_reader_knows_in_their_order():
-    assert list(documented()) == [(key.table, key.name) for key in keys.KEYS]
+    assert list(documented()) == [(key.table, key.name) for key in toml_keys.KEYS]
 
 
-@pytest.mark.parametrize("key", keys.KEYS, ids=str)
+@pytest.mark.parametrize("key", toml_keys.KEYS, ids=str)
 def test_the_page_says_of_each_key_what_the_reader_goes_by(key):
     what, allowed = documented()[key.table, key.name]
     assert what.startswith(key.what)
-    if isinstance(key.kind, keys.Number) and key.kind.limits in device.limits():
+    if isinstance(key.kind, toml_keys.Number) and key.kind.limits in device.limits():
         shown = re.sub(r"0x[0-9A-F]+|[\d_]*\d", lambda number: str(int(number[0], 0)), allowed)
         lowest, highest = device.limits()[key.kind.limits]
         assert f"{lowest} to {highest}" in shown
-    if isinstance(key.kind, keys.Choice):
+    if isinstance(key.kind, toml_keys.Choice):
         assert all(f"{option}".lower() in allowed for option in key.kind.options)
     assert key.default in ((), ([],)) or "left out" in allowed or "`false`" in allowed
 
@@ -283,9 +283,9 @@ def test_names_inside_a_value_are_in_its_example():
     for place in ("enter.command", "flash.preserve"):
         table, _, name = place.partition(".")
         cell = documented()[table, name][1]
-        assert all(f"{inside} = " in cell for inside in keys.NAMES[place])
+        assert all(f"{inside} = " in cell for inside in toml_keys.NAMES[place])
 
 
 def test_every_limit_of_the_description_is_one_of_the_device():
-    named = {key.kind.limits for key in keys.KEYS if isinstance(key.kind, keys.Number)}
+    named = {key.kind.limits for key in toml_keys.KEYS if isinstance(key.kind, toml_keys.Number)}
     assert named - {"pin"} | {"command"} == set(device.limits())

@@ -6,9 +6,9 @@ import difflib
 from typing import TypeVar, cast
 
 from stm32up import device
-from stm32up.board import keys
-from stm32up.board.keys import Key
+from stm32up.board import toml_keys
 from stm32up.board.model import Board, Command, Confirm, Supply
+from stm32up.board.toml_keys import Key
 from stm32up.board.toml_lines import Lines
 from stm32up.errors import BoardFileError, UsageError
 from stm32up.image import images
@@ -40,24 +40,24 @@ class BoardReader:
         if self._mistakes or self._chip is None:
             mistakes = [f"{self._shown}:{line}: {what}" for line, what in sorted(self._mistakes)]
             raise BoardFileError(*mistakes)
-        number = self._get(keys.ID)
+        number = self._get(toml_keys.ID)
         return Board(
             name=name,
-            title=self._get(keys.TITLE),
-            host=self._get(keys.HOST),
+            title=self._get(toml_keys.TITLE),
+            host=self._get(toml_keys.HOST),
             chip=self._chip,
             i2c_id=number if isinstance(number, int) else None,
-            scl=self._get(keys.SCL),
-            sda=self._get(keys.SDA),
-            frequency=self._get(keys.FREQUENCY),
-            nrst=self._get(keys.NRST),
-            boot0=self._get(keys.BOOT0),
-            supply=self._get(keys.SUPPLY),
+            scl=self._get(toml_keys.SCL),
+            sda=self._get(toml_keys.SDA),
+            frequency=self._get(toml_keys.FREQUENCY),
+            nrst=self._get(toml_keys.NRST),
+            boot0=self._get(toml_keys.BOOT0),
+            supply=self._get(toml_keys.SUPPLY),
             command=command,
             confirm=self._confirm(),
             preserve=preserve,
-            product=self._get(keys.PRODUCT),
-            unsigned=self._get(keys.UNSIGNED),
+            product=self._get(toml_keys.PRODUCT),
+            unsigned=self._get(toml_keys.UNSIGNED),
             bench=self._bench(),
         )
 
@@ -66,7 +66,7 @@ class BoardReader:
     def _look(self) -> None:
         """Notes every value that is sound, and every mistake that a key shows by itself."""
         tables = {"": self._content}
-        for table in keys.TABLES:
+        for table in toml_keys.TABLES:
             content = self._content.get(table, {})
             if isinstance(content, dict):
                 tables[table] = content
@@ -78,8 +78,8 @@ class BoardReader:
             for name in self._refuse_unknown(table, content)
         }
         given = self._content.get("host")
-        host = given if isinstance(given, str) and given in keys.PINS else _WIDEST
-        for key in keys.KEYS:
+        host = given if isinstance(given, str) and given in toml_keys.PINS else _WIDEST
+        for key in toml_keys.KEYS:
             content = tables.get(key.table)
             if content is None or (key.table, key.name) in meant:
                 continue  # that is told already
@@ -95,7 +95,7 @@ class BoardReader:
         trouble = key.kind.trouble(content[key.name], host)
         if key.methods and content.get("method") not in key.methods:
             right = " or ".join(f'"{method}"' for method in key.methods)
-            known = not keys.METHODS[key.table].kind.trouble(content.get("method"), host)
+            known = not toml_keys.METHODS[key.table].kind.trouble(content.get("method"), host)
             trouble = f"is only for method = {right}" if known else ""
         if trouble:
             self._refuse(key, trouble)
@@ -103,7 +103,7 @@ class BoardReader:
             self._found[key] = content[key.name]
 
     def _wanted(self, key: Key[object], content: dict[str, object]) -> bool:
-        if key.table == keys.OPTIONAL:
+        if key.table == toml_keys.OPTIONAL:
             return bool(content)
         return not key.methods or content.get("method") in key.methods
 
@@ -111,7 +111,7 @@ class BoardReader:
         self, table: str, content: dict[str, object], at: Key[object] | None = None
     ) -> list[str]:
         """Notes the names that the table does not know; returns what they were meant to be."""
-        known, meant = keys.NAMES[table], []
+        known, meant = toml_keys.NAMES[table], []
         for name in content.keys() - known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = (
@@ -131,111 +131,111 @@ class BoardReader:
     # What the keys mean together
 
     def _check_chip_and_product(self) -> None:
-        if self._sound(keys.CHIP):
+        if self._sound(toml_keys.CHIP):
             try:
-                self._chip = device.chip(self._get(keys.CHIP))
+                self._chip = device.chip(self._get(toml_keys.CHIP))
             except UsageError as error:
-                self._refuse(keys.CHIP, str(error))
-        if self._sound(keys.PRODUCT):
+                self._refuse(toml_keys.CHIP, str(error))
+        if self._sound(toml_keys.PRODUCT):
             try:
-                images.class_id(self._get(keys.PRODUCT))
+                images.class_id(self._get(toml_keys.PRODUCT))
             except UsageError as error:
-                self._refuse(keys.PRODUCT, str(error))
+                self._refuse(toml_keys.PRODUCT, str(error))
 
     def _check_pins(self) -> None:
-        host = self._get(keys.HOST) if self._sound(keys.HOST) else ""
+        host = self._get(toml_keys.HOST) if self._sound(toml_keys.HOST) else ""
         used: dict[object, Key[object]] = {}
-        for key in keys.ALL_PINS:
+        for key in toml_keys.ALL_PINS:
             pin = self._found.get(key)
             if pin is None:
                 continue
             if pin in used:
                 self._refuse(key, f"pin {pin} is also {used[pin]}")
-            elif key is keys.PIN and pin in keys.NO_PULL_DOWN.get(host, ()):
+            elif key is toml_keys.PIN and pin in toml_keys.NO_PULL_DOWN.get(host, ()):
                 what = f"pin {pin} of a classic ESP32 has no pull-down: noise would count"
                 self._refuse(key, what)
-            elif key is keys.SUPPLY_ADC and pin not in keys.ADC_PINS.get(host, keys.PINS[_WIDEST]):
+            elif key is toml_keys.SUPPLY_ADC and pin not in toml_keys.ADC_PINS.get(host, [pin]):
                 self._refuse(key, f"pin {pin} has no ADC")
             used.setdefault(pin, key)
 
     def _check_controller(self) -> None:
         """On RP2040 and RP2350 the pin decides controller and line: 0 SDA, 0 SCL, 1 SDA, ..."""
-        if not self._sound(keys.HOST, keys.ID) or self._get(keys.HOST) != "rp2":
+        if not self._sound(toml_keys.HOST, toml_keys.ID) or self._get(toml_keys.HOST) != "rp2":
             return
-        number = self._get(keys.ID)
+        number = self._get(toml_keys.ID)
         if not isinstance(number, int):
             return
-        for key, place in ((keys.SDA, 2 * number), (keys.SCL, 2 * number + 1)):
+        for key, place in ((toml_keys.SDA, 2 * number), (toml_keys.SCL, 2 * number + 1)):
             if self._sound(key) and self._get(key) % 4 != place:
-                free = ", ".join(map(str, keys.PINS["rp2"][place::4]))
+                free = ", ".join(map(str, toml_keys.PINS["rp2"][place::4]))
                 line = key.name.upper()
                 self._refuse(key, f'I2C {number} has {line} on {free} only; or id = "soft"')
 
     def _check_boot0(self) -> None:
-        if self._sound(keys.ENTER, keys.BOOT0):
-            by_boot0 = self._get(keys.ENTER) == "boot0"
-            if by_boot0 and self._get(keys.BOOT0) is None:
-                self._refuse(keys.BOOT0, 'is needed by [enter] method = "boot0"')
+        if self._sound(toml_keys.ENTER, toml_keys.BOOT0):
+            by_boot0 = self._get(toml_keys.ENTER) == "boot0"
+            if by_boot0 and self._get(toml_keys.BOOT0) is None:
+                self._refuse(toml_keys.BOOT0, 'is needed by [enter] method = "boot0"')
 
     def _check_address(self) -> None:
-        if self._sound(keys.ADDRESS) and self._is_loader(self._get(keys.ADDRESS)):
-            self._refuse(keys.ADDRESS, "is that of the loader")
+        if self._sound(toml_keys.ADDRESS) and self._is_loader(self._get(toml_keys.ADDRESS)):
+            self._refuse(toml_keys.ADDRESS, "is that of the loader")
 
     def _command(self) -> Command | None:
-        if not self._sound(keys.COMMAND):
+        if not self._sound(toml_keys.COMMAND):
             return None
-        command = self._get(keys.COMMAND)
-        self._refuse_unknown("enter.command", command, keys.COMMAND)
+        command = self._get(toml_keys.COMMAND)
+        self._refuse_unknown("enter.command", command, toml_keys.COMMAND)
         address, content = command.get("address"), command.get("bytes")
-        trouble = keys.ADDRESS.kind.trouble(address, _WIDEST)
+        trouble = toml_keys.ADDRESS.kind.trouble(address, _WIDEST)
         fewest, most = device.limits()["command"]
         if trouble:
-            self._refuse(keys.COMMAND, f"address {trouble}")
+            self._refuse(toml_keys.COMMAND, f"address {trouble}")
         elif self._is_loader(address):
-            self._refuse(keys.COMMAND, "address is that of the loader")
+            self._refuse(toml_keys.COMMAND, "address is that of the loader")
         if not isinstance(content, list) or not fewest <= len(content) <= most:
             what = f"bytes must be a list of {fewest} to {most} numbers"
-            self._refuse(keys.COMMAND, what)
+            self._refuse(toml_keys.COMMAND, what)
         elif not all(type(byte) is int and 0 <= byte <= 255 for byte in content):
-            self._refuse(keys.COMMAND, "each of bytes must be 0 to 255")
+            self._refuse(toml_keys.COMMAND, "each of bytes must be 0 to 255")
         elif isinstance(address, int):
             return Command(address, bytes(content))
         return None
 
     def _preserve(self) -> tuple[tuple[int, int], ...]:
         regions: list[tuple[int, int]] = []
-        for region in self._get(keys.PRESERVE) if self._sound(keys.PRESERVE) else []:
+        for region in self._get(toml_keys.PRESERVE) if self._sound(toml_keys.PRESERVE) else []:
             if not isinstance(region, dict):
-                self._refuse(keys.PRESERVE, "must hold {start = 0x..., length = 0x...}")
+                self._refuse(toml_keys.PRESERVE, "must hold {start = 0x..., length = 0x...}")
                 continue
-            self._refuse_unknown("flash.preserve", region, keys.PRESERVE)
+            self._refuse_unknown("flash.preserve", region, toml_keys.PRESERVE)
             start, length = region.get("start"), region.get("length")
             if type(start) is not int or type(length) is not int or length <= 0:
-                self._refuse(keys.PRESERVE, "needs start and length, both numbers")
+                self._refuse(toml_keys.PRESERVE, "needs start and length, both numbers")
                 continue
             if self._chip is not None:
                 trouble = _misplaced(start, length, self._chip, regions)
                 if trouble:
-                    self._refuse(keys.PRESERVE, f"0x{start:08X} + 0x{length:X} {trouble}")
+                    self._refuse(toml_keys.PRESERVE, f"0x{start:08X} + 0x{length:X} {trouble}")
             regions.append((start, length))
         return tuple(sorted(regions))
 
     def _confirm(self) -> Confirm | None:
-        method = self._get(keys.CONFIRM)
+        method = self._get(toml_keys.CONFIRM)
         if method == "none":
             return None
-        timeout_ms, tries = self._get(keys.TIMEOUT_MS), self._get(keys.TRIES)
+        timeout_ms, tries = self._get(toml_keys.TIMEOUT_MS), self._get(toml_keys.TRIES)
         if method == "gpio":
-            pin, edges = self._get(keys.PIN), self._get(keys.EDGES)
+            pin, edges = self._get(toml_keys.PIN), self._get(toml_keys.EDGES)
             return Confirm(method, timeout_ms, tries, pin=pin, edges=edges)
-        address, register = self._get(keys.ADDRESS), self._get(keys.REGISTER)
+        address, register = self._get(toml_keys.ADDRESS), self._get(toml_keys.REGISTER)
         return Confirm(method, timeout_ms, tries, address=address, register=register)
 
     def _bench(self) -> Supply | None:
-        if not self._sound(keys.SUPPLY_ADC):
+        if not self._sound(toml_keys.SUPPLY_ADC):
             return None
-        supply_adc, divider = self._get(keys.SUPPLY_ADC), self._get(keys.DIVIDER)
-        return Supply(supply_adc, divider, self._get(keys.MIN_MV))
+        supply_adc, divider = self._get(toml_keys.SUPPLY_ADC), self._get(toml_keys.DIVIDER)
+        return Supply(supply_adc, divider, self._get(toml_keys.MIN_MV))
 
     def _is_loader(self, address: object) -> bool:
         return self._chip is not None and address == self._chip.loader_address

@@ -40,7 +40,7 @@ from stm32up.image import (
     layout,
     versions,
 )
-from stm32up.image.files import read_up_to
+from stm32up.image.bounded_read import read_up_to
 
 HEADER_SIZE = 0x200
 LARGEST = 4 << 20  # bytes of a file that can be an image; the largest flash known has 512 KB

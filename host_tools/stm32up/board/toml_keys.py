@@ -92,13 +92,20 @@ class Key(Generic[T]):
     """A row. `default`: what it is if it is left out; () where it must not be. `methods`: those
     of its table that want it; it must not stand beside another."""
 
-    table: str
-    name: str
+    at: str  # "i2c.scl"
     kind: Text | Choice | Number | Of
     what: str
     default: tuple[T, ...] = ()
     methods: tuple[str, ...] = ()
     missing: str = ""  # what is said if it is missing, where that is more than that
+
+    @property
+    def table(self) -> str:
+        return self.at.rpartition(".")[0]
+
+    @property
+    def name(self) -> str:
+        return self.at.rpartition(".")[2]
 
     def __str__(self) -> str:
         return f"[{self.table}] {self.name}" if self.table else self.name
@@ -107,96 +114,80 @@ class Key(Generic[T]):
 _PIN, _ABSENT = Number("pin"), (None,)
 _ASKED, _GPIO = ("i2c-version",), ("gpio",)
 
-TITLE = Key[str]("", "title", Text(), "for people")
-HOST = Key[str]("", "host", Choice(tuple(PINS)), "how its I2C controller behaves")
-CHIP = Key[str]("", "chip", Text(), "part number of the target")
-ID = Key[object]("i2c", "id", Choice((0, 1, "soft")), "hardware controller", ("soft",))
-SCL = Key[int]("i2c", "scl", _PIN, "pin number of the host")
-SDA = Key[int]("i2c", "sda", _PIN, "pin number of the host")
-FREQUENCY = Key[int]("i2c", "frequency", Number("freq", " Hz"), "of the bus, in Hz")
-NRST = Key[int]("pins", "nrst", _PIN, "to the target's NRST, open drain")
-BOOT0 = Key[int | None]("pins", "boot0", _PIN, "to its BOOT0", _ABSENT)
-SUPPLY = Key[int | None]("pins", "supply", _PIN, "switches its supply, active high", _ABSENT)
+TITLE = Key[str]("title", Text(), "for people")
+HOST = Key[str]("host", Choice(tuple(PINS)), "how its I2C controller behaves")
+CHIP = Key[str]("chip", Text(), "part number of the target")
+ID = Key[object]("i2c.id", Choice((0, 1, "soft")), "hardware controller", ("soft",))
+SCL = Key[int]("i2c.scl", _PIN, "pin number of the host")
+SDA = Key[int]("i2c.sda", _PIN, "pin number of the host")
+FREQUENCY = Key[int]("i2c.frequency", Number("freq", " Hz"), "of the bus, in Hz")
+NRST = Key[int]("pins.nrst", _PIN, "to the target's NRST, open drain")
+BOOT0 = Key[int | None]("pins.boot0", _PIN, "to its BOOT0", _ABSENT)
+SUPPLY = Key[int | None]("pins.supply", _PIN, "switches its supply, active high", _ABSENT)
 ENTER = Key[str](
-    "enter",
-    "method",
-    Choice(("boot0", "command")),
-    "by BOOT0 and NRST, or by asking the application",
+    "enter.method", Choice(("boot0", "command")), "by BOOT0 and NRST, or by asking the application"
 )
 COMMAND = Key[dict[str, object]](
-    "enter",
-    "command",
+    "enter.command",
     Of(dict, "{address = 0x2A, bytes = [0x10]}"),
     "the frame that asks it",
     methods=("command",),
 )
 CONFIRM = Key[str](
-    "confirm",
-    "method",
+    "confirm.method",
     Choice(("i2c-version", "gpio", "none")),
     "by its version over I2C, by a line that it toggles, or not at all",
 )
 ADDRESS = Key[int](
-    "confirm", "address", Number("address", show=hex), "its I2C address", methods=_ASKED
+    "confirm.address", Number("address", show=hex), "its I2C address", methods=_ASKED
 )
 REGISTER = Key[int](
-    "confirm",
-    "register",
+    "confirm.register",
     Number("register"),
     "the byte written before its 8 bytes of version are read",
     methods=_ASKED,
 )
 PIN = Key[int](
-    "confirm",
-    "pin",
+    "confirm.pin",
     _PIN,
     "where the line ends, pulled down by the host",
     methods=_GPIO,
     missing='is needed by method = "gpio"',
 )
-EDGES = Key[int](
-    "confirm", "edges", Number("edges"), "how often the line must change", methods=_GPIO
-)
+EDGES = Key[int]("confirm.edges", Number("edges"), "how often the line must change", methods=_GPIO)
 TIMEOUT_MS = Key[int](
-    "confirm",
-    "timeout_ms",
+    "confirm.timeout_ms",
     Number("timeout_ms"),
     "how long it may take after a start, in ms",
     methods=_ASKED + _GPIO,
 )
 TRIES = Key[int](
-    "confirm",
-    "tries",
+    "confirm.tries",
     Number("tries"),
     "how often it is started before the last good image comes back",
     methods=_ASKED + _GPIO,
 )
 PRESERVE = Key[list[object]](
-    "flash",
-    "preserve",
+    "flash.preserve",
     Of(list, "[{start = 0x..., length = 0x...}]"),
     "whole pages that no update may touch",
     ([],),
 )
-PRODUCT = Key[str]("images", "product", Text(), "images for another product are refused")
+PRODUCT = Key[str]("images.product", Text(), "images for another product are refused")
 UNSIGNED = Key[bool](
-    "images",
-    "unsigned",
+    "images.unsigned",
     Choice((True, False)),
     "whether an image may be without a signature",
     (False,),
 )
-SUPPLY_ADC = Key[int]("bench", "supply_adc", _PIN, "ADC pin that sees the target's supply")
+SUPPLY_ADC = Key[int]("bench.supply_adc", _PIN, "ADC pin that sees the target's supply")
 DIVIDER = Key[float](
-    "bench",
-    "divider",
+    "bench.divider",
     Number("divider", types=(int, float)),
     "the supply over the voltage at the pin",
     (1,),
 )
-MIN_MV = Key[int](
-    "bench", "min_mv", Number("min_mv", " mV"), "what the supply must not fall below"
-)
+MIN_MV = Key[int]("bench.min_mv", Number("min_mv", " mV"), "what the supply must not fall below")
 KEYS: tuple[Key[object], ...] = (
     *(TITLE, HOST, CHIP, ID, SCL, SDA, FREQUENCY, NRST, BOOT0, SUPPLY, ENTER, COMMAND),
     *(CONFIRM, ADDRESS, REGISTER, PIN, EDGES, TIMEOUT_MS, TRIES, PRESERVE, PRODUCT, UNSIGNED),
