@@ -248,22 +248,6 @@ def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < _LARGEST
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _is_text_or_none(value: object) -> bool:
-    return value is None or isinstance(value, str)
-
-
-def _is_object_or_none(value: object) -> bool:
-    return value is None or isinstance(value, dict)
-
-
 def _is_fields(value: object) -> bool:
     """The bits of a register before and after, as a bench plan has them."""
     return isinstance(value, list) and all(
@@ -275,17 +259,24 @@ def _is_fields(value: object) -> bool:
     )
 
 
-_TYPES: dict[str, tuple[Callable[[object], bool], str]] = {
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+_Kind = tuple[Callable[[object], bool], str]
+_COUNT: _Kind = (_is_count, "count")
+_TEXT: _Kind = (lambda value: isinstance(value, str), "text")
+_TYPES: dict[str, _Kind] = {
     "ok": (lambda value: isinstance(value, bool), "truth value"),
-    "phase": (_is_text, "text"),
-    "done": (_is_count, "count"),
-    "total": (_is_count, "count"),
-    "ms": (_is_count, "count"),
+    "phase": _TEXT,
+    "done": _COUNT,
+    "total": _COUNT,
+    "ms": _COUNT,
     "inbox": (_is_texts, "list of texts"),
-    "failed": (_is_text_or_none, "text"),
-    "message": (_is_text, "text"),
-    "next_step": (_is_text, "text"),
-    "option_bytes": (_is_object_or_none, "object"),
+    "failed": (lambda value: isinstance(value, str | None), "text"),
+    "message": _TEXT,
+    "next_step": _TEXT,
+    "option_bytes": (lambda value: isinstance(value, dict | None), "object"),
     "fields": (_is_fields, "list of fields"),
 }
 

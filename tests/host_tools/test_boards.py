@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from stm32sim.in_process import NUCLEO
 from stm32up import device
 from stm32up.board import boards, toml_keys
 from stm32up.errors import BoardFileError, UsageError
@@ -53,6 +54,14 @@ def test_board_json_has_every_key_and_survives_json():
         "unsigned": True,
         "bench": None,
     }
+
+
+def test_the_simulated_host_in_tests_has_settings_of_the_same_form():
+    content = dict(boards.load("pico_nucleo_g071rb").as_json())
+    for key, value in NUCLEO.items():
+        if isinstance(value, dict):
+            assert value == content[key]
+    assert content.keys() - NUCLEO.keys() == {"host", "bench"}  # which it is told apart from them
 
 
 def test_optional_parts_reach_board_json(tmp_path):

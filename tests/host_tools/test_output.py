@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from stm32up import device
 from stm32up.errors import Stm32upError, UpdateFailed
 from stm32up.events import progress
 from stm32up.say import endings, output, tables, words
@@ -131,6 +132,17 @@ STATUS: Any = {
 )
 def test_every_event_is_one_line(event, line):
     assert words.event(event) == line
+
+
+def test_every_event_of_the_host_has_words_of_its_own():
+    told: set[str] = set()
+    for package in (*device.product(), device.BENCH):
+        for path in device.sources(package):
+            source = path.read_text(encoding="utf-8")
+            for names in re.findall(r'"event": ("[a-z-]+"(?: \| "[a-z-]+")*)', source):
+                told.update(re.findall("[a-z-]+", names))
+    assert {"loader", "resuming", "rolling-back", "seen"} <= told  # the pattern finds them
+    assert told - {"progress"} <= set(words.EVENTS)
 
 
 def test_the_end_of_an_update_says_what_runs_and_how_long_it_took():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -43,7 +42,7 @@ def provision_command(
     confirm = _confirmation(context, "provision", yes, power_cycled, supply_mv)
     report = context.output.report
 
-    def verb(connection: transport.Connection) -> dict[str, Any]:
+    def verb(connection: transport.Connection) -> dict[str, object]:
         return bench_calls.provision(connection, report, confirm, bor, power_cycled=power_cycled)
 
     done = context.on_board(verb, bench=True)
@@ -65,7 +64,7 @@ def unprotect_command(context: Context, image: Path | None, power_cycled: bool, 
     if image is not None:
         images.verify(image)
 
-    def verb(connection: transport.Connection) -> dict[str, Any]:
+    def verb(connection: transport.Connection) -> dict[str, object]:
         done = bench_calls.unprotect(connection, report, confirm, power_cycled=power_cycled)
         if image is None:
             return done

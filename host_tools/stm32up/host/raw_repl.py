@@ -150,7 +150,7 @@ class Raised(Exception):
 class RawRepl:
     """A board at its raw REPL. Errors of the port pass as OSError.
 
-    `serial`: an open pyserial port that does not block (timeout 0). `on_text`: is handed each line
+    `serial`: an open port of pyserial, which has no types, that does not block (timeout 0). `on_text`: is handed each line
     of foreign text.
     """
 

@@ -333,7 +333,7 @@ class Connection:
         with _understood(found):
             return int(found[0]) * int(found[3])
 
-    def _ask(self, expression: str) -> Any:
+    def _ask(self, expression: str) -> Any:  # JSON: who asks knows of what form
         """The value of an expression, which may use the helpers, exactly as the board has it."""
         self._define_helpers()
         text = "".join(self._run(f"print(json.dumps({expression}))"))
