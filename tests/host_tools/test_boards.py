@@ -249,6 +249,14 @@ def test_a_mistake_is_not_told_again_by_what_follows_from_it(tmp_path):
         assert len(mistakes(tmp_path, GOOD.replace(good, bad))) == 1
 
 
+def test_a_key_beside_its_misspelled_double_is_looked_at_as_well(tmp_path):
+    said = mistakes(tmp_path, GOOD.replace("tries = 3", "tries = 900\ntrys = 3"))
+    assert [line.partition(": ")[2].partition(";")[0] for line in said] == [
+        "[confirm] tries is 900",
+        "[confirm] trys is not a key here",
+    ]
+
+
 def mistakes(tmp_path, text) -> list[str]:
     """What is wrong, without the name of the file: "7: [i2c] scl is ..."."""
     with pytest.raises(BoardFileError) as caught:

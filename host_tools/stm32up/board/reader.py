@@ -81,10 +81,12 @@ class BoardReader:
         host = given if isinstance(given, str) and given in toml_keys.PINS else _WIDEST
         for key in toml_keys.KEYS:
             content = tables.get(key.table)
-            if content is None or (key.table, key.name) in meant:
+            if content is None:
                 continue  # that is told already
             if key.name in content:
                 self._look_at(key, content, host)
+            elif (key.table, key.name) in meant:
+                continue  # so is that
             elif key.default:
                 self._found[key] = key.default[0]
             elif self._wanted(key, content):
