@@ -8,6 +8,11 @@ from stm32_updater.settings import Section
 
 from .supply import Supply
 
+# What a number of board.json may be, as in stm32_updater.board.
+_MIN_MV_MIN = const(1700)
+_MIN_MV_MAX = const(3600)
+_DIVIDER_MIN = const(1)
+_DIVIDER_MAX = const(20)
 _FULL_SCALE = const(65535)
 _REFERENCE_MV = const(3300)  # rp2: the ADC's reference is its supply
 
@@ -24,9 +29,9 @@ class BenchBoard(Board):
 def _make_supply(bench):
     from machine import ADC
 
-    pin, min_mv = bench.pin("supply_adc"), bench.number("min_mv", 1700, 3600)
+    pin, min_mv = bench.pin("supply_adc"), bench.number("min_mv", _MIN_MV_MIN, _MIN_MV_MAX)
     divider = bench.get("divider")
-    if type(divider) not in (int, float) or not 1 <= divider <= 20:
+    if type(divider) not in (int, float) or not _DIVIDER_MIN <= divider <= _DIVIDER_MAX:
         raise bench.wrong("divider", "must be a number, 1 to 20")
     try:
         adc = ADC(pins.as_it_is(pin))

@@ -16,9 +16,22 @@ from stm32_rom.i2c import I2CLink
 from .settings import Section
 
 _MAX_LENGTH = const(4096)  # characters of board.json; a real one has some 700
-_MIN_HZ = const(10_000)  # a slower frame would keep the watchdog waiting for seconds
-_MAX_HZ = const(1_000_000)
 _CLASS_ID_LENGTH = const(16)
+# What a number of board.json may be. The desktop reads these lines, and checks board.toml by them.
+_FREQ_MIN = const(10_000)  # Hz; a slower frame would keep the watchdog waiting for seconds
+_FREQ_MAX = const(1_000_000)  # what the loaders of G0 bear; AN2606
+_ADDRESS_MIN = const(0x08)
+_ADDRESS_MAX = const(0x77)
+_REGISTER_MIN = const(0)
+_REGISTER_MAX = const(255)
+_COMMAND_MIN = const(1)  # bytes
+_COMMAND_MAX = const(32)
+_EDGES_MIN = const(2)
+_EDGES_MAX = const(1000)
+_TIMEOUT_MS_MIN = const(1)
+_TIMEOUT_MS_MAX = const(60_000)
+_TRIES_MIN = const(1)
+_TRIES_MAX = const(100)
 # For a proof that the product brings along, where board.json names no other.
 _OWN_PROOF_TRIES = const(3)
 _OWN_PROOF_MS = const(10_000)
@@ -40,13 +53,15 @@ class Board:
         self.class_id = top.hex("class_id", _CLASS_ID_LENGTH, _CLASS_ID_LENGTH, True)
         self.unsigned_allowed = top.one_of("unsigned", (True, False))
         tries, timeout_ms = (_OWN_PROOF_TRIES, _OWN_PROOF_MS) if confirm else (1, 0)
-        self.confirm_tries = proof.number("tries", 1, 100, True) or tries
-        self.confirm_timeout_ms = proof.number("timeout_ms", 1, 60_000, True) or timeout_ms
+        self.confirm_tries = proof.number("tries", _TRIES_MIN, _TRIES_MAX, True) or tries
+        longest = proof.number("timeout_ms", _TIMEOUT_MS_MIN, _TIMEOUT_MS_MAX, True)
+        self.confirm_timeout_ms = longest or timeout_ms
         enter = _read_enter(top.section("enter"), self.chip)
         method = proof.one_of("method", ("i2c-version", "gpio", "none"))
         asked = _read_asked(proof, self.chip) if method == "i2c-version" else None
         heartbeat = _read_heartbeat(proof) if method == "gpio" else None
-        lines = _read_pins(top.section("pins"))
+        wired = top.section("pins")
+        lines = [wired.pin(key, True) for key in ("nrst", "boot0", "supply")]
         bus = _made("[i2c]", _make_bus, top.section("i2c"))
         self._application = _make_application(bus, asked, enter)
         self._heartbeat = (
@@ -131,18 +146,18 @@ def _read_enter(enter, chip):
     """(address, command), or None if BOOT0 does it."""
     if enter.one_of("method", ("boot0", "command")) == "boot0":
         return None
-    return _read_address(enter, chip), enter.hex("command", 1, 32)
+    return _read_address(enter, chip), enter.hex("command", _COMMAND_MIN, _COMMAND_MAX)
 
 
 def _read_asked(confirm, chip):
     """(address, register) of the application's version."""
-    return _read_address(confirm, chip), confirm.number("register", 0, 255)
+    return _read_address(confirm, chip), confirm.number("register", _REGISTER_MIN, _REGISTER_MAX)
 
 
 def _read_address(section, chip):
     """That of the application. Not the loader's: what an application takes for a question may be
     any command to that."""
-    address = section.number("address", 0x08, 0x77)
+    address = section.number("address", _ADDRESS_MIN, _ADDRESS_MAX)
     if address == chip.loader_address:
         raise section.wrong("address", "is the address of the loader")
     return address
@@ -150,13 +165,9 @@ def _read_address(section, chip):
 
 def _read_heartbeat(confirm):
     """(pin, edges, timeout in ms)"""
-    edges = confirm.number("edges", 2, 1000)
-    return confirm.pin("pin"), edges, confirm.number("timeout_ms", 1, 60_000)
-
-
-def _read_pins(pins):
-    """Numbers of NRST, BOOT0, supply; None: not wired."""
-    return [pins.pin(key, True) for key in ("nrst", "boot0", "supply")]
+    edges = confirm.number("edges", _EDGES_MIN, _EDGES_MAX)
+    timeout_ms = confirm.number("timeout_ms", _TIMEOUT_MS_MIN, _TIMEOUT_MS_MAX)
+    return confirm.pin("pin"), edges, timeout_ms
 
 
 # --- making ---
@@ -172,7 +183,7 @@ def _made(what, make, *arguments):
 
 def _make_bus(i2c):
     number = i2c.number("id", 0, 1, True)
-    scl, sda, frequency = i2c.pin("scl"), i2c.pin("sda"), i2c.number("freq", _MIN_HZ, _MAX_HZ)
+    scl, sda, frequency = i2c.pin("scl"), i2c.pin("sda"), i2c.number("freq", _FREQ_MIN, _FREQ_MAX)
     return pins.i2c_bus(scl, sda, frequency, number)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from stm32up.errors import ImageError, Stm32upError, UsageError
 
@@ -86,6 +87,21 @@ def _collect_uses(tree: ast.Module, names: dict[str, set[str]]) -> None:
                 names[name].add(used)
 
 
+@functools.cache
+def limits() -> dict[str, tuple[int, int]]:
+    """The lowest and the highest that a number of board.json may be, by its key: the constants
+    _KEY_MIN and _KEY_MAX in the modules that read it on the host. Raises Stm32upError as `sources`
+    does.
+    """
+    modules = [path for package in (PACKAGE, BENCH) for path in sources(package)]
+    text = "\n".join(path.read_text("utf-8") for path in modules if path.name == "board.py")
+    ends = {
+        (key.lower(), end): int(number, 0)
+        for key, end, number in re.findall(r"^_(\w+)_(MIN|MAX) = const\((\w+)\)", text, re.M)
+    }
+    return {key: (lowest, ends[key, "MAX"]) for (key, end), lowest in ends.items() if end == "MIN"}
+
+
 class Chip(Protocol):
     """What the desktop needs of a row of the chip table. Addresses and sizes in bytes."""
 
@@ -95,6 +111,10 @@ class Chip(Protocol):
     flash_size: int
     page_size: int
     loader_address: int  # 7 bits
+
+
+class _Image(Protocol):
+    def check_digest(self, clock: object) -> None: ...
 
 
 def chip(name: str) -> Chip:
@@ -142,7 +162,7 @@ def check_image(
             raise ImageError(error.message.replace(str(file), str(name)), next_step) from None
 
 
-def _check_digest(image: Any, name: object) -> None:
+def _check_digest(image: _Image, name: object) -> None:
     try:
         image.check_digest(module("stm32_rom.clock").Clock())
     except module("stm32_updater.errors").ImageDamaged:
@@ -164,9 +184,9 @@ def version_text(raw: bytes) -> str:
     return str(module("stm32_updater.image").version_text(raw))
 
 
-def option_bytes(data: bytes) -> dict[str, Any]:
+def option_bytes(data: bytes) -> dict[str, object]:
     """The 128 bytes of a G0's or C0's option area, decoded: names to numbers."""
-    decoded: dict[str, Any] = module("stm32_rom.option_bytes").OptionBytes(data).as_dict()
+    decoded: dict[str, object] = module("stm32_rom.option_bytes").OptionBytes(data).as_dict()
     return decoded
 
 

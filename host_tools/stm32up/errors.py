@@ -33,6 +33,11 @@ class Stm32upError(Exception):
         end = "" if self.message.endswith((".", "?", "!")) else "."
         return f"{self.message}{end} {self.next_step}"
 
+    @property
+    def lines(self) -> list[str]:
+        """What people are told: a line, unless there are several mistakes."""
+        return [str(self)]
+
 
 class UsageError(Stm32upError):
     """An argument or a file that cannot be used."""
@@ -42,9 +47,17 @@ class UsageError(Stm32upError):
 
 
 class BoardFileError(UsageError):
-    """board.toml says something that it may not say; the message begins with file and line."""
+    """board.toml says something that it may not say: each mistake begins with file and line."""
 
     code = "board-file"
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("; ".join(mistakes))
+        self._mistakes = mistakes
+
+    @property
+    def lines(self) -> list[str]:
+        return [clean(mistake) for mistake in self._mistakes]
 
 
 class ImageError(Stm32upError):

@@ -1,5 +1,5 @@
-"""What verbs tell while they work: plain dicts with "event" first, as the updater on the board
-does.
+"""What verbs tell while they work: plain objects with "event" first, as the updater on the board
+does. The words for them stand in say/words.py.
 
     {"event": "progress", "phase": "push", "done": number, "total": number}
     {"event": "result", "ok": true, "status": ...}
@@ -13,18 +13,147 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Literal, NoReturn, Required, TypedDict, TypeGuard
 
 from stm32up.errors import DeviceError
 from stm32up.text import clean, clean_all, shortened
 
-Event = dict[str, Any]
+# An updater may be older or newer than this program: an event can have any name and any key. What
+# this program computes with has a type of its own.
+Values = Mapping[str, object]
+Event = Values
 Report = Callable[[Event], None]
 
 
-def progress(phase: str, done: int, total: int) -> Event:
+class Progress(TypedDict):
+    event: Literal["progress"]
+    phase: str
+    done: int
+    total: int
+
+
+class Field(TypedDict):
+    """Bits of a register, before and after."""
+
+    name: str
+    low: int
+    width: int
+    before: int
+    after: int
+
+
+class Plan(TypedDict, total=False):
+    """What a bench verb is about to do: stm32_bench says what is in it."""
+
+    event: Literal["plan"]
+    status: str
+    chip: str
+    command: str
+    before: str
+    after: str
+    fields: list[Field]
+    wishes: dict[str, int | None]
+    supply: bool
+    supply_switch: bool
+    bor_mv: int
+    needs_mv: int
+
+
+# What verbs end with, where more than its words are made of it.
+
+
+class InterruptedPush(TypedDict):
+    file: str
+    done: int
+    bytes: int | None  # of the image but its signature; None if its header is not one
+
+
+class Status(TypedDict, total=False):
+    """What the host knows, as its updater says it."""
+
+    phase: str
+    confirmed: str | None
+    candidate: str | None
+    inbox: list[str]
+    failed: str | None
+    installed: str | None
+    pages_in_doubt: int
+    log_lines_lost: int
+    interrupted_pushes: list[InterruptedPush]
+
+
+class Finding(TypedDict):
+    """One thing that the doctor found."""
+
+    code: str
+    severity: str
+    what: str
+    evidence: list[str]
+    cause: str
+    next_step: str
+
+
+class Examined(TypedDict, total=False):
+    """What the doctor found, the diagnosis first; `error` and what follows only if it is bad."""
+
+    ok: Required[bool]
+    status: Required[str]
+    findings: Required[list[Finding]]
+    otherwise: Required[list[Finding]]
+    facts: Required[Values]
+    error: str
+    message: str
+    next_step: str
+
+
+class Stretch(TypedDict):
+    """Bytes of the flash, and what an image does to them: "written", "kept" or "padded"."""
+
+    what: str
+    address: int
+    length: int
+
+
+class Tlv(TypedDict):
+    type: int
+    name: str
+    protected: bool
+    value: str  # hex digits
+
+
+class Shown(TypedDict, total=False):
+    """What `image show` tells of an image; the last two only where they are known."""
+
+    file: Required[str]
+    version: Required[str]
+    bytes: Required[int]
+    address: Required[int]
+    product_id: Required[int | None]
+    class_id: Required[str | None]
+    security_counter: Required[int | None]
+    sha256: Required[str | None]
+    signed_with: Required[str | None]
+    key_hash: Required[str | None]
+    layout: Required[list[Stretch] | None]
+    header_size: Required[int]
+    flags: Required[list[str]]
+    tlvs: Required[list[Tlv]]
+    signature: str  # "valid", "unchecked" or "none"
+    product: str | None
+
+
+def progress(phase: str, done: int, total: int) -> Progress:
     return {"event": "progress", "phase": phase, "done": done, "total": total}
+
+
+def is_progress(event: Event) -> TypeGuard[Progress]:
+    """`from_board` has seen to the types of its values."""
+    return event["event"] == "progress"
+
+
+def is_plan(event: Event) -> TypeGuard[Plan]:
+    return event["event"] == "plan"
 
 
 def note(text: str) -> Event:
@@ -32,29 +161,23 @@ def note(text: str) -> Event:
     return {"event": "note", "text": text}
 
 
-def result(values: dict[str, Any]) -> Event:
+def result(values: Values) -> Event:
     """The last event of a verb that did what it should."""
     return {"event": "result", "ok": True, **values}
 
 
 def failure(code: str, message: str, next_step: str) -> Event:
     """The last event of a verb that did not."""
-    return {
-        "event": "result",
-        "ok": False,
-        "error": code,
-        "message": message,
-        "next_step": next_step,
-    }
+    said = {"error": code, "message": message, "next_step": next_step}
+    return {"event": "result", "ok": False, **said}
 
 
-def in_order(values: dict[str, Any], *first: str) -> dict[str, Any]:
+def in_order(values: Values, *first: str) -> dict[str, object]:
     """The same with these keys in front, as far as they are there."""
-    return {key: values[key] for key in first if key in values} | values
+    return {**{key: values[key] for key in first if key in values}, **values}
 
 
-# What a board says. An updater may be older or newer than this program, so unknown events and
-# unknown keys pass; what this program computes with has to be of its type.
+# What a board says: unknown events and unknown keys pass, known keys have to be of their type.
 
 _DEEPEST = 20  # of lists in lists
 _LARGEST = 1 << 63
@@ -85,8 +208,7 @@ def from_board(line: str) -> Event:
     reason = _wrong(value)
     if reason:
         raise _nonsense(reason, line)
-    event: Event = clean_all(value)
-    return event
+    return clean_all(value)
 
 
 def _no_number(name: str) -> NoReturn:
@@ -97,7 +219,7 @@ def _wrong(event: Event) -> str:
     """Why an event makes no sense; empty if it does."""
     if event["event"] in _OWN_EVENTS:
         return "is not for an updater to tell"
-    for key in _NEEDED.get(event["event"], ()):
+    for key in _NEEDED.get(str(event["event"]), ()):
         if key not in event:
             return f"lacks {key}"
     for key, (fits, kind) in _TYPES.items():
@@ -105,12 +227,12 @@ def _wrong(event: Event) -> str:
             return f"has {key} that is no {kind}"
     if not _is_plain(event, _DEEPEST):
         return "holds numbers or lists without measure"
-    if event["event"] == "progress" and event["done"] > event["total"]:
+    if is_progress(event) and event["done"] > event["total"]:
         return "has done more than total"
     return ""
 
 
-def _is_plain(value: Any, depth: int) -> bool:
+def _is_plain(value: object, depth: int) -> bool:
     if depth == 0:
         return False
     if isinstance(value, dict):
@@ -122,27 +244,11 @@ def _is_plain(value: Any, depth: int) -> bool:
     return not isinstance(value, int) or abs(value) < _LARGEST
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < _LARGEST
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _is_text_or_none(value: Any) -> bool:
-    return value is None or isinstance(value, str)
-
-
-def _is_object_or_none(value: Any) -> bool:
-    return value is None or isinstance(value, dict)
-
-
-def _is_fields(value: Any) -> bool:
+def _is_fields(value: object) -> bool:
     """The bits of a register before and after, as a bench plan has them."""
     return isinstance(value, list) and all(
         isinstance(field, dict)
@@ -153,17 +259,24 @@ def _is_fields(value: Any) -> bool:
     )
 
 
-_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+_Kind = tuple[Callable[[object], bool], str]
+_COUNT: _Kind = (_is_count, "count")
+_TEXT: _Kind = (lambda value: isinstance(value, str), "text")
+_TYPES: dict[str, _Kind] = {
     "ok": (lambda value: isinstance(value, bool), "truth value"),
-    "phase": (_is_text, "text"),
-    "done": (_is_count, "count"),
-    "total": (_is_count, "count"),
-    "ms": (_is_count, "count"),
+    "phase": _TEXT,
+    "done": _COUNT,
+    "total": _COUNT,
+    "ms": _COUNT,
     "inbox": (_is_texts, "list of texts"),
-    "failed": (_is_text_or_none, "text"),
-    "message": (_is_text, "text"),
-    "next_step": (_is_text, "text"),
-    "option_bytes": (_is_object_or_none, "object"),
+    "failed": (lambda value: isinstance(value, str | None), "text"),
+    "message": _TEXT,
+    "next_step": _TEXT,
+    "option_bytes": (lambda value: isinstance(value, dict | None), "object"),
     "fields": (_is_fields, "list of fields"),
 }
 

@@ -7,7 +7,7 @@ each character that does not print is shown as its number: ESC becomes <1B>.
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Mapping
 
 _LOG_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # ESP-IDF colours its log lines
 
@@ -23,15 +23,23 @@ def clean(text: str, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else f"<{ord(c):02X}>" for c in text)
 
 
-def clean_all(value: Any) -> Any:
-    """A JSON value with every text in it on one line and clean, names included."""
+def clean_all(values: Mapping[str, object]) -> dict[str, object]:
+    """A JSON object with every text in it on one line and clean, names included."""
+    return {_clean_line(str(name)): _clean_value(content) for name, content in values.items()}
+
+
+def _clean_value(value: object) -> object:
     if isinstance(value, str):
-        return clean(" ".join(value.split("\n")))
-    if isinstance(value, dict):
-        return {clean_all(str(name)): clean_all(content) for name, content in value.items()}
+        return _clean_line(value)
+    if isinstance(value, Mapping):
+        return clean_all(value)
     if isinstance(value, list | tuple):
-        return [clean_all(content) for content in value]
+        return [_clean_value(content) for content in value]
     return value
+
+
+def _clean_line(text: str) -> str:
+    return clean(" ".join(text.split("\n")))
 
 
 def shortened(text: str, limit: int) -> str:

@@ -15,6 +15,7 @@ from stm32up.board import boards
 from stm32up.cli import main
 from stm32up.doctor import examine
 from stm32up.errors import DeviceError, HostUnfit
+from stm32up.events import Examined, Values
 from stm32up.host import deploy, host_facts, session
 from stm32up.host.transport import Connection
 
@@ -49,11 +50,11 @@ def there(connection: Connection, path: str, content: str | None) -> Iterator[No
         (connection.remove if content is not None else connection.remove_folder)(path)
 
 
-def deployed(connection: Connection) -> dict:
+def deployed(connection: Connection) -> Values:
     return deploy.deploy(connection, boards.load(PICO), lambda event: None)
 
 
-def diagnosis(connection: Connection) -> dict:
+def diagnosis(connection: Connection) -> Examined:
     path = connection.exec("print(sys.path)").strip()
     try:
         return examine.doctor(connection, boards.load(PICO))

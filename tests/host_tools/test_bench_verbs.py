@@ -21,7 +21,7 @@ FIELDS = [
     {"name": "nBOOT_SEL", "low": 24, "width": 1, "before": 1, "after": 0},
     {"name": "BORR_LEV", "low": 9, "width": 2, "before": 3, "after": 1},
 ]
-PLAN = {
+PLAN: Any = {
     "event": "result",
     "ok": True,
     "status": "planned",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from stm32sim.in_process import NUCLEO
 from stm32up import device
-from stm32up.board import boards, reader
+from stm32up.board import boards, toml_keys
 from stm32up.errors import BoardFileError, UsageError
 from stm32up.image import images
 
@@ -52,6 +54,14 @@ def test_board_json_has_every_key_and_survives_json():
         "unsigned": True,
         "bench": None,
     }
+
+
+def test_the_simulated_host_in_tests_has_settings_of_the_same_form():
+    content = dict(boards.load("pico_nucleo_g071rb").as_json())
+    for key, value in NUCLEO.items():
+        if isinstance(value, dict):
+            assert value == content[key]
+    assert content.keys() - NUCLEO.keys() == {"host", "bench"}  # which it is told apart from them
 
 
 def test_optional_parts_reach_board_json(tmp_path):
@@ -167,6 +177,8 @@ MISTAKES = [
     ("preserve = []", "preserve = [5]", "[flash] preserve must hold"),
     ("unsigned = true", "unsigned = 1", "[images] unsigned must be true or false"),
     ("[flash]", "[bench]\nsupply_adc = 3\nmin_mv = 3000\n[flash]", "pin 3 is also [pins] boot0"),
+    ("[flash]", "[bench]\nsupply_adc = 7\nmin_mv = 3000\n[flash]", "pin 7 has no ADC"),
+    ("[flash]", "[bench]\nsupply_adc = 26\n[flash]", "[bench] min_mv is missing"),
     ('product = "nucleo-demo"', 'product = ""', "[images] product must be printable text"),
 ]  # fmt: skip
 
@@ -209,9 +221,88 @@ def test_an_unknown_board_tells_which_there_are():
         boards.load("no-such-board")
 
 
-def test_every_key_is_documented():
-    text = (device.PROJECT / "docs" / "board-toml.md").read_text()
-    for table, keys in reader.KEYS.items():
-        for key in keys - reader.KEYS.keys():
-            wanted = f"{key} = " if "." in table else f"`{key}`"
-            assert wanted in text, f"[{table}] {key}"
+def test_all_mistakes_of_a_file_are_told_together_each_at_its_line(tmp_path, run):
+    text = GOOD.replace("scl = 5", "scl = 50").replace("tries = 3", "trees = 3")
+    text = text.replace("frequency = 400_000\n", "").replace("unsigned = true", "unsigned = 1")
+    said = mistakes(tmp_path, text)
+    number = {line.partition(" ")[0]: n for n, line in enumerate(text.splitlines(), 1)}
+    assert said == [
+        f"{number['[i2c]']}: [i2c] frequency is missing (of the bus, in Hz); "
+        "it must be 10000 to 1000000 Hz",
+        f"{number['scl']}: [i2c] scl is 50; it must be 0 to 29",
+        f"{number['trees']}: [confirm] trees is not a key here; did you mean tries?",
+        f"{number['unsigned']}: [images] unsigned must be true or false",
+    ]
+    ran = run("--board", str(tmp_path), "status")
+    assert [line.rpartition(".toml:")[2] for line in ran.err.splitlines()] == said
+    assert all(line.startswith("error: ") for line in ran.err.splitlines())
+
+
+def test_a_mistake_is_not_told_again_by_what_follows_from_it(tmp_path):
+    for good, bad in (
+        ('chip = "STM32G071RB"', 'chip = "STM32Z999RB"'),  # no flash to compare with
+        ('host = "rp2"', 'host = "pico"'),  # no pins to compare with
+        ("scl = 5", 'scl = "five"'),
+        ('method = "i2c-version"', 'method = "version"'),  # no keys that it wants
+        ("[flash]", "[flahs]"),
+    ):
+        assert len(mistakes(tmp_path, GOOD.replace(good, bad))) == 1
+
+
+def test_a_key_beside_its_misspelled_double_is_looked_at_as_well(tmp_path):
+    said = mistakes(tmp_path, GOOD.replace("tries = 3", "tries = 900\ntrys = 3"))
+    assert [line.partition(": ")[2].partition(";")[0] for line in said] == [
+        "[confirm] tries is 900",
+        "[confirm] trys is not a key here",
+    ]
+
+
+def mistakes(tmp_path, text) -> list[str]:
+    """What is wrong, without the name of the file: "7: [i2c] scl is ..."."""
+    with pytest.raises(BoardFileError) as caught:
+        load(tmp_path, text)
+    return [line.rpartition(".toml:")[2] for line in caught.value.lines]
+
+
+PAGE = (device.PROJECT / "docs" / "board-toml.md").read_text()
+
+
+def documented() -> dict[tuple[str, str], list[str]]:
+    """The cells behind each key in the table of docs/board-toml.md."""
+    rows, table = {}, ""
+    for row in re.findall(r"^\| (.*) \|$", PAGE, re.MULTILINE)[1:]:
+        names, *cells = row.split(" | ")
+        if header := re.fullmatch(r"\*\*`\[(\w+)\]`\*\*", names):
+            table = header[1]
+        for name in re.findall(r"`(\w+)`", names):
+            rows[table, name] = cells
+    return rows
+
+
+def test_the_page_lists_the_keys_that_the_reader_knows_in_their_order():
+    assert list(documented()) == [(key.table, key.name) for key in toml_keys.KEYS]
+
+
+@pytest.mark.parametrize("key", toml_keys.KEYS, ids=str)
+def test_the_page_says_of_each_key_what_the_reader_goes_by(key):
+    what, allowed = documented()[key.table, key.name]
+    assert what.startswith(key.what)
+    if isinstance(key.kind, toml_keys.Number) and key.kind.limits in device.limits():
+        shown = re.sub(r"0x[0-9A-F]+|[\d_]*\d", lambda number: str(int(number[0], 0)), allowed)
+        lowest, highest = device.limits()[key.kind.limits]
+        assert f"{lowest} to {highest}" in shown
+    if isinstance(key.kind, toml_keys.Choice):
+        assert all(f"{option}".lower() in allowed for option in key.kind.options)
+    assert key.default in ((), ([],)) or "left out" in allowed or "`false`" in allowed
+
+
+def test_names_inside_a_value_are_in_its_example():
+    for place in ("enter.command", "flash.preserve"):
+        table, _, name = place.partition(".")
+        cell = documented()[table, name][1]
+        assert all(f"{inside} = " in cell for inside in toml_keys.NAMES[place])
+
+
+def test_every_limit_of_the_description_is_one_of_the_device():
+    named = {key.kind.limits for key in toml_keys.KEYS if isinstance(key.kind, toml_keys.Number)}
+    assert named - {"pin"} | {"command"} == set(device.limits())

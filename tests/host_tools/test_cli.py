@@ -373,7 +373,8 @@ def test_bad_input_is_one_line(run, tmp_path, monkeypatch, payload, arguments, s
     monkeypatch.chdir(tmp_path)
     (tmp_path / "junk.img").write_bytes(b"junk" * 100)
     (tmp_path / "app.bin").write_bytes(payload)
-    (tmp_path / "bad.toml").write_text("titel = 1\n")
+    good = (boards.BOARDS / "pico_nucleo_g071rb" / "board.toml").read_text()
+    (tmp_path / "bad.toml").write_text(good.replace("title", "titel"))
     assert message in one_line(run(*arguments), status)
     as_json = run("--json", *arguments)
     assert as_json.status == status

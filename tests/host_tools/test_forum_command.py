@@ -11,6 +11,7 @@ import pytest
 from stm32sim.forum.recording import Recording, Span
 from stm32sim.wires.clock import NS_PER_S
 from stm32up import device
+from stm32up.events import Event
 from stm32up.report import forum, timeline
 from tests.host_tools.test_readme import parse
 
@@ -23,7 +24,7 @@ TITLES = list(forum.TITLES.values())
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory):
     """One run with few instants: its events."""
-    events: list[dict[str, object]] = []
+    events: list[Event] = []
     forum.run(events.append, seed=3, instants=60)
     return events
 

@@ -40,7 +40,7 @@ def test_the_image_carries_what_the_updater_needs(image, payload, key_files):
     assert shown["security_counter"] == (1 << 24) + (4 << 16) + 2
     assert shown["signed_with"] == "rsa2048"
     name = keys.device_key(keys.load(key_files[0])).name
-    assert name == shown["key_hash"][:16] + ".pub"
+    assert name == f"{shown['key_hash']:.16}.pub"
     assert image.read_bytes()[0x200 : 0x200 + len(payload)] == payload
 
 

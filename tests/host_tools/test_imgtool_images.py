@@ -126,6 +126,23 @@ def test_an_image_of_imgtool_is_refused_with_the_reason(sign, run, what):
     assert ran.status == 1 and ran.err.count("\n") == 1 and "x.img" in ran.err
 
 
+def test_every_tlv_has_a_name_and_it_is_said_how_to_check_the_image(sign, run):
+    path = sign(*GOOD, "-k", "rsa.pem", "--vid", "a", "--cid", "b", "--boot-record", "app")
+    lines = run("image", "show", path).out.splitlines()
+    named = dict(line.split(maxsplit=1) for line in lines if re.match("  0x", line))
+    assert named["0x74"].startswith("vendor id, 16 bytes")
+    assert named["0x60"].startswith("boot record") and named["0xA0"].startswith("product id")
+    assert not any("unknown" in name for name in named.values())
+    advised = lines[-1].strip()
+    advised = advised.replace("IMAGE", str(path)).replace("KEY.pem", "rsa.pem")
+    assert "signature is valid" in run(*shlex.split(advised)[1:]).out
+
+
+def test_tlvs_of_others_are_named_as_such(sign, run):
+    path = sign(*GOOD, "--custom-tlv", "0xB0", "0x01")
+    assert re.search(r"0xB0 +a vendor's own, 1 bytes", run("image", "show", path).out)
+
+
 def test_what_is_advised_makes_the_image_right(sign):
     assert images.verify(
         sign(*GOOD, "-k", "rsa.pem", "--public-key-format", "hash", "--sha", "256")

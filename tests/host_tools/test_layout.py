@@ -161,11 +161,12 @@ def test_the_contract_of_holes_holds_for_any_input(parts):
         assert open_page == (page in kept_pages)
     stretches = layout.stretches(FLASH, size, found, CHIP, runs)
     position = FLASH
-    for what, address, length in stretches:
+    for stretch in stretches:
+        address, length = stretch["address"], stretch["length"]
         assert address == position and length > 0
         position += length
         there = set(given_bytes[address - FLASH : address - FLASH + length])
-        assert there == ({1} if what == "written" else {0})
+        assert there == ({1} if stretch["what"] == "written" else {0})
     assert position == FLASH + (end + PAGE - 1) // PAGE * PAGE
 
 

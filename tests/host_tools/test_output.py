@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from stm32up import device
 from stm32up.errors import Stm32upError, UpdateFailed
 from stm32up.events import progress
-from stm32up.say import output, phrases, tables
+from stm32up.say import endings, output, tables, words
 
 PROBED: dict[str, Any] = {
     "application_version": None,
@@ -37,7 +38,8 @@ PROBED: dict[str, Any] = {
         "RDP": 0,
     },
 }
-STATUS: dict[str, Any] = {
+NEWER: Any = {"mood": "good"}
+STATUS: Any = {
     "phase": "idle",
     "inbox": ["/updater/inbox/a.img", "/updater/inbox/b.img"],
     "installed": "ab" * 32,
@@ -129,32 +131,43 @@ STATUS: dict[str, Any] = {
     ids=lambda value: value["event"] if isinstance(value, dict) else "",
 )
 def test_every_event_is_one_line(event, line):
-    assert phrases.event(event) == line
+    assert words.event(event) == line
+
+
+def test_every_event_of_the_host_has_words_of_its_own():
+    told: set[str] = set()
+    for package in (*device.product(), device.BENCH):
+        for path in device.sources(package):
+            source = path.read_text(encoding="utf-8")
+            for names in re.findall(r'"event": ("[a-z-]+"(?: \| "[a-z-]+")*)', source):
+                told.update(re.findall("[a-z-]+", names))
+    assert {"loader", "resuming", "rolling-back", "seen"} <= told  # the pattern finds them
+    assert told - {"progress"} <= set(words.EVENTS)
 
 
 def test_the_end_of_an_update_says_what_runs_and_how_long_it_took():
     installed = {"status": "installed", "version": "1.1.0", "bytes": 8, "target_ms": 9814}
-    assert phrases.result("update", installed) == ["installed 1.1.0 in 9.8 s"]
+    assert endings.ending("update", installed) == ["installed 1.1.0 in 9.8 s"]
     without = {"status": "installed", "version": "1.1.0"}
-    assert phrases.result("update", without) == ["installed 1.1.0"]
-    assert "nothing" in phrases.result("update", {"status": "idle"})[0]
-    assert phrases.result("update", {"status": "up-to-date", "version": "1.1.0"})[0].startswith(
+    assert endings.ending("update", without) == ["installed 1.1.0"]
+    assert "nothing" in endings.ending("update", {"status": "idle"})[0]
+    assert endings.ending("update", {"status": "up-to-date", "version": "1.1.0"})[0].startswith(
         "1.1.0 is installed already"
     )
 
 
 def test_each_phase_of_the_updater_has_words():
     for phase in ("compare", "write", "verify"):
-        doing, unit = phrases.phase(progress(phase, 1, 2))
+        doing, unit = words.phase(progress(phase, 1, 2))
         assert doing.endswith("ing flash") and unit == "pages"
 
 
 def test_pages_are_told_only_while_an_update_is_under_way():
     for phase in ("idle", "unknown"):  # older updaters tell them always
-        assert not any("pages" in line for line in tables.status({**STATUS, "phase": phase}))
+        assert not any("pages" in line for line in tables.status(STATUS | {"phase": phase}))
     (line,) = [
         line
-        for line in tables.status({**STATUS, "phase": "installing", "pages_in_doubt": 41})
+        for line in tables.status(STATUS | {"phase": "installing", "pages_in_doubt": 41})
         if "pages" in line
     ]
     assert line.split(maxsplit=3) == [
@@ -171,7 +184,7 @@ def test_status_shows_a_push_that_was_interrupted():
         {"file": "/updater/inbox/done.part", "done": 6000, "bytes": 5604},
         {"file": "/updater/inbox/odd.part", "done": 12, "bytes": None},
     ]
-    lines = tables.status({**STATUS, "interrupted_pushes": pushes})
+    lines = tables.status(STATUS | {"interrupted_pushes": pushes})
     assert [re.split("  +", line)[1] for line in lines if line.startswith("push")] == [
         "app: interrupted after 3000 of 5604 bytes; push it again",
         "done: interrupted after 5604 of 5604 bytes; push it again",
@@ -197,7 +210,7 @@ LOG: list[dict[str, Any]] = [
 
 
 def test_a_log_becomes_a_story():
-    assert phrases.story(LOG) == [
+    assert words.story(LOG) == [
         "- 1.0.0 was installed: 1096 bytes",
         "- the installation of 1.1.0 was interrupted; the next start went on with it",
         "- 1.1.0 was installed: 131072 bytes",
@@ -209,9 +222,9 @@ def test_a_log_becomes_a_story():
 
 
 def test_the_end_of_a_log_is_told():
-    assert phrases.result("logs pull", {"entries": 0, "first": None}) == ["the log is empty"]
+    assert endings.ending("logs pull", {"entries": 0, "first": None}) == ["the log is empty"]
     one = {"entries": 1, "first": 4, "last": 4}
-    assert phrases.result("logs pull", one) == ["1 entry, numbers 4 to 4"]
+    assert endings.ending("logs pull", one) == ["1 entry, numbers 4 to 4"]
 
 
 REFUSED = {"event": "refused", "error": "image-older", "message": "app.img: 1.0.0 is older"}
@@ -245,13 +258,13 @@ def test_a_refusal_before_something_else_is_told_in_order(run, fake, image):
 
 def test_a_deployment_lists_what_changed_but_not_everything_anew():
     done = {"board": "b", "copied": ["/x", "/y"], "unchanged": 0, "removed": ["/z"], "bytes": 5}
-    assert phrases.result("deploy", done) == [
+    assert endings.ending("deploy", done) == [
         "removed /z",
         "deployed for b: 2 files copied (5 bytes), 0 unchanged",
     ]
-    assert phrases.result("deploy", {**done, "unchanged": 9})[:2] == ["copied /x", "copied /y"]
+    assert endings.ending("deploy", {**done, "unchanged": 9})[:2] == ["copied /x", "copied /y"]
     nothing = {**done, "copied": [], "removed": [], "unchanged": 9}
-    assert phrases.result("deploy", nothing) == ["b: all 9 files are there already"]
+    assert endings.ending("deploy", nothing) == ["b: all 9 files are there already"]
 
 
 def test_probe_is_grouped_explained_and_narrow():
@@ -284,7 +297,7 @@ def test_what_a_newer_updater_says_is_shown_and_what_an_older_one_leaves_out_doe
     text = "\n".join(tables.probe({"uid": 7, "option_bytes": {"NEW": 5}}))
     assert "uid" in text and "NEW" in text
     assert "not known" in "\n".join(tables.probe({"option_bytes": None}))
-    assert tables.status({"mood": "good"})[-1].split() == ["mood", "good"]
+    assert tables.status(NEWER)[-1].split() == ["mood", "good"]
 
 
 def test_status_says_what_its_words_mean():

@@ -10,7 +10,7 @@ import pytest
 
 from stm32up.errors import Stm32upError
 from stm32up.host import bench_calls
-from stm32up.say import phrases, tables
+from stm32up.say import endings, tables
 from stm32up.say.output import HumanOutput
 from stm32up.say.wrapping import typed, width_of, wrapped
 from tests.host_tools.test_output import PROBED, STATUS
@@ -86,7 +86,7 @@ def test_events_and_errors_are_whole_in_a_pipe(capsys, monkeypatch):
     assert captured.out.count("\n") == 1 and captured.err.count("\n") == 1
 
 
-PLANS: dict[str, dict[str, Any]] = {
+PLANS: dict[str, Any] = {
     "provision": {
         "chip": "STM32G071RB",
         "wishes": {"bor": 4},
@@ -131,5 +131,5 @@ def test_on_a_terminal_every_line_fits(width, environment):
 
 def test_the_layout_of_an_image_fits():
     stretch = {"address": 0x0800_0000, "length": 131072, "what": "kept"}
-    for line in phrases.layout({"layout": [stretch]}):
+    for line in endings.layout({"layout": [stretch]}):
         assert max(map(len, wrapped(line, 60))) <= 60

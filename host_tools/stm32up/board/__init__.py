@@ -1,1 +1,4 @@
-"""board.toml: what is wired to what. Model, reader, and the folders where boards are found."""
+"""board.toml: what is wired to what. Others import `boards`, which finds and loads one, and
+`model`, which says what a board is and what /board.json holds. Inside, `toml_keys` describes
+each key, and `reader` checks a file by that.
+"""

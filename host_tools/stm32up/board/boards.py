@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 from stm32up import device
-from stm32up.board.board import Board
+from stm32up.board.model import Board
 from stm32up.board.reader import BoardReader
 from stm32up.board.toml_lines import Lines, of_syntax_error
 from stm32up.errors import BoardFileError, UsageError

@@ -1,276 +1,273 @@
-"""board.toml, key by key. Every mistake is one BoardFileError that names file, line and key."""
+"""board.toml -> Board. All mistakes of a file are told together, each with its line and key."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TypeVar, cast
 
 from stm32up import device
-from stm32up.board.board import Board, Command, Confirm, Supply
+from stm32up.board import toml_keys
+from stm32up.board.model import Board, Command, Confirm, Supply
+from stm32up.board.toml_keys import Key
 from stm32up.board.toml_lines import Lines
 from stm32up.errors import BoardFileError, UsageError
 from stm32up.image import images
 
-HIGHEST_PIN = {"rp2": 29, "esp32": 48}
-# RP2040 datasheet 4.9; on an ESP32 whichever of its ADC pins the chip has, MicroPython tells.
-ADC_PINS = {"rp2": range(26, 30), "esp32": range(49)}
-NO_PULL_DOWN = {"rp2": range(0), "esp32": range(34, 40)}  # ESP32 datasheet, appendix A
-MIN_FREQUENCY = 10_000  # Hz: a slower frame would keep the watchdog waiting for seconds
-MAX_FREQUENCY = 1_000_000  # Hz: what the loaders of G0 bear (AN2606)
-KEYS = {
-    "": {"title", "host", "chip", "i2c", "pins", "enter", "confirm", "flash", "images", "bench"},
-    "i2c": {"id", "scl", "sda", "frequency"},
-    "pins": {"nrst", "boot0", "supply"},
-    "enter": {"method", "command"},
-    "enter.command": {"address", "bytes"},
-    "confirm": {"method", "address", "register", "pin", "edges", "timeout_ms", "tries"},
-    "flash": {"preserve"},
-    "flash.preserve": {"start", "length"},
-    "images": {"product", "unsigned"},
-    "bench": {"supply_adc", "divider", "min_mv"},
-}
+T = TypeVar("T")
+_WIDEST = "esp32"  # has every pin that any host has: where the file does not say which it is
 
 
 class BoardReader:
     """One board.toml. Tables are named as in the file: "i2c", and "" for the top."""
 
-    def __init__(self, shown: str, content: dict[str, Any], lines: Lines) -> None:
+    def __init__(self, shown: str, content: dict[str, object], lines: Lines) -> None:
         self._shown = shown
         self._content = content
         self._lines = lines
+        self._mistakes: list[tuple[int, str]] = []  # line, what is wrong there
+        self._found: dict[Key[object], object] = {}  # the values that are sound
+        self._chip: device.Chip | None = None
 
     def board(self, name: str) -> Board:
-        self._only_known("", self._content)
-        host = self._choice("", "host", HIGHEST_PIN)
-        chip = self._chip()
-        pins = self._pins(host)
-        preserve = self._preserve(chip)
-        command = self._command(pins["boot0"] is not None, chip)
-        product = self._text("images", "product")
-        try:
-            images.class_id(product)
-        except UsageError as error:
-            raise self._error("images", "product", str(error)) from None
+        """Raises BoardFileError with all mistakes."""
+        self._look()
+        self._check_chip_and_product()
+        self._check_pins()
+        self._check_controller()
+        self._check_boot0()
+        self._check_address()
+        command, preserve = self._command(), self._preserve()
+        if self._mistakes or self._chip is None:
+            mistakes = [f"{self._shown}:{line}: {what}" for line, what in sorted(self._mistakes)]
+            raise BoardFileError(*mistakes)
+        number = self._get(toml_keys.ID)
         return Board(
             name=name,
-            title=self._text("", "title"),
-            host=host,
-            chip=chip,
-            i2c_id=self._i2c_id(host, pins["sda"], pins["scl"]),
-            scl=pins["scl"],
-            sda=pins["sda"],
-            frequency=self._number("i2c", "frequency", MIN_FREQUENCY, MAX_FREQUENCY, unit=" Hz"),
-            nrst=pins["nrst"],
-            boot0=pins["boot0"],
-            supply=pins["supply"],
+            title=self._get(toml_keys.TITLE),
+            host=self._get(toml_keys.HOST),
+            chip=self._chip,
+            i2c_id=number if isinstance(number, int) else None,
+            scl=self._get(toml_keys.SCL),
+            sda=self._get(toml_keys.SDA),
+            frequency=self._get(toml_keys.FREQUENCY),
+            nrst=self._get(toml_keys.NRST),
+            boot0=self._get(toml_keys.BOOT0),
+            supply=self._get(toml_keys.SUPPLY),
             command=command,
-            confirm=self._confirm(pins["pin"], chip),
+            confirm=self._confirm(),
             preserve=preserve,
-            product=product,
-            unsigned=self._get("images", "unsigned", bool, "true or false", False),
-            bench=self._bench(host),
+            product=self._get(toml_keys.PRODUCT),
+            unsigned=self._get(toml_keys.UNSIGNED),
+            bench=self._bench(),
         )
 
-    # What the tables mean
+    # Each key by itself
 
-    def _chip(self) -> device.Chip:
-        name = self._text("", "chip")
-        try:
-            return device.chip(name)
-        except UsageError as error:
-            raise self._error("", "chip", str(error)) from None
-
-    def _pins(self, host: str) -> dict[str, Any]:
-        """The pin numbers by what they are for, None for one that is not wired."""
-        wanted = [("i2c", "scl"), ("i2c", "sda"), ("pins", "nrst")]
-        wanted += [("pins", key) for key in ("boot0", "supply") if key in self._table("pins")]
-        wanted += [("confirm", "pin")] if "pin" in self._table("confirm") else []
-        wanted += [("bench", "supply_adc")] if "supply_adc" in self._table("bench") else []
-        pins: dict[str, Any] = {"boot0": None, "supply": None, "pin": None}
-        used: dict[int, str] = {}
-        for table, key in wanted:
-            pin = self._number(table, key, 0, HIGHEST_PIN[host])
-            if pin in used:
-                raise self._error(table, key, f"pin {pin} is also {used[pin]}")
-            used[pin] = f"[{table}] {key}"
-            pins[key] = pin
-        if pins["pin"] in NO_PULL_DOWN[host]:
-            what = f"pin {pins['pin']} of a classic ESP32 has no pull-down: noise would count"
-            raise self._error("confirm", "pin", what)
-        return pins
-
-    def _i2c_id(self, host: str, sda: int, scl: int) -> int | None:
-        value = self._table("i2c").get("id", "soft")
-        if value == "soft":
-            return None
-        if type(value) is not int or value not in (0, 1):
-            raise self._error("i2c", "id", 'must be 0, 1 or "soft"')
-        # On RP2040 and RP2350 the pin decides the controller and the line: 0 SDA, 0 SCL, 1 SDA, 1
-        # SCL, ...
-        if host == "rp2":
-            for key, pin, place in (("sda", sda, 2 * value), ("scl", scl, 2 * value + 1)):
-                if pin % 4 != place:
-                    free = ", ".join(str(n) for n in range(place, HIGHEST_PIN[host] + 1, 4))
-                    raise self._error(
-                        "i2c", key, f'I2C {value} has {key.upper()} on {free} only; or id = "soft"'
-                    )
-        return value
-
-    def _command(self, boot0_wired: bool, chip: device.Chip) -> Command | None:
-        if self._choice("enter", "method", ("boot0", "command")) == "boot0":
-            if "command" in self._table("enter"):
-                raise self._error("enter", "command", 'is only for method = "command"')
-            if not boot0_wired:
-                raise self._error("pins", "boot0", 'is needed by [enter] method = "boot0"')
-            return None
-        command = self._get("enter", "command", dict, "{address = 0x2A, bytes = [0x10]}")
-        self._only_known("enter.command", command, at=("enter", "command"))
-        address, content = command.get("address"), command.get("bytes")
-        if type(address) is not int or not 0x08 <= address <= 0x77:
-            raise self._error("enter", "command", "address must be 0x08 to 0x77")
-        if address == chip.loader_address:
-            raise self._error("enter", "command", "address is that of the loader")
-        if not isinstance(content, list) or not 1 <= len(content) <= 32:
-            raise self._error("enter", "command", "bytes must be a list of 1 to 32 numbers")
-        if not all(type(byte) is int and 0 <= byte <= 255 for byte in content):
-            raise self._error("enter", "command", "each of bytes must be 0 to 255")
-        return Command(address, bytes(content))
-
-    def _confirm(self, pin: int | None, chip: device.Chip) -> Confirm | None:
-        keys = {
-            "i2c-version": {"address", "register", "timeout_ms", "tries"},
-            "gpio": {"pin", "edges", "timeout_ms", "tries"},
-            "none": set[str](),
+    def _look(self) -> None:
+        """Notes every value that is sound, and every mistake that a key shows by itself."""
+        tables = {"": self._content}
+        for table in toml_keys.TABLES:
+            content = self._content.get(table, {})
+            if isinstance(content, dict):
+                tables[table] = content
+            else:
+                self._wrong("", table, f"must be a table: [{table}]")
+        meant = {
+            (table, name)
+            for table, content in tables.items()
+            for name in self._refuse_unknown(table, content)
         }
-        method = self._choice("confirm", "method", keys)
-        for key in sorted(self._table("confirm").keys() - {"method"} - keys[method]):
-            right = " or ".join(f'"{name}"' for name in keys if key in keys[name])
-            raise self._error("confirm", key, f"is only for method = {right}")
-        if method == "none":
-            return None
-        timeout_ms = self._number("confirm", "timeout_ms", 1, 60_000)
-        tries = self._number("confirm", "tries", 1, 100)
-        if method == "gpio":
-            if pin is None:
-                raise self._error("confirm", "pin", 'is needed by method = "gpio"')
-            edges = self._number("confirm", "edges", 2, 1000)
-            return Confirm(method, timeout_ms, tries, pin=pin, edges=edges)
-        address = self._number("confirm", "address", 0x08, 0x77, show=hex)
-        if address == chip.loader_address:
-            raise self._error("confirm", "address", "is that of the loader")
-        return Confirm(
-            method,
-            timeout_ms,
-            tries,
-            address=address,
-            register=self._number("confirm", "register", 0, 255),
-        )
+        given = self._content.get("host")
+        host = given if isinstance(given, str) and given in toml_keys.PINS else _WIDEST
+        for key in toml_keys.KEYS:
+            content = tables.get(key.table)
+            if content is None:
+                continue  # that is told already
+            if key.name in content:
+                self._look_at(key, content, host)
+            elif (key.table, key.name) in meant:
+                continue  # so is that
+            elif key.default:
+                self._found[key] = key.default[0]
+            elif self._wanted(key, content):
+                what = f"is missing ({key.what}); it must be {key.kind.allowed(host)}"
+                self._refuse(key, key.missing or what)
 
-    def _preserve(self, chip: device.Chip) -> tuple[tuple[int, int], ...]:
-        regions = self._get("flash", "preserve", list, "[{start = 0x..., length = 0x...}]", [])
-        end_of_flash = chip.flash_start + chip.flash_size
-        checked: list[tuple[int, int]] = []
-        for region in regions:
+    def _look_at(self, key: Key[object], content: dict[str, object], host: str) -> None:
+        trouble = key.kind.trouble(content[key.name], host)
+        if key.methods and content.get("method") not in key.methods:
+            right = " or ".join(f'"{method}"' for method in key.methods)
+            known = not toml_keys.METHODS[key.table].kind.trouble(content.get("method"), host)
+            trouble = f"is only for method = {right}" if known else ""
+        if trouble:
+            self._refuse(key, trouble)
+        else:
+            self._found[key] = content[key.name]
+
+    def _wanted(self, key: Key[object], content: dict[str, object]) -> bool:
+        if key.table == toml_keys.OPTIONAL:
+            return bool(content)
+        return not key.methods or content.get("method") in key.methods
+
+    def _refuse_unknown(
+        self, table: str, content: dict[str, object], at: Key[object] | None = None
+    ) -> list[str]:
+        """Notes the names that the table does not know; returns what they were meant to be."""
+        known, meant = toml_keys.NAMES[table], []
+        for name in content.keys() - known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = (
+                f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+            )
+            meant += close
+            what = f"is not a key here; {hint}"
+            if at is None and not table and isinstance(content[name], dict):
+                self._mistakes.append((self._lines.of(name), f"{name} {what}"))
+            elif at is None:
+                self._wrong(table, name, what)
+            else:
+                line = self._lines.of(at.table, at.name)
+                self._mistakes.append((line, f"[{table}] {name} {what}"))
+        return meant
+
+    # What the keys mean together
+
+    def _check_chip_and_product(self) -> None:
+        if self._sound(toml_keys.CHIP):
+            try:
+                self._chip = device.chip(self._get(toml_keys.CHIP))
+            except UsageError as error:
+                self._refuse(toml_keys.CHIP, str(error))
+        if self._sound(toml_keys.PRODUCT):
+            try:
+                images.class_id(self._get(toml_keys.PRODUCT))
+            except UsageError as error:
+                self._refuse(toml_keys.PRODUCT, str(error))
+
+    def _check_pins(self) -> None:
+        host = self._get(toml_keys.HOST) if self._sound(toml_keys.HOST) else ""
+        used: dict[object, Key[object]] = {}
+        for key in toml_keys.ALL_PINS:
+            pin = self._found.get(key)
+            if pin is None:
+                continue
+            if pin in used:
+                self._refuse(key, f"pin {pin} is also {used[pin]}")
+            elif key is toml_keys.PIN and pin in toml_keys.NO_PULL_DOWN.get(host, ()):
+                what = f"pin {pin} of a classic ESP32 has no pull-down: noise would count"
+                self._refuse(key, what)
+            elif key is toml_keys.SUPPLY_ADC and pin not in toml_keys.ADC_PINS.get(host, [pin]):
+                self._refuse(key, f"pin {pin} has no ADC")
+            used.setdefault(pin, key)
+
+    def _check_controller(self) -> None:
+        """On RP2040 and RP2350 the pin decides controller and line: 0 SDA, 0 SCL, 1 SDA, ..."""
+        if not self._sound(toml_keys.HOST, toml_keys.ID) or self._get(toml_keys.HOST) != "rp2":
+            return
+        number = self._get(toml_keys.ID)
+        if not isinstance(number, int):
+            return
+        for key, place in ((toml_keys.SDA, 2 * number), (toml_keys.SCL, 2 * number + 1)):
+            if self._sound(key) and self._get(key) % 4 != place:
+                free = ", ".join(map(str, toml_keys.PINS["rp2"][place::4]))
+                line = key.name.upper()
+                self._refuse(key, f'I2C {number} has {line} on {free} only; or id = "soft"')
+
+    def _check_boot0(self) -> None:
+        if self._sound(toml_keys.ENTER, toml_keys.BOOT0):
+            by_boot0 = self._get(toml_keys.ENTER) == "boot0"
+            if by_boot0 and self._get(toml_keys.BOOT0) is None:
+                self._refuse(toml_keys.BOOT0, 'is needed by [enter] method = "boot0"')
+
+    def _check_address(self) -> None:
+        if self._sound(toml_keys.ADDRESS) and self._is_loader(self._get(toml_keys.ADDRESS)):
+            self._refuse(toml_keys.ADDRESS, "is that of the loader")
+
+    def _command(self) -> Command | None:
+        if not self._sound(toml_keys.COMMAND):
+            return None
+        command = self._get(toml_keys.COMMAND)
+        self._refuse_unknown("enter.command", command, toml_keys.COMMAND)
+        address, content = command.get("address"), command.get("bytes")
+        trouble = toml_keys.ADDRESS.kind.trouble(address, _WIDEST)
+        fewest, most = device.limits()["command"]
+        if trouble:
+            self._refuse(toml_keys.COMMAND, f"address {trouble}")
+        elif self._is_loader(address):
+            self._refuse(toml_keys.COMMAND, "address is that of the loader")
+        if not isinstance(content, list) or not fewest <= len(content) <= most:
+            what = f"bytes must be a list of {fewest} to {most} numbers"
+            self._refuse(toml_keys.COMMAND, what)
+        elif not all(type(byte) is int and 0 <= byte <= 255 for byte in content):
+            self._refuse(toml_keys.COMMAND, "each of bytes must be 0 to 255")
+        elif isinstance(address, int):
+            return Command(address, bytes(content))
+        return None
+
+    def _preserve(self) -> tuple[tuple[int, int], ...]:
+        regions: list[tuple[int, int]] = []
+        for region in self._get(toml_keys.PRESERVE) if self._sound(toml_keys.PRESERVE) else []:
             if not isinstance(region, dict):
-                raise self._error("flash", "preserve", "must hold {start = 0x..., length = 0x...}")
-            self._only_known("flash.preserve", region, at=("flash", "preserve"))
+                self._refuse(toml_keys.PRESERVE, "must hold {start = 0x..., length = 0x...}")
+                continue
+            self._refuse_unknown("flash.preserve", region, toml_keys.PRESERVE)
             start, length = region.get("start"), region.get("length")
             if type(start) is not int or type(length) is not int or length <= 0:
-                raise self._error("flash", "preserve", "needs start and length, both numbers")
-            shown = f"0x{start:08X} + 0x{length:X}"
-            if start % chip.page_size or length % chip.page_size:
-                what = f"{shown} is not in whole pages of 0x{chip.page_size:X} bytes"
-                raise self._error("flash", "preserve", what)
-            if start < chip.flash_start or start + length > end_of_flash:
-                flash = f"0x{chip.flash_start:08X} to 0x{end_of_flash - 1:08X}"
-                raise self._error("flash", "preserve", f"{shown} is outside the flash, {flash}")
-            if start == chip.flash_start:
-                what = f"{shown} covers the first page, where every application starts"
-                raise self._error("flash", "preserve", what)
-            if any(start < at + size and at < start + length for at, size in checked):
-                raise self._error("flash", "preserve", f"{shown} overlaps another region")
-            checked.append((start, length))
-        return tuple(sorted(checked))
+                self._refuse(toml_keys.PRESERVE, "needs start and length, both numbers")
+                continue
+            if self._chip is not None:
+                trouble = _misplaced(start, length, self._chip, regions)
+                if trouble:
+                    self._refuse(toml_keys.PRESERVE, f"0x{start:08X} + 0x{length:X} {trouble}")
+            regions.append((start, length))
+        return tuple(sorted(regions))
 
-    def _bench(self, host: str) -> Supply | None:
-        if not self._table("bench"):
+    def _confirm(self) -> Confirm | None:
+        method = self._get(toml_keys.CONFIRM)
+        if method == "none":
             return None
-        lowest = min(ADC_PINS[host])
-        pin = self._number("bench", "supply_adc", lowest, HIGHEST_PIN[host])
-        if pin not in ADC_PINS[host]:
-            raise self._error("bench", "supply_adc", f"pin {pin} has no ADC")
-        divider = self._table("bench").get("divider", 1)
-        if type(divider) not in (int, float) or not 1 <= divider <= 20:
-            raise self._error("bench", "divider", "must be a number, 1 to 20")
-        return Supply(pin, divider, self._number("bench", "min_mv", 1700, 3600, unit=" mV"))
+        timeout_ms, tries = self._get(toml_keys.TIMEOUT_MS), self._get(toml_keys.TRIES)
+        if method == "gpio":
+            pin, edges = self._get(toml_keys.PIN), self._get(toml_keys.EDGES)
+            return Confirm(method, timeout_ms, tries, pin=pin, edges=edges)
+        address, register = self._get(toml_keys.ADDRESS), self._get(toml_keys.REGISTER)
+        return Confirm(method, timeout_ms, tries, address=address, register=register)
 
-    # How values are read
+    def _bench(self) -> Supply | None:
+        if not self._sound(toml_keys.SUPPLY_ADC):
+            return None
+        supply_adc, divider = self._get(toml_keys.SUPPLY_ADC), self._get(toml_keys.DIVIDER)
+        return Supply(supply_adc, divider, self._get(toml_keys.MIN_MV))
 
-    def _table(self, table: str) -> dict[str, Any]:
-        value = self._content.get(table, {}) if table else self._content
-        if not isinstance(value, dict):
-            raise self._error("", table, f"must be a table: [{table}]")
-        if table:
-            self._only_known(table, value)
-        return value
+    def _is_loader(self, address: object) -> bool:
+        return self._chip is not None and address == self._chip.loader_address
 
-    def _only_known(
-        self, table: str, content: dict[str, Any], at: tuple[str, str] | None = None
-    ) -> None:
-        for key in content.keys() - KEYS[table]:
-            close = difflib.get_close_matches(key, KEYS[table], n=1)
-            known = ", ".join(sorted(KEYS[table]))
-            hint = f"did you mean {close[0]}?" if close else f"known are {known}"
-            line = self._lines.of(*at) if at else self._line_of_unknown(table, key)
-            place = f"[{table}] {key}" if table else key
-            raise BoardFileError(f"{self._shown}:{line}: {place} is not a key here; {hint}")
+    # What was found
 
-    def _line_of_unknown(self, table: str, key: str) -> int:
-        unknown_table = not table and isinstance(self._content.get(key), dict)
-        return self._lines.of(key) if unknown_table else self._lines.of(table, key)
+    def _sound(self, *wanted: Key[object]) -> bool:
+        return all(key in self._found for key in wanted)
 
-    def _get(self, table: str, key: str, kind: type, allowed: str, default: Any = None) -> Any:
-        """The value, which must be of exactly this type; `default` None means that it must be
-        there.
-        """
-        values = self._table(table)
-        if key not in values:
-            if default is None:
-                raise self._error(table, key, f"is missing; it must be {allowed}")
-            return default
-        if type(values[key]) is not kind:  # bool is an int for isinstance
-            raise self._error(table, key, f"must be {allowed}")
-        return values[key]
+    def _get(self, key: Key[T]) -> T:
+        """A value that is sound: its kind has been checked."""
+        return cast(T, self._found[key])
 
-    def _text(self, table: str, key: str) -> str:
-        value: str = self._get(table, key, str, "text")
-        if not value.strip() or not value.isprintable():
-            raise self._error(table, key, "must be printable text")
-        return value
+    def _refuse(self, key: Key[object], what: str) -> None:
+        self._wrong(key.table, key.name, what)
 
-    def _choice(self, table: str, key: str, allowed: Iterable[str]) -> str:
-        options = " or ".join(f'"{option}"' for option in allowed)
-        value: str = self._get(table, key, str, options)
-        if value not in allowed:
-            raise self._error(table, key, f"must be {options}")
-        return value
+    def _wrong(self, table: str, name: str, what: str) -> None:
+        place = f"[{table}] {name}" if table else name
+        self._mistakes.append((self._lines.of(table, name), f"{place} {what}"))
 
-    def _number(
-        self,
-        table: str,
-        key: str,
-        lowest: int,
-        highest: int,
-        unit: str = "",
-        show: Callable[[int], str] = str,
-    ) -> int:
-        allowed = f"{show(lowest)} to {show(highest)}{unit}"
-        value: int = self._get(table, key, int, allowed)
-        if not lowest <= value <= highest:
-            raise self._error(table, key, f"is {show(value)}; it must be {allowed}")
-        return value
 
-    def _error(self, table: str, key: str, what: str) -> BoardFileError:
-        place = f"[{table}] {key}" if table else key
-        return BoardFileError(f"{self._shown}:{self._lines.of(table, key)}: {place} {what}")
+def _misplaced(start: int, length: int, chip: device.Chip, others: list[tuple[int, int]]) -> str:
+    """Why these bytes of the flash cannot be preserved; empty if they can."""
+    end_of_flash = chip.flash_start + chip.flash_size
+    if start % chip.page_size or length % chip.page_size:
+        return f"is not in whole pages of 0x{chip.page_size:X} bytes"
+    if start < chip.flash_start or start + length > end_of_flash:
+        return f"is outside the flash, 0x{chip.flash_start:08X} to 0x{end_of_flash - 1:08X}"
+    if start == chip.flash_start:
+        return "covers the first page, where every application starts"
+    if any(start < at + size and at < start + length for at, size in others):
+        return "overlaps another region"
+    return ""

@@ -1,1 +1,3 @@
-"""The command line: parses, calls the rooms below, prints by `say`. A file per family of verbs."""
+"""The command line: it parses, calls the rooms below, and prints by `say`; a file for each
+family of verbs. The program is `main`; nothing below imports from here.
+"""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from stm32up.cli.context import FILE, Context, Verb
+from stm32up.events import Plan
 from stm32up.host import bench_calls, calls, transport
 from stm32up.image import images
 from stm32up.say.wrapping import PAGE, width_of, wrapped
@@ -42,7 +42,7 @@ def provision_command(
     confirm = _confirmation(context, "provision", yes, power_cycled, supply_mv)
     report = context.output.report
 
-    def verb(connection: transport.Connection) -> dict[str, Any]:
+    def verb(connection: transport.Connection) -> dict[str, object]:
         return bench_calls.provision(connection, report, confirm, bor, power_cycled=power_cycled)
 
     done = context.on_board(verb, bench=True)
@@ -64,7 +64,7 @@ def unprotect_command(context: Context, image: Path | None, power_cycled: bool, 
     if image is not None:
         images.verify(image)
 
-    def verb(connection: transport.Connection) -> dict[str, Any]:
+    def verb(connection: transport.Connection) -> dict[str, object]:
         done = bench_calls.unprotect(connection, report, confirm, power_cycled=power_cycled)
         if image is None:
             return done
@@ -88,7 +88,7 @@ def _confirmation(
     if power_cycled:  # planning may reset the target
         _ask(bench_calls.GIVE_UP, bench_calls.GIVE_UP_WORD)
 
-    def confirm(plan: bench_calls.Plan) -> None:
+    def confirm(plan: Plan) -> None:
         _ask(bench_calls.warning(verb, plan), bench_calls.WORDS[verb])
 
     return confirm

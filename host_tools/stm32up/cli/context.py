@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from stm32up.board import boards
-from stm32up.board.board import Board
+from stm32up.board.model import Board
 from stm32up.errors import UsageError
 from stm32up.host import session, transport
 from stm32up.say.output import HumanOutput, JsonOutput
@@ -52,8 +52,8 @@ class Context:
 # --- options of every verb: they may stand before it and after it ---
 
 
-def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def given(context: click.Context, option: click.Parameter, value: Any) -> None:
+def _set(name: str) -> Callable[[click.Context, click.Parameter, object], None]:
+    def given(context: click.Context, option: click.Parameter, value: object) -> None:
         """What stands after the verb counts more than what stands before it."""
         if value:
             setattr(context.ensure_object(Context), name, value)
@@ -80,6 +80,7 @@ class NameAndValue(click.ParamType[str]):
         return value
 
 
+# Any: what click takes as keyword arguments.
 _EVERYWHERE: dict[str, dict[str, Any]] = {
     "--port": {
         "help": "Serial port, URL, auto, sim (a simulated board) or sim:DIR (its state in DIR).",

@@ -28,7 +28,7 @@ from stm32up.cli.context import DEFAULT_BOARD
 from stm32up.errors import FAILED, NO_BOARD
 from stm32up.host import logs
 from stm32up.image import inputs
-from stm32up.say import phrases
+from stm32up.say import words
 from stm32up.say.wrapping import PAGE, typed, width_of, wrapped
 
 APPLICATION = device.PROJECT / "boards" / "nucleo_g071rb_app"
@@ -90,7 +90,7 @@ def main() -> int:
                 if _run(command, folder).returncode != step.status:
                     return 1
         page.headline(f"{len(STEPS) + 1}. The story, as that log tells it")
-        for line in phrases.story(logs.merge([(folder / "log.jsonl").read_bytes()]).entries):
+        for line in words.story(logs.merge([(folder / "log.jsonl").read_bytes()]).entries):
             page.text(line)
         probed = _run("--json probe", folder, stdout=subprocess.PIPE)
         if probed.returncode:

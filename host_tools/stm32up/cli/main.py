@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 from imgtool.keys import RSA, RSAPublic
@@ -24,6 +24,7 @@ from stm32up.cli import bench_verbs
 from stm32up.cli.context import DEFAULT_BOARD, FILE, AllVerbs, Context
 from stm32up.doctor import examine
 from stm32up.errors import INTERRUPTED, ImageError, Stm32upError, UsageError
+from stm32up.events import Shown
 from stm32up.host import calls, deploy, logs, push, session, simulation
 from stm32up.image import images, keys
 from stm32up.report import forum
@@ -461,7 +462,7 @@ def _part(context: Context, chip: str | None) -> tuple[device.Chip, Sequence[tup
 
 def _verified(
     context: Context, image: Path, key: RSA | RSAPublic | None = None, chip: str | None = None
-) -> dict[str, Any]:
+) -> Shown:
     """Checks an image as its board will. An image for another chip than the default board's is
     checked for its own chip, unless a board or chip was named.
     """
@@ -503,7 +504,7 @@ def _ask_passphrase(path: Path, confirm: bool = False) -> str:
     return answer
 
 
-def _id(key: keys.DeviceKey) -> dict[str, Any]:
+def _id(key: keys.DeviceKey) -> dict[str, str]:
     return {"key_id": key.name.removesuffix(".pub")}
 
 

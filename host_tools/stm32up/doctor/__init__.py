@@ -1,1 +1,4 @@
-"""What is wrong with a board: facts, and the rules that turn them into a diagnosis."""
+"""What is wrong with a board: `examine` gathers facts from the host and puts the rules to them,
+and `diagnosis` says what facts and rules are. A rule is a function under its texts, in the
+module for what it is about. Others import `examine`.
+"""

@@ -1,25 +1,26 @@
 """From facts to findings: `diagnose` puts the rules to what the doctor saw, the likeliest first.
 
-A rule is a row: code, severity, what is wrong, its cause, the next step, and a function that
-returns the evidence, or nothing. The texts stand in docs/doctor.md as well.
+A rule is a function that returns the evidence, or nothing, under what is wrong then, its cause
+and the next step. The texts stand in docs/doctor.md as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from stm32up import device
+from stm32up.board.model import BoardJson
+from stm32up.events import Finding
 from stm32up.host.host_facts import HostFacts
-from stm32up.host.logs import Log
+from stm32up.host.logs import Entry, Log
+from stm32up.say.words import UNDER_WAY
 
 SLOW_MS = 20  # for Get Version, which takes 5 ms even at 20 kHz: the clock was held
-_UNDER_WAY = ("installing", "confirming", "rolling back")
 _WIRING = ("chip", "i2c", "pins", "enter")  # sections of board.json
 
-Values = dict[str, Any]
 Evidence = list[str]
 
 
@@ -29,19 +30,39 @@ class Severity(StrEnum):
     NOTICE = "notice"  # everything works
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is so, and why it is believed."""
+class Image(TypedDict, total=False):
+    """A file that is to be an image: what it is, or why the updater refuses it."""
 
-    code: str
-    severity: Severity
-    what: str
-    evidence: Evidence
-    cause: str
+    path: Required[str]
+    version: str
+    version_bytes: str
+    error: str
+    message: str
     next_step: str
 
-    def as_dict(self) -> Values:
-        return asdict(self)
+
+class Record(TypedDict, total=False):
+    phase: str
+    installed: str | None
+    failed: str | None
+
+
+class HandsOff(TypedDict):
+    """The note of a bench operation."""
+
+    what: str
+    stage: str
+
+
+class Files(TypedDict):
+    """The updater's folder, as host.facts of stm32_doctor describes it."""
+
+    record: Record | None
+    slots: int
+    inbox: list[Image]
+    candidate: Image | None
+    confirmed: Image | None
+    hands_off: HandsOff | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +80,37 @@ class Rule:
     unless: tuple[str, ...] = ()
 
     def finding(self, evidence: Evidence) -> Finding:
-        return Finding(self.code, self.severity, self.what, evidence, self.cause, self.next_step)
+        return Finding(
+            code=self.code,
+            severity=self.severity,
+            what=self.what,
+            evidence=evidence,
+            cause=self.cause,
+            next_step=self.next_step,
+        )
+
+
+class Rules(list[Rule]):
+    """Rules, in the order in which they are put to the facts."""
+
+    def add(
+        self,
+        what: str,
+        cause: str,
+        next_step: str,
+        *,
+        severity: Severity = Severity.WRONG,
+        group: str = "",
+        unless: tuple[str, ...] = (),
+    ) -> Callable[[Callable[[Facts], Evidence]], Callable[[Facts], Evidence]]:
+        """Makes a rule of the function below: its name is the code, with hyphens."""
+
+        def added(seen: Callable[[Facts], Evidence]) -> Callable[[Facts], Evidence]:
+            code = seen.__name__.replace("_", "-")
+            self.append(Rule(code, severity, what, cause, next_step, seen, group, unless))
+            return seen
+
+        return added
 
 
 @dataclass(frozen=True)
@@ -71,7 +122,7 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        return all(finding.severity is Severity.NOTICE for finding in self.findings)
+        return all(finding["severity"] == Severity.NOTICE for finding in self.findings)
 
 
 @dataclass
@@ -79,25 +130,25 @@ class Facts:
     """What was seen. `target` and `files` come from stm32_doctor on the host, whose docstrings
     say what is in them; `target` is None if the target was left alone."""
 
-    settings: Values  # the board.json that was used
-    files: Values
+    settings: BoardJson  # the board.json that was used
+    files: Files
     log: Log
-    target: Values | None
+    target: dict[str, object] | None
     updater: bool = True  # the host has one
     bare: bool = False  # the host has nothing of ours at all
     board_json: str = "sound"  # or "missing", "broken"
     board_trouble: str = ""  # in what way it is broken
     differs: list[str] = field(default_factory=list)  # sections that --board says otherwise
-    hands_off: Values | None = None  # the note of a bench operation
+    hands_off: HandsOff | None = None  # the note of a bench operation
     host: HostFacts = field(default_factory=HostFacts)
     import_trouble: str = ""  # why the deployed updater cannot be imported
     power_cycled: bool = False  # the target, by hand, with no debugger near
 
     # --- the target ---
 
-    def seen(self, *path: str) -> Any:
+    def seen(self, *path: str) -> Any:  # of whatever type the docstring of stm32_doctor gives it
         """A value of `target`; None where the way to it ends."""
-        value: Any = self.target
+        value: object = self.target
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
         return value
@@ -108,8 +159,8 @@ class Facts:
 
     def pin(self, name: str) -> str:
         """ "SDA (host pin 4)"."""
-        section = "i2c" if name in ("scl", "sda") else "pins"
-        return f"{name.upper()} (host pin {self.settings[section][name]})"
+        pins = {**self.settings["i2c"], **self.settings["pins"]}
+        return f"{name.upper()} (host pin {pins[name]})"
 
     def low(self, line: str) -> bool:
         """Whether "scl" or "sda" stays low, even while the target is in reset."""
@@ -162,7 +213,7 @@ class Facts:
         return self.power_cycled or self.settings["pins"]["supply"] is not None
 
     @property
-    def options(self) -> Values:
+    def options(self) -> dict[str, object]:
         """Option bytes by their names; empty if they were not read."""
         data = self.seen("loader", "option_bytes")
         return device.option_bytes(bytes.fromhex(data)) if data else {}
@@ -176,14 +227,14 @@ class Facts:
     # --- the host ---
 
     @property
-    def record(self) -> Values:
-        return self.files.get("record") or {}
+    def record(self) -> Record:
+        return self.files["record"] or {}
 
     @property
     def under_way(self) -> str | None:
         """The phase of an update that has not ended."""
         phase = self.record.get("phase")
-        return phase if phase in _UNDER_WAY else None
+        return phase if phase in UNDER_WAY else None
 
     @property
     def other_wiring(self) -> list[str]:
@@ -200,10 +251,10 @@ class Facts:
         return bool(ends) and ends[-1]
 
     @property
-    def last_result(self) -> Values:
-        """The last end of an update in the log, if it was a failure; else empty."""
+    def last_failure(self) -> Entry | None:
+        """The last end of an update in the log, if it was a failure."""
         results = [entry for entry in self.log.entries if entry.get("event") == "result"]
-        return results[-1] if results and not results[-1].get("ok") else {}
+        return results[-1] if results and not results[-1].get("ok") else None
 
 
 def diagnose(facts: Facts, rules: Iterable[Rule]) -> Diagnosis:
@@ -220,5 +271,5 @@ def diagnose(facts: Facts, rules: Iterable[Rule]) -> Diagnosis:
         competes = bool(rule.group) and rule.group in present
         (otherwise if competes else findings).append(rule.finding(evidence))
         present |= {rule.code, rule.group} - {""}
-    findings.sort(key=lambda finding: finding.severity is Severity.NOTICE)
+    findings.sort(key=lambda finding: finding["severity"] == Severity.NOTICE)
     return Diagnosis(findings, otherwise)

@@ -7,20 +7,20 @@ what has to run there is sent into its RAM.
 from __future__ import annotations
 
 import json
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from stm32up import device
-from stm32up.board.board import Board
-from stm32up.doctor import rules_bus, rules_state
-from stm32up.doctor.diagnosis import Diagnosis, Facts, diagnose
+from stm32up.board.model import Board, BoardJson
+from stm32up.doctor import rules_bus, rules_first, rules_state
+from stm32up.doctor.diagnosis import Diagnosis, Facts, Files, diagnose
+from stm32up.events import Examined, Values
 from stm32up.host import host_facts, logs, ram
 from stm32up.host.deploy import compiled
 from stm32up.host.host_facts import HostFacts
-from stm32up.host.paths import BOARD_JSON
+from stm32up.host.paths import BOARD_JSON, FOLDER
 from stm32up.host.transport import Connection, nonsense
 
-FOLDER = "/updater"
-RULES = (*rules_state.FIRST, *rules_bus.RULES, *rules_state.RULES)
+RULES = (*rules_first.RULES, *rules_bus.RULES, *rules_state.RULES)
 # What stm32_doctor imports of the updater. Without its __init__: the flow of an update stays away.
 _MODULES = (
     "errors",
@@ -40,11 +40,7 @@ from stm32_rom.clock import Clock
 print(json.dumps({function}(*json.loads({arguments!r}), Clock())))
 """
 # What host.facts of stm32_doctor says of an empty folder.
-_NO_FILES: dict[str, Any] = {
-    **dict.fromkeys(("record", "candidate", "confirmed", "hands_off")),
-    "slots": 0,
-    "inbox": [],
-}
+_NO_FILES = Files(record=None, slots=0, inbox=[], candidate=None, confirmed=None, hands_off=None)
 # Every address and every controller that stays silent takes its time; so does an application,
 # several times what board.toml lets it have: 60 s.
 _SILENCE_S = 400.0
@@ -58,7 +54,7 @@ class Host(Protocol):
     @property
     def import_trouble(self) -> str: ...
     def read_file(self, path: str) -> bytes | None: ...
-    def call(self, function: str, *arguments: Any) -> Any:
+    def call(self, function: str, *arguments: object) -> Any:  # JSON: who calls knows of what form
         """A function of stm32_doctor, as "target.facts", with JSON values."""
         ...
 
@@ -77,7 +73,7 @@ class ConnectedHost:
         self.read_file = connection.read_file
         ram.send(connection, _modules())
 
-    def call(self, function: str, *arguments: Any) -> Any:
+    def call(self, function: str, *arguments: object) -> object:
         """The answer is the last line: an ESP32 prints what its I2C driver complains of before."""
         code = _CALL.format(function=function, arguments=json.dumps(arguments))
         output = self._connection.exec(code, silence_s=_SILENCE_S)
@@ -87,7 +83,7 @@ class ConnectedHost:
             raise nonsense(output) from None
 
 
-def doctor(connection: Connection, board: Board, *, power_cycled: bool = False) -> dict[str, Any]:
+def doctor(connection: Connection, board: Board, *, power_cycled: bool = False) -> Examined:
     """Looks, and returns the values of the result.
 
     `power_cycled`: the target's supply was switched off and on by hand just before, with no
@@ -98,7 +94,7 @@ def doctor(connection: Connection, board: Board, *, power_cycled: bool = False) 
     return values(facts, diagnose(facts, RULES))
 
 
-def examine(host: Host, wanted: dict[str, Any], *, power_cycled: bool = False) -> Facts:
+def examine(host: Host, wanted: BoardJson, *, power_cycled: bool = False) -> Facts:
     """All facts. The host's board.json is gone by where there is a usable one, else `wanted`, what
     --board says. A target whose bench operation is unfinished is left alone, and an interpreter
     that cannot run the doctor is asked nothing else."""
@@ -130,20 +126,22 @@ def examine(host: Host, wanted: dict[str, Any], *, power_cycled: bool = False) -
     )
 
 
-def values(facts: Facts, diagnosis: Diagnosis) -> dict[str, Any]:
+def values(facts: Facts, diagnosis: Diagnosis) -> Examined:
     """The result: the findings, the diagnosis first, and the facts they stand on. Where something
     is wrong the diagnosis is also in "error", "message" and "next_step", as of any failure."""
-    result: dict[str, Any] = {"ok": diagnosis.healthy, "status": "healthy"}
-    if not diagnosis.healthy:
-        first = diagnosis.findings[0]
-        status = str(first.severity).replace(" ", "-")
-        result |= {"status": status, "error": first.code, "message": first.what}
-        result["next_step"] = first.next_step
-    return result | {
-        "findings": [finding.as_dict() for finding in diagnosis.findings],
-        "otherwise": [finding.as_dict() for finding in diagnosis.otherwise],
+    result: Examined = {
+        "ok": diagnosis.healthy,
+        "status": "healthy",
+        "findings": diagnosis.findings,
+        "otherwise": diagnosis.otherwise,
         "facts": {"target": facts.target, "host": facts.files, "free": facts.host.free},
     }
+    if not diagnosis.healthy:
+        first = diagnosis.findings[0]
+        result["status"] = first["severity"].replace(" ", "-")
+        result["error"], result["message"] = first["code"], first["what"]
+        result["next_step"] = first["next_step"]
+    return result
 
 
 def _modules() -> dict[str, bytes]:
@@ -155,7 +153,7 @@ def _modules() -> dict[str, bytes]:
     return modules
 
 
-def _parsed(text: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
+def _parsed(text: bytes | None) -> tuple[BoardJson | None, str | None]:
     """board.json, or what is wrong with it."""
     if text is None:
         return None, None
@@ -163,14 +161,18 @@ def _parsed(text: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
         content = json.loads(text)
     except ValueError as error:
         return None, f"/board.json is not JSON: {error}"
-    return (content, None) if isinstance(content, dict) else (None, "/board.json is no object")
+    if not isinstance(content, dict):
+        return None, "/board.json is no object"
+    return cast(BoardJson, content), None  # whether it is one, the code on the host says
 
 
-def _differences(settings: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    return sorted(key for key in wanted if settings.get(key) != wanted[key])
+def _differences(settings: BoardJson, wanted: BoardJson) -> list[str]:
+    said: Values = settings
+    return sorted(key for key, value in wanted.items() if said.get(key) != value)
 
 
-def _target(host: Host, settings: dict[str, Any], power_cycled: bool) -> Any:
+def _target(host: Host, settings: BoardJson, power_cycled: bool) -> dict[str, object]:
     own = device.chip(settings["chip"]).loader_address
     addresses = [at for at in rules_bus.OTHER_LOADERS if at != own]
-    return host.call("target.facts", settings, addresses, power_cycled)
+    facts: dict[str, object] = host.call("target.facts", settings, addresses, power_cycled)
+    return facts

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from stm32up import device
-from stm32up.doctor.diagnosis import SLOW_MS, Evidence, Facts, Rule, Severity
+from stm32up.doctor.diagnosis import SLOW_MS, Evidence, Facts, Rules, Severity
 
-WRONG, BEYOND_HELP = Severity.WRONG, Severity.BEYOND_HELP
+RULES = Rules()
+
+# What keeps everything else from being seen: the codes and groups of rules.
+_WIRES = ("bus", "nrst-not-connected", "boot0-not-connected")
 _LOADER_11_3 = 0xB3  # AN2606 table 3
 
 # Where loaders of other families answer: AN2606, the tables of the families. G0 and C0 first.
@@ -30,36 +33,6 @@ OTHER_LOADERS = {
 }
 
 
-def _wrong_board(facts: Facts) -> Evidence:
-    if not facts.other_wiring or facts.target is None or facts.reached or facts.application:
-        return []
-    sections = ", ".join(facts.other_wiring)
-    return [
-        "nothing answers with the chip and the pins of the host's board.json",
-        f"the board given by --board says otherwise about: {sections}",
-    ]
-
-
-def _unpowered(facts: Facts) -> Evidence:
-    if not (facts.low("scl") and facts.low("sda") and facts.seen("nrst") == 0):
-        return []
-    return [f"{facts.pin('scl')}, {facts.pin('sda')} and {facts.pin('nrst')} are all low"]
-
-
-def _nrst_held(facts: Facts) -> Evidence:
-    if facts.seen("nrst") != 0:
-        return []
-    return [f"{facts.pin('nrst')} is low although the host does not pull it"]
-
-
-def _no_pull_ups(facts: Facts) -> Evidence:
-    levels = facts.seen("reset", "lines") or facts.seen("lines") or {}
-    weak = [facts.pin(name) for name in ("scl", "sda") if levels.get(name) == [1, 0]]
-    if not weak:
-        return []
-    return [f"the host's own weak pull-down wins on {' and '.join(weak)}"]
-
-
 def _low(facts: Facts, line: str) -> Evidence:
     name = line.upper()
     stages = ("reset", "entry", "start")
@@ -74,100 +47,8 @@ def _low(facts: Facts, line: str) -> Evidence:
     return evidence
 
 
-def _at_work(facts: Facts) -> Evidence:
-    seen = facts.seen("at_work")
-    if seen is None:
-        return []
-    what = "says BUSY" if seen == "busy" else "or something else on the bus holds the clock"
-    return [f"asked for its status, the loader {what}; so nothing was sent and nothing was reset"]
-
-
-def _sda_low(facts: Facts) -> Evidence:
-    return _low(facts, "sda")
-
-
-def _scl_low(facts: Facts) -> Evidence:
-    return _low(facts, "scl")
-
-
-def _exchanged(facts: Facts) -> Evidence:
-    if facts.seen("reached_by") != "exchanged":
-        return []
-    return [f"the loader answers when {facts.pin('scl')} and {facts.pin('sda')} are exchanged"]
-
-
-def _nrst_open(facts: Facts) -> Evidence:
-    answering = facts.seen("reset", "answering") or []
-    evidence = []
-    if facts.seen("reset", "application"):
-        evidence.append("the application answers while the host holds NRST low")
-    if _own_address(facts) in answering and facts.seen("found", "loader", "protocol"):
-        evidence.append("the loader answers while the host holds NRST low")
-    return evidence
-
-
-def _conflict(facts: Facts) -> Evidence:
-    address = _own_address(facts)
-    if address not in (facts.seen("reset", "answering") or []):
-        return []
-    return [f"a device acknowledges 0x{address:02X} while the target is in reset"]
-
-
-def _boot0_open(facts: Facts) -> Evidence:
-    if facts.seen("reset", "boot0") != 1 or facts.boot0_works:
-        return []
-    return [f"{facts.pin('boot0')} follows the host's weak pull-up: no resistor to ground there"]
-
-
-def _stretches(facts: Facts) -> Evidence:
-    if facts.seen("loader", "loader_id") != _LOADER_11_3 or facts.entry_ms <= SLOW_MS:
-        return []
-    return [f"loader V11.3; after a reset it held the clock, {facts.entry_ms} ms in all"]
-
-
-def _impatient(facts: Facts) -> Evidence:
-    if facts.seen("reached_by") != "patient" or facts.entry_ms <= SLOW_MS:
-        return []
-    return [
-        f"the host's I2C controller gave up: {facts.seen('entry', 'loader', 'error')}",
-        f"a software controller that waits was answered after {facts.entry_ms} ms",
-    ]
-
-
-def _too_fast(facts: Facts) -> Evidence:
-    if facts.seen("reached_by") != "patient" or facts.entry_ms > SLOW_MS:
-        return []
-    return [
-        f"nothing answers at {facts.settings['i2c']['freq'] // 1000} kHz",
-        "the loader answers at 20 kHz",
-    ]
-
-
-def _another_family(facts: Facts) -> Evidence:
-    address = facts.seen("elsewhere")
-    if address is None:
-        return []
-    return [
-        f"a loader answers at 0x{address:02X}: {OTHER_LOADERS.get(address, 'another family')}",
-        f"board.json says {facts.chip.name}, whose loader is at 0x{_own_address(facts):02X}",
-    ]
-
-
-def _another_chip(facts: Facts) -> Evidence:
-    product_id = facts.seen("loader", "product_id")
-    if product_id in (None, facts.chip.product_id):
-        return []
-    return [
-        f"the loader names product ID 0x{product_id:03X} ({device.family(product_id)})",
-        f"board.json says {facts.chip.name}, 0x{facts.chip.product_id:03X}",
-    ]
-
-
 def _own_address(facts: Facts) -> int:
     return facts.chip.loader_address
-
-
-# --- the loader stays silent ---
 
 
 def _silence(facts: Facts) -> Evidence:
@@ -187,7 +68,282 @@ def _history(facts: Facts) -> str:
     return "the log does not show that BOOT0 ever led into the loader"
 
 
-def _boot0_ignored(facts: Facts) -> Evidence:
+@RULES.add(
+    "The host's board.json describes another board.",
+    "Its pins or its chip are not those of this board, so nothing answers the host.",
+    "Deploy the right one: stm32up --board NAME deploy.",
+    group="bus",
+)
+def board_json_wrong(facts: Facts) -> Evidence:
+    if not facts.other_wiring or facts.target is None or facts.reached or facts.application:
+        return []
+    sections = ", ".join(facts.other_wiring)
+    return [
+        "nothing answers with the chip and the pins of the host's board.json",
+        f"the board given by --board says otherwise about: {sections}",
+    ]
+
+
+@RULES.add(
+    "The target seems to have no supply.",
+    "Pull-up resistors that end at a dead 3.3 V pull low, and so does the target's NRST.",
+    "Measure 3.3 V at the target; connect the grounds; look at the supply jumper and switch.",
+    group="bus",
+)
+def target_unpowered(facts: Facts) -> Evidence:
+    if not (facts.low("scl") and facts.low("sda") and facts.seen("nrst") == 0):
+        return []
+    return [f"{facts.pin('scl')}, {facts.pin('sda')} and {facts.pin('nrst')} are all low"]
+
+
+@RULES.add(
+    "The target is held in reset.",
+    "A reset button, an ST-LINK without supply on the NUCLEO, a short, or a target without "
+    "supply.",
+    "Unplug whatever else is on NRST (on a NUCLEO: the ST-LINK's jumpers), then measure it.",
+    group="bus",
+)
+def nrst_held_low(facts: Facts) -> Evidence:
+    if facts.seen("nrst") != 0:
+        return []
+    return [f"{facts.pin('nrst')} is low although the host does not pull it"]
+
+
+@RULES.add(
+    "The pull-up resistors are missing.",
+    "The internal pull-ups of host and target are far too weak for the bus.",
+    "Put 1.8 kOhm from SDA and from SCL to the target's 3.3 V; check that these are the pins.",
+    group="bus",
+)
+def pull_ups_missing(facts: Facts) -> Evidence:
+    levels = facts.seen("reset", "lines") or facts.seen("lines") or {}
+    weak = [facts.pin(name) for name in ("scl", "sda") if levels.get(name) == [1, 0]]
+    return [f"the host's own weak pull-down wins on {' and '.join(weak)}"] if weak else []
+
+
+@RULES.add(
+    "SDA is held low.",
+    "A short, another device on the bus, or a target that is stuck in the middle of a byte.",
+    "Take devices off the bus until the line rises; look for a short; switch the target off and "
+    "on.",
+    group="bus",
+    unless=("target-unpowered", "pull-ups-missing"),
+)
+def sda_held_low(facts: Facts) -> Evidence:
+    return _low(facts, "sda")
+
+
+@RULES.add(
+    "SCL is held low.",
+    "A short, another device on the bus, or a program on the target that never lets it go.",
+    "Take devices off the bus until the line rises; look for a short; switch the target off and "
+    "on.",
+    group="bus",
+    unless=("target-unpowered", "pull-ups-missing"),
+)
+def scl_held_low(facts: Facts) -> Evidence:
+    return _low(facts, "scl")
+
+
+@RULES.add(
+    "The target is at work on its flash or its option bytes: do not reset it.",
+    "A command that rewrites option bytes was sent, by whatever program. A reset or a loss of "
+    "supply now can lock the chip for good (RM0444 p. 90).",
+    "Leave its supply on and wait some minutes, then run doctor again. To give it up: switch its "
+    "supply off and on, then stm32up doctor --power-cycled.",
+    group="bus",
+)
+def target_at_work(facts: Facts) -> Evidence:
+    seen = facts.seen("at_work")
+    if seen is None:
+        return []
+    what = "says BUSY" if seen == "busy" else "or something else on the bus holds the clock"
+    return [f"asked for its status, the loader {what}; so nothing was sent and nothing was reset"]
+
+
+@RULES.add(
+    "SDA and SCL are exchanged.",
+    "The two wires are swapped on one side, or board.toml names the pins the wrong way round.",
+    "Swap the wires, or scl and sda in board.toml and deploy.",
+    group="bus",
+)
+def lines_exchanged(facts: Facts) -> Evidence:
+    if facts.seen("reached_by") != "exchanged":
+        return []
+    return [f"the loader answers when {facts.pin('scl')} and {facts.pin('sda')} are exchanged"]
+
+
+@RULES.add(
+    "NRST does not reach the target.",
+    "A wire that is open, another pin than board.toml says, or option bits that make NRST a GPIO "
+    "(NRST_MODE).",
+    "Check the wire from the host's pin to NRST: while it is low the target must be silent.",
+)
+def nrst_not_connected(facts: Facts) -> Evidence:
+    answering = facts.seen("reset", "answering") or []
+    evidence = []
+    if facts.seen("reset", "application"):
+        evidence.append("the application answers while the host holds NRST low")
+    if _own_address(facts) in answering and facts.seen("found", "loader", "protocol"):
+        evidence.append("the loader answers while the host holds NRST low")
+    return evidence
+
+
+@RULES.add(
+    "Another device on the bus has the address of the loader.",
+    "Two devices with one address answer at the same time, and each gets the other's bytes.",
+    "Give that device another address, or a bus of its own.",
+    unless=("nrst-not-connected",),
+)
+def address_conflict(facts: Facts) -> Evidence:
+    address = _own_address(facts)
+    if address not in (facts.seen("reset", "answering") or []):
+        return []
+    return [f"a device acknowledges 0x{address:02X} while the target is in reset"]
+
+
+@RULES.add(
+    "BOOT0 does not reach the target.",
+    "A wire that is open, another pin than board.toml says, or the resistor to ground is missing.",
+    "Check the wire to BOOT0 (PA14 on a NUCLEO-G071RB) and its 10 kOhm to ground.",
+    unless=("bus",),
+)
+def boot0_not_connected(facts: Facts) -> Evidence:
+    if facts.seen("reset", "boot0") != 1 or facts.boot0_works:
+        return []
+    return [f"{facts.pin('boot0')} follows the host's weak pull-up: no resistor to ground there"]
+
+
+@RULES.add(
+    "This loader holds the clock when it is connected to.",
+    "V11.3 with PC11 low: it measures a baud rate that is not there (AN2606 table 108).",
+    "Tie PC11 to 3.3 V by 10 kOhm. Without that pin: SoftI2C, by leaving out id under [i2c] in "
+    "board.toml.",
+)
+def loader_stretches(facts: Facts) -> Evidence:
+    if facts.seen("loader", "loader_id") != _LOADER_11_3 or facts.entry_ms <= SLOW_MS:
+        return []
+    return [f"loader V11.3; after a reset it held the clock, {facts.entry_ms} ms in all"]
+
+
+@RULES.add(
+    "The host's I2C controller gives up before the target answers.",
+    "The target holds the clock for longer than this controller can wait: 2 or 13 ms on an "
+    "ESP32, whatever the timeout.",
+    "Use SoftI2C: leave out id under [i2c] in board.toml and deploy.",
+)
+def controller_impatient(facts: Facts) -> Evidence:
+    if facts.seen("reached_by") != "patient" or facts.entry_ms <= SLOW_MS:
+        return []
+    return [
+        f"the host's I2C controller gave up: {facts.seen('entry', 'loader', 'error')}",
+        f"a software controller that waits was answered after {facts.entry_ms} ms",
+    ]
+
+
+@RULES.add(
+    "The bus is too fast for these wires.",
+    "SDA and SCL rise too slowly: pull-ups too weak, or wires too long.",
+    "Put 1.8 kOhm to 3.3 V on both lines and shorten the wires, or lower frequency in board.toml.",
+)
+def bus_too_fast(facts: Facts) -> Evidence:
+    if facts.seen("reached_by") != "patient" or facts.entry_ms > SLOW_MS:
+        return []
+    return [
+        f"nothing answers at {facts.settings['i2c']['freq'] // 1000} kHz",
+        "the loader answers at 20 kHz",
+    ]
+
+
+@RULES.add(
+    "The target belongs to another family.",
+    "Each family's loader has an address of its own; this one is not where board.json says.",
+    "Name the part that is really there as chip in board.toml, and deploy.",
+)
+def another_family(facts: Facts) -> Evidence:
+    address = facts.seen("elsewhere")
+    if address is None:
+        return []
+    return [
+        f"a loader answers at 0x{address:02X}: {OTHER_LOADERS.get(address, 'another family')}",
+        f"board.json says {facts.chip.name}, whose loader is at 0x{_own_address(facts):02X}",
+    ]
+
+
+@RULES.add(
+    "The target is another chip.",
+    "Its product ID is not that of the chip in board.json.",
+    "Name the part that is really there as chip in board.toml, and deploy.",
+)
+def another_chip(facts: Facts) -> Evidence:
+    product_id = facts.seen("loader", "product_id")
+    if product_id in (None, facts.chip.product_id):
+        return []
+    return [
+        f"the loader names product ID 0x{product_id:03X} ({device.family(product_id)})",
+        f"board.json says {facts.chip.name}, 0x{facts.chip.product_id:03X}",
+    ]
+
+
+@RULES.add(
+    "No application answers, and without BOOT0 nothing else opens the loader.",
+    "The application is broken, or the flash is empty but the EMPTY flag was cleared: it is set "
+    "only at power-on.",
+    "Switch the target off and on: with empty flash its loader comes up. Else wire BOOT0, or use "
+    "a debugger.",
+    group="silence",
+    unless=("bus", "nrst-not-connected"),
+)
+def no_way_in(facts: Facts) -> Evidence:
+    if not facts.silent or facts.boot0_wired:
+        return []
+    return [*_silence(facts), "BOOT0 is not wired, so only the application can enter the loader"]
+
+
+@RULES.add(
+    "Nothing answers on the bus, neither loader nor application.",
+    "A wire of SDA or SCL is open or on another pin than the loader's, or the grounds are not "
+    "connected. Or BOOT0 is ignored, and the application has no I2C.",
+    "Check SCL to PB6 and SDA to PB7 of the target, and the ground. If they are right: switch "
+    "the target off and on, with no debugger connected, then stm32up doctor --power-cycled; and "
+    "look at nBOOT_SEL by STM32CubeProgrammer over SWD.",
+    group="silence",
+    unless=_WIRES,
+)
+def no_answer(facts: Facts) -> Evidence:
+    if not facts.silent or not facts.boot0_wired or facts.application:
+        return []
+    if facts.hands_off is not None:
+        return []  # then wires are not the first thing to think of
+    return [*_silence(facts), "SDA and SCL are high, as they should be"]
+
+
+@RULES.add(
+    "BOOT0 is ignored, most likely since a debugger touched the target.",
+    "An access by SWD forces BOOT0 to 0 until the next power-on; an ST-LINK does it as soon as "
+    "its USB is plugged in.",
+    "Unplug the ST-LINK, switch the target off and on, then: stm32up doctor --power-cycled.",
+    group="silence",
+    unless=_WIRES,
+)
+def debugger_blocks_boot0(facts: Facts) -> Evidence:
+    if facts.seen("reached_by") == "supply":
+        return ["BOOT0 was ignored until the host switched the target off and on"]
+    if not facts.silent or not facts.boot0_wired or facts.off_and_on:
+        return []
+    return [*_silence(facts), _history(facts)] if facts.boot0_worked else _silence(facts)
+
+
+@RULES.add(
+    "The target ignores its BOOT0 pin.",
+    "From the factory nBOOT_SEL is 1: BOOT0 does not count, and the loader starts only while the "
+    "flash is empty. So a first update works and the second does not.",
+    "Set nBOOT_SEL to 0 once, on the bench: stm32up provision while the flash is empty, else "
+    "STM32CubeProgrammer over SWD; then switch the target off and on.",
+    group="silence",
+    unless=_WIRES,
+)
+def boot0_ignored(facts: Facts) -> Evidence:
     if not facts.boot0_wired:
         return []
     options = facts.options
@@ -199,264 +355,35 @@ def _boot0_ignored(facts: Facts) -> Evidence:
     return [*_silence(facts), _history(facts)]
 
 
-def _debugger(facts: Facts) -> Evidence:
-    if facts.seen("reached_by") == "supply":
-        return ["BOOT0 was ignored until the host switched the target off and on"]
-    if not facts.silent or not facts.boot0_wired or facts.off_and_on:
-        return []
-    return [*_silence(facts), _history(facts)] if facts.boot0_worked else _silence(facts)
-
-
-def _level_2(facts: Facts) -> Evidence:
+@RULES.add(
+    "The target never enters its loader again, as with readout protection level 2.",
+    "Level 2 is permanent. If SWD does answer it is not level 2 but an option bit: nBOOT_SEL, "
+    "nBOOT1 or BOOT_LOCK.",
+    "Try SWD once (STM32CubeProgrammer, connect under reset). If it is refused: the application "
+    "goes on working, and can never be updated. Replace the STM32 to change it.",
+    group="silence",
+    unless=_WIRES,
+)
+def level_2_suspected(facts: Facts) -> Evidence:
     if not (facts.silent and facts.boot0_wired and facts.application and facts.off_and_on):
         return []
     return [*_silence(facts), _history(facts), "switching the target off and on changed nothing"]
 
 
-def _locked(facts: Facts) -> Evidence:
+@RULES.add(
+    "The target has probably locked itself.",
+    "Option bytes torn by a reset or a loss of supply make the chip boot main flash only, "
+    "protected, with its debug port closed (RM0444 section 3.4).",
+    "Try SWD once (STM32CubeProgrammer, connect under reset). If it is refused nothing opens "
+    "this chip again: replace the STM32 or the board.",
+    severity=Severity.BEYOND_HELP,
+    group="silence",
+    unless=_WIRES,
+)
+def locked_suspected(facts: Facts) -> Evidence:
     if not facts.silent or not facts.boot0_wired or facts.application or not facts.off_and_on:
         return []
     evidence = [*_silence(facts), "switching the target off and on changed nothing"]
     if facts.hands_off is not None:
         evidence.append(f"a bench operation was begun and not ended: {facts.hands_off['what']}")
     return evidence
-
-
-def _no_way_in(facts: Facts) -> Evidence:
-    if not facts.silent or facts.boot0_wired:
-        return []
-    return [*_silence(facts), "BOOT0 is not wired, so only the application can enter the loader"]
-
-
-def _no_answer(facts: Facts) -> Evidence:
-    if not facts.silent or not facts.boot0_wired or facts.application:
-        return []
-    if facts.hands_off is not None:
-        return []  # then wires are not the first thing to think of
-    return [*_silence(facts), "SDA and SCL are high, as they should be"]
-
-
-RULES = (
-    Rule(
-        "board-json-wrong",
-        WRONG,
-        "The host's board.json describes another board.",
-        "Its pins or its chip are not those of this board, so nothing answers the host.",
-        "Deploy the right one: stm32up --board NAME deploy.",
-        _wrong_board,
-        group="bus",
-    ),
-    Rule(
-        "target-unpowered",
-        WRONG,
-        "The target seems to have no supply.",
-        "Pull-up resistors that end at a dead 3.3 V pull low, and so does the target's NRST.",
-        "Measure 3.3 V at the target; connect the grounds; look at the supply jumper and switch.",
-        _unpowered,
-        group="bus",
-    ),
-    Rule(
-        "nrst-held-low",
-        WRONG,
-        "The target is held in reset.",
-        "A reset button, an ST-LINK without supply on the NUCLEO, a short, or a target without "
-        "supply.",
-        "Unplug whatever else is on NRST (on a NUCLEO: the ST-LINK's jumpers), then measure it.",
-        _nrst_held,
-        group="bus",
-    ),
-    Rule(
-        "pull-ups-missing",
-        WRONG,
-        "The pull-up resistors are missing.",
-        "The internal pull-ups of host and target are far too weak for the bus.",
-        "Put 1.8 kOhm from SDA and from SCL to the target's 3.3 V; check that these are the pins.",
-        _no_pull_ups,
-        group="bus",
-    ),
-    Rule(
-        "sda-held-low",
-        WRONG,
-        "SDA is held low.",
-        "A short, another device on the bus, or a target that is stuck in the middle of a byte.",
-        "Take devices off the bus until the line rises; look for a short; switch the target off "
-        "and on.",
-        _sda_low,
-        group="bus",
-        unless=("target-unpowered", "pull-ups-missing"),
-    ),
-    Rule(
-        "scl-held-low",
-        WRONG,
-        "SCL is held low.",
-        "A short, another device on the bus, or a program on the target that never lets it go.",
-        "Take devices off the bus until the line rises; look for a short; switch the target off "
-        "and on.",
-        _scl_low,
-        group="bus",
-        unless=("target-unpowered", "pull-ups-missing"),
-    ),
-    Rule(
-        "target-at-work",
-        WRONG,
-        "The target is at work on its flash or its option bytes: do not reset it.",
-        "A command that rewrites option bytes was sent, by whatever program. A reset or a loss of "
-        "supply now can lock the chip for good (RM0444 p. 90).",
-        "Leave its supply on and wait some minutes, then run doctor again. To give it up: switch "
-        "its supply off and on, then stm32up doctor --power-cycled.",
-        _at_work,
-        group="bus",
-    ),
-    Rule(
-        "lines-exchanged",
-        WRONG,
-        "SDA and SCL are exchanged.",
-        "The two wires are swapped on one side, or board.toml names the pins the wrong way round.",
-        "Swap the wires, or scl and sda in board.toml and deploy.",
-        _exchanged,
-        group="bus",
-    ),
-    Rule(
-        "nrst-not-connected",
-        WRONG,
-        "NRST does not reach the target.",
-        "A wire that is open, another pin than board.toml says, or option bits that make NRST a "
-        "GPIO (NRST_MODE).",
-        "Check the wire from the host's pin to NRST: while it is low the target must be silent.",
-        _nrst_open,
-    ),
-    Rule(
-        "address-conflict",
-        WRONG,
-        "Another device on the bus has the address of the loader.",
-        "Two devices with one address answer at the same time, and each gets the other's bytes.",
-        "Give that device another address, or a bus of its own.",
-        _conflict,
-        unless=("nrst-not-connected",),
-    ),
-    Rule(
-        "boot0-not-connected",
-        WRONG,
-        "BOOT0 does not reach the target.",
-        "A wire that is open, another pin than board.toml says, or the resistor to ground is "
-        "missing.",
-        "Check the wire to BOOT0 (PA14 on a NUCLEO-G071RB) and its 10 kOhm to ground.",
-        _boot0_open,
-        unless=("bus",),
-    ),
-    Rule(
-        "loader-stretches",
-        WRONG,
-        "This loader holds the clock when it is connected to.",
-        "V11.3 with PC11 low: it measures a baud rate that is not there (AN2606 table 108).",
-        "Tie PC11 to 3.3 V by 10 kOhm. Without that pin: SoftI2C, by leaving out id under [i2c] "
-        "in board.toml.",
-        _stretches,
-    ),
-    Rule(
-        "controller-impatient",
-        WRONG,
-        "The host's I2C controller gives up before the target answers.",
-        "The target holds the clock for longer than this controller can wait: 2 or 13 ms on an "
-        "ESP32, whatever the timeout.",
-        "Use SoftI2C: leave out id under [i2c] in board.toml and deploy.",
-        _impatient,
-    ),
-    Rule(
-        "bus-too-fast",
-        WRONG,
-        "The bus is too fast for these wires.",
-        "SDA and SCL rise too slowly: pull-ups too weak, or wires too long.",
-        "Put 1.8 kOhm to 3.3 V on both lines and shorten the wires, or lower frequency in "
-        "board.toml.",
-        _too_fast,
-    ),
-    Rule(
-        "another-family",
-        WRONG,
-        "The target belongs to another family.",
-        "Each family's loader has an address of its own; this one is not where board.json says.",
-        "Name the part that is really there as chip in board.toml, and deploy.",
-        _another_family,
-    ),
-    Rule(
-        "another-chip",
-        WRONG,
-        "The target is another chip.",
-        "Its product ID is not that of the chip in board.json.",
-        "Name the part that is really there as chip in board.toml, and deploy.",
-        _another_chip,
-    ),
-    Rule(
-        "no-way-in",
-        WRONG,
-        "No application answers, and without BOOT0 nothing else opens the loader.",
-        "The application is broken, or the flash is empty but the EMPTY flag was cleared: it is "
-        "set only at power-on.",
-        "Switch the target off and on: with empty flash its loader comes up. Else wire BOOT0, or "
-        "use a debugger.",
-        _no_way_in,
-        group="silence",
-        unless=("bus", "nrst-not-connected"),
-    ),
-    Rule(
-        "no-answer",
-        WRONG,
-        "Nothing answers on the bus, neither loader nor application.",
-        "A wire of SDA or SCL is open or on another pin than the loader's, or the grounds are not "
-        "connected. Or BOOT0 is ignored, and the application has no I2C.",
-        "Check SCL to PB6 and SDA to PB7 of the target, and the ground. If they are right: switch "
-        "the target off and on, with no debugger connected, then stm32up doctor --power-cycled; "
-        "and look at nBOOT_SEL by STM32CubeProgrammer over SWD.",
-        _no_answer,
-        group="silence",
-        unless=("bus", "nrst-not-connected", "boot0-not-connected"),
-    ),
-    Rule(
-        "debugger-blocks-boot0",
-        WRONG,
-        "BOOT0 is ignored, most likely since a debugger touched the target.",
-        "An access by SWD forces BOOT0 to 0 until the next power-on; an ST-LINK does it as soon "
-        "as its USB is plugged in.",
-        "Unplug the ST-LINK, switch the target off and on, then: stm32up doctor --power-cycled.",
-        _debugger,
-        group="silence",
-        unless=("bus", "nrst-not-connected", "boot0-not-connected"),
-    ),
-    Rule(
-        "boot0-ignored",
-        WRONG,
-        "The target ignores its BOOT0 pin.",
-        "From the factory nBOOT_SEL is 1: BOOT0 does not count, and the loader starts only while "
-        "the flash is empty. So a first update works and the second does not.",
-        "Set nBOOT_SEL to 0 once, on the bench: stm32up provision while the flash is empty, else "
-        "STM32CubeProgrammer over SWD; then switch the target off and on.",
-        _boot0_ignored,
-        group="silence",
-        unless=("bus", "nrst-not-connected", "boot0-not-connected"),
-    ),
-    Rule(
-        "level-2-suspected",
-        WRONG,
-        "The target never enters its loader again, as with readout protection level 2.",
-        "Level 2 is permanent. If SWD does answer it is not level 2 but an "
-        "option bit: nBOOT_SEL, nBOOT1 or BOOT_LOCK.",
-        "Try SWD once (STM32CubeProgrammer, connect under reset). If it is refused: the "
-        "application goes on working, and can never be updated. Replace the STM32 to change it.",
-        _level_2,
-        group="silence",
-        unless=("bus", "nrst-not-connected", "boot0-not-connected"),
-    ),
-    Rule(
-        "locked-suspected",
-        BEYOND_HELP,
-        "The target has probably locked itself.",
-        "Option bytes torn by a reset or a loss of supply make the chip boot main flash only, "
-        "protected, with its debug port closed (RM0444 section 3.4).",
-        "Try SWD once (STM32CubeProgrammer, connect under reset). If it is refused nothing opens "
-        "this chip again: replace the STM32 or the board.",
-        _locked,
-        group="silence",
-        unless=("bus", "nrst-not-connected", "boot0-not-connected"),
-    ),
-)

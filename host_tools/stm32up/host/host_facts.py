@@ -121,7 +121,7 @@ class HostFacts:
 
     platform: str = "rp2"
     implementation: str = "micropython"
-    version: tuple[Any, ...] = (*OLDEST, 0)
+    version: tuple[object, ...] = (*OLDEST, 0)
     mpy: int | None = MPY
     path: list[str] = field(default_factory=lambda: ["", FROZEN, LIB])
     found: Mapping[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -295,6 +295,7 @@ def _hidden(
     return tuple(hidden)
 
 
+# Any: of the form that the code sent gives it.
 def _answer(connection: Connection, code: str, silence_s: float = LIMIT_S) -> Any:
     """The value whose repr is the last line: a module that is imported may print, too."""
     output = connection.exec(code, silence_s=silence_s)

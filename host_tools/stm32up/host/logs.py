@@ -8,16 +8,29 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Required, TypedDict, cast
 
 from stm32up.errors import UsageError
-from stm32up.events import in_order
+from stm32up.events import Values, in_order
+from stm32up.host.paths import FOLDER
 from stm32up.host.transport import Connection
 from stm32up.text import clean_all
 
-FILES = ("/updater/log.1", "/updater/log.0")  # which is older shows by the numbers
+FILES = (f"{FOLDER}/log.1", f"{FOLDER}/log.0")  # which is older shows by the numbers
 
-Entry = dict[str, Any]
+
+class Entry(TypedDict, total=False):
+    """A line of the log. An updater of another version may write more, or other things."""
+
+    n: Required[int]
+    t: int
+    event: str
+    ok: bool
+    status: str
+    version: str
+    error: str
+    message: str
+    next_step: str
 
 
 class Log(NamedTuple):
@@ -27,7 +40,7 @@ class Log(NamedTuple):
     def as_lines(self) -> str:
         return "".join(json.dumps(entry) + "\n" for entry in self.entries)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Values:
         return {
             "entries": len(self.entries),
             "first": self.entries[0]["n"] if self.entries else None,
@@ -66,4 +79,4 @@ def _entry(line: bytes) -> Entry | None:
     if not isinstance(entry, dict) or type(entry.get("n")) is not int:
         return None
     in_any_order = dict(sorted(clean_all(entry).items()))  # MicroPython's dicts keep none
-    return in_order(in_any_order, "n", "t", "event")
+    return cast(Entry, in_order(in_any_order, "n", "t", "event"))

@@ -7,9 +7,9 @@ taken, USB-UART bridges only where no board has a USB of its own, and one of sev
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
 from stm32up.errors import NoBoard
 
@@ -90,6 +90,6 @@ def ports_present() -> str:
     return f"ports here: {ports}" if ports else "this computer has no serial ports"
 
 
-def _is_other(port: Any) -> bool:
+def _is_other(port: ListPortInfo) -> bool:
     told = f"{getattr(port, 'product', '')} {getattr(port, 'description', '')}".lower()
     return (port.vid, port.pid) in _OTHERS or any(word in told for word in _PROBE_WORDS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from stm32up.errors import DeviceError
 from stm32up.events import Report, progress
@@ -21,7 +21,18 @@ from stm32up.image import images
 SPARE = 8192  # bytes to leave free: the updater writes its state and its log
 
 
-def push(connection: Connection, image: Path, report: Report) -> dict[str, Any]:
+class Pushed(TypedDict):
+    """Where the image is now, and how much of it was sent."""
+
+    status: str
+    file: str
+    image: str
+    version: str
+    sha256: str
+    sent: int
+
+
+def push(connection: Connection, image: Path, report: Report) -> Pushed:
     """Verifies the image here, then brings it to the board; returns where it is and how much was
     sent.
 
@@ -37,13 +48,15 @@ def push(connection: Connection, image: Path, report: Report) -> dict[str, Any]:
 
 def _push(
     connection: Connection, image: Path, data: bytes, version: str, report: Report
-) -> dict[str, Any]:
+) -> Pushed:
     digest = hashlib.sha256(data).hexdigest()
     target = f"{INBOX}/{inbox_name(image)}"
-    done = {"file": image.name, "image": target, "version": version, "sha256": digest}
+    done = Pushed(
+        status="pushed", file=image.name, image=target, version=version, sha256=digest, sent=0
+    )
     connection.make_folder(INBOX)
     if connection.hash_file(target) == (len(data), digest):
-        return {"status": "already-there", **done, "sent": 0}
+        return {**done, "status": "already-there"}
     part = f"{target.removesuffix('.img')}.part"
     start = _usable_start(connection, part, data)
     _check_space(connection, len(data) - start)
@@ -55,7 +68,7 @@ def _push(
             f"{image.name} did not arrive as it was sent", "Push it again; check the cable."
         )
     connection.rename(part, target)
-    return {"status": "pushed", **done, "sent": len(data) - start}
+    return {**done, "sent": len(data) - start}
 
 
 def inbox_name(image: Path) -> str:

@@ -150,8 +150,8 @@ class Raised(Exception):
 class RawRepl:
     """A board at its raw REPL. Errors of the port pass as OSError.
 
-    `serial`: an open pyserial port that does not block (timeout 0). `on_text`: is handed each line
-    of foreign text.
+    `serial`: an open port of pyserial, which has no types; it does not block (timeout 0).
+    `on_text`: is handed each line of foreign text.
     """
 
     def __init__(self, serial: Any, on_text: Callable[[str], None], *, paced: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 
-from stm32up.board.board import Board
+from stm32up.board.model import Board
 from stm32up.errors import UsageError
 from stm32up.events import Report
 from stm32up.host import deploy, simulation

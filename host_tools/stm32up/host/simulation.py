@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from stm32up.board.board import Board
+from stm32up.board.model import Board
 from stm32up.errors import NoBoard, UsageError
 from stm32up.host.deploy import board_json
 

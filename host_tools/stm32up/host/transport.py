@@ -333,7 +333,7 @@ class Connection:
         with _understood(found):
             return int(found[0]) * int(found[3])
 
-    def _ask(self, expression: str) -> Any:
+    def _ask(self, expression: str) -> Any:  # JSON: who asks knows of what form
         """The value of an expression, which may use the helpers, exactly as the board has it."""
         self._define_helpers()
         text = "".join(self._run(f"print(json.dumps({expression}))"))
@@ -485,7 +485,7 @@ def _device_error(trace: str) -> DeviceError:
 
 
 @contextlib.contextmanager
-def _understood(answer: Any) -> Iterator[None]:
+def _understood(answer: object) -> Iterator[None]:
     """What is made of an answer that has another form than ours."""
     try:
         yield
@@ -509,7 +509,7 @@ def _is_device(port: str) -> bool:
     return "://" not in port
 
 
-def _send_at_once(serial: Any) -> None:
+def _send_at_once(serial: object) -> None:
     """On a TCP port, small packets must not wait for the answer to the one before: 40 ms each
     time.
     """
@@ -518,10 +518,10 @@ def _send_at_once(serial: Any) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _reason(error: Any) -> str:
+def _reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
-def _quiet() -> contextlib.AbstractContextManager[Any]:
+def _quiet() -> contextlib.AbstractContextManager[object]:
     """mpremote prints on standard output before it raises."""
     return contextlib.redirect_stdout(io.StringIO())

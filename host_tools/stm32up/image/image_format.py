@@ -1,41 +1,37 @@
-"""The MCUboot image format, taken apart to be shown. Writing it is imgtool's business; whether
-the updater takes an image, only its own reader says: device.check_image.
-
-All numbers are little-endian. A header of 32 bytes, padded to `header_size`:
-
-    offset  size  what
-    0       4     magic 0x96F3B83D
-    4       4     load address: where the payload goes (flag ROM_FIXED)
-    8       2     header size
-    10      2     size of the protected TLVs, with their 4 bytes of info; 0 if there are none
-    12      4     payload size
-    16      4     flags
-    20      8     version: major u8, minor u8, revision u16, build u32
-
-then the payload, the protected TLVs, the other TLVs. A TLV area begins with magic u16 (0x6908
-protected, 0x6907 other) and its whole size u16; a TLV is type u16, length u16, value. The digest
-and the signature cover everything before the other TLVs.
+"""An image in MCUboot's format as imgtool reads it, to be shown, signed and explained. Writing one
+is imgtool's business too; whether the updater takes it, only the updater's own reader says:
+device.check_image. What an image consists of stands in firmware/stm32_updater/image.py.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import struct
+import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
+from imgtool import dumpinfo
+from imgtool.image import IMAGE_F, IMAGE_MAGIC, TLV_INFO_MAGIC, TLV_PROT_INFO_MAGIC, TLV_VALUES
+
+from stm32up import device
 from stm32up.errors import ImageError
 
-MAGIC = 0x96F3B83D
-HEADER = struct.Struct("<IIHHIIBBHI")
-INFO = struct.Struct("<HH")
-PROTECTED_MAGIC = 0x6908
-OTHER_MAGIC = 0x6907
+MAGIC = IMAGE_MAGIC.to_bytes(4, "little")
+HEADER = struct.Struct("<IIHHIIBBHI")  # struct image_header of MCUboot
+_VERSION = slice(20, 28)  # of the header
+PROTECTED_MAGIC = TLV_PROT_INFO_MAGIC
+OTHER_MAGIC = TLV_INFO_MAGIC
+_INFO = 4  # bytes before each TLV, and before each area of them
 
-KEYHASH = 0x01
-SHA256 = 0x10
-RSA2048 = 0x20
-RSA3072 = 0x23
-SECURITY_COUNTER = 0x50
-CLASS_ID = 0x75
+KEYHASH = TLV_VALUES["KEYHASH"]
+SHA256 = TLV_VALUES["SHA256"]
+RSA2048 = TLV_VALUES["RSA2048"]
+RSA3072 = TLV_VALUES["RSA3072"]
+SECURITY_COUNTER = TLV_VALUES["SEC_CNT"]
+CLASS_ID = TLV_VALUES["UUID_CID"]
 PRODUCT_ID = 0x00A0  # ours, in the range for vendors: the chip's product ID, u16
 KEPT = 0x00A1  # ours: (offset, length) of each hole in the payload, u32 each, in whole pages
 MAX_HOLES = 16
@@ -43,29 +39,27 @@ HOLE = struct.Struct("<II")
 SIGNATURES = {RSA2048: "rsa2048", RSA3072: "rsa3072"}
 # What the digest cannot cover. All else proves nothing unless it is protected.
 UNPROTECTED = (KEYHASH, SHA256, RSA2048, RSA3072)
-NAMES = {
+ROM_FIXED = IMAGE_F["ROM_FIXED"]
+FLAG_NAMES = {bit: name.lower().replace("_", "-") for name, bit in IMAGE_F.items()}
+_NAMES = {number: name.lower().replace("_", " ") for name, number in TLV_VALUES.items()} | {
     KEYHASH: "key hash",
-    SHA256: "sha256",
+    TLV_VALUES["PUBKEY"]: "public key",
     RSA2048: "signature rsa2048",
     RSA3072: "signature rsa3072",
+    TLV_VALUES["ECDSASIG"]: "signature ecdsa",
+    TLV_VALUES["ED25519"]: "signature ed25519",
     SECURITY_COUNTER: "security counter",
+    TLV_VALUES["UUID_VID"]: "vendor id",
     CLASS_ID: "class id",
     PRODUCT_ID: "product id",
     KEPT: "kept pages",
 }
 
-ROM_FIXED = 0x100
-FLAG_NAMES = {
-    0x001: "pic",
-    0x004: "encrypted-aes128",
-    0x008: "encrypted-aes256",
-    0x010: "non-bootable",
-    0x020: "ram-load",
-    ROM_FIXED: "rom-fixed",
-    0x200: "compressed-lzma1",
-    0x400: "compressed-lzma2",
-    0x800: "compressed-arm-thumb",
-}
+
+def tlv_name(kind: int) -> str:
+    """What a TLV of this type is called, also one of another vendor or a newer MCUboot."""
+    other = "a vendor's own" if kind >= PRODUCT_ID else "unknown to this imgtool"
+    return str(_NAMES.get(kind, other))
 
 
 class Tlv(NamedTuple):
@@ -101,63 +95,52 @@ def signed_size(beginning: bytes) -> int | None:
     """By its header, the size of the part of an image that digest and signature cover; None if
     these bytes begin no image.
     """
-    if len(beginning) < HEADER.size:
+    if len(beginning) < HEADER.size or beginning[:4] != MAGIC:
         return None
-    magic, _, header_size, protected_size, payload_size, *_ = HEADER.unpack_from(beginning)
-    return header_size + payload_size + protected_size if magic == MAGIC else None
+    _, _, header_size, protected_size, payload_size, *_ = HEADER.unpack_from(beginning)
+    return int(header_size + payload_size + protected_size)
 
 
 def parse(data: bytes, name: object = "the image") -> Parsed:
     """Takes an image apart, without judging it. Raises ImageError if a size does not add up."""
     if len(data) < HEADER.size:
         raise ImageError(f"{name} is truncated: {len(data)} bytes, less than its header")
-    fields = HEADER.unpack_from(data)
-    magic, load_address, header_size, protected_size, payload_size, flags = fields[:6]
-    major, minor, revision, build = fields[6:]
-    if magic != MAGIC:
+    if data[:4] != MAGIC:
         raise ImageError(f"{name} is not an MCUboot image")
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        file, told = Path(folder, "image.bin"), Path(folder, "image.json")
+        file.write_bytes(data)
+        try:
+            dumpinfo.dump_imginfo(str(file), str(told), "json")
+        except (struct.error, IndexError):  # it reads on behind the end of a file
+            raise ImageError(f"{name} is damaged, or truncated to {len(data)} bytes") from None
+        read = json.loads(told.read_bytes())
+    header, areas = read["header"], read["tlv_area"]
+    header_size, protected_size = header["hdr_size"], header["protected_tlv_size"]
     if header_size < HEADER.size:
         raise ImageError(f"{name} is damaged: a header of {header_size} bytes")
-    payload_end = header_size + payload_size
-    tlvs, position = [], payload_end
-    if protected_size:
-        area, position = _tlv_area(name, data, position, PROTECTED_MAGIC)
-        tlvs += area
-        if position - payload_end != protected_size:
-            raise ImageError(f"{name} is damaged: header and protected TLVs disagree in size")
-    signed_end = position
-    area, position = _tlv_area(name, data, position, OTHER_MAGIC)
-    tlvs += area
-    return Parsed(
-        load_address=load_address,
-        header_size=header_size,
-        flags=flags,
-        version=f"{major}.{minor}.{revision}" + (f"+{build}" if build else ""),
-        payload=data[header_size:payload_end],
-        signed_part=data[:signed_end],
-        tlvs=tlvs,
-        rest=data[position:],
-    )
-
-
-def _tlv_area(name: object, data: bytes, start: int, wanted_magic: int) -> tuple[list[Tlv], int]:
-    """The TLVs of the area that begins at `start`, and where it ends."""
-    if start + INFO.size > len(data):
-        raise ImageError(f"{name} is truncated: {len(data)} of {start} bytes or more")
-    magic, size = INFO.unpack_from(data, start)
-    end = start + size
-    if magic != wanted_magic or size < INFO.size:
-        raise ImageError(f"{name} is damaged: no TLVs at 0x{start:X}")
+    payload_end = header_size + header["img_size"]
+    tlvs: list[Tlv] = []
+    end = payload_end
+    for area, magic, protected in (("_prot", PROTECTED_MAGIC, True), ("", OTHER_MAGIC, False)):
+        info, found = areas[f"tlv_hdr{area}"], areas[f"tlvs{area}"]
+        if protected and not protected_size:
+            continue
+        size = _INFO + sum(_INFO + tlv["len"] for tlv in found)
+        stated = protected_size if protected else size
+        if (info["magic"], info["tlv_tot"], stated) != (magic, size, size):
+            raise ImageError(f"{name} is damaged: no sound TLVs at 0x{end:X}")
+        tlvs += [Tlv(tlv["type"], protected, bytes.fromhex(tlv["data"])) for tlv in found]
+        end += size
     if end > len(data):
-        raise ImageError(f"{name} is truncated: {len(data)} of {end} bytes or more")
-    tlvs, position = [], start + INFO.size
-    while position < end:
-        if position + INFO.size > end:
-            raise ImageError(f"{name} is damaged: half a TLV at 0x{position:X}")
-        kind, length = INFO.unpack_from(data, position)
-        position += INFO.size
-        if position + length > end:
-            raise ImageError(f"{name} is damaged: a TLV too long at 0x{position:X}")
-        tlvs.append(Tlv(kind, wanted_magic == PROTECTED_MAGIC, data[position : position + length]))
-        position += length
-    return tlvs, end
+        raise ImageError(f"{name} is truncated: {len(data)} of {end} bytes")
+    return Parsed(
+        load_address=header["load_addr"],
+        header_size=header_size,
+        flags=header["flags"],
+        version=device.version_text(data[_VERSION]),
+        payload=data[header_size:payload_end],
+        signed_part=data[: payload_end + protected_size],
+        tlvs=tlvs,
+        rest=data[end:],
+    )

@@ -22,7 +22,6 @@ import tempfile
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from imgtool import image as imgtool_image
@@ -31,6 +30,7 @@ from imgtool.keys import RSA, RSAPublic
 from stm32up import device
 from stm32up.device import Chip
 from stm32up.errors import ImageError, KeyFileError, UsageError
+from stm32up.events import Shown, Stretch, Values
 from stm32up.image import (
     file_kinds,
     image_format,
@@ -40,7 +40,7 @@ from stm32up.image import (
     layout,
     versions,
 )
-from stm32up.image.files import read_up_to
+from stm32up.image.bounded_read import read_up_to
 
 HEADER_SIZE = 0x200
 LARGEST = 4 << 20  # bytes of a file that can be an image; the largest flash known has 512 KB
@@ -93,7 +93,7 @@ def build(
     security_counter: int | None = None,
     address: int | None = None,
     preserve: Sequence[tuple[int, int]] = (),
-) -> dict[str, Any]:
+) -> Shown:
     """Builds an image from a bin, hex, srec or elf file and returns what `show` says about it.
 
     `key` None leaves it unsigned. `security_counter` None takes it from the version, as imgtool
@@ -112,7 +112,7 @@ def build(
     _write(output, content)
     size = len(payload.data)
     stretches = layout.stretches(payload.address, size, kept, chip, payload.given)
-    return {**show(output), "product": product, "layout": layout.as_dicts(stretches)}
+    return {**show(output), "product": product, "layout": stretches}
 
 
 def pack(
@@ -160,7 +160,7 @@ def _check_reset_vector(source: Path, payload: inputs.Payload) -> None:
         )
 
 
-def write_digest(path: Path, output: Path) -> dict[str, Any]:
+def write_digest(path: Path, output: Path) -> Values:
     """Writes what is to be signed: SHA-256 of header, payload and protected TLVs, 32 bytes.
 
     The signature is RSA-PSS of that digest, with SHA-256 for MGF1 too and a salt of 32 bytes.
@@ -175,7 +175,7 @@ def write_digest(path: Path, output: Path) -> dict[str, Any]:
 
 def sign(
     path: Path, key: RSA | RSAPublic, output: Path, *, signature: Path | None = None
-) -> dict[str, Any]:
+) -> Shown:
     """Signs an image, or gives it a signature that was made elsewhere; returns what `verify` does.
 
     `key` is private, or public with `signature`: a file with the bare signature, 256 or 384 bytes,
@@ -219,7 +219,7 @@ def _made_elsewhere(path: Path, key: RSA | RSAPublic) -> bytes:
     return content
 
 
-def show(path: Path) -> dict[str, Any]:
+def show(path: Path) -> Shown:
     """Header and TLVs of an image, as plain values. Checks that its sizes add up, and no more."""
     return _describe(path, _parse(path, _read(path)))
 
@@ -230,7 +230,7 @@ def verify(
     *,
     chip: Chip | None = None,
     preserve: Sequence[tuple[int, int]] = (),
-) -> dict[str, Any]:
+) -> Shown:
     """Checks what the updater will check, and the signature if a key is given; returns what `show`
     does.
 
@@ -247,7 +247,7 @@ def check(
     *,
     chip: Chip | None = None,
     preserve: Sequence[tuple[int, int]] = (),
-) -> dict[str, Any]:
+) -> Shown:
     """What `verify` does, of bytes; `path` is what messages call them."""
     parsed = _parse(path, content)
     reasons = imgtool_options.reasons(parsed, chip or device.chip(USUAL_CHIP))
@@ -265,7 +265,7 @@ def check(
 
 
 def _parse(path: Path, content: bytes) -> image_format.Parsed:
-    if content[:4] == image_format.MAGIC.to_bytes(4, "little"):
+    if content[:4] == image_format.MAGIC:
         return image_format.parse(content, path)
     head = content[: file_kinds.HEAD]
     what, form = file_kinds.what(head), file_kinds.form(head)
@@ -301,7 +301,7 @@ def _kind(key: RSA | RSAPublic) -> str:
     return f"rsa{key.key_size()}"
 
 
-def _describe(path: Path, parsed: image_format.Parsed) -> dict[str, Any]:
+def _describe(path: Path, parsed: image_format.Parsed) -> Shown:
     product_id = parsed.find(image_format.PRODUCT_ID)
     counter = parsed.find(image_format.SECURITY_COUNTER)
     class_id_value = parsed.find(image_format.CLASS_ID)
@@ -325,7 +325,7 @@ def _describe(path: Path, parsed: image_format.Parsed) -> dict[str, Any]:
         "tlvs": [
             {
                 "type": tlv.type,
-                "name": image_format.NAMES.get(tlv.type, "unknown"),
+                "name": image_format.tlv_name(tlv.type),
                 "protected": tlv.protected,
                 "value": tlv.value.hex(),
             }
@@ -334,14 +334,14 @@ def _describe(path: Path, parsed: image_format.Parsed) -> dict[str, Any]:
     }
 
 
-def _layout(parsed: image_format.Parsed) -> list[dict[str, Any]] | None:
+def _layout(parsed: image_format.Parsed) -> list[Stretch] | None:
     """What it does to flash; None if it does not name a chip that is known."""
     product_id = int.from_bytes(parsed.find(image_format.PRODUCT_ID) or b"", "little")
     if not device.knows(product_id):
         return None
     chip = device.largest(product_id)
     size, kept = len(parsed.payload), parsed.kept()
-    return layout.as_dicts(layout.stretches(parsed.load_address, size, kept, chip))
+    return layout.stretches(parsed.load_address, size, kept, chip)
 
 
 def _refuse_same(source: Path, output: Path) -> None:

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from imgtool.dumpinfo import BOOT_MAGIC, BOOT_MAGIC_2
+from imgtool.image import IMAGE_F, TLV_VALUES
+
 from stm32up import device
 from stm32up.device import Chip
 from stm32up.image import image_format
 from stm32up.image.image_format import Parsed
 
-_ENCRYPTED, _NON_BOOTABLE, _RAM_LOAD, _COMPRESSED = 0x004 | 0x008, 0x010, 0x020, 0x200 | 0x400
-_PUBLIC_KEY, _PURE = 0x02, 0x25
-_OTHER_DIGESTS = {0x11: "SHA-384", 0x12: "SHA-512"}
-_ECDSA_224, _ECDSA, _ED25519 = 0x21, 0x22, 0x24
+_ENCRYPTED = IMAGE_F["ENCRYPTED_AES128"] | IMAGE_F["ENCRYPTED_AES256"]
+_COMPRESSED = IMAGE_F["COMPRESSED_LZMA1"] | IMAGE_F["COMPRESSED_LZMA2"]
+_PUBLIC_KEY, _PURE = TLV_VALUES["PUBKEY"], TLV_VALUES["SIG_PURE"]
+_OTHER_DIGESTS = {TLV_VALUES["SHA384"]: "SHA-384", TLV_VALUES["SHA512"]: "SHA-512"}
+_ECDSA_224 = 0x21  # of older imgtools
+_ECDSA, _ED25519 = TLV_VALUES["ECDSASIG"], TLV_VALUES["ED25519"]
 _LONGEST_P256 = 72  # bytes of a signature in DER
 _ENCRYPTION_KEYS = range(0x30, 0x35)
 _DECOMPRESSION = range(0x70, 0x74)
-_TRAILER_MAGICS = (  # boot_magic of imgtool: the end of a padded slot
-    bytes.fromhex("77c295f360d2ef7f3552500f2cb67980"),
-    bytes.fromhex("2de15d29410b8d77679c110f1f8a"),
-)
+_TRAILER_MAGICS = (BOOT_MAGIC, BOOT_MAGIC_2)  # the end of a padded slot
 
 
 class Reason(NamedTuple):
@@ -39,9 +41,9 @@ def _forms(image: Parsed) -> Iterator[Reason]:
         yield Reason("is encrypted", "Sign it without --encrypt.")
     if image.flags & _COMPRESSED or types.intersection(_DECOMPRESSION):
         yield Reason("is compressed", "Sign it without --compression.")
-    if image.flags & _NON_BOOTABLE:
+    if image.flags & IMAGE_F["NON_BOOTABLE"]:
         yield Reason("is not to be started", "Sign it without --non-bootable.")
-    if image.flags & _RAM_LOAD:
+    if image.flags & IMAGE_F["RAM_LOAD"]:
         yield Reason("is to run from RAM", "Sign it without --load-addr.")
     if image.rest.endswith(_TRAILER_MAGICS):
         yield Reason("is padded to its slot", "Sign it without --pad, --confirm and --test.")

@@ -10,8 +10,8 @@ from typing import BinaryIO, NamedTuple
 from stm32up.device import Chip
 from stm32up.errors import ImageError, UsageError
 from stm32up.image import elf, file_kinds, records
+from stm32up.image.bounded_read import read_up_to
 from stm32up.image.file_kinds import ELF, HEX, SREC
-from stm32up.image.files import read_up_to
 from stm32up.image.records import Piece
 
 GRANULE = 8  # bytes that an STM32G0 programs at once; the loader wants whole ones

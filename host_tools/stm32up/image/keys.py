@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from imgtool.keys import RSA, RSAPublic
 
 from stm32up.errors import KeyFileError, UsageError
-from stm32up.image.files import read_up_to
+from stm32up.image.bounded_read import read_up_to
 
 SIZES = (2048, 3072)  # bits; the ones MCUboot knows
 EXPONENT = 65537

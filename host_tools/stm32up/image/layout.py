@@ -7,20 +7,13 @@ it is, unless it is the first or the last of the image. Every other gap is padde
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from stm32up.device import Chip
 from stm32up.errors import ImageError
+from stm32up.events import Stretch
 from stm32up.image.image_format import MAX_HOLES
 from stm32up.image.inputs import Payload
 
 Run = tuple[int, int]  # offset from the start of the payload, length; in bytes
-
-
-class Stretch(NamedTuple):
-    what: str  # "written", "kept" or "padded"
-    address: int
-    length: int
 
 
 def holes(source: object, payload: Payload, chip: Chip) -> list[Run]:
@@ -54,7 +47,7 @@ def stretches(
 
     def add(what: str, start: int, end: int) -> None:
         if start < end:
-            found.append(Stretch(what, address + start, end - start))
+            found.append({"what": what, "address": address + start, "length": end - start})
 
     position = 0
     written = [(0, size)] if given is None else given
@@ -71,10 +64,6 @@ def stretches(
         add("kept", hole_start, hole_end)
         position = hole_end
     return found
-
-
-def as_dicts(found: list[Stretch]) -> list[dict[str, Any]]:
-    return [stretch._asdict() for stretch in found]
 
 
 def _up(address: int, page_size: int) -> int:

@@ -1,1 +1,3 @@
-"""Pictures and pages made of what was recorded."""
+"""Pictures and pages made of what was recorded: the forum case, told and counted, and its
+timeline. Others import `forum`.
+"""

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from stm32sim.forum import cuts
 from stm32sim.forum.lanes import (
@@ -35,9 +35,10 @@ from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS
 from stm32up import device
 from stm32up.errors import Stm32upError, UsageError
-from stm32up.events import Event, Report, progress
+from stm32up.events import Event, Report, Values, progress
 from stm32up.image import images
 from stm32up.report import timeline
+from stm32up.say import words
 
 CHIP = "STM32G071RB"
 INSTANTS = 10_000
@@ -54,6 +55,20 @@ TITLES = {
     "unprotect": "stm32up unprotect, a part that takes its usual time",
     "update": "field package, an update",
 }
+
+
+class Figures(TypedDict):
+    """What came of the cuts of one lane."""
+
+    lane: str
+    instants: int
+    locked: int
+    recovered: int
+    other: dict[str, int]
+    in_operation: int
+    window_ms: float
+    total_ms: float
+    replay: str | None
 
 
 class Broken(Stm32upError):
@@ -132,45 +147,28 @@ def _check_end(lane: Lane, recording: Recording) -> None:
 
 def _story(recording: Recording) -> list[tuple[int, str]]:
     """What happened, in order: what the host told, long operations of the flash, the supply."""
-    lines = [(ns, text) for ns, event in recording.told if (text := _saying(event))]
+    story: list[tuple[int, Event]] = [
+        (ns, event) for ns, event in recording.told if event["event"] in _TOLD
+    ]
     for span in recording.of("option"):
-        took = (span.end - span.start) / NS_PER_MS
-        lines.append((span.start, f"option bytes are being programmed, for {took:.1f} ms"))
+        story.append((span.start, {"event": "programming", "took": timeline.took(span)}))
     for span in recording.of("off"):
-        if recording.outcome:
-            off = "the supply of host and target fails"
-        else:
-            off = "the supply is switched off by hand, as was asked for"
-        lines.append((span.start, off))
-        lines.append((span.end, "the supply is back"))
+        name = "supply-fails" if recording.outcome else "supply-off"
+        story.append((span.start, {"event": name}))
+        story.append((span.end, {"event": "supply-back"}))
     if recording.outcome:
-        lines.append((recording.end, f"in the end: {recording.outcome}"))
-    return sorted(lines)
+        story.append((recording.end, {"event": "outcome", "outcome": recording.outcome}))
+    return sorted((ns, words.event(event)) for ns, event in story)
 
 
-def _saying(event: Event) -> str:
-    name = event["event"]
-    if name == "naive":
-        return str(event["what"])
-    if name == "loader":
-        return f"the loader answers, protocol V{event['protocol']}"
-    if name == "sending":
-        return f"{event['what']}; from now on hands off"
-    if name == "seen":
-        return f"the target says: {event['what']}"
-    if name == "hands-off":
-        return f"hands off for {event['ms'] / 1000:.0f} s"
-    if name == "installing":
-        return f"installing {event['version']}, {event['bytes']} bytes"
-    if name == "result":
-        return f"result: {event['status']}{', ' + event['message'] if not event['ok'] else ''}"
-    return ""
+# Of what the host tells.
+_TOLD = ("naive", "loader", "sending", "seen", "hands-off", "installing", "result")
 
 
 # Many cuts
 
 
-def count(report: Report, seed: int, instants: int) -> list[dict[str, Any]]:
+def count(report: Report, seed: int, instants: int) -> list[Figures]:
     """Let the supply fail `instants` times in each lane; figures of each."""
     figures = []
     jobs = os.cpu_count() or 1
@@ -203,7 +201,7 @@ def _judge(lane: Lane, seed: int, total: int, numbers: list[int]) -> list[cuts.C
     return cuts.judge(lane, seed, numbers, total)
 
 
-def _figures(lane: Lane, seed: int, total: int, cases: list[cuts.Case]) -> dict[str, Any]:
+def _figures(lane: Lane, seed: int, total: int, cases: list[cuts.Case]) -> Figures:
     recording, _ = record(lane)
     by_outcome = Counter(case.outcome for case in cases)
     locked = by_outcome.pop(LOCKED, 0)
@@ -226,7 +224,7 @@ def _replay_command(lane: Lane, seed: int, number: int) -> str:
     return f"stm32up simulate --scenario forum --seed {seed} --only {lane.name}/{number}"
 
 
-def only(report: Report, seed: int, case_id: str) -> dict[str, Any]:
+def only(report: Report, seed: int, case_id: str) -> Values:
     """One case again, with all that the host tells. `case_id`: LANE/NUMBER. Raises UsageError."""
     name, _, number = case_id.partition("/")
     found = [lane for lane in lanes() if lane.name == name]
@@ -253,7 +251,7 @@ def _teller(report: Report) -> Callable[[int, Event], None]:
 
 def run(
     report: Report, *, seed: int = SEED, instants: int = INSTANTS, drawing: Path | None = None
-) -> dict[str, Any]:
+) -> Values:
     """Tell it, count it. Raises Broken if a promise does not hold."""
     tell(report, drawing)
     figures = count(report, seed, instants)

@@ -8,6 +8,7 @@ from html import escape
 
 from stm32sim.forum.recording import Recording, Span
 from stm32sim.wires.clock import NS_PER_S
+from stm32up.say import words
 
 _WIDTH, _LEFT, _RIGHT = 1000, 64, 984  # of the picture; where the time axis begins and ends
 _ROW, _TOP = 118, 12  # height of a row; where the first begins
@@ -102,26 +103,29 @@ def _title(row: Row, y: int) -> str:
 
 def _window_text(span: Span, scale: float, bottom: int) -> list[str]:
     start, end = _ends(span, scale)
-    ms = (span.end - span.start) / 1e6
-    took = f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms:.1f} ms"
     if end - start > _WIDE:
-        words = f"danger: option bytes are being programmed for {took}"
+        text = f"danger: {words.event({'event': 'programming', 'took': took(span)})}"
     else:
-        words = f"danger for {took}, drawn wider than it is"
-    return [_text("ill small", start, bottom + 18, words)]
+        text = f"danger for {took(span)}, drawn wider than it is"
+    return [_text("ill small", start, bottom + 18, text)]
+
+
+def took(span: Span) -> str:
+    ms = (span.end - span.start) / 1e6
+    return f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms:.1f} ms"
 
 
 def _cut(row: Row, span: Span, scale: float, bus: int, bottom: int) -> list[str]:
     start, end = _ends(span, scale)
-    words, x, anchor = "supply cut", start, "start"
+    text, x, anchor = "supply cut", start, "start"
     if not row.recording.outcome:
-        words = "off and on, by hand"
+        text = "off and on, by hand"
     elif not row.well:
-        words, x, anchor = "supply cut, then nothing answers any more", _RIGHT, "end"
+        text, x, anchor = "supply cut, then nothing answers any more", _RIGHT, "end"
     return [
         _rect("off", start, bus, end - start, bottom - bus),
         f'<line class="cut" x1="{start:.1f}" x2="{start:.1f}" y1="{bus - 7}" y2="{bottom + 7}"/>',
-        _text("cut-text small", x, bottom + 18, words, anchor),
+        _text("cut-text small", x, bottom + 18, text, anchor),
     ]
 
 
@@ -138,15 +142,15 @@ def _axis(y: int, scale: float) -> list[str]:
 
 def _legend(y: int) -> list[str]:
     parts, x = [], float(_LEFT)
-    for kind, words in (
+    for kind, text in (
         ("bus", "bytes on the bus"),
         ("flash", "main flash is erased, programmed"),
         ("option", "option bytes are programmed: a cut locks the chip"),
         ("off", "no supply"),
     ):
         parts.append(_rect(kind, x, y - 11, 12, 12))
-        parts.append(_text("ink small", x + 17, y, words))
-        x += 40 + 6.6 * len(words)
+        parts.append(_text("ink small", x + 17, y, text))
+        x += 40 + 6.6 * len(text)
     return parts
 
 
@@ -172,6 +176,6 @@ def _rect(kind: str, x: float, y: float, width: float, height: float) -> str:
     return f'<rect class="{kind}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{height}"/>'
 
 
-def _text(kind: str, x: float, y: float, words: str, anchor: str = "start") -> str:
+def _text(kind: str, x: float, y: float, text: str, anchor: str = "start") -> str:
     where = f'x="{x:.1f}" y="{y}" text-anchor="{anchor}"'
-    return f'<text class="{kind}" {where}>{escape(words)}</text>'
+    return f'<text class="{kind}" {where}>{escape(text)}</text>'

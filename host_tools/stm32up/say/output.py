@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Callable
 
+from rich import progress as bars
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    Progress,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
 )
 
 from stm32up.errors import Stm32upError, UpdateFailed
-from stm32up.events import Event, failure, in_order, result
-from stm32up.say import phrases, tables
+from stm32up.events import (
+    Event,
+    Progress,
+    Values,
+    failure,
+    in_order,
+    is_plan,
+    is_progress,
+    result,
+)
+from stm32up.say import endings, tables, words
 from stm32up.say.wrapping import PAGE, width_of, wrapped
 from stm32up.text import clean, clean_all
 
-_TABLES = {
+_TABLES: dict[str, Callable[..., list[str]]] = {
     "status": tables.status,
     "probe": tables.probe,
     "doctor": tables.doctor,
@@ -40,13 +49,13 @@ class JsonOutput:
         values = clean_all(event)
         print(json.dumps(in_order(values, "event", "ok", "status")), flush=True)
 
-    def result(self, verb: str, values: dict[str, Any]) -> None:
+    def result(self, verb: str, values: Values) -> None:
         self.report(result(values))
 
     def error(self, error: Stm32upError) -> None:
         event = failure(error.code, error.message, error.next_step)
         if isinstance(error, UpdateFailed):
-            event.update(error.result)  # the updater's own code stays
+            event = {**event, **error.result}  # the updater's own code stays
         self.report(event)
         _say_error(error)
 
@@ -65,21 +74,21 @@ class HumanOutput:
             highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=aside
         )
         self._bar: _Bar | None = None
-        self._last: Event | None = None  # the progress that no other event has followed
+        self._last: Progress | None = None  # the progress that no other event has followed
         self._refused: Event | None = None  # a refusal that the end may repeat
 
     def report(self, event: Event) -> None:
         self._tell_refused()
-        if event["event"] == "progress":
+        if is_progress(event):
             self._show(event)
         elif event["event"] == "refused":
             self._refused = event
         else:
             self.close()
-            for line in tables.plan(event) if event["event"] == "plan" else [phrases.event(event)]:
+            for line in tables.plan(event) if is_plan(event) else [words.event(event)]:
                 self._line(line)
 
-    def result(self, verb: str, values: dict[str, Any]) -> None:
+    def result(self, verb: str, values: Values) -> None:
         self._tell_refused()
         self.close()
         if verb in _TABLES:
@@ -88,7 +97,7 @@ class HumanOutput:
                 for part in wrapped(line, width):
                     self._line(part)
             return
-        *lines, last = phrases.result(verb, values)
+        *lines, last = endings.ending(verb, values)
         for line in lines:
             self._line(line)
         self._line(last, style="bold")
@@ -99,14 +108,14 @@ class HumanOutput:
             self._tell_refused()
         self.close()
         if last is not None and last["done"] < last["total"]:
-            self._line(phrases.stopped(last))
+            self._line(words.stopped(last))
         _say_error(error)
 
     def _tell_refused(self) -> None:
         refused, self._refused = self._refused, None
         if refused is not None:
             self.close()
-            self._line(phrases.event(refused))
+            self._line(words.event(refused))
 
     def _line(self, line: str, style: str | None = None) -> None:
         """Lines of a pipe stay whole."""
@@ -120,7 +129,7 @@ class HumanOutput:
             self._bar.close()
             self._bar = None
 
-    def _show(self, event: Event) -> None:
+    def _show(self, event: Progress) -> None:
         if self._last is not None and self._last["phase"] != event["phase"]:
             self.close()
         self._last = event
@@ -135,9 +144,9 @@ class HumanOutput:
 class _Bar:
     """One phase: what, a bar, per cent, how many of how many, and for how long."""
 
-    def __init__(self, console: Console, event: Event) -> None:
-        what, self._unit = map(clean, phrases.phase(event))
-        self._progress = Progress(
+    def __init__(self, console: Console, event: Progress) -> None:
+        what, self._unit = map(clean, words.phase(event))
+        self._progress = bars.Progress(
             TextColumn("{task.description:19}", markup=False),
             BarColumn(bar_width=max(4, min(20, console.width - 54))),
             TaskProgressColumn(),
@@ -150,7 +159,7 @@ class _Bar:
         self.update(event)
         self._progress.start()
 
-    def update(self, event: Event) -> None:
+    def update(self, event: Progress) -> None:
         done, total = event["done"], event["total"]
         count = f"{done}/{total} {self._unit}"
         self._progress.update(self._task, completed=done, total=total, count=count)
@@ -160,5 +169,6 @@ class _Bar:
 
 
 def _say_error(error: Stm32upError) -> None:
-    for line in wrapped(clean(f"error: {error}"), width_of(sys.stderr)):
-        print(line, file=sys.stderr)
+    for said in error.lines:
+        for line in wrapped(clean(f"error: {said}"), width_of(sys.stderr)):
+            print(line, file=sys.stderr)

@@ -8,12 +8,12 @@ shown as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from stm32up import device
-from stm32up.say.phrases import count, layout, signed, words
+from stm32up.events import Examined, InterruptedPush, Plan, Shown, Status, Values
+from stm32up.say.endings import layout, signed
+from stm32up.say.words import UNDER_WAY, count, words
 
-Values = dict[str, Any]
 Row = tuple[str, str, str]  # name, value, what it means
 
 _PHASES = {
@@ -22,12 +22,6 @@ _PHASES = {
     "installing": "an installation goes on at the next run",
     "confirming": "written and verified; the application has yet to answer",
     "rolling back": "the last good image is being put back",
-}
-_UNDER_WAY = ("installing", "confirming", "rolling back")
-_STATUS = {
-    *("phase", "confirmed", "candidate", "inbox", "failed", "pages_in_doubt", "log_lines_lost"),
-    "interrupted_pushes",
-    "installed",  # the digest of the confirmed image
 }
 _APPLICATION = {
     "running": "runs and answers its version",
@@ -51,7 +45,7 @@ def aligned(rows: Iterable[Row], indent: str = "") -> list[str]:
 # stm32up status
 
 
-def status(values: Values) -> list[str]:
+def status(values: Status) -> list[str]:
     """What the host knows."""
     phase = str(values.get("phase", "?"))
     inbox = [str(path).rpartition("/")[2] for path in values.get("inbox", [])]
@@ -64,17 +58,17 @@ def status(values: Values) -> list[str]:
     for push in values.get("interrupted_pushes", []):
         name = push["file"].rpartition("/")[2].removesuffix(".part")
         rows.append(("push", f"{name}: interrupted after {arrived(push)}; push it again", ""))
-    if values.get("failed"):
-        rows.append(("failed", values["failed"][:8], "digest of the image that failed last"))
-    if values.get("pages_in_doubt") and phase in _UNDER_WAY:
+    if failed := values.get("failed"):
+        rows.append(("failed", failed[:8], "digest of the image that failed last"))
+    if values.get("pages_in_doubt") and phase in UNDER_WAY:
         doubt = f"at least {values['pages_in_doubt']}"
         rows.append(("pages to do", doubt, "in doubt: erased and written by the next run"))
     if values.get("log_lines_lost"):
         rows.append(("log", f"{values['log_lines_lost']} lines lost", "could not be written"))
-    return aligned([*rows, *_others(values, _STATUS)])
+    return aligned([*rows, *_others(values, set(Status.__annotations__))])
 
 
-def arrived(push: Values) -> str:
+def arrived(push: InterruptedPush) -> str:
     """How much of an image an interrupted push has brought. Its signature, which nothing tells the
     size of before it is there, is not counted.
     """
@@ -107,12 +101,13 @@ def probe(values: Values) -> list[str]:
         rows[-1] = ("application", f"{values['application_version']}, {rows[-1][1]}", "")
     known = {"chip", "product_id", "loader", "protocol", "application", "application_version"}
     rows += _others(values, known | {"option_bytes"})
-    return [*aligned(rows), *_option_bytes(values.get("option_bytes"))]
+    options = values.get("option_bytes")
+    if not isinstance(options, dict):
+        return [*aligned(rows), "option bytes: not known for this family"]
+    return [*aligned(rows), *_option_bytes(options)]
 
 
-def _option_bytes(fields: Values | None) -> list[str]:
-    if fields is None:
-        return ["option bytes: not known for this family"]
+def _option_bytes(fields: Values) -> list[str]:
     names = [name for name in _MEANINGS if name in fields]
     names += sorted(set(fields) - set(_MEANINGS) - {"OPTR"})
     rows = [
@@ -122,7 +117,7 @@ def _option_bytes(fields: Values | None) -> list[str]:
     return [f"option bytes (OPTR {fields.get('OPTR', '?')})", *aligned(rows, indent="  ")]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is None:
         return "-"
     return "-".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -131,7 +126,7 @@ def _shown(value: Any) -> str:
 # stm32up provision, unprotect
 
 
-def plan(values: Values) -> list[str]:
+def plan(values: Plan) -> list[str]:
     """What a bench verb is about to do: OPTR bit by bit, what changes marked."""
     if "fields" not in values:
         command = f"Readout Unprotect ({values.get('command', '?')})"
@@ -183,9 +178,11 @@ def _level(name: str, edge: str) -> Meaning:
 def _protected_pages(name: str) -> Meaning:
     def meaning(fields: Values) -> str:
         area = fields[name]
-        if area and not (isinstance(area, list) and len(area) == 2):
-            return ""
-        return f"pages {area[0]} to {area[1]} are write-protected" if area else "protects no page"
+        if not area:
+            return "protects no page"
+        if isinstance(area, list) and len(area) == 2:
+            return f"pages {area[0]} to {area[1]} are write-protected"
+        return ""
 
     return meaning
 
@@ -222,7 +219,7 @@ _MEANINGS: dict[str, Meaning] = {
 # stm32up doctor
 
 
-def doctor(values: Values) -> list[str]:
+def doctor(values: Examined) -> list[str]:
     """The diagnosis: what is wrong, why it is believed, what to do next; then the rest."""
     findings = values["findings"]
     parts: list[tuple[str, list[str]]] = []
@@ -256,7 +253,7 @@ def _told(title: str, texts: list[str]) -> list[str]:
 # stm32up image show
 
 
-def image(values: Values) -> list[str]:
+def image(values: Shown) -> list[str]:
     """Header and TLVs of an image."""
     unnamed = "not one of the boards known here" if values["class_id"] else "not stated"
     product_id = values["product_id"]
@@ -288,8 +285,10 @@ def image(values: Values) -> list[str]:
     ]
     stretches = [f"  {line}" for line in layout(values)]
     flash = ["flash", *stretches] if stretches else []
-    return [*aligned(rows), *flash, "TLVs", *aligned(tlvs, indent="  ")]
+    unchecked = ["digest and signature are not checked here; to check them:"]
+    unchecked.append("  stm32up image verify IMAGE --key KEY.pem")
+    return [*aligned(rows), *flash, "TLVs", *aligned(tlvs, indent="  "), *unchecked]
 
 
-def _hex(value: Any, digits: int) -> str:
+def _hex(value: object, digits: int) -> str:
     return f"0x{value:0{digits}X}" if isinstance(value, int) else str(value)

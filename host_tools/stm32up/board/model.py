@@ -1,31 +1,60 @@
-"""A board as board.toml describes it.
-
-`Board.as_json()` is the contract with the device's board.py, which reads it as /board.json. Every
-key is always there; what does not apply is null:
-
-    title    text
-    host     "rp2" | "esp32": how its I2C controller behaves
-    chip     part number, a row of the chip table
-    i2c      {"id": number | null (SoftI2C), "scl": pin, "sda": pin, "freq": Hz}
-    pins     {"nrst": pin, "boot0": pin | null, "supply": pin | null (active high)}
-    enter    {"method": "boot0" | "command", "address": 7 bits | null, "command": hex digits |
-              null}
-    confirm  {"method": "i2c-version" | "gpio" | "none", "address": 7 bits | null,
-              "register": number | null, "pin": pin | null, "edges": number | null,
-              "timeout_ms": number | null, "tries": number | null}
-    preserve [[start, length], ...]: flash that is never erased, in whole pages
-    class_id 32 hex digits: what an image for this product carries
-    unsigned true if images without a signature may be installed
-    bench    null | {"supply_adc": pin, "divider": number, "min_mv": mV}: see [bench]
-"""
+"""A board as board.toml describes it, and the board.json that is made of it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TypedDict
 
 from stm32up import device
+from stm32up.events import Values
 from stm32up.image import images
+
+
+class I2cJson(TypedDict):
+    id: int | None  # None: SoftI2C
+    scl: int
+    sda: int
+    freq: int  # Hz
+
+
+class PinsJson(TypedDict):
+    nrst: int
+    boot0: int | None
+    supply: int | None  # active high
+
+
+class EnterJson(TypedDict):
+    method: str
+    address: int | None  # 7 bits
+    command: str | None  # hex digits
+
+
+class ConfirmJson(TypedDict):
+    method: str
+    address: int | None
+    register: int | None
+    pin: int | None
+    edges: int | None
+    timeout_ms: int | None
+    tries: int | None
+
+
+class BoardJson(TypedDict):
+    """/board.json, the contract with the device's board.py: every key is always there, and what
+    does not apply is null.
+    """
+
+    title: str
+    host: str  # how its I2C controller behaves
+    chip: str  # part number, a row of the chip table
+    i2c: I2cJson
+    pins: PinsJson
+    enter: EnterJson
+    confirm: ConfirmJson
+    preserve: list[list[int]]  # [start, length]: flash that is never erased, in whole pages
+    class_id: str  # 32 hex digits: what an image for this product carries
+    unsigned: bool  # images without a signature may be installed
+    bench: Values | None  # see Supply
 
 
 @dataclass(frozen=True)
@@ -79,8 +108,7 @@ class Board:
     unsigned: bool
     bench: Supply | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The content of board.json; the module's docstring says what stands where."""
+    def as_json(self) -> BoardJson:
         command, confirm = self.command, self.confirm
         return {
             "title": self.title,

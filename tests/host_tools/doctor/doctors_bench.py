@@ -112,7 +112,7 @@ def examined(
 ) -> tuple[dict[str, Any], Diagnosis]:
     """The facts of the target and the diagnosis. `wanted`: sections that --board says otherwise
     than the bench was made with. `host`: what it says of itself."""
-    settings = {**bench.settings, **(wanted or {})}
+    settings: Any = {**bench.settings, **(wanted or {})}
     bench_host = BenchHost(bench, host, import_trouble)
     facts = examine.examine(bench_host, settings, power_cycled=power_cycled)
     return facts.target or {}, diagnose(facts, examine.RULES)

@@ -1,0 +1,165 @@
+"""How each verb ends, in words: what was done, and what it did it to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stm32up.events import Values
+from stm32up.say.words import EVENTS, Known, pushed, seconds, words
+
+_STRETCHES = {
+    "written": "written",
+    "kept": "kept: the input leaves them open",
+    "padded": "padded with FF",
+}
+_MOST_STRETCHES = 24  # lines; --json has all of them
+_PROVISION_NOW = "Run stm32up provision now, while it is blank"
+_TAKE_AWAY = "Before this host goes into a product, take the bench package off: stm32up deploy"
+
+
+def ending(verb: str, values: Values) -> list[str]:
+    """The good end of a verb, in one line or a few."""
+    return _ENDINGS[verb](Known(values))
+
+
+def signed(values: Values) -> str:
+    """How an image is signed."""
+    kind = values.get("signed_with")
+    return f"signed with {kind}" if kind else "not signed"
+
+
+def layout(values: Values) -> list[str]:
+    """What an image does to flash, a line for each stretch."""
+    found = values.get("layout")
+    if not isinstance(found, list):
+        return []
+    lines = [
+        f"0x{stretch['address']:08X} to 0x{stretch['address'] + stretch['length'] - 1:08X}"
+        f"  {stretch['length']:6} bytes {_STRETCHES[stretch['what']]}"
+        for stretch in found[:_MOST_STRETCHES]
+    ]
+    if len(found) > _MOST_STRETCHES:
+        lines.append(f"and {len(found) - _MOST_STRETCHES} more, which --json shows")
+    return lines
+
+
+def _key_made(values: Known) -> list[str]:
+    use = "for development only, no product takes it" if values["development"] is True else ""
+    made = f"made {values['key']}: RSA, {values['bits']} bits, id {values['key_id']}"
+    return [f"{made}; {use or 'keep it secret'}"]
+
+
+def _public_key_made(values: Known) -> list[str]:
+    return [
+        f"made {values['key']}: public half of key {values['key_id']}, RSA, {values['bits']} bits"
+    ]
+
+
+def _image_built(values: Known) -> list[str]:
+    lines = layout(values)
+    product = values.get("product")
+    if product and not str(product).isascii():
+        lines.append(f"product {product}: class id {values['class_id']}")
+    built = f"built {values['file']}: version {values['version']}, {values['bytes']} bytes"
+    return [*lines, f"{built}, {signed(values)}"]
+
+
+def _image_verified(values: Known) -> list[str]:
+    signature = {
+        "valid": "the signature is valid",
+        "unchecked": "the signature was not checked; to check it, give --key KEY.pem",
+        "none": "it is not signed",
+    }.get(str(values["signature"]), "?")
+    return [f"{values['file']} is sound: version {values['version']}, {signature}"]
+
+
+def _digest_written(values: Known) -> list[str]:
+    return [f"written to {values['file']}: {values['sha256']}"]
+
+
+def _image_signed(values: Known) -> list[str]:
+    return [f"signed {values['file']}: version {values['version']}, {signed(values)}"]
+
+
+def _deployed(values: Known) -> list[str]:
+    copied, removed, unchanged = values["copied"], values["removed"], values["unchanged"]
+    assert isinstance(copied, list) and isinstance(removed, list)
+    lines = [f"copied {path}" for path in copied] if unchanged else []  # all of them is no news
+    lines += [f"removed {path}" for path in removed]
+    if not copied and not removed:
+        return [f"{values['board']}: all {unchanged} files are there already"]
+    counts = f"{len(copied)} files copied ({values['bytes']} bytes), {unchanged} unchanged"
+    return [*lines, f"deployed for {values['board']}: {counts}"]
+
+
+def _pushed(values: Known) -> list[str]:
+    return [f"{pushed(values)}; the updater installs it when it runs next"]
+
+
+def _updated(values: Known) -> list[str]:
+    if values["status"] == "installed":
+        took = f" in {seconds(values['target_ms'])}" if "target_ms" in values else ""
+        return [f"installed {values['version']}{took}"]
+    if values["status"] == "up-to-date":
+        return [f"{values['version']} is installed already and runs; nothing was done"]
+    if values["status"] == "idle":
+        return ["nothing to do"]
+    return [words(str(values["status"]))]
+
+
+def _provisioned(values: Known) -> list[str]:
+    if values["status"] == "nothing-to-do":
+        return [f"OPTR {values['before']} is right already; nothing was written"]
+    done = f"provisioned: OPTR is {values['after']}, read back; BOOT0 counts now"
+    return [f"{done}. {_TAKE_AWAY}"]
+
+
+def _unprotected(values: Known) -> list[str]:
+    open_now = EVENTS["unprotected"].line
+    if values["status"] == "not-protected":
+        return ["the target is not protected; nothing was done"]
+    if values["status"] == "unprotected":
+        if values["boot0_counts"] is False:
+            return [f"{open_now}, but it ignores BOOT0. {_PROVISION_NOW}"]
+        return [f"{open_now}. Install an application: stm32up update IMAGE"]
+    if values["status"] == "up-to-date":
+        return [f"{values['version']} is installed already; nothing was erased. {_TAKE_AWAY}"]
+    return [f"unprotected, and {values['version']} is {values['status']}. {_TAKE_AWAY}"]
+
+
+def _logs_pulled(values: Known) -> list[str]:
+    if not values["entries"]:
+        return ["the log is empty"]
+    entries = "1 entry" if values["entries"] == 1 else f"{values['entries']} entries"
+    return [f"{entries}, numbers {values['first']} to {values['last']}"]
+
+
+def _forum_told(values: Known) -> list[str]:
+    lanes = values["lanes"]
+    assert isinstance(lanes, list)
+    update = lanes[-1]
+    return [f"the field package: {update['locked']} of {update['instants']} locked"]
+
+
+def _forum_case_told(values: Known) -> list[str]:
+    case = f"{values['lane']}/{values['number']}"
+    return [f"{case}: the supply failed after {values['ms']:.6f} ms: {values['status']}"]
+
+
+_ENDINGS: dict[str, Callable[[Known], list[str]]] = {
+    "keys new": _key_made,
+    "keys public": _public_key_made,
+    "image build": _image_built,
+    "image verify": _image_verified,
+    "image digest": _digest_written,
+    "image sign": _image_signed,
+    "deploy": _deployed,
+    "push": _pushed,
+    "update": _updated,
+    "run": _updated,
+    "provision": _provisioned,
+    "unprotect": _unprotected,
+    "logs pull": _logs_pulled,
+    "simulate forum": _forum_told,
+    "simulate forum case": _forum_case_told,
+}

@@ -1,0 +1,247 @@
+"""The words for an event, in one table: as it happens, and in the story that a log tells later.
+
+Progress lines, the lines of `simulate`, reports and drawings read them here. Values come from a
+board whose updater may be older or newer than this program: what is missing reads "?", and an
+event that is unknown here is still told, with everything it carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from stm32up.events import Event, Progress, Values
+
+# Phases of a record in which an update has not ended.
+UNDER_WAY = ("installing", "confirming", "rolling back")
+# What a progress event is about, and what it counts.
+PHASES = {
+    "deploy": ("copying the updater", "bytes"),
+    "push": ("pushing the image", "bytes"),
+    "blank check": ("looking for what is left", "pages"),
+    "compare": ("comparing flash", "pages"),
+    "write": ("writing flash", "pages"),
+    "verify": ("verifying flash", "pages"),
+    "naive": ("cutting naive host", "times"),
+    "unprotect-slow": ("cutting patient host", "times"),
+    "unprotect": ("cutting unprotect", "times"),
+    "update": ("cutting the update", "times"),
+}
+
+
+class Known(dict[str, object]):
+    """The values of an event; a "?" for what is not there."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+Saying = str | Callable[[Known], str]
+
+
+class Words(NamedTuple):
+    """`line`: as it happens. `later`: in the story of a log; empty where the story has no need of
+    it.
+    """
+
+    line: Saying
+    later: Saying = ""
+
+
+def event(event: Event) -> str:
+    """An event in one line."""
+    name = str(event["event"])
+    if name in EVENTS:
+        return _said(EVENTS[name].line, event)
+    rest = ", ".join(f"{words(key)} {event[key]}" for key in sorted(event) if key != "event")
+    return f"{words(name)}: {rest}" if rest else words(name)
+
+
+def story(entries: Iterable[Event]) -> list[str]:
+    """What a log tells of its updates: how each began, was interrupted, and ended."""
+    told = []
+    new: object = "?"  # the version that is being installed
+    refused: object = ""  # why the last image was, if the end comes next
+    for entry in entries:
+        name = entry["event"]
+        if name == "installing":
+            new = entry.get("version", "?")
+        later = EVENTS[str(name)].later if name in EVENTS else ""
+        line = _said(later, {**entry, "new": new, "refused": refused})
+        told += [f"- {line}"] if line else []
+        refused = entry.get("message") if name == "refused" else ""
+    return told
+
+
+def _said(saying: Saying, values: Values) -> str:
+    known = Known(values)
+    return saying.format_map(known) if isinstance(saying, str) else saying(known)
+
+
+def phase(progress: Progress) -> tuple[str, str]:
+    """What a progress event is about, and what it counts."""
+    name = progress["phase"]
+    return PHASES.get(name, (words(name), "steps"))
+
+
+def stopped(progress: Progress) -> str:
+    """How far a phase had come that did not reach its end."""
+    doing, unit = phase(progress)
+    return f"stopped {doing} after {progress['done']} of {progress['total']} {unit}"
+
+
+def seconds(milliseconds: object) -> str:
+    return f"{milliseconds / 1000:.1f} s" if isinstance(milliseconds, int) else "? s"
+
+
+def words(key: str) -> str:
+    return key.replace("_", " ").replace("-", " ")
+
+
+def count(number: object, what: str) -> str:
+    """ "1 page", "2 pages"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def pushed(values: Known) -> str:
+    name = PurePosixPath(str(values["image"])).name
+    file = str(values.get("file", name))
+    renamed = f" as {name}" if file != name else ""
+    if values["status"] == "already-there":
+        return f"{file} was in the inbox already{renamed}"
+    return f"pushed {file} to the inbox{renamed} ({values['sent']} bytes sent)"
+
+
+def _checked(values: Known) -> str:
+    sound = f"checked {values['version']}: sound{_took(values['hash_ms'])}"
+    if not values["key"]:
+        return f"{sound}, not signed by a key of this board, which allows that"
+    return f"{sound}, signed by {values['key']}{_took(values['signature_ms'])}"
+
+
+def _took(milliseconds: object) -> str:
+    """The simulated host computes in no time: there is nothing to tell then."""
+    return f" ({milliseconds} ms)" if milliseconds else ""
+
+
+def _written(values: Known) -> str:
+    line = f"{values['verified']} of {values['bytes']} bytes verified"
+    erased, repeats = values["erased_pages"], values.get("repeats")
+    line = (
+        f"written: {line}, {count(erased, 'page erase')}"
+        if erased
+        else f"nothing to write: {line}"
+    )
+    return f"{line}; {count(repeats, 'block')} sent or read again" if repeats else line
+
+
+def _rolling_back(values: Known) -> str:
+    reason = str(values["reason"])
+    back = " Going" if reason.endswith("?") else "; going"
+    return f"no proof of the new application: {reason}{back} back to {values['version']}"
+
+
+def _starting(values: Known) -> str:
+    again = f" again, try {values['try']}" if values["try"] != 1 else ""
+    return f"starting the application{again}"
+
+
+def _ended(values: Known) -> str:
+    why = "" if values["ok"] else f", {values['message']}"
+    return f"result: {values['status']}{why}"
+
+
+def _ended_later(values: Known) -> str:
+    if values["status"] == "installed":
+        return f"{values['version']} was installed: {values['bytes']} bytes"
+    if values["status"] == "rolled-back":
+        return f"{values['version']} came back"
+    told_already = values["ok"] or values["message"] == values["refused"]
+    return "" if told_already else f"it failed: {values['message']}"
+
+
+def _at_second(values: Known) -> str:
+    ms = values["ms"]
+    return f"{ms / 1000:9.3f} s" if isinstance(ms, int | float) else "        ? s"
+
+
+def _at(values: Known) -> str:
+    what = values["what"]
+    return f"{_at_second(values)}  {event(what) if isinstance(what, dict) else what}"
+
+
+def _way_back(values: Known) -> str:
+    answer = "an answer" if values["answered"] else "no answer"
+    return f"             {values['what']}: {answer}"
+
+
+def _counted(values: Known) -> str:
+    other = values["other"]
+    parts = [
+        f"{values['title']}: the supply failed {values['instants']} times",
+        f"{values['locked']} locked",
+        f"{values['recovered']} recovered",
+    ]
+    if isinstance(other, dict):
+        parts += [f"{how_often} {what}" for what, how_often in other.items()]
+    line = ", ".join(parts)
+    window, total = values["window_ms"], values["total_ms"]
+    if isinstance(window, float) and isinstance(total, float):
+        line += f"; danger for {window:.1f} of {total:.0f} ms, {window / total:.2%}"
+    return f"{line}\n  again: {values['replay']}" if values["replay"] else line
+
+
+_REFUSED = "refused: {message}"
+_NOT_KEPT = (
+    "it runs, but the host cannot keep it: {message}; the last good image stays the earlier one. "
+    "To have it kept: stm32up update --force IMAGE"
+)
+EVENTS = {
+    # the updater
+    "refused": Words(_REFUSED, _REFUSED),
+    "checked": Words(_checked),
+    "superseded": Words("left out {version}: a newer image is there"),
+    "installing": Words("installing {version} ({bytes} bytes)"),
+    "resuming": Words(
+        "resuming the installation of {version} ({bytes} bytes)",
+        "the installation of {version} was interrupted; the next start went on with it",
+    ),
+    "loader": Words("loader V{version}, protocol V{protocol}, {chip}"),
+    "retry": Words("page {page} again: {message}"),
+    "written": Words(_written),
+    "starting": Words(_starting),
+    "rolling-back": Words(_rolling_back, "{new} did not prove itself ({reason})"),
+    "not-kept": Words(_NOT_KEPT, _NOT_KEPT),
+    "result": Words(_ended, _ended_later),
+    # the bench
+    "interrupted": Words("an earlier {what} was interrupted ({stage}); waiting, then looking"),
+    "power-on-needed": Words(
+        "switch the target's supply off and on once, or it may go by what it had"
+    ),
+    "sending": Words("sending {what}; hands off the target"),
+    "doubt": Words("the bus failed, so it may have arrived or not: {message}"),
+    "hands-off": Words(
+        lambda values: f"hands off for {seconds(values['ms'])}: nothing is sent, reset or switched"
+    ),
+    "seen": Words(
+        lambda values: f"after {seconds(values['ms'])} the target says: {values['what']}"
+    ),
+    "unprotected": Words("readout protection is off and the flash is blank"),
+    # this program
+    "output": Words("board: {text}"),
+    "note": Words("note: {text}"),
+    "pushed": Words(pushed),
+    # simulate
+    "lane": Words("{title}"),
+    "naive": Words("{what}"),
+    "told": Words(_at),
+    "at": Words(_at),
+    "programming": Words("option bytes are being programmed for {took}"),
+    "supply-fails": Words("the supply of host and target fails"),
+    "supply-off": Words("the supply is switched off by hand, as was asked for"),
+    "supply-back": Words("the supply is back"),
+    "outcome": Words("in the end: {outcome}"),
+    "way-back": Words(_way_back),
+    "counted": Words(_counted),
+}
