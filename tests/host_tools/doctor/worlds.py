@@ -255,7 +255,7 @@ def at_work(host: str, answer: str = "busy") -> Bench:
     protected = {option_bytes.OPTR: 0xFEFF_FEBB}
     slow = replace(quirks_of(4), unprotect_delay=FOR_EVER, unprotect_answer=answer)
     bench = make(host, OLD, quirks=slow, options=protected)
-    target = bench.updater()._target
+    target = bench.updater()._board.target
     with pytest.raises(Exception, match="protection level 1"):
         target.enter_loader()
     target.loader.command(0x93, "Readout Unprotect")
