@@ -148,6 +148,7 @@ class Bench:
         self.world.power_loss()
         self.world.mount()
         self.device = DevicePackages(self.world.call, [self._packages], self.world.port)
+        self.world.when_run_ends = self.device.end
         return self.device
 
     def updater(self, **arguments: Any) -> Any:

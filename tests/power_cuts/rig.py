@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -267,19 +266,11 @@ def explore(scenario: Scenario, campaign: Campaign) -> list[Case]:
         explorer = Explorer(scenario, campaign, rig, scenario.judge(bench), results)
         gc.collect()
         gc.freeze()  # children share what is here instead of copying it page by page
-        sys.unraisablehook = _died_again
         try:
             explorer.run([], campaign.every)
         finally:
-            sys.unraisablehook = sys.__unraisablehook__
             gc.unfreeze()
         return list(_read(results))
-
-
-def _died_again(unraisable: Any) -> None:
-    """A generator of a host without power that is dropped: closing its files fails once more."""
-    if not isinstance(unraisable.exc_value, HostPowerLost):
-        sys.__unraisablehook__(unraisable)
 
 
 def replay(

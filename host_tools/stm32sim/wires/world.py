@@ -110,6 +110,7 @@ class World:
         self._open_drain: set[int] = set()
         self._pulls: dict[int, int] = {}  # the host's own, far weaker than any resistor
         self.analog: dict[int, int] = {}  # mV at pins of the host
+        self.when_run_ends: Callable[[], None] = lambda: None  # for the host's interpreter
         self._controllers: list[Controller] = []
         self._booted = self.clock.now
         self._watchdog: Alarm | None = None
@@ -122,6 +123,7 @@ class World:
 
     def power_loss(self) -> None:
         """The host has no power, or is in reset: it drives nothing, and open files are gone."""
+        self.when_run_ends()
         self.filesystem.power_loss()
         self.bus.abandon()
         self._stop_watchdog()
@@ -137,7 +139,8 @@ class World:
         self._booted = self.clock.now
 
     def soft_reset(self) -> None:
-        """The interpreter starts anew; pins stay as they are, and so does a running watchdog."""
+        """The interpreter restarts; pins stay as they are, and so does a running watchdog."""
+        self.when_run_ends()
         self.filesystem.soft_reset()
         self.reset_cause = SOFT_RESET
 
