@@ -7,9 +7,10 @@ events = bench.run()
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ class Bench:
         self.trace = WireTrace()
         self.world.bus.tap = self.trace.tap
         self.world.bus.stream_tap = self.trace.stream_tap
-        self._packages = packages or firmware_folder()
+        self.packages = packages or firmware_folder()  # the folder of the device packages
         self.settings = {"host": self.world.port, **NUCLEO}
         for key, value in (settings or {}).items():
             merge = isinstance(value, dict) and isinstance(self.settings.get(key), dict)
@@ -147,9 +148,17 @@ class Bench:
         """Start the host afresh: its RAM is gone, its files are there."""
         self.world.power_loss()
         self.world.mount()
-        self.device = DevicePackages(self.world.call, [self._packages], self.world.port)
+        self.device = self._interpreter()
         self.world.when_run_ends = self.device.end
         return self.device
+
+    def _interpreter(self) -> DevicePackages:
+        return DevicePackages(self.world.call, [self.packages], self.world.port)
+
+    def work(self) -> Iterator[Event]:
+        """What the host does from its start to its end, as the power-cut rig runs it: its events,
+        the result last."""
+        yield from self.updater().events()
 
     def updater(self, **arguments: Any) -> Any:
         """A device-side Updater in the present boot."""
@@ -201,6 +210,16 @@ class Bench:
             function(path)
         except OSError:
             return  # there already
+
+    def last_logged(self) -> tuple[int, Event]:
+        """The last line of the updater's log: its number, and what it tells."""
+        found: tuple[int, Event] = (-1, {})
+        for name in ("/updater/log.0", "/updater/log.1"):
+            for text in self.read_file(name).splitlines() if self.exists(name) else ():
+                with contextlib.suppress(ValueError):  # a line that a cut tore
+                    line = json.loads(text)
+                    found = max(found, (line["n"], line), key=lambda pair: pair[0])
+        return found
 
     def flash_holds(self, payload: bytes) -> bool:
         """Whether main flash begins with `payload`, every granule of it sound."""

@@ -8,15 +8,11 @@ loader. Zeros are, and a torn granule.
 from __future__ import annotations
 
 from stm32sim.chip.flash import GRANULE, WEAK
+from stm32sim.cuts.rig import Rig, Scenario, run_host
 from stm32sim.wires.clock import NS_PER_MS
-from tests.power_cuts import rig
-from tests.power_cuts.rig import BOTH, BYTE, FRAME, HOST_FLASH, TARGET, TARGET_FLASH
-
-SCENARIO = "by-command"
-CAMPAIGN = rig.Campaign({BYTE: 8, FRAME: 1, TARGET_FLASH: 1, HOST_FLASH: 1}, only=(TARGET, BOTH))
 
 
-def window(scenario: rig.Scenario) -> frozenset[int]:
+def window(scenario: Scenario) -> frozenset[int]:
     """The events of an uncut run at which a loss of the target's supply leaves that granule
     neither whole nor blank: an operation of the flash is changing it, or it holds zeros, or what
     it holds is broken or may flip."""
@@ -25,7 +21,7 @@ def window(scenario: rig.Scenario) -> frozenset[int]:
     )
 
 
-def longest_ms(scenario: rig.Scenario) -> float:
+def longest_ms(scenario: Scenario) -> float:
     """How long the longest of its parts lasts, up to the first event after it."""
     longest = began = 0
     was_at_risk = False
@@ -38,7 +34,7 @@ def longest_ms(scenario: rig.Scenario) -> float:
     return longest / NS_PER_MS
 
 
-def _watched(scenario: rig.Scenario) -> list[tuple[bool, int]]:
+def _watched(scenario: Scenario) -> list[tuple[bool, int]]:
     """Of every event of an uncut run, whether it is in the window, and when it is (ns)."""
     bench = scenario.build()
     flash = bench.target.flash
@@ -49,6 +45,6 @@ def _watched(scenario: rig.Scenario) -> list[tuple[bool, int]]:
         at_risk = zeros or flash.changing(0) or flash.cells[0] in WEAK
         found.append((at_risk, bench.clock.now))
 
-    rig.Rig(bench).on_event = look
-    rig.run_host(bench)
+    Rig(bench).on_event = look
+    run_host(bench)
     return found
