@@ -11,7 +11,7 @@ import contextlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stm32sim.chip import option_bytes
@@ -175,14 +175,19 @@ class Bench:
 
     def push(self, image: bytes, name: str = "app") -> None:
         """Put an image into the inbox, whole."""
-        for folder in ("/updater", "/updater/inbox"):
-            self._quietly(self.files.fs_mkdir, folder)
-        self.write_file(f"/updater/inbox/{name}.img", image)
+        self.write_files({f"/updater/inbox/{name}.img": image})
 
     def write_file(self, path: str, content: bytes) -> None:
         handle = self.files.fs_open(path, "w")
         self.files.fs_write(handle, content)
         self.files.fs_close(handle)
+
+    def write_files(self, files: Mapping[str, bytes]) -> None:
+        """Files by path, and the folders that they need."""
+        for path, content in files.items():
+            for folder in reversed(PurePosixPath(path).parents[:-1]):
+                self._quietly(self.files.fs_mkdir, str(folder))
+            self.write_file(path, content)
 
     def read_file(self, path: str) -> bytes:
         handle = self.files.fs_open(path, "r")

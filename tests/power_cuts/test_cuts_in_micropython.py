@@ -103,7 +103,7 @@ def test_a_laptop_that_connects_by_mpremote_is_a_power_cut(instant):
             except UpdateFailed as error:
                 result = error.result
         assert {event["event"] for event in events} & {"installing", "resuming"}
-        verdict = judge.verdict(bench, 1, bench.clock.now - began, [result])
+        verdict = judge.verdict(bench, 1, bench.clock.now - began, result)
         assert verdict.violations == []
         assert result["status"] == ("rolled-back" if name == "roll-back" else "installed")
 

@@ -39,7 +39,7 @@ def main(
         prog=program, description="Cut the power at every event of these scenarios."
     )
     parser.add_argument("case", nargs="?", help="only this case: SCENARIO/CUT@N[/CUT@M]")
-    parser.add_argument("--every", type=int, default=1, help="of the bytes on the bus, the N-th")
+    parser.add_argument("--every", type=int, default=1, help="only the N-th event of each place")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args(arguments)
     if given.case is not None:

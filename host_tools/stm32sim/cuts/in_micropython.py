@@ -13,7 +13,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from stm32sim.cuts import rig
@@ -48,10 +47,7 @@ class MicroPythonBench(Bench):
 
     def __init__(self, before: Bench, deployed: Deployed, main: bytes = MAIN) -> None:
         vars(self).update(vars(before))
-        for path, content in {**deployed(before), "/main.py": main}.items():
-            for folder in reversed(PurePosixPath(path).parents[:-1]):
-                self._quietly(self.files.fs_mkdir, str(folder))
-            self.write_file(path, content)
+        self.write_files({**deployed(before), "/main.py": main})
         self.on_call: Any = lambda name, *arguments: None
         self._logged = self.last_logged()[0]
         self.host = MicroPythonHost(self._call, self.world, platform=self.world.host)

@@ -16,6 +16,7 @@ from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 
 SETTLING_LIMIT = 60 * NS_PER_S  # from power-on to the application running
+ENDED = "ended"  # event and status: the host's program is over, and nothing starts it again
 DANGEROUS = (0x63, 0x64, 0x73, 0x74, 0x82, 0x83, 0x92, 0x93)  # AN4221 table 2
 
 
@@ -97,11 +98,11 @@ class Judge:
 
     def heard(self, event: dict[str, Any]) -> None:
         """The host says something, which its log has to hold."""
-        if event["event"] != "progress":
+        if event["event"] not in ("progress", ENDED):
             self.told.append(_event(json.loads(json.dumps(event))))
 
     def verdict(
-        self, bench: Bench, boots: int, took: int, results: list[dict[str, Any] | None]
+        self, bench: Bench, boots: int, took: int, result: dict[str, Any] | None
     ) -> Verdict:
         """Of a host that says it has nothing left to do."""
         if bench.target.running is not Running.APPLICATION:
@@ -112,15 +113,15 @@ class Judge:
             settled_on = "old"
         else:
             settled_on = "nothing"
-        violations = [*self._on_the_way(bench), *self._in_the_end(bench, settled_on, results[-1])]
+        violations = [*self._on_the_way(bench), *self._in_the_end(bench, settled_on, result)]
         if took > SETTLING_LIMIT:
             violations.append(Violation(Kind.UNRECOVERED, f"took {took // NS_PER_MS} ms"))
         return Verdict(settled_on, boots, took // NS_PER_MS, violations, _wrong_doors(bench))
 
-    def unsettled(self, bench: Bench, results: list[dict[str, Any] | None]) -> Verdict:
+    def unsettled(self, bench: Bench, boots: int, result: dict[str, Any] | None) -> Verdict:
         violations = list(self._on_the_way(bench))
-        violations.append(Violation(Kind.UNRECOVERED, f"never settled: {results[-1]}"))
-        return Verdict("nothing", len(results), 0, violations, _wrong_doors(bench))
+        violations.append(Violation(Kind.UNRECOVERED, f"never settled: {result}"))
+        return Verdict("nothing", boots, 0, violations, _wrong_doors(bench))
 
     def _in_the_end(
         self, bench: Bench, settled_on: str, result: dict[str, Any] | None
@@ -174,9 +175,7 @@ class Judge:
         """What the host keeps: nothing under way, and as the last good image what is installed."""
         if not bench.exists("/updater/confirmed.img"):
             return None if self.forgets else "the host keeps no image"
-        kept = bench.read_file("/updater/confirmed.img")
-        header, size = struct.unpack_from("<H2xI", kept, 8)
-        if kept[header : header + size] != image:
+        if payload_of(bench.read_file("/updater/confirmed.img")) != image:
             return "the last good image on the host is another than the installed one"
         record = max(_records(bench), key=lambda state: state["number"], default=None)
         if record is None:
@@ -207,6 +206,12 @@ class Judge:
         if self.hears_all and bad + len(since) - len(self.told) > 2:
             return f"the log holds {len(since)} lines for {len(self.told)} events, {bad} torn"
         return None
+
+
+def payload_of(image: bytes) -> bytes:
+    """What an MCUboot image puts into flash."""
+    header, size = struct.unpack_from("<H2xI", image, 8)  # ih_hdr_size, ih_img_size
+    return image[header : header + size]
 
 
 def _wrong_doors(bench: Bench) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stm32sim.cuts.judge import Judge, Verdict
+from stm32sim.cuts.judge import ENDED, Judge, Verdict
 from stm32sim.host.seam import HostPowerLost, HostReset
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
@@ -211,10 +211,10 @@ def settle(
     """Boot the host again and again, as a product does, until nothing is left to do. `result`: of
     the run before, if it had one."""
     bench = rig.bench
-    results = []
+    results = [result]
     again = AGAIN
-    for boots in range(1, MAX_BOOTS + 1):
-        if result is not None and not _is_done(result):
+    while len(results) <= MAX_BOOTS and not (result and result["status"] == ENDED):
+        if result is not None and not is_done(result):
             bench.clock.advance(again)
             again = min(2 * again, LATEST)
         else:
@@ -223,13 +223,14 @@ def settle(
         result = run_host(bench, judge.heard, tell)
         took = bench.clock.now - rig.since
         results.append(result)
-        if result is not None and _is_done(result):
+        if result is not None and is_done(result):
             bench.clock.advance(2 * max(rig.outages))  # a target that is off just now comes back
-            return judge.verdict(bench, boots, took, results)
-    return judge.unsettled(bench, results)
+            return judge.verdict(bench, len(results) - 1, took, result)
+    return judge.unsettled(bench, len(results) - 1, result)
 
 
-def _is_done(result: dict[str, Any]) -> bool:
+def is_done(result: dict[str, Any]) -> bool:
+    """Whether nothing is left to do."""
     return bool(result["ok"]) or result["status"] == "rolled-back"
 
 

@@ -6,7 +6,7 @@ hardware.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,6 +41,19 @@ class Wiring:
     pull_ups: str = "host"
     fastest: int = FASTEST
     nrst_held: bool = False
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Wiring:
+        """As a board.json says."""
+        pins = settings["pins"]
+        return cls(
+            scl=settings["i2c"]["scl"],
+            sda=settings["i2c"]["sda"],
+            nrst=pins["nrst"],
+            boot0=pins["boot0"],
+            supply=pins["supply"],
+            heartbeat=settings["confirm"].get("pin"),
+        )
 
 
 class HostFiles(HostLife, Protocol):
