@@ -24,7 +24,7 @@ def image(version: str) -> bytes:
 
 
 SCENARIOS = {
-    "my-product": product.product(
+    "my-product": product(
         "my-product", HERE / "main.py", BOARD.as_json(), old=image("1.0.0"), new=image("1.1.0")
     )
 }

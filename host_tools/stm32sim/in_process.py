@@ -22,9 +22,9 @@ from stm32sim.chip.stm32 import START_UP, Stm32
 from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.fat import FatFilesystem
 from stm32sim.host.filesystem import HostFilesystem
-from stm32sim.host.flash import HostFlash
+from stm32sim.host.host_flash import HostFlash
 from stm32sim.wires.clock import Clock
-from stm32sim.wires.world import Wiring, World
+from stm32sim.world import Wiring, World
 
 # The contract of board.json, for the wiring of boards/pico_nucleo_g071rb
 NUCLEO: dict[str, Any] = {

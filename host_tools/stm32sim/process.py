@@ -27,15 +27,15 @@ from stm32sim.chip.flash import SLOWEST, TAPS, TYPICAL, Cell
 from stm32sim.chip.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, OptionBytes
 from stm32sim.chip.quirks import FOR_EVER, LOADERS, Quirks
 from stm32sim.chip.stm32 import START_UP, Stm32
+from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.host.filesystem import HostFilesystem
-from stm32sim.host.flash import HostFlash
+from stm32sim.host.host_flash import HostFlash
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import provisioned_option_bytes
 from stm32sim.lock import Lock, Taken
 from stm32sim.wires.clock import NS_PER_MS, Clock
-from stm32sim.wires.faults import KINDS, Fault, FaultyTarget
-from stm32sim.wires.world import Wiring, World
+from stm32sim.world import Wiring, World
 
 HOUR_S = 3600.0
 _ONES = 0x80

@@ -21,7 +21,7 @@ from stm32sim.chip.quirks import FOR_EVER, quirks_of
 from stm32sim.chip.stm32 import START_UP, Running
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
-from stm32sim.wires.world import Wiring
+from stm32sim.world import Wiring
 from stm32up.doctor import examine, rules_state
 from stm32up.doctor.diagnosis import Severity
 from stm32up.host.host_facts import Hidden, HostFacts

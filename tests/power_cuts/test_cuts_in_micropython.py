@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.cuts import explore, rig
+from stm32sim.cuts import Campaign, explore, rig
 from stm32sim.cuts.in_micropython import CALL, CUTS, Rig, events_of
 from stm32sim.cuts.rig import FRAME, HOST_FLASH, TARGET_FLASH
 from stm32up.errors import UpdateFailed
@@ -42,8 +42,8 @@ def test_a_seeded_bug_shows_at_the_same_cut_in_micropython():
     )
     writes = {**dict.fromkeys(rig.PLACES, 0), TARGET_FLASH: 1}
     with seeded_bugs.planted(bug):
-        campaign = explore.Campaign(writes, only=(rig.BOTH, rig.TARGET), stop_at_violation=True)
-        cases = explore.explore(SCENARIOS["update"], campaign)
+        campaign = Campaign(writes, only=(rig.BOTH, rig.TARGET), stop_at_violation=True)
+        cases = explore(SCENARIOS["update"], campaign)
         there = next(case for case in cases if case.verdict.violations)
         cuts = [rig.Cut.parse(cut) for cut in there.cuts]
         here = micropython_rig.replay("update", cuts, counted_by=rig.Rig)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from stm32sim.cuts import rig
-from stm32sim.cuts.explore import Campaign, explore
+from stm32sim.cuts.campaign import Campaign, explore
 from stm32sim.cuts.judge import Judge, Kind, Verdict, Violation
 from stm32sim.cuts.outcome import COLUMNS, Row, cells, table
 from stm32sim.cuts.rig import BYTE, FRAME, HOST_FLASH, TARGET_FLASH

@@ -6,7 +6,7 @@ import pytest
 
 from stm32sim.chip.flash import GRANULE, SLOWEST, TAPS, TYPICAL
 from stm32sim.cuts import first_granule, rig
-from stm32sim.cuts.explore import Campaign, explore
+from stm32sim.cuts.campaign import Campaign, explore
 from stm32sim.cuts.rig import BOTH, BYTE, FRAME, HOST, HOST_FLASH, TARGET, TARGET_FLASH
 from tests.power_cuts import scenarios
 from tests.power_cuts.report import DOCUMENT

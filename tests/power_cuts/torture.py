@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 from stm32sim.cuts import first_granule, rig
-from stm32sim.cuts.explore import Campaign, explore
+from stm32sim.cuts.campaign import Campaign, explore
 from stm32sim.cuts.jobs import in_processes, progress_on
 from stm32sim.cuts.outcome import Row, sum_of, table
 from stm32sim.cuts.rig import (

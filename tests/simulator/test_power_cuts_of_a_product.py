@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from importlib import util
+import runpy
+from types import SimpleNamespace
 
 import pytest
 
 from stm32sim.cuts import product, rig
-from stm32sim.cuts.explore import Campaign, explore
+from stm32sim.cuts.campaign import Campaign, explore
 from stm32sim.cuts.judge import Kind
 from stm32up.device import PROJECT
 from tests.support import image, payload
@@ -22,10 +23,7 @@ ONCE = "from stm32_updater import Updater\nUpdater.from_board('/board.json').run
 
 @pytest.fixture(scope="module")
 def example():
-    found = util.spec_from_file_location("power_cuts", EXAMPLE / "power_cuts.py")
-    module = util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(EXAMPLE / "power_cuts.py")))
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def my_product(example, tmp_path):
     def make(main: str) -> rig.Scenario:
         (tmp_path / "main.py").write_text(main)
         board = example.BOARD.as_json() | {"class_id": None}
-        return product.product(
+        return product(
             "mine", tmp_path / "main.py", board, image(OLD, "1.0.0"), image(NEW, "1.1.0")
         )
 
@@ -84,4 +82,4 @@ def test_a_program_that_gives_up_after_a_failure_is_found(my_product):
 def test_a_board_with_another_chip_is_refused(example):
     board = example.BOARD.as_json() | {"chip": "STM32C031C6"}
     with pytest.raises(ValueError, match="STM32G071RB, not an STM32C031C6"):
-        product.product("other", EXAMPLE / "main.py", board, b"", b"")
+        product("other", EXAMPLE / "main.py", board, b"", b"")

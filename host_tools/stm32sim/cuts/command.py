@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from rich.console import Console
 
 from stm32sim.cuts import rig
-from stm32sim.cuts.explore import Campaign, explore
+from stm32sim.cuts.campaign import Campaign, explore
 from stm32sim.cuts.jobs import in_processes, progress_on
 from stm32sim.cuts.outcome import Row, table
 

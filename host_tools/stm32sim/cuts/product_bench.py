@@ -23,7 +23,7 @@ from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import Bench, Event
 from stm32sim.wires.clock import NS_PER_S
-from stm32sim.wires.world import Wiring
+from stm32sim.world import Wiring
 
 CHIP = "STM32G071RB"
 LIMIT = 2 * SETTLING_LIMIT  # ns from the start of main.py
