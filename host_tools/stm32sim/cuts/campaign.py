@@ -127,7 +127,7 @@ class Explorer:
                     rig.go_on(at_event)
                 return
 
-        rig.go_on(at_event, anew=not before or before[-1].what not in TARGET_ALONE)
+        rig.go_on(at_event, from_one=not before or before[-1].what not in TARGET_ALONE)
         status = _DIED
         try:
             result = run_host(rig.bench, self.judge.heard)

@@ -119,7 +119,7 @@ class Rig:
 
     @on_event.setter
     def on_event(self, on_event: Callable[[int, str], None] | None) -> None:
-        """While nobody asks for events bytes may pass together, uncounted."""
+        """Without `on_event`, bytes may pass together, uncounted."""
         self._on_event = on_event
         bench = self.bench
         bench.world.bus.stream_tap = bench.trace.stream_tap if on_event is None else None
@@ -143,9 +143,9 @@ class Rig:
         if self._on_event is not None:
             self._on_event(self.count, place)
 
-    def go_on(self, on_event: Callable[[int, str], None], anew: bool = True) -> None:
+    def go_on(self, on_event: Callable[[int, str], None], from_one: bool = True) -> None:
         """Watch again, counting from 1 or from where it was."""
-        if anew:
+        if from_one:
             self.count = 0
         self.on_event = on_event
 
@@ -271,7 +271,7 @@ def replay(
             break
         bench.clock.advance(rig.start)
         bench.boot()
-        rig.go_on(strike, anew=last.what not in TARGET_ALONE)
+        rig.go_on(strike, from_one=last.what not in TARGET_ALONE)
     if to_come:
         place = "never reached"
     told = [str(cut) for cut in cuts]
