@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import runpy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from stm32sim.cuts import product, rig
+from stm32sim.cuts import command, product, rig
 from stm32sim.cuts.campaign import Campaign, explore
 from stm32sim.cuts.judge import Kind
 from stm32up.device import PROJECT
@@ -83,3 +84,29 @@ def test_a_board_with_another_chip_is_refused(example):
     board = example.BOARD.as_json() | {"chip": "STM32C031C6"}
     with pytest.raises(ValueError, match="STM32G071RB, not an STM32C031C6"):
         product("other", EXAMPLE / "main.py", board, b"", b"")
+
+
+def test_the_program_prints_a_table_and_what_replays_a_violation(my_product, capsys):
+    scenarios = {"mine": my_product(ONCE)}
+    assert command.main(scenarios, "python it.py", ["--every", "900", "--jobs", "1"]) == 1
+    told = capsys.readouterr().out
+    assert "One cut" in told and "unrecovered" in told
+    case = re.search(r"^    python it.py (mine/\S+)$", told, re.MULTILINE)
+    assert case is not None
+    assert command.main(scenarios, "python it.py", [case[1]]) == 1
+    assert '"kind": "unrecovered"' in capsys.readouterr().out
+
+
+def test_a_host_that_goes_down_before_any_cut_is_told(my_product):
+    scenario = my_product((EXAMPLE / "main.py").read_text())
+
+    def build():
+        bench = scenario.build()
+        bench.clock.after(1000, lambda: bench.world.call("reset"))
+        return bench
+
+    broken = replace(scenario, build=build)
+    with pytest.raises(rig.CannotBegin, match="before the first cut"):
+        explore(broken, THIN)
+    with pytest.raises(rig.CannotBegin, match="before the first cut"):
+        rig.replay(broken, [rig.Cut(rig.BOTH, 9999)])
