@@ -16,8 +16,8 @@ from rich.table import Table
 
 from stm32sim.chip.application import known_images
 from stm32sim.chip.stm32 import Running
+from stm32sim.faults import Noise
 from stm32sim.in_process import Bench
-from stm32sim.wires.faults import Noise
 from tests.support import between_marks, image, known, payload
 
 RATES = (1e-5, 1e-4, 1e-3)

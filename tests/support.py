@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from imgtool.keys import RSA
 
 from stm32sim.chip.application import KnownImage
+from stm32sim.faults import InFront
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import Bench
-from stm32sim.wires.faults import InFront
 from stm32up import device
 from stm32up.host import deploy, paths
 from stm32up.image import images, inputs, keys

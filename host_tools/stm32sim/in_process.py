@@ -7,10 +7,11 @@ events = bench.run()
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stm32sim.chip import option_bytes
@@ -21,9 +22,9 @@ from stm32sim.chip.stm32 import START_UP, Stm32
 from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.fat import FatFilesystem
 from stm32sim.host.filesystem import HostFilesystem
-from stm32sim.host.flash import HostFlash
+from stm32sim.host.host_flash import HostFlash
 from stm32sim.wires.clock import Clock
-from stm32sim.wires.world import Wiring, World
+from stm32sim.world import Wiring, World
 
 # The contract of board.json, for the wiring of boards/pico_nucleo_g071rb
 NUCLEO: dict[str, Any] = {
@@ -135,7 +136,7 @@ class Bench:
         self.trace = WireTrace()
         self.world.bus.tap = self.trace.tap
         self.world.bus.stream_tap = self.trace.stream_tap
-        self._packages = packages or firmware_folder()
+        self.packages = packages or firmware_folder()  # the folder of the device packages
         self.settings = {"host": self.world.port, **NUCLEO}
         for key, value in (settings or {}).items():
             merge = isinstance(value, dict) and isinstance(self.settings.get(key), dict)
@@ -147,8 +148,17 @@ class Bench:
         """Start the host afresh: its RAM is gone, its files are there."""
         self.world.power_loss()
         self.world.mount()
-        self.device = DevicePackages(self.world.call, [self._packages], self.world.port)
+        self.device = self._interpreter()
+        self.world.when_run_ends = self.device.end
         return self.device
+
+    def _interpreter(self) -> DevicePackages:
+        return DevicePackages(self.world.call, [self.packages], self.world.port)
+
+    def work(self) -> Iterator[Event]:
+        """What the host does from its start to its end, as the power-cut rig runs it: its events,
+        the result last."""
+        yield from self.updater().events()
 
     def updater(self, **arguments: Any) -> Any:
         """A device-side Updater in the present boot."""
@@ -165,14 +175,19 @@ class Bench:
 
     def push(self, image: bytes, name: str = "app") -> None:
         """Put an image into the inbox, whole."""
-        for folder in ("/updater", "/updater/inbox"):
-            self._quietly(self.files.fs_mkdir, folder)
-        self.write_file(f"/updater/inbox/{name}.img", image)
+        self.write_files({f"/updater/inbox/{name}.img": image})
 
     def write_file(self, path: str, content: bytes) -> None:
         handle = self.files.fs_open(path, "w")
         self.files.fs_write(handle, content)
         self.files.fs_close(handle)
+
+    def write_files(self, files: Mapping[str, bytes]) -> None:
+        """Files by path, and the folders that they need."""
+        for path, content in files.items():
+            for folder in reversed(PurePosixPath(path).parents[:-1]):
+                self._quietly(self.files.fs_mkdir, str(folder))
+            self.write_file(path, content)
 
     def read_file(self, path: str) -> bytes:
         handle = self.files.fs_open(path, "r")
@@ -200,6 +215,16 @@ class Bench:
             function(path)
         except OSError:
             return  # there already
+
+    def last_logged(self) -> tuple[int, Event]:
+        """The last line of the updater's log: its number, and what it tells."""
+        found: tuple[int, Event] = (-1, {})
+        for name in ("/updater/log.0", "/updater/log.1"):
+            for text in self.read_file(name).splitlines() if self.exists(name) else ():
+                with contextlib.suppress(ValueError):  # a line that a cut tore
+                    line = json.loads(text)
+                    found = max(found, (line["n"], line), key=lambda pair: pair[0])
+        return found
 
     def flash_holds(self, payload: bytes) -> bool:
         """Whether main flash begins with `payload`, every granule of it sound."""

@@ -22,21 +22,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stm32sim.chip.application import Application, ApplicationFactory, Surroundings
-from stm32sim.chip.cortex_m import EmulatedApplication
+from stm32sim.chip.cortex_m import emulated
 from stm32sim.chip.flash import SLOWEST, TAPS, TYPICAL, Cell
 from stm32sim.chip.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, OptionBytes
 from stm32sim.chip.quirks import FOR_EVER, LOADERS, Quirks
 from stm32sim.chip.stm32 import START_UP, Stm32
+from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.host.filesystem import HostFilesystem
-from stm32sim.host.flash import HostFlash
+from stm32sim.host.host_flash import HostFlash
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import provisioned_option_bytes
 from stm32sim.lock import Lock, Taken
 from stm32sim.wires.clock import NS_PER_MS, Clock
-from stm32sim.wires.faults import KINDS, Fault, FaultyTarget
-from stm32sim.wires.world import Wiring, World
+from stm32sim.world import Wiring, World
 
 HOUR_S = 3600.0
 _ONES = 0x80
@@ -168,24 +167,6 @@ class TargetState:
         self._path.write_bytes(bytes(flash.data + states + target.option_bytes.data))
 
 
-def emulated(clock: Clock) -> ApplicationFactory:
-    """Main flash is executed, instruction by instruction."""
-
-    def make(flash: bytes, surroundings: Surroundings) -> Application | None:
-        application = EmulatedApplication(
-            clock,
-            flash,
-            ram=surroundings.ram,
-            empty_flag=surroundings.empty_flag,
-            on_enter_system_memory=surroundings.enter_system_memory,
-            on_reset=surroundings.system_reset,
-            on_empty_flag=surroundings.set_empty_flag,
-        )
-        return None if application.fault else application
-
-    return make
-
-
 def cut_power(world: World, erase: int) -> None:
     """Host and target lose their power in the middle of this page erase, counted from 1."""
     left = erase
@@ -208,7 +189,7 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
         clock,
         quirks=options.quirks,
         times=SLOWEST if options.flash == "slowest" else TYPICAL,
-        applications=emulated(clock),
+        applications=emulated,
     )
     target.supply_mv = int(options.supply_mv)
     target.option_bytes = (
@@ -223,15 +204,7 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
         target.option_bytes.store(WRP1AR, page << 16 | page)
     flash = HostFlash(path=state and state / "host.flash", clock=clock)
     filesystem = HostFilesystem.of(settings["host"], flash)
-    pins = settings["pins"]
-    wiring = Wiring(
-        scl=settings["i2c"]["scl"],
-        sda=settings["i2c"]["sda"],
-        nrst=pins["nrst"],
-        boot0=pins["boot0"],
-        supply=pins["supply"],
-        heartbeat=settings["confirm"].get("pin"),
-    )
+    wiring = Wiring.of(settings)
     if _one_of(options.wires, "good", *WIRES) != "good":
         wiring = WIRES[options.wires](wiring)
     if options.target == "unpowered":

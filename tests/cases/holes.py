@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bincopy import BinFile
 
+from stm32sim.chip.cortex_m import emulated
 from stm32sim.chip.flash import PAGE
 from stm32sim.in_process import Bench
-from stm32sim.process import emulated
 from stm32up.board import boards
 from tests.cases.case import Cases, build, expect
 from tests.host_tools.input_files import FLASH, elf, hex_file, s_data, s_line, text
@@ -35,7 +35,7 @@ def factory_fresh(preserve: list[list[int]]) -> Bench:
     """A board as it leaves the factory: 1.0.0, the calibration and the table."""
     parts = (0, application("1.0.0")), (OPEN, CALIBRATION), (OPEN + PAGE, TABLE)
     build("factory.hex", text(hex_file(*parts)), version="1.0.0").succeeds()
-    bench = Bench(applications=lambda flash, chip: emulated(chip.clock)(flash, chip))
+    bench = Bench(applications=emulated)
     bench.install(Path("x.img").read_bytes())
     bench.settings["preserve"] = preserve
     bench.write_file("/board.json", json.dumps(bench.settings).encode())

@@ -8,10 +8,10 @@ from typing import Any
 from stm32sim.chip.application import known_images
 from stm32sim.chip.flash import PAGE
 from stm32sim.chip.stm32 import Running
+from stm32sim.faults import Noise
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_S
-from stm32sim.wires.faults import Noise
-from stm32sim.wires.world import Wiring
+from stm32sim.world import Wiring
 from tests.cases.case import Cases, expect
 from tests.cases.device_worlds import NEW, OLD, by_first_page, calls, push, runs, told, update
 from tests.support import Changed, image, known

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from stm32sim.chip.application import Surroundings
-from stm32sim.chip.cortex_m import EmulatedApplication
+from stm32sim.chip.cortex_m import EmulatedApplication, emulated
 from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
-from stm32sim.process import emulated
 from stm32sim.wires.bus import Bus
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 from stm32up import device
@@ -30,14 +29,12 @@ class Executed(Bench):
     def __init__(self) -> None:
         super().__init__()
         self.started: list[EmulatedApplication] = []
-        make = emulated(self.clock)
 
         def applications(flash: bytes, surroundings: Surroundings) -> EmulatedApplication | None:
-            application = make(flash, surroundings)
-            if isinstance(application, EmulatedApplication):
+            application = emulated(flash, surroundings)
+            if application is not None:
                 self.started.append(application)
-                return application
-            return None
+            return application
 
         self.target.applications = applications
 

@@ -12,7 +12,7 @@ from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.chip.stm32 import DISCHARGE, Running
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS
-from stm32sim.wires.world import Wiring
+from stm32sim.world import Wiring
 from tests.support import image, known, payload
 
 OLD, NEW = payload(3000, 1), payload(4000, 2)

@@ -8,10 +8,10 @@ import pytest
 from bincopy import BinFile
 
 from stm32sim.chip.application import known_images
+from stm32sim.chip.cortex_m import emulated
 from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
-from stm32sim.process import emulated
-from stm32sim.wires.world import Wiring
+from stm32sim.world import Wiring
 from stm32up.board import boards
 from tests.support import image, known, payload
 
@@ -81,12 +81,8 @@ def test_one_that_toggles_never_or_too_slowly_is_rolled_back(make_beating, blink
 
 def test_the_light_of_the_real_application_will_do():
     """LD4 is on PA5; the machine code of boards/nucleo_g071rb_app is executed."""
-
-    def run(flash, surroundings):
-        return emulated(surroundings.clock)(flash, surroundings)
-
     settings = {"confirm": {**HEARTBEAT, "timeout_ms": 3000}}
-    bench = Bench(applications=run, wiring=Wiring(heartbeat=7), settings=settings)
+    bench = Bench(applications=emulated, wiring=Wiring(heartbeat=7), settings=settings)
     program = BinFile(str(boards.BOARDS / "nucleo_g071rb_app" / "app-1.0.0.hex")).as_binary()
     assert bench.install(image(bytes(program), "1.0.0"))["status"] == "installed"
 

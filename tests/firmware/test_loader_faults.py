@@ -10,9 +10,9 @@ import pytest
 
 from stm32sim.chip.application import known_images
 from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_S
-from stm32sim.wires.faults import KINDS, Fault, FaultyTarget
 from tests.support import image, known, payload
 
 PAYLOAD = payload(2304)  # two pages: every kind of frame, and few enough to try them all

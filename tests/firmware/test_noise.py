@@ -10,8 +10,8 @@ from stm32sim.chip.application import KnownImage, ModelApplication, known_images
 from stm32sim.chip.flash import PAGE, SLOWEST
 from stm32sim.chip.quirks import quirks_of
 from stm32sim.chip.stm32 import Running
+from stm32sim.faults import Noise
 from stm32sim.in_process import Bench
-from stm32sim.wires.faults import Noise
 from tests.support import Changed, image, known, payload, version_bytes
 
 OLD, NEW = payload(5000, 1), payload(6500, 2)

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from stm32sim.chip.application import known_images
+from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.in_process import Bench
-from stm32sim.wires.faults import KINDS, Fault, FaultyTarget
 from tests.support import image, known, payload
 
 OLD, DEAD = payload(2304, 1), payload(2304, 2)

@@ -13,7 +13,7 @@ from stm32sim.chip.flash import PAGE, SLOWEST
 from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.chip.quirks import quirks_of
 from stm32sim.chip.stm32 import DISCHARGE, Running
-from stm32sim.wires.world import Wiring
+from stm32sim.world import Wiring
 from tests.support import FLASH, image, known, payload, run_until_cut
 
 OLD, NEW = payload(9000, 1), payload(7000, 2)

@@ -1,194 +1,43 @@
-"""The rig on real MicroPython: the updater as it is deployed, run by a main.py at every boot.
-
-What `rig.replay` does with device code in CPython it does here with a board that has a supply: its
-Node.js process is killed in the middle of a call, its littlefs stays as it is at that instant, and
-the next boot is another process. A case takes a second or two instead of some hundredths, so this
-is a sample. That the sample stands for the rest is checked as well: event by event, an update does
-the same in both.
-"""
+"""The scenarios in real MicroPython, with the updater as `stm32up deploy` puts it there."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import json
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
 
-from stm32sim.host.cpython import DevicePackages
-from stm32sim.host.micropython import MicroPythonHost
-from stm32sim.host.seam import HostPowerLost
+from stm32sim.cuts import in_micropython as library
+from stm32sim.cuts import rig
 from stm32sim.in_process import Bench
 from stm32up import device
-from stm32up.host import deploy, paths
-from tests.power_cuts import rig
-from tests.power_cuts.oracle import Judge
-from tests.power_cuts.rig import BOTH, HOST, Cut, Scenario
+from stm32up.host import deploy
 from tests.power_cuts.scenarios import SCENARIOS
 
-PREFIX = "in-micropython"  # of a case's name
-CALL = "call"  # a call of device code: time, pins, files, the bus
-CUTS = {**rig.CUTS, CALL: (HOST, BOTH)}
-LIMIT_S = 120.0  # a boot that takes longer has hung
-CRASH = "/crash"
-MAIN = f"""\
-import sys
-try:
-    from stm32_updater import Updater
-    Updater.from_board({paths.BOARD_JSON!r}).run()
-except Exception as error:
-    with open({CRASH!r}, "w") as file:
-        sys.print_exception(error, file)
-""".encode()
 _compiled = functools.cache(deploy.product_modules)
 
 
-class MicroPythonBench(Bench):
-    """Goes on where another bench has been left, in real MicroPython with the updater deployed."""
-
-    def __init__(self, before: Bench, main: bytes = MAIN) -> None:
-        vars(self).update(vars(before))
-        for folder in (paths.LIB, paths.ROM_LIBRARY, paths.LIBRARY):
-            self._quietly(self.files.fs_mkdir, folder)
-        packages = tuple(self._packages / package.name for package in device.product())
-        for path, code in _compiled(packages).items():
-            self.write_file(path, code)
-        self.write_file(paths.MAIN, main)
-        self.on_call: Any = lambda name, *arguments: None
-        self._logged = self.last_logged()[0]
-        self.host = MicroPythonHost(self._call, self.world, platform=self.world.host)
-
-    def _call(self, name: str, *arguments: Any) -> Any:
-        self.on_call(name, *arguments)
-        return self.world.call(name, *arguments)
-
-    def boot(self) -> DevicePackages:
-        """Off; `updater` switches it on again, for main.py starts at once."""
-        self.host.power_off()
-        self.world.mount()
-        self._logged = self.last_logged()[0]
-        return self.device
-
-    def updater(self, **arguments: Any) -> MicroPythonBench:
-        self.host.power_on()
-        return self
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        """The result, when main.py has come to its end."""
-        if not self.host.wait_idle(LIMIT_S):
-            if self.host.powered:
-                raise TimeoutError(f"the board has been busy for {LIMIT_S} s")
-            raise HostPowerLost
-        number, event = self.last_logged()
-        if number == self._logged or event["event"] != "result":
-            trace = self.read_file(CRASH).decode() if self.exists(CRASH) else f"log: {event}"
-            event = {"event": "result", "ok": False, "status": "crashed", "message": trace}
-        yield event
-
-    def last_logged(self) -> tuple[int, dict[str, Any]]:
-        """The log's last line: its number, and what it tells."""
-        found: tuple[int, dict[str, Any]] = (-1, {})
-        for name in ("/updater/log.0", "/updater/log.1"):
-            for text in self.read_file(name).splitlines() if self.exists(name) else ():
-                with contextlib.suppress(ValueError):  # a line that a cut tore
-                    line = json.loads(text)
-                    found = max(found, (line["n"], line), key=lambda pair: pair[0])
-        return found
+def _deployed(bench: Bench) -> Mapping[str, bytes]:
+    return _compiled(tuple(bench.packages / package.name for package in device.product()))
 
 
-class Rig(rig.Rig):
-    """Counts calls as well, and knows what is going on: `call`, its name and arguments, the file
-    opened last, and the operation of a flash."""
-
-    def __init__(self, bench: Bench, name: str = "") -> None:
-        super().__init__(bench, name)
-        assert isinstance(bench, MicroPythonBench)
-        self.board = bench
-        self.call: tuple[Any, ...] = ()
-        self.file = ""
-        self.operation = ""
-        bench.on_call = self._called
-
-    def _called(self, name: str, *arguments: Any) -> None:
-        self.call = (name, *arguments)
-        if name == "fs_open":
-            self.file = arguments[0]
-        self._happened(CALL)
-
-    def _target_flash(self, what: str, point: int) -> None:
-        self.operation = what
-        super()._target_flash(what, point)
-
-    def connect_when(self, is_now: Callable[[str], bool]) -> Callable[[], None]:
-        """Hold the board in the middle of the first event for which `is_now(place)`, until a
-        laptop's Ctrl-C has arrived there. Returns what waits for that event."""
-        held = threading.Event()
-
-        def on_event(number: int, place: str) -> None:
-            if not is_now(place):
-                return
-            self.on_event = None
-            held.set()
-            if not self.board.host.wait_ctrl_c(LIMIT_S):
-                raise TimeoutError("no Ctrl-C came")
-
-        def wait() -> None:
-            if not held.wait(LIMIT_S):
-                raise TimeoutError("that never happened")
-
-        self.on_event = on_event
-        return wait
-
-
-@contextlib.contextmanager
-def in_micropython(scenario: Scenario) -> Iterator[Scenario]:
-    """The same situation there. The boards it makes live until the end of the block."""
-    with contextlib.ExitStack() as boards:
-
-        def build() -> Bench:
-            bench = MicroPythonBench(scenario.build())
-            boards.enter_context(bench.host)
-            return bench
-
-        def judge(bench: Bench) -> Judge:
-            return replace(scenario.judge(bench), hears_all=False)
-
-        yield replace(scenario, name=f"{PREFIX}/{scenario.name}", build=build, judge=judge)
+def in_micropython(name: str) -> contextlib.AbstractContextManager[rig.Scenario]:
+    """A scenario there."""
+    return library.in_micropython(SCENARIOS[name], _deployed)
 
 
 def replay(
     name: str,
-    cuts: list[Cut],
+    cuts: list[rig.Cut],
     tell: rig.Tell = lambda event: None,
-    counted_by: type[rig.Rig] = Rig,
+    counted_by: type[rig.Rig] = library.Rig,
 ) -> rig.Case:
     """One case of a scenario, which may be the only time it is tried. Counted by `rig.Rig`, the
     numbers of the cuts are those in CPython."""
-    with in_micropython(SCENARIOS[name]) as scenario:
+    with in_micropython(name) as scenario:
         return rig.replay(scenario, cuts, tell, counted_by)
 
 
-def events_of(scenario: Scenario, counted_by: type[rig.Rig]) -> list[str]:
-    """The place of every event of one uncut run."""
-    places: list[str] = []
-    counter = counted_by(scenario.build())
-    counter.on_event = lambda number, place: places.append(place)
-    result = rig.run_host(counter.bench)
-    if result is None or not (result["ok"] or result["status"] == "rolled-back"):
-        raise rig.CannotBegin(str(result))
-    return places
-
-
-def sample(name: str, rounds: int) -> list[Cut]:
-    """Every way to cut every place so many times, spread over the events of that place."""
-    with in_micropython(SCENARIOS[name]) as scenario:
-        places = events_of(scenario, Rig)
-    ways = [(place, what) for place in CUTS for what in CUTS[place] if what != rig.CTRL_C]
-    cuts = []
-    for step in range(rounds * len(ways)):
-        place, what = ways[step % len(ways)]
-        numbers = [number for number, found in enumerate(places, 1) if found == place]
-        cuts.append(Cut(what, numbers[len(numbers) * step // (rounds * len(ways))]))
-    return cuts
+def sample(name: str, rounds: int) -> list[rig.Cut]:
+    """Every way to cut every place so many times."""
+    with in_micropython(name) as scenario:
+        return library.sample(scenario, rounds)

@@ -1,16 +1,16 @@
 """One case of the rig again: python -m tests.power_cuts.replay SCENARIO/CUT@N[/CUT@M]
 
-`in-micropython/SCENARIO/...` is one of micropython_rig. Prints what the host did, boot by boot,
+`in-micropython/SCENARIO/...` is one in real MicroPython. Prints what the host did, boot by boot,
 and the verdict; exit status 1 if it is violated.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
 
-from tests.power_cuts import micropython_rig, rig
+from stm32sim.cuts import command, rig
+from stm32sim.cuts.in_micropython import PREFIX
+from tests.power_cuts import micropython_rig
 from tests.power_cuts.scenarios import SCENARIOS
 
 
@@ -18,23 +18,14 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or "/" not in arguments[0]:
         print(__doc__, file=sys.stderr)
         return 2
-    real = arguments[0].startswith(f"{micropython_rig.PREFIX}/")
-    name, *cuts = arguments[0].split("/")[real:]
-    if name not in SCENARIOS:
-        print(f"no scenario {name}; there are {', '.join(SCENARIOS)}", file=sys.stderr)
-        return 2
-    parsed = [rig.Cut.parse(cut) for cut in cuts]
-    if real:
-        case = micropython_rig.replay(name, parsed, _tell)
-    else:
-        case = rig.replay(SCENARIOS[name], parsed, _tell)
-    print(json.dumps(asdict(case.verdict), indent=1))
-    return 1 if case.verdict.violations else 0
+    (case,) = arguments
+    if case.startswith(f"{PREFIX}/"):
+        return command.replay(case.removeprefix(f"{PREFIX}/"), SCENARIOS, _in_micropython)
+    return command.replay(case, SCENARIOS, rig.replay)
 
 
-def _tell(event: dict[str, object]) -> None:
-    if event["event"] != "progress":
-        print(json.dumps(event))
+def _in_micropython(scenario: rig.Scenario, cuts: list[rig.Cut], tell: rig.Tell) -> rig.Case:
+    return micropython_rig.replay(scenario.name, cuts, tell)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from typing import Any
 from stm32sim.chip.application import known_images
 from stm32sim.chip.flash import PAGE
 from stm32sim.chip.quirks import LOADERS, quirks_of
-from stm32sim.host.flash import BLOCK_SIZE, HostFlash
+from stm32sim.cuts.judge import Judge
+from stm32sim.cuts.rig import LONG_OUTAGES, CannotBegin, Scenario
+from stm32sim.host.host_flash import BLOCK_SIZE, HostFlash
 from stm32sim.in_process import Bench
-from stm32sim.wires.world import Wiring
-from tests.power_cuts.oracle import Judge
-from tests.power_cuts.rig import LONG_OUTAGES, CannotBegin, Scenario
+from stm32sim.world import Wiring
 from tests.support import FLASH, image, known, payload, signing_key, trust
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from stm32sim.cuts import Campaign, explore, rig
+from stm32sim.cuts.in_micropython import CALL, CUTS, Rig, events_of
+from stm32sim.cuts.rig import FRAME, HOST_FLASH, TARGET_FLASH
 from stm32up.errors import UpdateFailed
 from stm32up.events import Event
 from stm32up.host import calls
 from stm32up.host.transport import connected
-from tests.power_cuts import micropython_rig, rig, seeded_bugs
-from tests.power_cuts.micropython_rig import CALL, Rig, in_micropython
-from tests.power_cuts.rig import FRAME, HOST_FLASH, TARGET_FLASH
+from tests.power_cuts import micropython_rig, seeded_bugs
+from tests.power_cuts.micropython_rig import in_micropython
 from tests.power_cuts.scenarios import SCENARIOS
 
 APPLICATION = 0x2A  # its I2C address
@@ -19,9 +21,9 @@ APPLICATION = 0x2A  # its I2C address
 def test_an_update_does_the_same_in_micropython_as_in_cpython():
     """So what holds for hundred thousands of cuts there holds here."""
     for name in ("update", "roll-back"):
-        with in_micropython(SCENARIOS[name]) as scenario:
-            here = micropython_rig.events_of(scenario, Rig)
-        there = micropython_rig.events_of(SCENARIOS[name], rig.Rig)
+        with in_micropython(name) as scenario:
+            here = events_of(scenario, Rig)
+        there = events_of(SCENARIOS[name], rig.Rig)
         assert [place for place in here if place != CALL] == there
 
 
@@ -31,7 +33,7 @@ def test_an_update_in_micropython_survives_a_cut_anywhere():
     bad = [case for case in cases if case.verdict.violations]
     told = [f"python -m tests.power_cuts.replay {case.id}: {case.verdict}" for case in bad]
     assert not bad, "\n".join(told)
-    assert len(cases) > 12 and {case.place for case in cases} == set(micropython_rig.CUTS)
+    assert len(cases) > 12 and {case.place for case in cases} == set(CUTS)
 
 
 def test_a_seeded_bug_shows_at_the_same_cut_in_micropython():
@@ -40,8 +42,8 @@ def test_a_seeded_bug_shows_at_the_same_cut_in_micropython():
     )
     writes = {**dict.fromkeys(rig.PLACES, 0), TARGET_FLASH: 1}
     with seeded_bugs.planted(bug):
-        campaign = rig.Campaign(writes, only=(rig.BOTH, rig.TARGET), stop_at_violation=True)
-        cases = rig.explore(SCENARIOS["update"], campaign)
+        campaign = Campaign(writes, only=(rig.BOTH, rig.TARGET), stop_at_violation=True)
+        cases = explore(SCENARIOS["update"], campaign)
         there = next(case for case in cases if case.verdict.violations)
         cuts = [rig.Cut.parse(cut) for cut in there.cuts]
         here = micropython_rig.replay("update", cuts, counted_by=rig.Rig)
@@ -84,7 +86,7 @@ INSTANTS = {
 @pytest.mark.parametrize("instant", INSTANTS)
 def test_a_laptop_that_connects_by_mpremote_is_a_power_cut(instant):
     name, is_now = INSTANTS[instant]
-    with in_micropython(SCENARIOS[name]) as scenario:
+    with in_micropython(name) as scenario:
         bench = scenario.build()
         judge = scenario.judge(bench)
         pushed = images(bench)
@@ -101,7 +103,7 @@ def test_a_laptop_that_connects_by_mpremote_is_a_power_cut(instant):
             except UpdateFailed as error:
                 result = error.result
         assert {event["event"] for event in events} & {"installing", "resuming"}
-        verdict = judge.verdict(bench, 1, bench.clock.now - began, [result])
+        verdict = judge.verdict(bench, 1, bench.clock.now - began, result)
         assert verdict.violations == []
         assert result["status"] == ("rolled-back" if name == "roll-back" else "installed")
 

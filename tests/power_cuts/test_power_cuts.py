@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import pytest
 
+from stm32sim.cuts import rig
+from stm32sim.cuts.campaign import Campaign, explore
+from stm32sim.cuts.judge import Judge, Kind, Verdict, Violation
+from stm32sim.cuts.outcome import COLUMNS, Row, cells, table
+from stm32sim.cuts.rig import BYTE, FRAME, HOST_FLASH, TARGET_FLASH
 from stm32sim.in_process import Bench
-from tests.power_cuts import rig, seeded_bugs
-from tests.power_cuts.oracle import Judge, Verdict
-from tests.power_cuts.report import COLUMNS, kind_of, table
-from tests.power_cuts.rig import BYTE, FRAME, HOST_FLASH, TARGET_FLASH
+from tests.power_cuts import seeded_bugs
 from tests.power_cuts.scenarios import SCENARIOS
 from tests.power_cuts.torture import FOR_BUGS, SINGLE
 
@@ -26,8 +28,8 @@ def every_case_is_fine(cases: list[rig.Case]) -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_an_update_survives_a_cut_anywhere(name: str) -> None:
-    campaign = rig.Campaign(BIG if name == "full-size" else SLICE, only=SINGLE[name].only)
-    cases = rig.explore(SCENARIOS[name], campaign)
+    campaign = Campaign(BIG if name == "full-size" else SLICE, only=SINGLE[name].only)
+    cases = explore(SCENARIOS[name], campaign)
     assert len(cases) >= 10 or name in NO_UPDATE
     every_case_is_fine(cases)
 
@@ -36,7 +38,7 @@ def test_an_update_survives_a_cut_anywhere(name: str) -> None:
 def test_a_second_cut_during_the_recovery_is_survived_as_well(name: str) -> None:
     every = {BYTE: 2503, FRAME: 131, TARGET_FLASH: 131, HOST_FLASH: 7}
     second = {BYTE: 1499, FRAME: 97, TARGET_FLASH: 97, HOST_FLASH: 5}
-    cases = rig.explore(SCENARIOS[name], rig.Campaign(every, second))
+    cases = explore(SCENARIOS[name], Campaign(every, second))
     assert sum(len(case.cuts) == 2 for case in cases) > 100
     every_case_is_fine(cases)
 
@@ -62,8 +64,8 @@ def test_a_seeded_bug_is_caught(name: str) -> None:
     bug = next(bug for bug in seeded_bugs.BUGS if bug.name == name)
     with seeded_bugs.planted(bug):
         try:
-            campaign = rig.Campaign(FOR_BUGS, stop_at_violation=True)
-            cases = rig.explore(SCENARIOS[bug.shows_in[0]], campaign)
+            campaign = Campaign(FOR_BUGS, stop_at_violation=True)
+            cases = explore(SCENARIOS[bug.shows_in[0]], campaign)
         except rig.CannotBegin:
             return  # the bug shows before any cut
         assert any(case.verdict.violations for case in cases)
@@ -82,7 +84,7 @@ def test_there_are_at_least_20_seeded_bugs() -> None:
 def test_replaying_a_case_gives_its_verdict_again() -> None:
     scenario = SCENARIOS["tiny"]
     every = {BYTE: 701, FRAME: 47, TARGET_FLASH: 83, HOST_FLASH: 9}
-    for case in rig.explore(scenario, rig.Campaign(every, every))[::7]:
+    for case in explore(scenario, Campaign(every, every))[::7]:
         again = rig.replay(scenario, [rig.Cut.parse(cut) for cut in case.cuts])
         assert (again.verdict, again.place) == (case.verdict, case.place), case.id
 
@@ -97,24 +99,19 @@ def test_a_case_that_cannot_be_judged_is_no_case() -> None:
 
     scenario = rig.Scenario("broken", SCENARIOS["tiny"].build, judge)
     with pytest.raises(RuntimeError):
-        rig.explore(scenario, rig.Campaign({BYTE: 0, FRAME: 0, TARGET_FLASH: 0, HOST_FLASH: 9}))
+        explore(scenario, Campaign({BYTE: 0, FRAME: 0, TARGET_FLASH: 0, HOST_FLASH: 9}))
 
 
 def test_the_table_has_a_column_for_every_kind_of_violation() -> None:
-    kinds = [
-        kind_of(text)
-        for text in (
-            "a partial application ran at 5 ns",
-            "3 marginal granules, the first at 0x8",
-            "opcode 0x92 on the wire",
-            "option bytes changed",
-            "the preserved region at 0x0 changed",
-            "log lines share a number",
-            "never settled: None",
-        )
-    ]
-    wanted = ["partial", "marginal", "opcodes", "opcodes", "preserved", "log", "unrecovered"]
-    assert kinds == wanted
+    row = Row("all kinds")
+    for times, kind in enumerate(Kind, 1):
+        for _ in range(times):
+            verdict = Verdict("nothing", 1, 0, [Violation(kind, "of the log, an opcode")])
+            row.add(rig.Case("update", ["both@1"], BYTE, verdict))
+    counted = dict(zip(COLUMNS, cells(row)[1:], strict=True))
+    assert {kind: counted[kind] for kind in Kind} == {
+        kind: str(times) for times, kind in enumerate(Kind, 1)
+    }
     assert len(table("", []).columns) == len(COLUMNS) + 1
 
 

@@ -8,15 +8,21 @@ import json
 import pytest
 from rich.console import Console
 
+from stm32sim.cuts.jobs import progress_on
+from stm32sim.cuts.judge import Kind, Verdict, Violation
+from stm32sim.cuts.outcome import Row
+from stm32sim.cuts.rig import Case
 from stm32up.device import PROJECT
-from tests.power_cuts import report, torture
-from tests.power_cuts.oracle import Verdict
-from tests.power_cuts.report import AT_LEAST, CHANGING, INTACT, KINDS, Row
-from tests.power_cuts.rig import Case
+from tests.power_cuts import report
+from tests.power_cuts.report import AT_LEAST, CHANGING, INTACT, KINDS
 from tests.support import between_marks
 
+NEVER = Violation(Kind.UNRECOVERED, "never settled: None")
+PARTIAL = Violation(Kind.PARTIAL, "a partial application ran at 5 ns")
+OPTIONS = Violation(Kind.OPCODES, "option bytes changed")
 
-def row(name: str, *violations: str, cases: int = 1) -> Row:
+
+def row(name: str, *violations: Violation, cases: int = 1) -> Row:
     made = Row(name, 1)
     for number in range(cases):
         verdict = Verdict("nothing" if violations else "new", 1, 1500 + number, list(violations))
@@ -28,8 +34,8 @@ def row(name: str, *violations: str, cases: int = 1) -> Row:
 def rows() -> report.Rows:
     """As they must be, but for how many there are."""
     found: report.Rows = {kind: [row(kind)] for kind in KINDS}
-    found["bug"] = [row("a bug", "never settled: None")]
-    found["no-boot0"] = [row(INTACT), row(CHANGING, "never settled: None")]
+    found["bug"] = [row("a bug", NEVER)]
+    found["no-boot0"] = [row(INTACT), row(CHANGING, NEVER)]
     return found
 
 
@@ -46,7 +52,7 @@ def test_a_whole_run_with_too_few_cuts_is_faulty(rows):
 
 @pytest.mark.parametrize("kind", ["single", "double", "micropython"])
 def test_a_violation_is_told_with_its_replay(rows, kind):
-    rows[kind].append(row("update", "option bytes changed"))
+    rows[kind].append(row("update", OPTIONS))
     (fault,) = report.faults(rows, share=10)
     assert fault.endswith("python -m tests.power_cuts.replay update/host@0")
 
@@ -66,9 +72,9 @@ def test_an_entry_at_a_wrong_address_is_no_fault_but_told(rows):
 
 
 def test_without_boot0_only_an_unrecovered_target_is_stated_and_only_in_the_window(rows):
-    rows["no-boot0"] = [row(INTACT, "never settled: None"), row(CHANGING, "never settled: None")]
+    rows["no-boot0"] = [row(INTACT, NEVER), row(CHANGING, NEVER)]
     assert len(report.faults(rows, share=10)) == 1
-    rows["no-boot0"] = [row(INTACT), row(CHANGING, "a partial application ran at 5 ns")]
+    rows["no-boot0"] = [row(INTACT), row(CHANGING, PARTIAL)]
     assert len(report.faults(rows, share=10)) == 1
 
 
@@ -100,7 +106,7 @@ def test_the_documents_have_their_marks(document, tmp_path):
 def test_without_a_terminal_there_is_a_line_every_minute(monkeypatch, capsys):
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    with torture.progress_on(Console(file=io.StringIO()), 8) as advance:
+    with progress_on(Console(file=io.StringIO()), 8) as advance:
         for minutes in (0.5, 1.1, 1.5, 2.2):
             now = minutes * 60
             advance("7 cuts")

@@ -11,10 +11,10 @@ import pytest
 from stm32sim.chip.application import known_images
 from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.chip.quirks import quirks_of
+from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS
 from stm32sim.wires.controller import HARDWARE, SoftController
-from stm32sim.wires.faults import KINDS, Fault, FaultyTarget
 from tests.support import image, known, payload
 
 OLD, NEW = payload(2500, 1), payload(4700, 2)

@@ -14,11 +14,11 @@ from stm32sim.chip.cortex_m import (
     SRAM_SIZE,
     SYSTEM_MEMORY,
     EmulatedApplication,
+    emulated,
 )
 from stm32sim.chip.g071_registers import NotModelled
 from stm32sim.chip.option_bytes import FACTORY, OPTR
 from stm32sim.chip.stm32 import Running
-from stm32sim.process import emulated
 from stm32sim.wires.bus import Bus, Stretched
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
 from tests.simulator.rig import ACK, Rig, word
@@ -466,7 +466,7 @@ def test_a_torn_image_ends_in_one_of_the_known_ways() -> None:
 
 def whole_chip(version: int, content: bytes) -> Rig:
     rig = Rig(version=version, content=content, optr=FACTORY[OPTR], boot0=False, powered=False)
-    rig.chip.applications = emulated(rig.clock)
+    rig.chip.applications = emulated
     rig.power_cycle()
     return rig
 

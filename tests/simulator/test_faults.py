@@ -8,9 +8,9 @@ import pytest
 
 from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.chip.stm32 import Running, Stm32
+from stm32sim.faults import Fault, FaultyTarget, Noise
 from stm32sim.wires.bus import Bus
 from stm32sim.wires.clock import Clock
-from stm32sim.wires.faults import Fault, FaultyTarget, Noise
 from tests.simulator.rig import ACK, FLASH, NACK, Rig, data_frame, word
 
 BLOCK = bytes(range(256))

@@ -11,7 +11,7 @@ from stm32sim.chip.flash import TYPICAL
 from stm32sim.chip.option_bytes import OPTR
 from stm32sim.chip.quirks import quirks_of
 from stm32sim.chip.stm32 import Running
-from stm32sim.forum import cuts
+from stm32sim.forum import supply_failures
 from stm32sim.forum.lanes import (
     LOCKED,
     PATIENCE,
@@ -123,7 +123,7 @@ def test_the_window_is_the_time_of_two_option_programmings() -> None:
     recording, bench = recorded(Unprotect)
     assert recording.told[-1][1]["status"] == "unprotected"
     assert recording.window == 2 * TYPICAL.option
-    assert recording.end == cuts.duration(Unprotect())
+    assert recording.end == supply_failures.duration(Unprotect())
     assert commands(bench).count(0x93) == 1
 
 
@@ -165,8 +165,8 @@ def test_the_field_package_never_opens_the_window() -> None:
 @pytest.mark.parametrize("kind", [Naive, UnprotectSlow, Unprotect])
 def test_locked_are_those_in_the_window_and_no_others(kind: type[Lane]) -> None:
     lane, span = kind(), danger(kind)
-    total = cuts.duration(lane)
-    cases = cuts.judge(lane, SEED, range(40), total)
+    total = supply_failures.duration(lane)
+    cases = supply_failures.judge(lane, SEED, range(40), total)
     assert len({case.instant for case in cases}) == 40
     for case in cases:
         inside = span.start < case.instant < span.end
@@ -175,7 +175,7 @@ def test_locked_are_those_in_the_window_and_no_others(kind: type[Lane]) -> None:
 
 def test_every_cut_of_an_update_is_recovered_from() -> None:
     lane = update()
-    cases = cuts.judge(lane, SEED, range(60), cuts.duration(lane))
+    cases = supply_failures.judge(lane, SEED, range(60), supply_failures.duration(lane))
     assert {case.outcome for case in cases} == {RECOVERED}, cases
     assert {case.in_operation for case in cases} == {True, False}
 
@@ -184,20 +184,22 @@ def test_an_instant_is_the_same_however_many_there_are() -> None:
     lane = Unprotect()
     total = 11 * NS_PER_S
     for count in (10, 55):
-        batches = cuts.batches(lane, SEED, count, total, 10)
+        batches = supply_failures.batches(lane, SEED, count, total, 10)
         assert sorted(number for batch in batches for number in batch) == list(range(count))
-    instants = [cuts.instant_of(lane, SEED, number, total) for number in range(2000)]
-    assert instants != [cuts.instant_of(lane, SEED + 1, n, total) for n in range(2000)]
+    instants = [supply_failures.instant_of(lane, SEED, number, total) for number in range(2000)]
+    assert instants != [supply_failures.instant_of(lane, SEED + 1, n, total) for n in range(2000)]
     tenths = [sum(at * 10 // total == tenth for at in instants) for tenth in range(10)]
     assert min(tenths) > 150 and max(tenths) < 250
 
 
 def test_a_replay_ends_as_its_case_did() -> None:
     lane = update()
-    total = cuts.duration(lane)
-    for case in cuts.judge(lane, SEED, range(12), total):
+    total = supply_failures.duration(lane)
+    for case in supply_failures.judge(lane, SEED, range(12), total):
         told: list[tuple[int, Event]] = []
-        again = cuts.replay(lane, SEED, case.number, total, lambda *each, to=told: to.append(each))
+        again = supply_failures.replay(
+            lane, SEED, case.number, total, lambda *each, to=told: to.append(each)
+        )
         assert again == case
         assert told[-1][1] == {"event": "outcome", "outcome": case.outcome}
 
@@ -210,7 +212,7 @@ def test_a_host_that_does_not_recover_is_counted_as_such() -> None:
             return False
 
     lane = Forgetful()
-    cases = cuts.judge(lane, SEED, range(5), cuts.duration(lane))
+    cases = supply_failures.judge(lane, SEED, range(5), supply_failures.duration(lane))
     assert {case.outcome.partition(":")[0] for case in cases} <= {"stuck", LOCKED}
 
 

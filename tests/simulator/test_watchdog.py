@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stm32sim.host.flash import HostFlash
+from stm32sim.host.host_flash import HostFlash
 from stm32sim.host.seam import HostReset
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
@@ -49,6 +49,7 @@ def test_it_is_gone_after_a_reset_and_stays_through_a_soft_one(bench):
     bench.world.soft_reset()
     with pytest.raises(HostReset):
         bench.clock.advance(2 * NS_PER_S)
+    bench.boot()
     watched(bench, 1000)
     bench.boot()
     bench.clock.advance(2 * NS_PER_S)

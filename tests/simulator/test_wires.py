@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stm32sim.in_process import Bench
-from stm32sim.wires.world import Wiring
+from stm32sim.world import Wiring
 
 SCL, SDA, NRST, BOOT0 = 5, 4, 2, 3
 IN, OUT, OPEN_DRAIN, NO_PULL, PULL_UP, PULL_DOWN = 0, 1, 2, -1, 1, 2

@@ -54,6 +54,7 @@ from unicorn import (  # type: ignore[attr-defined]  # Uc is not in its __all__
 )
 from unicorn.arm_const import UC_ARM_REG_PC, UC_ARM_REG_SP, UC_CPU_ARM_CORTEX_M0
 
+from stm32sim.chip.application import Surroundings
 from stm32sim.chip.g071_peripherals import Peripherals
 from stm32sim.chip.g071_registers import NotModelled
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Alarm, Clock
@@ -88,6 +89,20 @@ _EXCEPTION = {  # QEMU's numbers
     17: "undefined instruction",
     18: "a jump to code that is not Thumb",
 }
+
+
+def emulated(flash: bytes, surroundings: Surroundings) -> EmulatedApplication | None:
+    """An ApplicationFactory: main flash is executed, instruction by instruction."""
+    application = EmulatedApplication(
+        surroundings.clock,
+        flash,
+        ram=surroundings.ram,
+        empty_flag=surroundings.empty_flag,
+        on_enter_system_memory=surroundings.enter_system_memory,
+        on_reset=surroundings.system_reset,
+        on_empty_flag=surroundings.set_empty_flag,
+    )
+    return None if application.fault else application
 
 
 class EmulatedApplication:

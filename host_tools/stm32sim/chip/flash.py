@@ -85,6 +85,7 @@ class _Operation:
     ends: int
     complete: Callable[[], None]
     tear: Callable[[float], None]  # told the share of its time that had passed
+    granules: range  # of main flash, that it changes
 
 
 class Flash:
@@ -124,6 +125,10 @@ class Flash:
     @property
     def busy(self) -> bool:
         return self._operation is not None
+
+    def changing(self, offset: int) -> bool:
+        """Whether an operation under way changes the granule at `offset`."""
+        return self._operation is not None and offset // GRANULE in self._operation.granules
 
     # --- reading ---
 
@@ -184,6 +189,7 @@ class Flash:
         self.option_operations += 1
         return self._begin(
             "option",
+            range(0),
             self.times.option + longer,
             lambda: options.program(values),
             lambda done: options.tear(values, done, self.randomness),
@@ -207,6 +213,7 @@ class Flash:
             return False
         return self._begin(
             "program",
+            range(index, index + 1),
             self.times.program,
             functools.partial(self._program_now, index, data),
             functools.partial(self._tear_program, index, data),
@@ -224,16 +231,22 @@ class Flash:
     def _begin_erase(self, takes: int, pages: range) -> bool:
         return self._begin(
             "erase",
+            range(pages.start * PAGE // GRANULE, pages.stop * PAGE // GRANULE),
             takes,
             functools.partial(self._erase_now, pages),
             functools.partial(self._tear_pages, pages),
         )
 
     def _begin(
-        self, what: str, takes: int, complete: Callable[[], None], tear: Callable[[float], None]
+        self,
+        what: str,
+        granules: range,
+        takes: int,
+        complete: Callable[[], None],
+        tear: Callable[[float], None],
     ) -> bool:
         now = self.clock.now
-        operation = _Operation(now, now + takes, complete, tear)
+        operation = _Operation(now, now + takes, complete, tear, granules)
         self._operation = operation
         points = TAPS[what]
         for point in range(points) if self.tap is not None else ():

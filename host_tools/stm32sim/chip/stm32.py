@@ -229,6 +229,11 @@ class Stm32:
             self._occupant.refuses = True
 
     @property
+    def application(self) -> Application | None:
+        """What runs from main flash, if it does."""
+        return None if isinstance(self._occupant, Loader) else self._occupant
+
+    @property
     def empty_flag(self) -> bool:
         """EMPTY in FLASH_ACR: the boot logic takes main flash for empty."""
         return self._empty_flag

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from stm32sim.chip.flash import TAPS
-from stm32sim.forum.cuts import Struck
 from stm32sim.forum.lanes import OUTAGE, SWITCHED_OFF, Lane
+from stm32sim.forum.supply_failures import Struck
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import Bench, Event
 

@@ -2,7 +2,8 @@
 
 `DevicePackages(call, [Path("firmware")]).imports("stm32_updater")` runs the package against the
 shims of that host. Each `DevicePackages` is one boot: its modules are its RAM, and nothing of it
-goes into CPython's `sys.modules`. Dropping it and making another one is a reboot.
+goes into CPython's `sys.modules`. Dropping it and making another one is a reboot. Its calls end
+with it: see `_Calls`.
 
 What MicroPython has and the shims do not (json, struct, ...) is CPython's own module.
 What MicroPython does not have is an ImportError.
@@ -22,11 +23,11 @@ import os
 import sys
 import traceback
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .seam import Call
+from .seam import Call, HostPowerLost, HostReset
 
 SHIMS = Path(__file__).with_name("shims")
 
@@ -49,7 +50,9 @@ class DevicePackages:
         self.modules: dict[str, types.ModuleType] = {}
         self._search_path = list(search_path)
         self._builtins = dict(vars(builtins), __import__=self._import)
-        self._add("_host", call=_with_errno(call))
+        self._calls = _Calls(call)
+        _ignore_the_dead()
+        self._add("_host", call=self._calls)
         self._add("uhashlib", sha256=hashlib.sha256)
         self._builtins["pow"] = self._load("_cost").timed(pow)
         self._add("builtins", **self._builtins)
@@ -62,6 +65,10 @@ class DevicePackages:
         for depth in range(1, name.count(".") + 1):
             self._load(name.rsplit(".", depth)[0])
         return module
+
+    def end(self) -> None:
+        """The run is over, by a loss of supply or a reset between two calls."""
+        self._calls.end(HostPowerLost())
 
     def run(self, path: Path) -> types.ModuleType:
         """Execute a file as the board executes main.py: as `__main__`."""
@@ -193,19 +200,50 @@ def _print_exception(error: BaseException, file: Any = None) -> None:
     (sys.stdout if file is None else file).write(text)
 
 
-def _with_errno(call: Call) -> Call:
-    """`call`, with OSErrors that carry the number in `errno` as well as in `args[0]`."""
+class _Calls:
+    """`call` for one run of a host, with OSErrors that carry the number in `errno` as well as in
+    `args[0]`.
 
-    def device_call(name: str, *args: Any) -> Any:
+    What ends the run ends every later call too: device code still runs while its stack unwinds
+    (`finally`, `with`) or when one of its generators is dropped, and must not reach the world."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._ended_by: BaseException | None = None
+
+    def end(self, reason: BaseException) -> None:
+        if self._ended_by is None:
+            self._ended_by = reason
+
+    def __call__(self, name: str, *args: Any) -> Any:
+        if self._ended_by is not None:
+            raise self._ended_by.with_traceback(None)
         try:
-            return call(name, *args)
+            return self._call(name, *args)
         except OSError as error:
             if error.errno is not None or not error.args:
                 raise
             number = error.args[0]
             raise OSError(number, errno.errorcode.get(number, "?")) from None
+        except (HostPowerLost, HostReset) as reason:
+            self.end(reason)
+            raise
 
-    return device_call
+
+class _Unraisable:
+    """A `sys.unraisablehook` that says nothing of a dropped generator whose host is off."""
+
+    def __init__(self, otherwise: Callable[[sys.UnraisableHookArgs], Any]) -> None:
+        self._otherwise = otherwise
+
+    def __call__(self, unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, (HostPowerLost, HostReset)):
+            self._otherwise(unraisable)
+
+
+def _ignore_the_dead() -> None:
+    if not isinstance(sys.unraisablehook, _Unraisable):
+        sys.unraisablehook = _Unraisable(sys.unraisablehook)
 
 
 def _compiled(path: Path) -> types.CodeType:

@@ -20,7 +20,7 @@ from typing import Any
 
 from stm32sim.wires.clock import NS_PER_MS, Clock
 
-from .flash import BLOCK_ERASE, BLOCK_SIZE, PAGE_PROGRAM, PAGE_SIZE, Tap, take
+from .host_flash import BLOCK_ERASE, BLOCK_SIZE, PAGE_PROGRAM, PAGE_SIZE, Tap, take
 from .seam import Call
 
 ENOENT, EBADF, EACCES, EEXIST, ENOTDIR, EISDIR, EINVAL, ENOSPC = 2, 9, 13, 17, 20, 21, 22, 28

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from littlefs import lfs
 from littlefs.errors import LittleFSError
 
-from .flash import BLOCK_SIZE, HostFlash
+from .host_flash import BLOCK_SIZE, HostFlash
 from .seam import Call
 
 EBADF, EINVAL = 9, 22

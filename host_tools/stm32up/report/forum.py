@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TypedDict
 
-from stm32sim.forum import cuts
+from stm32sim.forum import supply_failures
 from stm32sim.forum.lanes import (
     LOCKED,
     RECOVERED,
@@ -131,7 +131,7 @@ _DRAWN = {
 def _recorded(lane: Lane) -> tuple[Recording, Bench]:
     if lane.name != Update.name:
         return record(lane)
-    return record(lane, int(cuts.duration(lane) * _CUT_OF_UPDATE))
+    return record(lane, int(supply_failures.duration(lane) * _CUT_OF_UPDATE))
 
 
 def _check_end(lane: Lane, recording: Recording) -> None:
@@ -175,11 +175,11 @@ def count(report: Report, seed: int, instants: int) -> list[Figures]:
     context = multiprocessing.get_context("spawn")  # children fork, so they need one thread each
     with ProcessPoolExecutor(jobs, context, initializer=_leave_ctrl_c_to_us) as pool:
         for lane in lanes():
-            total = cuts.duration(lane)
+            total = supply_failures.duration(lane)
             size = max(_SMALLEST_BATCH, -(-instants // _BATCHES))
-            batches = cuts.batches(lane, seed, instants, total, size)
+            batches = supply_failures.batches(lane, seed, instants, total, size)
             judge = functools.partial(_judge, lane, seed, total)
-            cases: list[cuts.Case] = []
+            cases: list[supply_failures.Case] = []
             report(progress(lane.name, 0, instants))
             try:
                 for judged in pool.map(judge, batches):
@@ -197,11 +197,11 @@ def _leave_ctrl_c_to_us() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _judge(lane: Lane, seed: int, total: int, numbers: list[int]) -> list[cuts.Case]:
-    return cuts.judge(lane, seed, numbers, total)
+def _judge(lane: Lane, seed: int, total: int, numbers: list[int]) -> list[supply_failures.Case]:
+    return supply_failures.judge(lane, seed, numbers, total)
 
 
-def _figures(lane: Lane, seed: int, total: int, cases: list[cuts.Case]) -> Figures:
+def _figures(lane: Lane, seed: int, total: int, cases: list[supply_failures.Case]) -> Figures:
     recording, _ = record(lane)
     by_outcome = Counter(case.outcome for case in cases)
     locked = by_outcome.pop(LOCKED, 0)
@@ -231,7 +231,9 @@ def only(report: Report, seed: int, case_id: str) -> Values:
     if not found or not number.isdigit():
         raise UsageError(f"--only {case_id} is not LANE/NUMBER", f"Lanes: {', '.join(TITLES)}.")
     lane = found[0]
-    case = cuts.replay(lane, seed, int(number), cuts.duration(lane), _teller(report))
+    case = supply_failures.replay(
+        lane, seed, int(number), supply_failures.duration(lane), _teller(report)
+    )
     return {
         "status": case.outcome,
         "lane": case.lane,

@@ -15,11 +15,7 @@ import pytest
 
 from stm32sim.chip.option_bytes import OPTR
 from stm32sim.chip.stm32 import DISCHARGE
-from stm32sim.host.seam import HostPowerLost
-from stm32sim.in_process import Bench
-from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
-from tests.firmware.bench.verbs import NOTE, PROTECTED, SMALL, WANTED_OPTR, quirks, run
-from tests.power_cuts.rig import (
+from stm32sim.cuts.rig import (
     BOTH,
     BYTE,
     CTRL_C,
@@ -34,6 +30,10 @@ from tests.power_cuts.rig import (
     Cut,
     Rig,
 )
+from stm32sim.host.seam import HostPowerLost
+from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
+from tests.firmware.bench.verbs import NOTE, PROTECTED, SMALL, WANTED_OPTR, quirks, run
 
 EVERY = {BYTE: 127, FRAME: 11, TARGET_FLASH: 2, HOST_FLASH: 1}
 

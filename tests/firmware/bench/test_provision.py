@@ -8,9 +8,9 @@ from stm32sim.chip.application import known_images
 from stm32sim.chip.option_bytes import OPTR, SECR
 from stm32sim.chip.quirks import FOR_EVER
 from stm32sim.chip.stm32 import DISCHARGE, Running
+from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_S
-from stm32sim.wires.faults import KINDS, Fault, FaultyTarget
 from tests.firmware.bench.verbs import (
     FACTORY_OPTR,
     NOTE,

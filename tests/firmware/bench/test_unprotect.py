@@ -11,8 +11,8 @@ from stm32sim.chip.application import known_images
 from stm32sim.chip.option_bytes import OPTR
 from stm32sim.chip.quirks import FOR_EVER, LOADERS
 from stm32sim.chip.stm32 import DISCHARGE, Running
+from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.wires.clock import NS_PER_S
-from stm32sim.wires.faults import KINDS, Fault, FaultyTarget
 from tests.firmware.bench.test_provision import BY_COMMAND
 from tests.firmware.bench.verbs import (
     NOTE,

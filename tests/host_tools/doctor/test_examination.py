@@ -14,7 +14,7 @@ from stm32sim.chip.quirks import quirks_of
 from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
-from stm32sim.wires.world import Wiring
+from stm32sim.world import Wiring
 from stm32up.doctor import examine
 from tests.host_tools.doctor.doctors_bench import (
     DEAD,

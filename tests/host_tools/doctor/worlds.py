@@ -16,7 +16,7 @@ from stm32sim.chip.quirks import FOR_EVER, quirks_of
 from stm32sim.chip.stm32 import START_UP, Running
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS
-from stm32sim.wires.world import Wiring
+from stm32sim.world import Wiring
 from stm32up.host.host_facts import Hidden, HostFacts
 from stm32up.host.paths import LIB, LIBRARY
 from tests.host_tools.doctor.doctors_bench import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stm32sim.host.filesystem import HostFilesystem
-from stm32sim.host.flash import HostFlash
+from stm32sim.host.host_flash import HostFlash
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost, HostReset, join
 from tests.simulator.host.client import SAFETY_NET_S, Client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 
@@ -9,6 +10,7 @@ import pytest
 
 from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.seam import HostPowerLost, HostReset
+from stm32sim.in_process import Bench
 
 
 @pytest.fixture
@@ -230,3 +232,77 @@ def test_a_loss_of_power_cannot_be_caught_and_nothing_is_written_on_the_way_out(
     world.flash.tap = None
     world.filesystem.mount()
     assert world.filesystem.fs_list("/") in ([], [["state", 0x8000, 0]])
+
+
+DYING = """
+import machine, time
+
+def steps(i2c):
+    try:
+        with open("/open", "w") as file:
+            file.write("x")
+            yield "open"
+            i2c.writeto(0x2A, b"x")
+            yield "written"
+    finally:
+        i2c.writeto(0x2A, b"late")
+        machine.Pin(2, machine.Pin.OUT, value=0)
+
+def begun():
+    i2c = machine.I2C(0, scl=machine.Pin(5), sda=machine.Pin(4), freq=400000)
+    found = steps(i2c)
+    next(found)
+    return found
+"""
+
+
+def _lose_power(bench: Bench) -> None:
+    bench.world.power_loss()
+
+
+def _soft_reset(bench: Bench) -> None:
+    bench.world.soft_reset()
+
+
+def _boot(bench: Bench) -> None:
+    bench.boot()
+
+
+@pytest.mark.parametrize("end", [_lose_power, _soft_reset, _boot])
+def test_what_a_dropped_generator_of_a_dead_host_does_reaches_nothing(
+    end, tmp_path, recwarn, capfd
+):
+    (tmp_path / "dying.py").write_text(DYING)
+    bench = Bench(packages=tmp_path)
+    steps = bench.device.imports("dying").begun()
+    end(bench)
+    passed = len(bench.trace)
+    with pytest.raises(HostPowerLost):
+        next(steps)
+    again = bench.boot().imports("dying").begun()
+    end(bench)
+    del again
+    gc.collect()
+    assert len(bench.trace) == passed
+    assert bench.target.nrst_high
+    assert not list(recwarn) and capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("ends_by", [HostPowerLost, HostReset])
+def test_what_runs_while_the_stack_of_a_dead_host_unwinds_reaches_nothing(ends_by, tmp_path):
+    (tmp_path / "dying.py").write_text(DYING)
+    bench = Bench(packages=tmp_path)
+    steps = bench.device.imports("dying").begun()
+    reason = ends_by()
+
+    def tap(what: str, value: int) -> None:
+        bench.trace.tap(what, value)
+        if what == "start":
+            raise reason
+
+    bench.world.bus.tap = tap
+    with pytest.raises(ends_by) as caught:
+        next(steps)
+    assert caught.value is reason
+    assert len(bench.trace) == 1
+    assert bench.target.nrst_high

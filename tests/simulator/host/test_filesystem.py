@@ -12,7 +12,7 @@ import pytest
 from littlefs.lfs import LFSConfig
 
 from stm32sim.host.filesystem import FilesystemCorrupted, Format, HostFilesystem
-from stm32sim.host.flash import BLOCK_ERASE, BLOCK_SIZE, PAGE_PROGRAM, HostFlash
+from stm32sim.host.host_flash import BLOCK_ERASE, BLOCK_SIZE, PAGE_PROGRAM, HostFlash
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.wires.clock import NS_PER_MS, Clock
 
@@ -97,7 +97,7 @@ def test_the_content_survives_this_process_being_killed(tmp_path):
         import os, signal
         from pathlib import Path
         from stm32sim.host.filesystem import HostFilesystem
-        from stm32sim.host.flash import HostFlash
+        from stm32sim.host.host_flash import HostFlash
         fs = HostFilesystem(HostFlash(path=Path({str(path)!r})))
         fd = fs.fs_open("/a", "wb"); fs.fs_write(fd, b"kept"); fs.fs_close(fd)
         fd = fs.fs_open("/b", "wb"); fs.fs_write(fd, b"lost")

@@ -6,7 +6,7 @@ hardware.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,6 +41,19 @@ class Wiring:
     pull_ups: str = "host"
     fastest: int = FASTEST
     nrst_held: bool = False
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Wiring:
+        """As a board.json says."""
+        pins = settings["pins"]
+        return cls(
+            scl=settings["i2c"]["scl"],
+            sda=settings["i2c"]["sda"],
+            nrst=pins["nrst"],
+            boot0=pins["boot0"],
+            supply=pins["supply"],
+            heartbeat=settings["confirm"].get("pin"),
+        )
 
 
 class HostFiles(HostLife, Protocol):
@@ -110,6 +123,7 @@ class World:
         self._open_drain: set[int] = set()
         self._pulls: dict[int, int] = {}  # the host's own, far weaker than any resistor
         self.analog: dict[int, int] = {}  # mV at pins of the host
+        self.when_run_ends: Callable[[], None] = lambda: None  # for the host's interpreter
         self._controllers: list[Controller] = []
         self._booted = self.clock.now
         self._watchdog: Alarm | None = None
@@ -122,6 +136,7 @@ class World:
 
     def power_loss(self) -> None:
         """The host has no power, or is in reset: it drives nothing, and open files are gone."""
+        self.when_run_ends()
         self.filesystem.power_loss()
         self.bus.abandon()
         self._stop_watchdog()
@@ -137,7 +152,8 @@ class World:
         self._booted = self.clock.now
 
     def soft_reset(self) -> None:
-        """The interpreter starts anew; pins stay as they are, and so does a running watchdog."""
+        """The interpreter restarts; pins stay as they are, and so does a running watchdog."""
+        self.when_run_ends()
         self.filesystem.soft_reset()
         self.reset_cause = SOFT_RESET
 

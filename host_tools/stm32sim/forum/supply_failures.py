@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from stm32sim.forum.lanes import Lane, supply_fails
-from stm32sim.host.flash import HostFlash
+from stm32sim.host.host_flash import HostFlash
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import Bench, Event
 

@@ -1,28 +1,19 @@
-"""Runs an update once, counts its events, and repeats it with the power cut at each of them.
+"""Counts the events of a host's run, cuts the power at one of them, and boots until all is well.
 
 An event is a byte or the end of a frame on the bus, one of several points inside a flash operation
-of the target, or an operation on the host's own flash. Instead of replaying an update up to its
-n-th event, the process forks there: the child cuts, recovers, is judged and ends; the parent goes
-on to event n + 1.
+of the target, or an operation on the host's own flash. `explore` does that at all of them.
 """
 
 from __future__ import annotations
 
-import gc
-import json
-import os
-import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from stm32sim.host.seam import HostPowerLost
+from stm32sim.cuts.judge import ENDED, Judge, Verdict
+from stm32sim.host.seam import HostPowerLost, HostReset
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
-from tests.power_cuts.oracle import Judge, Verdict
 
 BYTE, FRAME, TARGET_FLASH, HOST_FLASH = "bus byte", "bus frame", "target flash", "host flash"
 PLACES = (BYTE, FRAME, TARGET_FLASH, HOST_FLASH)
@@ -70,7 +61,10 @@ class Cut:
 
     @classmethod
     def parse(cls, text: str) -> Cut:
+        """As `str` gives it. Raises ValueError."""
         what, _, at = text.partition("@")
+        if what not in {way for ways in CUTS.values() for way in ways} or not at.isdecimal():
+            raise ValueError(f"{text!r} is no cut; one is CUT@N, such as {BOTH}@1411")
         return cls(what, int(at))
 
 
@@ -125,7 +119,7 @@ class Rig:
 
     @on_event.setter
     def on_event(self, on_event: Callable[[int, str], None] | None) -> None:
-        """While nobody asks for events bytes may pass together, uncounted."""
+        """Without `on_event`, bytes may pass together, uncounted."""
         self._on_event = on_event
         bench = self.bench
         bench.world.bus.stream_tap = bench.trace.stream_tap if on_event is None else None
@@ -149,9 +143,9 @@ class Rig:
         if self._on_event is not None:
             self._on_event(self.count, place)
 
-    def go_on(self, on_event: Callable[[int, str], None], anew: bool = True) -> None:
+    def go_on(self, on_event: Callable[[int, str], None], from_one: bool = True) -> None:
         """Watch again, counting from 1 or from where it was."""
-        if anew:
+        if from_one:
             self.count = 0
         self.on_event = on_event
 
@@ -193,18 +187,18 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class CannotBegin(Exception):
-    """A scenario's world did not come up: the device code is broken before any cut."""
+    """A scenario fails without any cut: its world did not come up, or its host went down."""
 
 
 def run_host(bench: Bench, *tell: Tell) -> dict[str, Any] | None:
     """Let the host do its work; the result, or None if it was cut short."""
     event: dict[str, Any] = {}
     try:
-        for event in bench.updater().events():
+        for event in bench.work():
             for listener in tell:
                 listener(event)
         return event
-    except HostPowerLost:
+    except (HostPowerLost, HostReset):
         return None
     except KeyboardInterrupt:
         bench.world.soft_reset()
@@ -217,10 +211,10 @@ def settle(
     """Boot the host again and again, as a product does, until nothing is left to do. `result`: of
     the run before, if it had one."""
     bench = rig.bench
-    results = []
+    results = [result]
     again = AGAIN
-    for boots in range(1, MAX_BOOTS + 1):
-        if result is not None and not _is_done(result):
+    while len(results) <= MAX_BOOTS and not (result and result["status"] == ENDED):
+        if result is not None and not is_done(result):
             bench.clock.advance(again)
             again = min(2 * again, LATEST)
         else:
@@ -229,57 +223,15 @@ def settle(
         result = run_host(bench, judge.heard, tell)
         took = bench.clock.now - rig.since
         results.append(result)
-        if result is not None and _is_done(result):
+        if result is not None and is_done(result):
             bench.clock.advance(2 * max(rig.outages))  # a target that is off just now comes back
-            return judge.verdict(bench, boots, took, results)
-    return judge.unsettled(bench, results)
+            return judge.verdict(bench, len(results) - 1, took, result)
+    return judge.unsettled(bench, len(results) - 1, result)
 
 
-def _is_done(result: dict[str, Any]) -> bool:
+def is_done(result: dict[str, Any]) -> bool:
+    """Whether nothing is left to do."""
     return bool(result["ok"]) or result["status"] == "rolled-back"
-
-
-@dataclass(frozen=True)
-class Campaign:
-    """What is tried of a scenario.
-
-    `every`: of the events of each place every n-th is cut (0: none), in every way of `CUTS` that
-    `only` allows. `second`: the same for a second cut, during the boot that recovers from the
-    first, but each event in one of these ways only, in turn: a pair of events is one case for each
-    way of its first. `share`: (k, of) leaves all but the k-th of every `of` first events to
-    others."""
-
-    every: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 1))
-    second: dict[str, int] | None = None
-    only: tuple[str, ...] = (*TARGET_ALONE, HOST, BOTH, HOST_TORN, BOTH_TORN, CTRL_C)
-    share: tuple[int, int] = (0, 1)
-    stop_at_violation: bool = False
-
-
-def explore(scenario: Scenario, campaign: Campaign) -> list[Case]:
-    """Judge every case of the campaign."""
-    with tempfile.TemporaryDirectory() as folder:
-        results = Path(folder, "cases")
-        results.touch()
-        bench = scenario.build()
-        rig = Rig(bench, scenario.name)
-        rig.outages = scenario.outages
-        explorer = Explorer(scenario, campaign, rig, scenario.judge(bench), results)
-        gc.collect()
-        gc.freeze()  # children share what is here instead of copying it page by page
-        sys.unraisablehook = _died_again
-        try:
-            explorer.run([], campaign.every)
-        finally:
-            sys.unraisablehook = sys.__unraisablehook__
-            gc.unfreeze()
-        return list(_read(results))
-
-
-def _died_again(unraisable: Any) -> None:
-    """A generator of a host without power that is dropped: closing its files fails once more."""
-    if not isinstance(unraisable.exc_value, HostPowerLost):
-        sys.__unraisablehook__(unraisable)
 
 
 def replay(
@@ -310,114 +262,17 @@ def replay(
         left = len(to_come)
         result = run_host(bench, judge.heard, tell)
         rig.on_event = None
-        if result is None and cuts[-len(to_come) - 1].what != CTRL_C:
-            rig.is_over(cuts[-len(to_come) - 1], scenario)
+        if left == len(cuts) and left == len(to_come) and result is None:
+            raise CannotBegin("the host went down before the first cut")
+        last = cuts[len(cuts) - len(to_come) - 1]
+        if result is None and last.what != CTRL_C:
+            rig.is_over(last, scenario)
         if not to_come or left == len(to_come):
             break
         bench.clock.advance(rig.start)
         bench.boot()
-        rig.go_on(strike, anew=cuts[-len(to_come) - 1].what not in TARGET_ALONE)
+        rig.go_on(strike, from_one=last.what not in TARGET_ALONE)
     if to_come:
         place = "never reached"
     told = [str(cut) for cut in cuts]
     return Case(scenario.name, told, place, settle(rig, judge, result, tell))
-
-
-_FINE, _DIED, _VIOLATION = 0, 1, 3  # exit statuses of a child
-
-
-@dataclass
-class Explorer:
-    """Forks its way through a campaign."""
-
-    scenario: Scenario
-    campaign: Campaign
-    rig: Rig
-    judge: Judge
-    results: Path
-
-    def run(self, before: list[Cut], every: dict[str, int]) -> None:
-        """One run of the host. At each chosen event, and for each cut there, a child takes over:
-        it cuts, and never returns from here. A child that has cut the target alone goes on with
-        the run, whose recovery has begun, and takes its second cuts there."""
-        rig, cuts = self.rig, list(before)
-        place = ""
-        seen = dict.fromkeys(PLACES, before[0].at if before else 0)
-        chosen = 0
-
-        def at_event(number: int, where: str) -> None:
-            nonlocal every, seen, chosen, place
-            seen[where] += 1
-            if not every[where] or seen[where] % every[where]:
-                return
-            chosen += 1
-            k, of = self.campaign.share if not cuts else (0, 1)
-            if chosen % of != k:
-                return
-            ways = [what for what in CUTS[where] if what in self.campaign.only]
-            if cuts and ways:  # a second cut: at each event another way, in turn
-                ways = [ways[chosen % len(ways)]]
-            for what in ways:
-                if not self._in_child():
-                    continue
-                place = where
-                cuts.append(Cut(what, number))
-                rig.cut(cuts[-1])
-                if self.campaign.second and len(cuts) == 1:
-                    every, seen, chosen = self.campaign.second, dict.fromkeys(PLACES, number), 0
-                    rig.go_on(at_event)
-                return
-
-        rig.go_on(at_event, anew=not before or before[-1].what not in TARGET_ALONE)
-        status = _DIED
-        try:
-            result = run_host(rig.bench, self.judge.heard)
-            rig.on_event = None
-            if place:
-                status = self._recover(cuts, place, result)
-        except BaseException:
-            if not place:
-                raise
-            traceback.print_exc()
-        finally:
-            if place:
-                os._exit(status)
-
-    def _in_child(self) -> bool:
-        """Fork and, in the parent, wait for the child's end."""
-        pid = os.fork()
-        if not pid:
-            return True
-        _, status = os.waitpid(pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        if code not in (_FINE, _VIOLATION):
-            raise RuntimeError(f"a case died with status {code}; its traceback is above")
-        if code == _VIOLATION and self.campaign.stop_at_violation:
-            self.rig.on_event = None
-        return False
-
-    def _recover(self, cuts: list[Cut], place: str, result: dict[str, Any] | None) -> int:
-        """After the last cut: the double cuts below it, then its own end; the exit status."""
-        rig = self.rig
-        if result is None and cuts[-1].what != CTRL_C:
-            rig.is_over(cuts[-1], self.scenario)
-        if self.campaign.second and len(cuts) == 1 and self._in_child():
-            rig.bench.clock.advance(rig.start)
-            rig.bench.boot()
-            try:
-                self.run(cuts, self.campaign.second)
-            except BaseException:
-                traceback.print_exc()
-                return _DIED
-            return _FINE
-        verdict = settle(rig, self.judge, result)
-        case = Case(self.scenario.name, [str(cut) for cut in cuts], place, verdict)
-        with self.results.open("a") as file:
-            file.write(json.dumps(asdict(case)) + "\n")
-        return _VIOLATION if case.verdict.violations else _FINE
-
-
-def _read(results: Path) -> Iterator[Case]:
-    for line in results.read_text().splitlines():
-        fields = json.loads(line)
-        yield Case(**{**fields, "verdict": Verdict(**fields["verdict"])})

@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from stm32sim.chip.flash import GRANULE
@@ -15,7 +16,28 @@ from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 
 SETTLING_LIMIT = 60 * NS_PER_S  # from power-on to the application running
+ENDED = "ended"  # event and status: the host's program is over, and nothing starts it again
 DANGEROUS = (0x63, 0x64, 0x73, 0x74, 0x82, 0x83, 0x92, 0x93)  # AN4221 table 2
+
+
+class Kind(StrEnum):
+    """What must not be."""
+
+    UNRECOVERED = "unrecovered"  # in time, with the right image, and with what belongs to it
+    PARTIAL = "partial"  # a part of an application ran
+    MARGINAL = "marginal"  # what runs may be something else tomorrow
+    OPCODES = "opcodes"  # option bytes or protection were touched
+    PRESERVED = "preserved"
+    LOG = "log"
+
+
+@dataclass
+class Violation:
+    kind: Kind
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass
@@ -25,7 +47,7 @@ class Verdict:
     settled_on: str  # "new", "old" or "nothing"
     boots: int
     recovery_ms: int
-    violations: list[str] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
     wrong_doors: int = 0  # how often the core entered the whole application at a wrong address
 
 
@@ -76,11 +98,11 @@ class Judge:
 
     def heard(self, event: dict[str, Any]) -> None:
         """The host says something, which its log has to hold."""
-        if event["event"] != "progress":
+        if event["event"] not in ("progress", ENDED):
             self.told.append(_event(json.loads(json.dumps(event))))
 
     def verdict(
-        self, bench: Bench, boots: int, took: int, results: list[dict[str, Any] | None]
+        self, bench: Bench, boots: int, took: int, result: dict[str, Any] | None
     ) -> Verdict:
         """Of a host that says it has nothing left to do."""
         if bench.target.running is not Running.APPLICATION:
@@ -91,88 +113,105 @@ class Judge:
             settled_on = "old"
         else:
             settled_on = "nothing"
-        violations = self._violations(bench)
-        if settled_on == "nothing" or (settled_on == "old" and not self.old_is_fine):
-            violations.append(f"settled on {settled_on}: {results[-1]}")
-        else:
-            image = self.new if settled_on == "new" else self.old or b""
-            weak = bench.target.flash.weak_granules(0, len(image) + -len(image) % GRANULE)
-            if weak:
-                violations.append(f"{len(weak)} marginal granules, the first at {weak[0]:#x}")
-            violations += self._memory_violations(bench, image)
+        violations = [*self._on_the_way(bench), *self._in_the_end(bench, settled_on, result)]
         if took > SETTLING_LIMIT:
-            violations.append(f"took {took // NS_PER_MS} ms")
+            violations.append(Violation(Kind.UNRECOVERED, f"took {took // NS_PER_MS} ms"))
         return Verdict(settled_on, boots, took // NS_PER_MS, violations, _wrong_doors(bench))
 
-    def unsettled(self, bench: Bench, results: list[dict[str, Any] | None]) -> Verdict:
-        violations = [*self._violations(bench), f"never settled: {results[-1]}"]
-        return Verdict("nothing", len(results), 0, violations, _wrong_doors(bench))
+    def unsettled(self, bench: Bench, boots: int, result: dict[str, Any] | None) -> Verdict:
+        violations = list(self._on_the_way(bench))
+        violations.append(Violation(Kind.UNRECOVERED, f"never settled: {result}"))
+        return Verdict("nothing", boots, 0, violations, _wrong_doors(bench))
 
-    def _violations(self, bench: Bench) -> list[str]:
-        """What must never happen on the way."""
-        violations = []
+    def _in_the_end(
+        self, bench: Bench, settled_on: str, result: dict[str, Any] | None
+    ) -> Iterator[Violation]:
+        """What a host with nothing left to do must not leave."""
+        if settled_on == "nothing" or (settled_on == "old" and not self.old_is_fine):
+            yield Violation(Kind.UNRECOVERED, f"settled on {settled_on}: {result}")
+            return
+        image = self.new if settled_on == "new" else self.old or b""
+        weak = bench.target.flash.weak_granules(0, len(image) + -len(image) % GRANULE)
+        if weak:
+            text = f"{len(weak)} marginal granules, the first at {weak[0]:#x}"
+            yield Violation(Kind.MARGINAL, text)
+        wrong = self._wrong_in_memory(bench, image)
+        if wrong:
+            yield Violation(Kind.UNRECOVERED, wrong)
+
+    def _on_the_way(self, bench: Bench) -> Iterator[Violation]:
+        """What must never happen."""
         target = bench.target
         for boot in target.boots:
             if boot.running is Running.CRASHED and boot.ran_partial_application:
-                violations.append(f"a partial application ran at {boot.instant} ns")
+                yield Violation(Kind.PARTIAL, f"a partial application ran at {boot.instant} ns")
             if boot.running is Running.APPLICATION and not self._may_run(boot.flash or b""):
-                violations.append(f"another application ran at {boot.instant} ns")
+                text = f"another application ran at {boot.instant} ns"
+                yield Violation(Kind.UNRECOVERED, text)
         if bytes(target.option_bytes.data) != self.option_bytes:
-            violations.append("option bytes changed")
+            yield Violation(Kind.OPCODES, "option bytes changed")
         if target.flash.option_operations != self.option_operations:
-            violations.append("option bytes were programmed")
+            yield Violation(Kind.OPCODES, "option bytes were programmed")
         if self.erases not in (None, sum(target.flash.erase_counts)):
-            violations.append("a page was erased for an image that must be refused")
+            text = "a page was erased for an image that must be refused"
+            yield Violation(Kind.UNRECOVERED, text)
         for start, content in self.preserved.items():
             if bytes(target.flash.data[start : start + len(content)]) != content:
-                violations.append(f"the preserved region at {start:#x} changed")
+                text = f"the preserved region at {start:#x} changed"
+                yield Violation(Kind.PRESERVED, text)
         for _, reading, data in bench.trace.transactions:
             command = not reading and len(data) == 2 and data[0] ^ data[1] == 0xFF
             if command and data[0] in DANGEROUS:
-                violations.append(f"opcode {data[0]:#x} on the wire")
-        return violations + self._log_violations(bench)
+                yield Violation(Kind.OPCODES, f"opcode {data[0]:#x} on the wire")
+        wrong = self._wrong_in_log(bench)
+        if wrong:
+            yield Violation(Kind.LOG, wrong)
 
     def _may_run(self, flash: bytes) -> bool:
         images = (self.new, self.old, *self.may_run)
         return any(image and flash.startswith(image) for image in images)
 
-    def _memory_violations(self, bench: Bench, image: bytes) -> list[str]:
+    def _wrong_in_memory(self, bench: Bench, image: bytes) -> str | None:
         """What the host keeps: nothing under way, and as the last good image what is installed."""
-        if self.forgets and not bench.exists("/updater/confirmed.img"):
-            return []
-        kept = bench.read_file("/updater/confirmed.img")
-        header, size = struct.unpack_from("<H2xI", kept, 8)
-        if kept[header : header + size] != image:
-            return ["the last good image on the host is another than the installed one"]
+        if not bench.exists("/updater/confirmed.img"):
+            return None if self.forgets else "the host keeps no image"
+        if payload_of(bench.read_file("/updater/confirmed.img")) != image:
+            return "the last good image on the host is another than the installed one"
         record = max(_records(bench), key=lambda state: state["number"], default=None)
         if record is None:
-            return ["the host has no record"]
+            return "the host has no record"
         if record["phase"] != "idle" or record["image"] is not None:
-            return [f"the record says {record['phase']}"]
-        return []
+            return f"the record says {record['phase']}"
+        return None
 
-    def _log_violations(self, bench: Bench) -> list[str]:
+    def _wrong_in_log(self, bench: Bench) -> str | None:
         """The log holds all that the host said, in that order, and hardly more: what it was about
         to say when it was cut, and a line that a cut tore. Its last line is the result."""
         lines, bad = _log(bench)
         numbers = [line["n"] for line in lines]
         if len(set(numbers)) != len(numbers):
-            return ["log lines share a number"]
+            return "log lines share a number"
         lines.sort(key=lambda line: line["n"])
         if not lines or lines[-1]["event"] != "result":
-            return ["the log does not end with a result"]
+            return "the log does not end with a result"
         if self.forgets:
-            return []
+            return None
         since = [_event(line) for line in lines if line["n"] >= self.known]
         missing = list(self.told)
         for event in since:
             if missing and event == missing[0]:
                 del missing[0]
         if missing:
-            return [f"the log does not tell that {missing[0]}"]
+            return f"the log does not tell that {missing[0]}"
         if self.hears_all and bad + len(since) - len(self.told) > 2:
-            return [f"the log holds {len(since)} lines for {len(self.told)} events, {bad} torn"]
-        return []
+            return f"the log holds {len(since)} lines for {len(self.told)} events, {bad} torn"
+        return None
+
+
+def payload_of(image: bytes) -> bytes:
+    """What an MCUboot image puts into flash."""
+    header, size = struct.unpack_from("<H2xI", image, 8)  # ih_hdr_size, ih_img_size
+    return image[header : header + size]
 
 
 def _wrong_doors(bench: Bench) -> int:

@@ -1,0 +1,188 @@
+"""Every chosen cut of a scenario: at each event the process forks.
+
+Instead of replaying a run up to its n-th event, the process forks there: the child cuts, recovers,
+is judged and ends; the parent goes on to event n + 1.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import tempfile
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from stm32sim.cuts.judge import Judge, Kind, Verdict, Violation
+from stm32sim.cuts.rig import (
+    BOTH,
+    BOTH_TORN,
+    CTRL_C,
+    CUTS,
+    HOST,
+    HOST_TORN,
+    PLACES,
+    TARGET_ALONE,
+    CannotBegin,
+    Case,
+    Cut,
+    Rig,
+    Scenario,
+    run_host,
+    settle,
+)
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is tried of a scenario.
+
+    `every`: of the events of each place every n-th is cut (0: none), in every way of `CUTS` that
+    `only` allows. `second`: the same for a second cut, during the boot that recovers from the
+    first, but each event in one of these ways only, in turn: a pair of events is one case for each
+    way of its first. `share`: (k, of) leaves all but the k-th of every `of` first events to
+    others."""
+
+    every: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 1))
+    second: dict[str, int] | None = None
+    only: tuple[str, ...] = (*TARGET_ALONE, HOST, BOTH, HOST_TORN, BOTH_TORN, CTRL_C)
+    share: tuple[int, int] = (0, 1)
+    stop_at_violation: bool = False
+
+    def thinned(self, share: int) -> Campaign:
+        """About `share` per cent of it."""
+        factor = max(1, round(100 / share))
+        if self.second is not None:
+            factor = round(factor**0.5)
+        every, second = (
+            every and {place: n * factor for place, n in every.items()}
+            for every in (self.every, self.second)
+        )
+        return replace(self, every=every or {}, second=second)
+
+
+def explore(scenario: Scenario, campaign: Campaign) -> list[Case]:
+    """Judge every case of the campaign."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder, "cases")
+        results.touch()
+        bench = scenario.build()
+        rig = Rig(bench, scenario.name)
+        rig.outages = scenario.outages
+        explorer = Explorer(scenario, campaign, rig, scenario.judge(bench), results)
+        gc.collect()
+        gc.freeze()  # children share what is here instead of copying it page by page
+        try:
+            explorer.run([], campaign.every)
+        finally:
+            gc.unfreeze()
+        return list(_read(results))
+
+
+_FINE, _DIED, _VIOLATION = 0, 1, 3  # exit statuses of a child
+
+
+@dataclass
+class Explorer:
+    """Forks its way through a campaign."""
+
+    scenario: Scenario
+    campaign: Campaign
+    rig: Rig
+    judge: Judge
+    results: Path
+
+    def run(self, before: list[Cut], every: dict[str, int]) -> None:
+        """One run of the host. At each chosen event, and for each cut there, a child takes over:
+        it cuts, and never returns from here. A child that has cut the target alone goes on with
+        the run, whose recovery has begun, and takes its second cuts there."""
+        rig, cuts = self.rig, list(before)
+        place = ""
+        seen = dict.fromkeys(PLACES, before[0].at if before else 0)
+        chosen = 0
+
+        def at_event(number: int, where: str) -> None:
+            nonlocal every, seen, chosen, place
+            seen[where] += 1
+            if not every[where] or seen[where] % every[where]:
+                return
+            chosen += 1
+            k, of = self.campaign.share if not cuts else (0, 1)
+            if chosen % of != k:
+                return
+            ways = [what for what in CUTS[where] if what in self.campaign.only]
+            if cuts and ways:  # a second cut: at each event another way, in turn
+                ways = [ways[chosen % len(ways)]]
+            for what in ways:
+                if not self._in_child():
+                    continue
+                place = where
+                cuts.append(Cut(what, number))
+                rig.cut(cuts[-1])
+                if self.campaign.second and len(cuts) == 1:
+                    every, seen, chosen = self.campaign.second, dict.fromkeys(PLACES, number), 0
+                    rig.go_on(at_event)
+                return
+
+        rig.go_on(at_event, from_one=not before or before[-1].what not in TARGET_ALONE)
+        status = _DIED
+        try:
+            result = run_host(rig.bench, self.judge.heard)
+            rig.on_event = None
+            if result is None and not (before or place):
+                raise CannotBegin("the host went down before the first cut")
+            if place:
+                status = self._recover(cuts, place, result)
+        except BaseException:
+            if not place:
+                raise
+            traceback.print_exc()
+        finally:
+            if place:
+                os._exit(status)
+
+    def _in_child(self) -> bool:
+        """Fork and, in the parent, wait for the child's end."""
+        pid = os.fork()
+        if not pid:
+            return True
+        _, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code not in (_FINE, _VIOLATION):
+            raise RuntimeError(f"a case died with status {code}; its traceback is above")
+        if code == _VIOLATION and self.campaign.stop_at_violation:
+            self.rig.on_event = None
+        return False
+
+    def _recover(self, cuts: list[Cut], place: str, result: dict[str, Any] | None) -> int:
+        """After the last cut: the double cuts below it, then its own end; the exit status."""
+        rig = self.rig
+        if result is None and cuts[-1].what != CTRL_C:
+            rig.is_over(cuts[-1], self.scenario)
+        if self.campaign.second and len(cuts) == 1 and self._in_child():
+            rig.bench.clock.advance(rig.start)
+            rig.bench.boot()
+            try:
+                self.run(cuts, self.campaign.second)
+            except BaseException:
+                traceback.print_exc()
+                return _DIED
+            return _FINE
+        verdict = settle(rig, self.judge, result)
+        case = Case(self.scenario.name, [str(cut) for cut in cuts], place, verdict)
+        with self.results.open("a") as file:
+            file.write(json.dumps(asdict(case)) + "\n")
+        return _VIOLATION if case.verdict.violations else _FINE
+
+
+def _read(results: Path) -> Iterator[Case]:
+    for line in results.read_text().splitlines():
+        fields = json.loads(line)
+        verdict = Verdict(**fields["verdict"])
+        verdict.violations = [
+            Violation(Kind(told["kind"]), told["text"]) for told in fields["verdict"]["violations"]
+        ]
+        yield Case(**{**fields, "verdict": verdict})

@@ -1,0 +1,101 @@
+"""The rig as a program: every cut of some scenarios and a table, or one case again.
+
+A file of one's own ends with
+
+    if __name__ == "__main__":
+        sys.exit(command.main(SCENARIOS, "python power_cuts.py"))
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from rich.console import Console
+
+from stm32sim.cuts import rig
+from stm32sim.cuts.campaign import Campaign, explore
+from stm32sim.cuts.jobs import in_processes, progress_on
+from stm32sim.cuts.outcome import Row, table
+
+PARTS = 8  # tasks for each scenario
+
+
+@dataclass(frozen=True)
+class _Task:
+    scenario: str
+    campaign: Campaign
+
+
+def main(
+    scenarios: Mapping[str, rig.Scenario], program: str, arguments: Sequence[str] | None = None
+) -> int:
+    """Exit status 1 if any case is violated or could not be judged, 2 for wrong arguments.
+    `program`: the command that runs this again, for the replays it prints."""
+    parser = argparse.ArgumentParser(
+        prog=program, description="Cut the power at every event of these scenarios."
+    )
+    parser.add_argument("case", nargs="?", help="only this case: SCENARIO/CUT@N[/CUT@M]")
+    parser.add_argument("--every", type=int, default=1, help="only the N-th event of each place")
+    parser.add_argument("--jobs", type=int, default=2)
+    given = parser.parse_args(arguments)
+    if given.case is not None:
+        return replay(given.case, scenarios, rig.replay)
+    campaign = Campaign(dict.fromkeys(rig.PLACES, 1) | {rig.BYTE: given.every})
+    tasks = [
+        _Task(name, replace(campaign, share=(part, PARTS)))
+        for name in scenarios
+        for part in range(PARTS)
+    ]
+
+    def run(task: _Task) -> Row:
+        row = Row(task.scenario, 1)
+        for case in explore(scenarios[task.scenario], task.campaign):
+            row.add(case)
+        return row
+
+    rows = {name: Row(name, 1) for name in scenarios}
+    wrong = []
+    console = Console(width=120)
+    with progress_on(console, len(tasks)) as advance:
+        for task, done in in_processes(run, tasks, given.jobs):
+            if isinstance(done, Exception):
+                wrong.append(f"{task.scenario}: {done}")
+            else:
+                rows[task.scenario].merge(done)
+            advance(f"{sum(row.cases for row in rows.values())} cuts")
+    for row in rows.values():
+        wrong += row.told(program)
+    console.print(table("One cut", list(rows.values())))
+    for line in wrong:
+        console.print(line, markup=False, soft_wrap=True)
+    return 1 if wrong else 0
+
+
+def replay(
+    case_id: str,
+    scenarios: Mapping[str, rig.Scenario],
+    again: Callable[[rig.Scenario, list[rig.Cut], rig.Tell], rig.Case],
+) -> int:
+    """One case again, by `again`. Prints what the host did, boot by boot, and the verdict; exit
+    status 1 if it is violated."""
+    name, *texts = case_id.split("/")
+    if name not in scenarios:
+        print(f"no scenario {name}; there are {', '.join(scenarios)}", file=sys.stderr)
+        return 2
+    try:
+        cuts = [rig.Cut.parse(text) for text in texts]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    case = again(scenarios[name], cuts, _tell)
+    print(json.dumps(asdict(case.verdict), indent=1))
+    return 1 if case.verdict.violations else 0
+
+
+def _tell(event: dict[str, object]) -> None:
+    if event["event"] != "progress":
+        print(json.dumps(event))

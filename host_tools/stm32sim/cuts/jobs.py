@@ -1,0 +1,85 @@
+"""Work for several processes, with a bar or a line a minute that tells how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+A_LINE_EVERY_S = 60
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def in_processes(
+    work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
+) -> Iterator[tuple[Task, Result | Exception]]:
+    """Each task as it is done: its result, or the exception that `work` raised. `work` may be any
+    function, since the processes are forked. A Ctrl-C drops what has not begun, and comes out of
+    here."""
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_begin, initargs=(work,)
+    ) as pool:
+        futures = {pool.submit(_do, task): task for task in tasks}
+        try:
+            for future in as_completed(futures):
+                error = future.exception()
+                if error is not None and not isinstance(error, Exception):
+                    raise error
+                yield futures[future], error or future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_work: Callable[[Any], Any]  # of this process, a worker
+
+
+def _begin(work: Callable[[Any], Any]) -> None:
+    """A worker begins. A Ctrl-C is for the parent; here it would be one more cut."""
+    global _work
+    _work = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _do(task: Any) -> Any:
+    return _work(task)
+
+
+@contextlib.contextmanager
+def progress_on(console: Console, total: int) -> Iterator[Callable[[str], None]]:
+    """Yields what is called with a description after each of `total` tasks: a bar on a terminal,
+    a line every minute elsewhere."""
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:.0f} %"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as progress:
+            bar = progress.add_task("cutting the power", total=total)
+            yield lambda text: progress.update(bar, advance=1, description=text)
+        return
+    began = told = time.monotonic()
+    done = 0
+
+    def advance(text: str) -> None:
+        nonlocal done, told
+        done += 1
+        now = time.monotonic()
+        if now - told >= A_LINE_EVERY_S:
+            told = now
+            rest = (now - began) / done * (total - done) / 60
+            print(f"{text}; {100 * done // total} % of the tasks, {rest:.0f} min left", flush=True)
+
+    yield advance
