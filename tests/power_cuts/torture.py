@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     for bug in seeded_bugs.BUGS:
         with seeded_bugs.planted(bug):
-            pass  # whoever has lost its place says so now and not in an hour
+            pass  # a bug that has lost its place says so now, not after an hour
     console = Console(width=120)
     began = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

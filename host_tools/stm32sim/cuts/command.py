@@ -44,7 +44,7 @@ def main(
     given = parser.parse_args(arguments)
     if given.case is not None:
         return replay(given.case, scenarios, rig.replay)
-    campaign = Campaign(dict.fromkeys(rig.PLACES, 1) | {rig.BYTE: given.every})
+    campaign = Campaign(dict.fromkeys(rig.PLACES, given.every))
     tasks = [
         _Task(name, replace(campaign, share=(part, PARTS)))
         for name in scenarios
@@ -60,13 +60,16 @@ def main(
     rows = {name: Row(name, 1) for name in scenarios}
     wrong = []
     console = Console(width=120)
-    with progress_on(console, len(tasks)) as advance:
-        for task, done in in_processes(run, tasks, given.jobs):
-            if isinstance(done, Exception):
-                wrong.append(f"{task.scenario}: {done}")
-            else:
-                rows[task.scenario].merge(done)
-            advance(f"{sum(row.cases for row in rows.values())} cuts")
+    try:
+        with progress_on(console, len(tasks)) as advance:
+            for task, done in in_processes(run, tasks, given.jobs):
+                if isinstance(done, Exception):
+                    wrong.append(f"{task.scenario}: {done}")
+                else:
+                    rows[task.scenario].merge(done)
+                advance(f"{sum(row.cases for row in rows.values())} cuts")
+    except KeyboardInterrupt:
+        wrong.append("stopped before its end")
     for row in rows.values():
         wrong += row.told(program)
     console.print(table("One cut", list(rows.values())))
