@@ -3,9 +3,11 @@ executed."""
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,23 +86,57 @@ def build(source: Path, target: Path, version: str, *more: str) -> None:
     assert main.run([*command, *more]) == 0
 
 
+# What a board has been through before a test begins, and what it is made from.
+STATES = {
+    "deployed": (None, "deploy"),
+    "updated": ("deployed", "update", "app-1.0.0.img"),
+    "with-bench": ("deployed", "deploy", "--bench"),
+}
+
+
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """For each kind of host the state of a board with the updater on it and a blank target."""
-    states = {}
-    for host, board in BOARDS.items():
-        folder = tmp_path_factory.mktemp(host)
-        assert Commands(folder, board, None)("deploy").status == 0
-        states[host] = folder
-    return states
+def state(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Callable[[str, str], Path]:
+    """The folder of a board of this kind of host in one of STATES, made once: to copy."""
+
+    @functools.cache
+    def made(host: str, name: str) -> Path:
+        before, verb, *arguments = STATES[name]
+        folder = tmp_path_factory.mktemp(host) / name
+        if before is not None:
+            shutil.copytree(made(host, before), folder)
+        board = Commands(folder, BOARDS[host], None)
+        given = [images / name if name.endswith(".img") else name for name in arguments]
+        assert board(str(verb), *given).status == 0
+        return folder
+
+    return made
 
 
 @pytest.fixture
-def stm32up(
-    host: str, deployed: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> Commands:
+def board_in(
+    host: str,
+    state: Callable[[str, str], Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> Callable[[str], Commands]:
     """The command, on a board of this host's kind that nobody else uses."""
-    folder = tmp_path / "state"
-    shutil.copytree(deployed[host], folder)
-    capfd.readouterr()
-    return Commands(folder, BOARDS[host], capfd)
+
+    def copied(name: str) -> Commands:
+        folder = tmp_path / "state"
+        shutil.copytree(state(host, name), folder)
+        capfd.readouterr()
+        return Commands(folder, BOARDS[host], capfd)
+
+    return copied
+
+
+@pytest.fixture
+def stm32up(board_in: Callable[[str], Commands]) -> Commands:
+    """The command, on a board with the updater and a blank target."""
+    return board_in("deployed")
+
+
+@pytest.fixture
+def updated(board_in: Callable[[str], Commands]) -> Commands:
+    """The command, on a board whose target runs 1.0.0."""
+    return board_in("updated")
