@@ -3,7 +3,10 @@ fuzzing that says so finds the bugs that are put there on purpose."""
 
 from __future__ import annotations
 
+import hashlib
 import struct
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -12,12 +15,10 @@ from hypothesis import strategies as st
 from stm32sim.chip.application import KnownImage, known_images
 from stm32sim.in_process import Bench
 from tests.fuzz import device_readers, material, mutation, seeded_bugs, targets
-from tests.fuzz.__main__ import MEMORY_BOUND, Checked, main
+from tests.fuzz.__main__ import MEMORY_BOUND, PROJECT, Checked, main
 
 LIMITS = settings(
     max_examples=200,
-    derandomize=True,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
 
@@ -48,12 +49,24 @@ def test_any_bytes_are_borne(target, content):
 def test_real_files_are_accepted():
     """Else the mutations would all be of files that are refused at the first byte."""
     image = device_readers.DeviceImage()
-    assert isinstance(image(image.seeds()[1]), tuple)
+    assert isinstance(image.outcome(image.seeds()[1]), tuple)
     for name in ("board-json", "board-toml", "desktop-key", "desktop-image", "desktop-input"):
         target = targets.ALL[name]()
-        assert not all(isinstance(target(seed), Exception) for seed in target.seeds()), name
+        outcomes = [target.outcome(seed) for seed in target.seeds()]
+        assert not all(isinstance(outcome, Exception) for outcome in outcomes), name
     state = device_readers.State()
     assert state.read(state.seeds()[0]) is not None
+
+
+def test_real_files_are_the_same_in_every_process():
+    """Else a finding could not be replayed, and a test would try other files each time."""
+    code = (
+        "import hashlib\nfrom tests.fuzz import targets\nfor target in targets.ALL.values():\n"
+        " print(hashlib.sha256(repr(target().seeds()).encode()).hexdigest())"
+    )
+    here = [hashlib.sha256(repr(t().seeds()).encode()).hexdigest() for t in targets.ALL.values()]
+    there = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True)
+    assert there.stdout.decode().split() == here
 
 
 @pytest.mark.parametrize("name", targets.ALL)
@@ -90,6 +103,11 @@ def test_no_change_of_a_signed_image_reaches_the_target(product, choose):
     result = product.install(changed)
     assert not result["ok"] and result["error"].startswith("image")
     assert (len(product.trace), len(product.target.boots)) == (passed, boots)
+
+
+@pytest.mark.parametrize("bug", seeded_bugs.BUGS, ids=lambda bug: f"{bug.target}: {bug.name}")
+def test_a_seeded_bug_changes_the_code_as_it_is(bug):
+    assert (seeded_bugs.PROJECT / bug.file).read_text().count(bug.old) == 1
 
 
 QUICK = [bug for bug in seeded_bugs.BUGS if bug.quick]
