@@ -6,8 +6,9 @@ from __future__ import annotations
 import functools
 import json
 import random
+import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,13 @@ class Ran:
 
 
 class Commands:
-    """Runs stm32up on one simulated board whose state is kept in `folder`."""
+    """Runs stm32up on one simulated board whose state is kept in `folder`. `typed`: what one
+    would type for that."""
 
     def __init__(self, folder: Path, board: str, capfd: pytest.CaptureFixture[str] | None) -> None:
         self.folder = folder
         self.board = board
+        self.typed: list[str] = []
         self._capfd = capfd
 
     def __call__(self, *arguments: str | Path, sim: tuple[str, ...] = ()) -> Ran:
@@ -50,8 +53,9 @@ class Commands:
 
     def at(self, port: str, *arguments: str | Path) -> Ran:
         """The same, on a board that runs already."""
-        before = ["--port", port, "--board", self.board, "--json"]
-        status = main.run([*before, *(str(argument) for argument in arguments)])
+        command = ["--port", port, "--board", self.board, "--json", *map(str, arguments)]
+        self.typed.append(shlex.join(["stm32up", *command]))
+        status = main.run(command)
         if self._capfd is None:
             return Ran(status, [], [])
         out, err = self._capfd.readouterr()
@@ -112,12 +116,16 @@ def state(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Callable[[s
     return made
 
 
+TYPED = pytest.StashKey[list[str]]()
+
+
 @pytest.fixture
 def board_in(
     host: str,
     state: Callable[[str, str], Path],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> Callable[[str], Commands]:
     """The command, on a board of this host's kind that nobody else uses."""
 
@@ -125,9 +133,24 @@ def board_in(
         folder = tmp_path / "state"
         shutil.copytree(state(host, name), folder)
         capfd.readouterr()
-        return Commands(folder, BOARDS[host], capfd)
+        board = Commands(folder, BOARDS[host], capfd)
+        board.typed.append(shlex.join(["rm", "-r", str(folder)]))
+        board.typed.append(shlex.join(["cp", "-r", str(state(host, name)), str(folder)]))
+        request.node.stash[TYPED] = board.typed
+        return board
 
     return copied
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails shows the commands that replay it."""
+    report = yield
+    if report.failed and TYPED in item.stash:
+        report.sections.append(("Commands that replay it", "\n".join(item.stash[TYPED])))
+    return report
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import hashlib
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -23,21 +24,34 @@ LIMITS = settings(
 )
 
 
-@pytest.fixture(scope="module", params=targets.ALL)
-def changed_target(request):
-    return targets.ALL[request.param]()
+class Replayable:
+    """A target; an error of it tells the command that replays it."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._name = name
+        self._target = targets.ALL[name]()
+        self._input = folder / name
+        self.seeds = self._target.seeds()
+
+    def __call__(self, data: bytes) -> None:
+        try:
+            self._target(data)
+        except Exception as error:
+            self._input.write_bytes(data)
+            error.add_note(f"python -m tests.fuzz {self._name} {self._input}")
+            raise
 
 
 @pytest.fixture(scope="module", params=targets.ALL)
-def target(request):
-    return targets.ALL[request.param]()
+def target(request, tmp_path_factory):
+    return Replayable(request.param, tmp_path_factory.mktemp("inputs"))
 
 
 @LIMITS
 @given(st.data())
-def test_any_change_of_a_real_file_is_borne(changed_target, data):
-    seed = data.draw(st.sampled_from(changed_target.seeds()))
-    changed_target(mutation.mutated(seed, data.draw(st.randoms(use_true_random=False))))
+def test_any_change_of_a_real_file_is_borne(target, data):
+    seed = data.draw(st.sampled_from(target.seeds))
+    target(mutation.mutated(seed, data.draw(st.randoms(use_true_random=False))))
 
 
 @LIMITS
@@ -118,6 +132,21 @@ def test_a_seeded_bug_is_found(bug, tmp_path):
     """The others take more inputs: python -m tests.fuzz.seeded_bugs."""
     _, kinds = seeded_bugs.new_kinds(bug, seeded_bugs.QUICK, tmp_path, guided=False)
     assert kinds
+
+
+def test_an_input_that_fails_here_is_replayed_by_the_command_that_is_told(
+    tmp_path, capsys, monkeypatch
+):
+    def broken(data: bytes) -> None:
+        raise KeyError("x")
+
+    broken.seeds = list  # type: ignore[attr-defined]
+    monkeypatch.setitem(targets.ALL, "broken", lambda: broken)
+    with pytest.raises(KeyError) as caught:
+        Replayable("broken", tmp_path)(b"boom")
+    (note,) = caught.value.__notes__
+    assert main(note.removeprefix("python -m tests.fuzz ").split()) == 1
+    assert "KeyError" in capsys.readouterr().out
 
 
 def test_a_finding_is_saved_and_one_command_replays_it(tmp_path, capsys, monkeypatch):
