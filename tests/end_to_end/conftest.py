@@ -90,11 +90,11 @@ def build(source: Path, target: Path, version: str, *more: str) -> None:
     assert main.run([*command, *more]) == 0
 
 
-# What a board has been through before a test begins, and what it is made from.
+# What a board has been through before a test begins: that of another one, and a command.
 STATES = {
-    "deployed": (None, "deploy"),
-    "updated": ("deployed", "update", "app-1.0.0.img"),
-    "with-bench": ("deployed", "deploy", "--bench"),
+    "deployed": ("", ["deploy"]),
+    "updated": ("deployed", ["update", "app-1.0.0.img"]),
+    "with-bench": ("deployed", ["deploy", "--bench"]),
 }
 
 
@@ -104,13 +104,12 @@ def state(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Callable[[s
 
     @functools.cache
     def made(host: str, name: str) -> Path:
-        before, verb, *arguments = STATES[name]
+        before, command = STATES[name]
         folder = tmp_path_factory.mktemp(host) / name
-        if before is not None:
+        if before:
             shutil.copytree(made(host, before), folder)
-        board = Commands(folder, BOARDS[host], None)
-        given = [images / name if name.endswith(".img") else name for name in arguments]
-        assert board(str(verb), *given).status == 0
+        given = [images / word if word.endswith(".img") else word for word in command]
+        assert Commands(folder, BOARDS[host], None)(*given).status == 0
         return folder
 
     return made
@@ -149,7 +148,8 @@ def pytest_runtest_makereport(
     """A test that fails shows the commands that replay it."""
     report = yield
     if report.failed and TYPED in item.stash:
-        report.sections.append(("Commands that replay it", "\n".join(item.stash[TYPED])))
+        typed = item.stash[TYPED]
+        report.sections.append(("Commands that replay it", "\n".join(typed)))
     return report
 
 

@@ -30,7 +30,7 @@ def private_key() -> RSA:
     them can be replayed, and tests try the same ones every time."""
     key = keys.load(Path(__file__).with_name("fuzz_development_key.pem"))
     assert isinstance(key, RSA)
-    key.sign = functools.partial(_signature, key)  # type: ignore[method-assign]
+    key.sign = functools.partial(_signature, key)
     return key
 
 

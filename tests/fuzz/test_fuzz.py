@@ -121,7 +121,7 @@ def test_no_change_of_a_signed_image_reaches_the_target(product, choose):
 
 @pytest.mark.parametrize("bug", seeded_bugs.BUGS, ids=lambda bug: f"{bug.target}: {bug.name}")
 def test_a_seeded_bug_changes_the_code_as_it_is(bug):
-    assert (seeded_bugs.PROJECT / bug.file).read_text().count(bug.old) == 1
+    assert (PROJECT / bug.file).read_text().count(bug.old) == 1
 
 
 QUICK = [bug for bug in seeded_bugs.BUGS if bug.quick]
