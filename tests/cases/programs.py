@@ -25,11 +25,11 @@ while True:
 """
 PRODUCT = f"""\
 import time
-print({STARTED!r})
 from machine import WDT
 from stm32_updater import Updater
 wdt = WDT(timeout=5000)
 Updater.from_board("/board.json", feed=wdt.feed).run()
+print({STARTED!r})
 while True:
     wdt.feed(); time.sleep_ms(50)
 """
