@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from serial.urlhandler import protocol_socket
 
 from stm32sim.in_process import Bench
 
@@ -23,6 +25,15 @@ def pytest_configure() -> None:
     inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ports_close_at_once() -> Iterator[None]:
+    """pyserial sleeps for 0.3 s after it has closed a socket:// port, for servers that cannot take
+    the next connection at once. Simulated boards and the stand-in can, and tests open many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol_socket, "time", SimpleNamespace(sleep=lambda seconds: None))
+        yield
 
 
 @pytest.fixture(params=["rp2", "esp32"])
