@@ -89,7 +89,8 @@ class DeadRail:
 
 
 class World:
-    """Everything but the host's interpreter.
+    """Everything but the host's interpreter. `file_calls`: what serves the calls for files, by
+    name; whoever wants one to fail puts another function in its place.
 
     The target has its own supply unless `wiring.supply` says that a pin switches it. `host`: a key
     of controller.HARDWARE; `port`: which of MicroPython's that is."""
@@ -113,7 +114,7 @@ class World:
         if self.wiring.pull_ups == "target":
             self.bus.devices.append(DeadRail(target))
         self.reset_cause = PWRON_RESET
-        self._fs_calls = filesystem.calls()
+        self.file_calls = filesystem.calls()
         self._served: dict[str, Callable[..., Any]] = {
             name.removeprefix("_serve_"): getattr(self, name)
             for name in dir(self)
@@ -161,7 +162,7 @@ class World:
 
     def call(self, name: str, *args: Any) -> Any:
         """Serve one call of device code; see host/seam.py for the names."""
-        served = self._fs_calls.get(name)
+        served = self.file_calls.get(name)
         if served is not None:
             self.clock.advance(_PIN_CALL)
             return served(*args)

@@ -2,6 +2,7 @@
 
     python -m tests.cases              all
     python -m tests.cases ports holes  those of tests/cases/ports.py and holes.py
+    python -m tests.cases "ports: a lone Pico is taken"
 
 One line for each: PASS or FAIL, its name, what was tried, what came of it. The exit status is 1 if
 one failed.
@@ -22,22 +23,29 @@ from tests.cases.case import Wrong
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.cases", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}")
-    wanted = parser.parse_args(arguments).groups or list(GROUPS)
-    if unknown := [name for name in wanted if name not in GROUPS]:
-        parser.error(f"no group {unknown[0]}; there are {', '.join(GROUPS)}")
-    tried = failed = 0
-    for group in wanted:
-        for case in GROUPS[group]:
-            with tempfile.TemporaryDirectory() as folder:
-                try:
-                    verdict, outcome = "PASS", case.run(Path(folder))
-                except Wrong as wrong:
-                    verdict, outcome = "FAIL", str(wrong)
-                    failed += 1
-            tried += 1
-            print(f"{verdict} | {group}: {case.name} | {case.tried} | {outcome}", flush=True)
-    print(f"{tried} cases, {failed} failed")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"a case, or a group: {', '.join(GROUPS)}"
+    )
+    wanted = set(parser.parse_args(arguments).names) or set(GROUPS)
+    chosen = [
+        (f"{group}: {case.name}", case)
+        for group, cases in GROUPS.items()
+        for case in cases
+        if {group, f"{group}: {case.name}"} & wanted
+    ]
+    names = {name for name, _ in chosen}
+    if unknown := wanted - names - {name.partition(":")[0] for name in names}:
+        parser.error(f"no case and no group {min(unknown)}; there are {', '.join(GROUPS)}")
+    failed = 0
+    for name, case in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                verdict, outcome = "PASS", case.run(Path(folder))
+            except Wrong as wrong:
+                verdict, outcome = "FAIL", str(wrong)
+                failed += 1
+        print(f"{verdict} | {name} | {case.tried} | {outcome}", flush=True)
+    print(f"{len(chosen)} cases, {failed} failed")
     return 1 if failed else 0
 
 

@@ -72,7 +72,7 @@ def last_good_image_stays(renames: Callable[..., None]) -> str:
     """Every rename to confirmed.img, until the next start, is that of `renames`; then an image
     comes that does not work."""
     board = update(applications=BAD_NEWER)
-    calls = board.world._fs_calls
+    calls = board.world.file_calls
     rename, failed = calls["fs_rename"], 0
 
     def fails(source: str, destination: str) -> None:

@@ -6,21 +6,30 @@ from pathlib import Path
 
 import pytest
 
+from stm32up.host import raw_repl
 from tests.cases import __main__ as command
 from tests.cases.all import GROUPS
-from tests.cases.case import Case, expect
+from tests.cases.case import Case, Wrong, expect
 
 
 @pytest.mark.parametrize(
-    "case",
+    ("group", "case"),
     [
-        pytest.param(case, id=f"{group}: {case.name}")
+        pytest.param(group, case, id=f"{group}: {case.name}")
         for group, cases in GROUPS.items()
         for case in cases
     ],
 )
-def test_a_case_comes_out_right(case: Case, tmp_path: Path) -> None:
-    assert case.run(tmp_path)
+def test_a_case_comes_out_right(
+    group: str, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The command gives up earlier on a program that does not end, which runs all that time.
+    monkeypatch.setattr(raw_repl, "ENTER_S", 4.0)
+    try:
+        assert case.run(tmp_path)
+    except Wrong as wrong:
+        wrong.add_note(f'python -m tests.cases "{group}: {case.name}"')
+        raise
 
 
 def test_each_case_has_a_name_of_its_own() -> None:
@@ -45,5 +54,10 @@ def test_a_wrong_outcome_and_an_exception_are_failures(monkeypatch, capsys) -> N
         "FAIL | some: broken | c | KeyError: 'lost'",
         "3 cases, 2 failed",
     ]
+    assert command.main(["some: right"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 cases, 0 failed"
     del cases[1:]
     assert command.main(["some"]) == 0
+    with pytest.raises(SystemExit):
+        command.main(["some: gone"])
+    assert "no case and no group some: gone" in capsys.readouterr().err

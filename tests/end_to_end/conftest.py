@@ -3,9 +3,12 @@ executed."""
 
 from __future__ import annotations
 
+import functools
 import json
 import random
+import shlex
 import shutil
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +38,13 @@ class Ran:
 
 
 class Commands:
-    """Runs stm32up on one simulated board whose state is kept in `folder`."""
+    """Runs stm32up on one simulated board whose state is kept in `folder`. `typed`: what one
+    would type for that."""
 
     def __init__(self, folder: Path, board: str, capfd: pytest.CaptureFixture[str] | None) -> None:
         self.folder = folder
         self.board = board
+        self.typed: list[str] = []
         self._capfd = capfd
 
     def __call__(self, *arguments: str | Path, sim: tuple[str, ...] = ()) -> Ran:
@@ -48,8 +53,9 @@ class Commands:
 
     def at(self, port: str, *arguments: str | Path) -> Ran:
         """The same, on a board that runs already."""
-        before = ["--port", port, "--board", self.board, "--json"]
-        status = main.run([*before, *(str(argument) for argument in arguments)])
+        command = ["--port", port, "--board", self.board, "--json", *map(str, arguments)]
+        self.typed.append(shlex.join(["stm32up", *command]))
+        status = main.run(command)
         if self._capfd is None:
             return Ran(status, [], [])
         out, err = self._capfd.readouterr()
@@ -84,23 +90,76 @@ def build(source: Path, target: Path, version: str, *more: str) -> None:
     assert main.run([*command, *more]) == 0
 
 
+# What a board has been through before a test begins: that of another one, and a command.
+STATES = {
+    "deployed": ("", ["deploy"]),
+    "updated": ("deployed", ["update", "app-1.0.0.img"]),
+    "with-bench": ("deployed", ["deploy", "--bench"]),
+}
+
+
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """For each kind of host the state of a board with the updater on it and a blank target."""
-    states = {}
-    for host, board in BOARDS.items():
-        folder = tmp_path_factory.mktemp(host)
-        assert Commands(folder, board, None)("deploy").status == 0
-        states[host] = folder
-    return states
+def state(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Callable[[str, str], Path]:
+    """The folder of a board of this kind of host in one of STATES, made once: to copy."""
+
+    @functools.cache
+    def made(host: str, name: str) -> Path:
+        before, command = STATES[name]
+        folder = tmp_path_factory.mktemp(host) / name
+        if before:
+            shutil.copytree(made(host, before), folder)
+        given = [images / word if word.endswith(".img") else word for word in command]
+        assert Commands(folder, BOARDS[host], None)(*given).status == 0
+        return folder
+
+    return made
+
+
+TYPED = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture
-def stm32up(
-    host: str, deployed: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> Commands:
+def board_in(
+    host: str,
+    state: Callable[[str, str], Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> Callable[[str], Commands]:
     """The command, on a board of this host's kind that nobody else uses."""
-    folder = tmp_path / "state"
-    shutil.copytree(deployed[host], folder)
-    capfd.readouterr()
-    return Commands(folder, BOARDS[host], capfd)
+
+    def copied(name: str) -> Commands:
+        folder = tmp_path / "state"
+        shutil.copytree(state(host, name), folder)
+        capfd.readouterr()
+        board = Commands(folder, BOARDS[host], capfd)
+        board.typed.append(shlex.join(["rm", "-r", str(folder)]))
+        board.typed.append(shlex.join(["cp", "-r", str(state(host, name)), str(folder)]))
+        request.node.stash[TYPED] = board.typed
+        return board
+
+    return copied
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails shows the commands that replay it."""
+    report = yield
+    if report.failed and TYPED in item.stash:
+        typed = item.stash[TYPED]
+        report.sections.append(("Commands that replay it", "\n".join(typed)))
+    return report
+
+
+@pytest.fixture
+def stm32up(board_in: Callable[[str], Commands]) -> Commands:
+    """The command, on a board with the updater and a blank target."""
+    return board_in("deployed")
+
+
+@pytest.fixture
+def updated(board_in: Callable[[str], Commands]) -> Commands:
+    """The command, on a board whose target runs 1.0.0."""
+    return board_in("updated")

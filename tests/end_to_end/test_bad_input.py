@@ -12,18 +12,17 @@ from tests.end_to_end.conftest import APPLICATION, build
 
 
 @pytest.fixture
-def refused(stm32up, images):
+def refused(updated):
     """Runs a command that must be refused, on a target with an application; returns its error."""
-    assert stm32up("update", images / "app-1.0.0.img").status == 0
 
     def run(*arguments, status=1, sim=()):
-        before = stm32up.target()
-        ran = stm32up(*arguments, sim=sim)
+        before = updated.target()
+        ran = updated(*arguments, sim=sim)
         assert ran.status == status
         assert len(ran.errors) == 1, ran.errors
         assert ran.result["event"] == "result" and ran.result["ok"] is False
         assert ran.result["message"] and "Traceback" not in ran.errors[0]
-        assert stm32up.target() == before
+        assert updated.target() == before
         return ran.errors[0]
 
     return run
@@ -79,18 +78,18 @@ def test_a_file_that_is_no_application(refused, tmp_path, name, content, message
     assert not (tmp_path / "x.img").exists()
 
 
-def test_an_image_larger_than_the_flash(refused, stm32up, tmp_path):
+def test_an_image_larger_than_the_flash(refused, updated, tmp_path):
     (tmp_path / "large.bin").write_bytes(bytes(200 * 1024))
     command = ["image", "build", tmp_path / "large.bin", "--version", "1.0.0"]
     line = refused(*command, "-o", tmp_path / "large.img", status=1)
     assert "128" in line or "0x0801FFFF" in line or "0x08020000" in line
 
 
-def test_an_image_that_covers_a_preserved_region(refused, stm32up, images, tmp_path):
+def test_an_image_that_covers_a_preserved_region(refused, updated, images, tmp_path):
     custom_board(
-        stm32up, tmp_path, "preserve = []", "preserve = [{start = 0x08001000, length = 0x800}]"
+        updated, tmp_path, "preserve = []", "preserve = [{start = 0x08001000, length = 0x800}]"
     )
-    assert stm32up("deploy").status == 0
+    assert updated("deploy").status == 0
     line = refused("update", images / "full.img")
     assert "preserved region at 0x08001000" in line
 
@@ -104,8 +103,8 @@ def test_a_hex_file_outside_flash(refused, tmp_path):
     assert "0x1FFF7800" in line
 
 
-def test_a_board_toml_with_an_unknown_key(refused, stm32up, images, tmp_path):
-    custom_board(stm32up, tmp_path, "frequency =", "frequncy =")
+def test_a_board_toml_with_an_unknown_key(refused, updated, images, tmp_path):
+    custom_board(updated, tmp_path, "frequency =", "frequncy =")
     line = refused("update", images / "app-1.1.0.img", status=2)
     assert "board.toml:" in line and "frequncy" in line and "frequency" in line
 
@@ -135,13 +134,12 @@ def test_a_loader_that_answers_with_another_product_id(refused, images):
     assert "0x466" in line and "0x460" in line
 
 
-def test_a_write_protected_page(stm32up, images):
-    assert stm32up("update", images / "app-1.0.0.img").status == 0
-    before = stm32up.flash()
-    ran = stm32up("update", images / "app-1.1.0.img", sim=("write-protected=0",))
+def test_a_write_protected_page(updated, images):
+    before = updated.flash()
+    ran = updated("update", images / "app-1.1.0.img", sim=("write-protected=0",))
     assert ran.status == 1 and ran.result["error"] == "page-protected"
     assert "page 0" in ran.errors[0]
-    assert stm32up.flash() == before
+    assert updated.flash() == before
 
 
 def test_a_simulation_option_that_does_not_exist(stm32up):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from stm32sim.chip.option_bytes import OPTR, OptionBytes
@@ -20,11 +22,11 @@ def optr(stm32up: Commands) -> int:
 
 
 @pytest.fixture
-def bench(stm32up: Commands) -> Commands:
+def bench(board_in: Callable[[str], Commands]) -> Commands:
     """A board with the bench package."""
-    assert stm32up("deploy", "--bench").status == 0
-    (stm32up.folder / "target.flash").unlink()  # deploying has made one; the tests choose
-    return stm32up
+    board = board_in("with-bench")
+    (board.folder / "target.flash").unlink()  # deploying has made one; the tests choose
+    return board
 
 
 def test_a_factory_part_is_provisioned_and_then_updated(bench, images):

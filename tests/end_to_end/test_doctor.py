@@ -13,15 +13,14 @@ def diagnosis(ran) -> str | None:
     return None if ran.result["ok"] else ran.result["error"]
 
 
-def test_a_healthy_board_is_healthy_and_left_as_it_was(stm32up, images):
-    stm32up("update", images / "app-1.0.0.img")
-    target, log = stm32up.target(), stm32up("logs", "pull").events[:-1]
-    ran = stm32up("doctor")
+def test_a_healthy_board_is_healthy_and_left_as_it_was(updated):
+    target, log = updated.target(), updated("logs", "pull").events[:-1]
+    ran = updated("doctor")
     assert diagnosis(ran) is None and ran.result["status"] == "healthy"
     assert ran.result["findings"] == [] and ran.result["otherwise"] == []
-    assert stm32up.target() == target
-    assert stm32up("logs", "pull").events[:-1] == log
-    assert stm32up("probe").result["application_version"] == "1.0.0"
+    assert updated.target() == target
+    assert updated("logs", "pull").events[:-1] == log
+    assert updated("probe").result["application_version"] == "1.0.0"
 
 
 @pytest.mark.parametrize(
@@ -32,35 +31,33 @@ def test_a_healthy_board_is_healthy_and_left_as_it_was(stm32up, images):
         ("rdp=1", "read-protected"),
     ],
 )
-def test_what_is_wrong_is_named(stm32up, images, option, code):
-    if option != "rdp=1":  # which only an untouched target takes
-        stm32up("update", images / "app-1.0.0.img")
-    else:
-        (stm32up.folder / "target.flash").unlink()
-    ran = stm32up("doctor", sim=(option,))
+def test_what_is_wrong_is_named(board_in, option, code):
+    untouched = option == "rdp=1"  # which no other target takes
+    board = board_in("deployed" if untouched else "updated")
+    if untouched:
+        (board.folder / "target.flash").unlink()
+    ran = board("doctor", sim=(option,))
     assert diagnosis(ran) == code
     finding = ran.result["findings"][0]
     assert finding["code"] == code and finding["evidence"]
     assert finding["next_step"] == ran.result["next_step"]
 
 
-def test_a_second_look_after_a_power_cycle_tells_more(stm32up, images):
-    for version in ("1.0.0", "1.1.0"):
-        stm32up("update", images / f"app-{version}.img")
+def test_a_second_look_after_a_power_cycle_tells_more(updated, images):
+    updated("update", images / "app-1.1.0.img")
     level_2 = ("target=level-2",)
-    assert diagnosis(stm32up("doctor", sim=level_2)) == "debugger-blocks-boot0"
-    ran = stm32up("doctor", "--power-cycled", sim=level_2)
+    assert diagnosis(updated("doctor", sim=level_2)) == "debugger-blocks-boot0"
+    ran = updated("doctor", "--power-cycled", sim=level_2)
     assert diagnosis(ran) == "level-2-suspected" and ran.result["status"] == "wrong"
 
 
-def test_a_bare_host_is_examined_all_the_same(stm32up, images, tmp_path):
-    stm32up("update", images / "app-1.0.0.img")
-    (stm32up.folder / "host.flash").unlink()
-    ran = stm32up("doctor", sim=("blank-host=1",))
+def test_a_bare_host_is_examined_all_the_same(updated, tmp_path):
+    (updated.folder / "host.flash").unlink()
+    ran = updated("doctor", sim=("blank-host=1",))
     assert diagnosis(ran) == "filesystem-reformatted"
     assert ran.result["facts"]["target"]["reached_by"] == "own"
-    shutil.rmtree(stm32up.folder)
-    assert diagnosis(stm32up("doctor", sim=("blank-host=1",))) == "no-updater"
+    shutil.rmtree(updated.folder)
+    assert diagnosis(updated("doctor", sim=("blank-host=1",))) == "no-updater"
 
 
 def test_people_read_what_why_and_what_next(stm32up, images, capfd):

@@ -48,18 +48,16 @@ def test_what_runs_already_is_not_even_pushed(stm32up, images):
     assert any(event["event"] == "pushed" for event in forced.events)
 
 
-def test_what_is_recorded_but_does_not_run_is_pushed_and_written(stm32up, images):
+def test_what_is_recorded_but_does_not_run_is_pushed_and_written(updated, images):
     image = images / "app-1.0.0.img"
-    stm32up("update", image)
-    (stm32up.folder / "target.flash").unlink()  # another target in its place, blank
-    ran = stm32up("update", image)
-    assert ran.result["status"] == "installed" and stm32up.flash()[:8] != b"\xff" * 8
+    (updated.folder / "target.flash").unlink()  # another target in its place, blank
+    ran = updated("update", image)
+    assert ran.result["status"] == "installed" and updated.flash()[:8] != b"\xff" * 8
 
 
-def test_what_is_installed_is_pushed_if_something_else_waits(stm32up, images):
-    stm32up("update", images / "app-1.0.0.img")
-    stm32up("push", images / "app-1.1.0.img")
-    assert stm32up("update", images / "app-1.0.0.img").result["error"] == "another-image"
+def test_what_is_installed_is_pushed_if_something_else_waits(updated, images):
+    updated("push", images / "app-1.1.0.img")
+    assert updated("update", images / "app-1.0.0.img").result["error"] == "another-image"
 
 
 def test_an_older_version_is_refused_in_versions(stm32up, images):
@@ -69,24 +67,22 @@ def test_an_older_version_is_refused_in_versions(stm32up, images):
     assert "1.0.0 counts as older than the installed 1.1.0" in ran.result["message"]
 
 
-def test_a_version_that_the_application_does_not_answer_is_asked_about(stm32up, images, tmp_path):
-    stm32up("update", images / "app-1.0.0.img")
+def test_a_version_that_the_application_does_not_answer_is_asked_about(updated, tmp_path):
     build(APPLICATION / "app-1.1.0.hex", tmp_path / "app.img", "1.2.0")
-    ran = stm32up("update", tmp_path / "app.img")
+    ran = updated("update", tmp_path / "app.img")
     question = "built as 1.2.0, answers 1.1.0: was --version right?"
     assert ran.result["status"] == "rolled-back" and question in ran.result["message"]
     assert question in ran.errors[-1]
 
 
-def test_probe_reports_the_chip_and_changes_nothing(stm32up, images):
-    stm32up("update", images / "app-1.0.0.img")
-    before = stm32up.target()
-    result = stm32up("probe").result
+def test_probe_reports_the_chip_and_changes_nothing(updated):
+    before = updated.target()
+    result = updated("probe").result
     assert result["ok"] and result["product_id"] == "0x460" and result["chip"] == "STM32G071RB"
     assert result["loader"] == "11.4"
     assert result["option_bytes"]["nBOOT_SEL"] == 0 and result["option_bytes"]["RDP"] == 0
     assert result["application"] == "running" and result["application_version"] == "1.0.0"
-    assert stm32up.target() == before
+    assert updated.target() == before
 
 
 def test_a_blank_target_is_probed_as_blank(stm32up):
@@ -153,24 +149,23 @@ def test_status_shows_an_interrupted_push(stm32up, images, tmp_path, monkeypatch
     assert "interrupted_pushes" not in stm32up("status").result
 
 
-def test_the_power_fails_in_the_middle_and_the_next_run_goes_on(stm32up, images):
-    stm32up("update", images / "app-1.0.0.img")
-    ran = stm32up("update", images / "full.img", sim=("cut=32",))
+def test_the_power_fails_in_the_middle_and_the_next_run_goes_on(updated, images):
+    ran = updated("update", images / "full.img", sim=("cut=32",))
     assert ran.status == 3 and ran.result["error"] == "no-board"
     assert len(ran.errors) == 1 and "lost the board" in ran.errors[0]
     progress = [event["done"] for event in ran.events if event.get("phase") == "write"]
     assert progress[-1] == 31  # the 32nd erase was cut
-    status = stm32up("status").result
+    status = updated("status").result
     assert status["phase"] == "installing" and status["candidate"] == "1.1.0"
     assert (
         status["confirmed"] == "1.0.0" and status["pages_in_doubt"] == 64 - 23
     )  # page 0 to the end
-    assert stm32up("probe").result["application"] == "blank"
-    ran = stm32up("run")
+    assert updated("probe").result["application"] == "blank"
+    ran = updated("run")
     assert ran.status == 0 and ran.events[0]["event"] == "resuming"
     assert ran.result["version"] == "1.1.0" and ran.result["verified"] == FLASH_SIZE
-    assert stm32up.flash() == (images / "full.bin").read_bytes()
-    assert stm32up("probe").result["application_version"] == "1.1.0"
+    assert updated.flash() == (images / "full.bin").read_bytes()
+    assert updated("probe").result["application_version"] == "1.1.0"
 
 
 def test_run_installs_what_was_pushed_and_then_has_nothing_to_do(stm32up, images):
@@ -180,12 +175,11 @@ def test_run_installs_what_was_pushed_and_then_has_nothing_to_do(stm32up, images
     assert stm32up("run").result["status"] == "idle"
 
 
-def test_a_broken_application_is_rolled_back_to_the_one_before(stm32up, images, tmp_path):
-    stm32up("update", images / "app-1.0.0.img")
+def test_a_broken_application_is_rolled_back_to_the_one_before(updated, tmp_path):
     dead = (0x2000_9000).to_bytes(4, "little") + (0x0800_00C1).to_bytes(4, "little")
     dead += b"\xfe\xe7" * 2000  # branches to itself
     (tmp_path / "dead.bin").write_bytes(dead)
     build(tmp_path / "dead.bin", tmp_path / "dead.img", "2.0.0")
-    result = stm32up("update", tmp_path / "dead.img").result
+    result = updated("update", tmp_path / "dead.img").result
     assert not result["ok"] and result["status"] == "rolled-back" and result["version"] == "1.0.0"
-    assert stm32up("probe").result["application_version"] == "1.0.0"
+    assert updated("probe").result["application_version"] == "1.0.0"

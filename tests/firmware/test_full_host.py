@@ -4,13 +4,14 @@ application for that."""
 from __future__ import annotations
 
 import contextlib
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from stm32sim.chip.application import known_images
 from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
+from tests.cases.device_worlds import calls
 from tests.support import image, known, payload
 
 OLD, NEW = payload(9 * 2048, 1), payload(9 * 2048, 2)
@@ -28,7 +29,8 @@ def fill(bench: Bench) -> None:
         except OSError:
             with contextlib.suppress(OSError):
                 bench.files.fs_close(handle)
-            bench._quietly(bench.files.fs_remove, f"/data.{number}")
+            with contextlib.suppress(OSError):
+                bench.files.fs_remove(f"/data.{number}")
             if number > 10:
                 break
 
@@ -72,7 +74,7 @@ def test_the_room_kept_for_the_record_comes_back(host):
 def test_what_is_written_is_started_although_no_record_can_be(make_bench):
     bench = make_bench(applications=BOTH)
     about_to_update(bench)
-    real = bench.world._fs_calls["fs_open"]
+    real = bench.world.file_calls["fs_open"]
 
     def worn_out(path, mode):
         if "/state." in path and "w" in mode:
@@ -81,7 +83,7 @@ def test_what_is_written_is_started_although_no_record_can_be(make_bench):
 
     for event in bench.updater().events():
         if event["event"] == "written":
-            bench.world._fs_calls["fs_open"] = worn_out
+            bench.world.file_calls["fs_open"] = worn_out
     assert event["error"] == "store", event
     assert bench.target.running is Running.APPLICATION and bench.flash_holds(NEW)
 
@@ -108,14 +110,14 @@ def test_a_file_in_the_inbox_that_cannot_be_removed_does_neither(make_bench):
     bench = make_bench(applications=BOTH)
     interrupted(bench)
     bench.push(b"no image", "bad")
-    real = bench.world._fs_calls["fs_remove"]
+    real = bench.world.file_calls["fs_remove"]
 
     def cannot(path):
         if "/inbox/" in path:
             raise OSError(5)
         return real(path)
 
-    bench.world._fs_calls["fs_remove"] = cannot
+    bench.world.file_calls["fs_remove"] = cannot
     assert bench.run()[-1]["ok"] and bench.flash_holds(NEW)
 
 
@@ -129,7 +131,7 @@ def test_a_file_that_cannot_be_removed_is_an_error_that_names_it(make_bench):
     def cannot(path):
         raise OSError(5)
 
-    bench.world._fs_calls["fs_remove"] = cannot
+    bench.world.file_calls["fs_remove"] = cannot
     result = bench.run()[-1]
     assert (result["ok"], result["error"]) == (False, "store")
     assert "/updater/inbox/app.img" in result["message"]
@@ -147,19 +149,20 @@ def test_an_error_that_nobody_foresaw_leaves_the_old_application_running(make_be
     """As long as nothing was erased. It is told, and not hidden."""
     bench = make_bench(applications=BOTH)
     about_to_update(bench)
-    updater = bench.updater()
-    read_into = updater._board.target.loader.read_into
+    events: list[dict[str, Any]] = []
+    raised = False
 
-    def fails(address, buffer):
-        if len(buffer) < 256:
-            return read_into(address, buffer)
-        updater._board.target.loader.read_into = read_into
-        raise error
+    def fails_once(real, name, *arguments):
+        nonlocal raised
+        if name == "i2c_read" and not raised and events and events[-1].get("phase") == "compare":
+            raised = True
+            raise error
+        return real(name, *arguments)
 
-    updater._board.target.loader.read_into = fails
-    events = []
+    calls(bench, fails_once)
+    bench.boot()
     with pytest.raises(type(error)):
-        for event in updater.events():
+        for event in bench.updater().events():
             events.append(event)
     assert events[-1]["error"] == code and events[-1]["next_step"]
     assert bench.target.running is Running.APPLICATION and bench.flash_holds(OLD)
@@ -171,14 +174,17 @@ def test_an_error_that_nobody_foresaw_leaves_the_old_application_running(make_be
 def test_a_controller_that_cannot_be_made_anew_is_a_failed_update_and_no_crash(make_bench):
     bench = make_bench(applications=BOTH)
     about_to_update(bench)
+    broken = False
+
+    def fails(real, name, *arguments):
+        if broken and name.startswith("i2c_"):
+            raise OSError(0x103)
+        return real(name, *arguments)
+
+    calls(bench, fails)
+    bench.boot()
     updater = bench.updater()
-    bus = updater._board.target.loader._link._bus
-
-    def broken(*arguments):
-        raise OSError(0x103)
-
-    bus._make_bus = broken
-    bus._bus = SimpleNamespace(writeto=broken, readfrom_into=broken)
+    broken = True
     result = list(updater.events())[-1]
     assert result["error"] == "bus-stuck" and "made anew" in result["message"]
 

@@ -92,18 +92,18 @@ def test_an_image_is_not_blamed_for_the_answer_of_a_chip_in_the_place_of_the_fir
 
 def test_an_image_that_cannot_be_kept_is_not_blamed_for_that(bench):
     bench.push(image(NEW, "2.0.0"))
-    rename = bench.world._fs_calls["fs_rename"]
+    rename = bench.world.file_calls["fs_rename"]
 
     def fails(path, destination):
         if destination == CONFIRMED:
             raise OSError(5)
         return rename(path, destination)
 
-    bench.world._fs_calls["fs_rename"] = fails
+    bench.world.file_calls["fs_rename"] = fails
     for _ in range(2 * (bench.settings["confirm"]["tries"] + 5)):
         assert bench.run()[-1]["error"] == "store"
         bench.boot()
-    bench.world._fs_calls["fs_rename"] = rename
+    bench.world.file_calls["fs_rename"] = rename
     assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
 
 
@@ -219,14 +219,14 @@ def test_pages_outside_of_the_image_are_no_news_after_an_installation(bench):
 
 def fs_error(bench: Bench, call: str, number: int, name: str) -> None:
     """From here on the filesystem fails like this for paths that end in `name`."""
-    real = bench.world._fs_calls[call]
+    real = bench.world.file_calls[call]
 
     def fails(path, *arguments):
         if str(path).endswith(name):
             raise OSError(number)
         return real(path, *arguments)
 
-    bench.world._fs_calls[call] = fails
+    bench.world.file_calls[call] = fails
 
 
 EVENTS = ("checked", "installing", "loader", "compare", "write", "verify", "written", "starting")
@@ -305,7 +305,7 @@ def test_the_last_good_image_stays_whatever_a_rename_fails_with(bench, number):
             fs_error(bench, "fs_rename", number, "/candidate.img")
     assert event["error"] == "store" and bench.flash_holds(NEW)
     assert bench.read_file(CONFIRMED) == image(OLD, "1.0.0")
-    bench.world._fs_calls["fs_rename"] = bench.files.fs_rename
+    bench.world.file_calls["fs_rename"] = bench.files.fs_rename
     bench.boot()
     assert bench.run()[-1]["status"] == "installed"
     assert bench.read_file(CONFIRMED) == image(NEW, "2.0.0")
@@ -315,7 +315,7 @@ def test_an_image_stays_in_the_inbox_if_its_key_cannot_be_read_just_now(product)
     product.push(image(NEW, "2.0.0", key=signing_key()))
     fs_error(product, "fs_open", 5, ".pub")
     assert product.run()[-1]["error"] == "store" and product.exists("/updater/inbox/app.img")
-    product.world._fs_calls["fs_open"] = product.files.fs_open
+    product.world.file_calls["fs_open"] = product.files.fs_open
     product.boot()
     assert product.run()[-1]["status"] == "installed" and product.flash_holds(NEW)
 
@@ -332,7 +332,7 @@ def test_a_record_that_cannot_be_read_counts_as_forgotten_and_no_page_is_believe
     fs_error(bench, "fs_open", 5, newest)
     result = bench.run()[-1]
     assert result["error"] == "store" or result["ok"]
-    bench.world._fs_calls["fs_open"] = bench.files.fs_open
+    bench.world.file_calls["fs_open"] = bench.files.fs_open
     bench.boot()
     bench.run()
     again = [a - b for a, b in zip(bench.target.flash.erase_counts, erased, strict=True)]
@@ -345,14 +345,14 @@ def test_want_of_memory_for_a_pushed_image_does_not_stop_an_update_under_way(ben
     bench.push(image(NEW, "2.0.0"))
     run_until_cut(bench)
     bench.push(image(DEAD, "3.0.0"), "big")
-    real = bench.world._fs_calls["fs_open"]
+    real = bench.world.file_calls["fs_open"]
 
     def no_memory(path, mode):
         if path.endswith("big.img"):
             raise MemoryError("memory allocation failed, allocating 4096 bytes")
         return real(path, mode)
 
-    bench.world._fs_calls["fs_open"] = no_memory
+    bench.world.file_calls["fs_open"] = no_memory
     assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
     last = bench.run()[-1]
     assert last["error"] == "memory" and bench.target.running is Running.APPLICATION
@@ -644,7 +644,7 @@ def test_a_push_of_what_was_given_up_is_a_new_one_although_it_was_cut(make_bench
 def unreadable(bench):
     """Makes files unreadable, until others take their places: `unreadable(path)`."""
     paths: set[str] = set()
-    calls = bench.world._fs_calls
+    calls = bench.world.file_calls
     opens, renames = calls["fs_open"], calls["fs_rename"]
 
     def fs_open(path, mode):
@@ -686,7 +686,7 @@ def test_an_image_that_cannot_be_read_to_its_end_is_an_error_of_the_filesystem(b
     """Whichever read or seek fails: it is no damaged image, and it is not removed."""
     pushed = "/updater/inbox/app.img"
     bench.push(image(NEW, "2.0.0"))
-    calls = bench.world._fs_calls
+    calls = bench.world.file_calls
     opens, real = calls["fs_open"], calls[call]
     handles: set[int] = set()
     failing = 0
@@ -736,7 +736,7 @@ def test_an_update_goes_on_as_the_same_although_its_image_could_not_be_read_once
     """It counts how often it was started, and is not admitted as another push."""
     bench.push(image(NEW, "2.0.0"))
     run_until_cut(bench)
-    opens, count = bench.world._fs_calls["fs_open"], []
+    opens, count = bench.world.file_calls["fs_open"], []
 
     def fs_open(path, mode):
         if path == CANDIDATE:
@@ -745,7 +745,7 @@ def test_an_update_goes_on_as_the_same_although_its_image_could_not_be_read_once
                 raise OSError(5)
         return opens(path, mode)
 
-    bench.world._fs_calls["fs_open"] = fs_open
+    bench.world.file_calls["fs_open"] = fs_open
     events = [event["event"] for event in bench.run()]
     assert "resuming" in events and "installing" not in events and "refused" not in events
     assert bench.flash_holds(NEW)

@@ -8,9 +8,10 @@ test would ever see an end of it.
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -36,9 +37,11 @@ class Depth:
     def __init__(self) -> None:
         self.deepest: list[str] = []
         self.imports = 0
+        self._bottom: FrameType | None = None
 
     def __enter__(self) -> Depth:
         gc.disable()  # or files of earlier tests are closed somewhere in here
+        self._bottom = sys._getframe(1)
         sys.setprofile(self._called)
         return self
 
@@ -47,18 +50,27 @@ class Depth:
         gc.enable()
 
     def _called(self, frame: FrameType | None, event: str, _: Any) -> None:
-        if event != "call":
+        if event != "call" or frame is None or not (kind := _kind(frame.f_code)):
             return
-        names = []
-        if frame is not None and frame.f_code.co_filename.endswith("shims/_files.py"):
-            names += ["file operation"] * FILE_OPERATION
-        while frame is not None:
-            if any(package in frame.f_code.co_filename for package in PACKAGES):
+        names = [kind] * FILE_OPERATION if kind == FILE else []
+        while frame is not None and frame is not self._bottom:
+            if _kind(frame.f_code) == OURS:
                 names.append(frame.f_code.co_name)
             frame = frame.f_back
         self.imports = max(self.imports, names.count("<module>"))
         if len(names) > len(self.deepest):
             self.deepest = names
+
+
+OURS, FILE = "ours", "file operation"
+
+
+@functools.cache
+def _kind(code: CodeType) -> str:
+    """Whether a function takes stack that is counted; "" if not."""
+    if code.co_filename.endswith("shims/_files.py"):
+        return FILE
+    return OURS if any(package in code.co_filename for package in PACKAGES) else ""
 
 
 def deepest(kind: str, at: int) -> list[str]:
@@ -84,7 +96,7 @@ def test_a_file_operation_counts_for_what_it_takes() -> None:
     bench = Bench()
     with Depth() as depth:
         bench.updater().status()
-    assert depth.deepest.count("file operation") == FILE_OPERATION
+    assert depth.deepest.count(FILE) == FILE_OPERATION
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -213,12 +213,12 @@ def test_the_log_stays_bounded_and_keeps_the_newest(modules):
 
 def test_a_full_filesystem_loses_log_lines_but_nothing_else(modules):
     log = log_of(modules)
-    real = modules.world._fs_calls["fs_open"]
+    real = modules.world.file_calls["fs_open"]
 
     def full(path, mode):
         raise OSError(28)
 
-    modules.world._fs_calls["fs_open"] = full
+    modules.world.file_calls["fs_open"] = full
     log.write({"event": "one"})
-    modules.world._fs_calls["fs_open"] = real
+    modules.world.file_calls["fs_open"] = real
     assert log.lost == 1

@@ -25,6 +25,9 @@ from tests.fuzz.material import (
 )
 from tests.host_tools import input_files
 
+# The key of material.py behind the password "secret". Locking it takes random numbers.
+LOCKED = Path(__file__).with_name("fuzz_locked_key.pem")
+
 
 class DesktopLog:
     """The log as the desktop merges it: what comes out is JSON, line by line, in order."""
@@ -56,6 +59,9 @@ class DesktopReader:
         self.path = Path(self.folder.name) / self.NAME
 
     def __call__(self, data: bytes) -> object:
+        return self.outcome(data)
+
+    def outcome(self, data: bytes) -> object:
         self.path.write_bytes(data)
         try:
             return self.read()
@@ -116,13 +122,8 @@ class DesktopKey(DesktopReader):
             serialization.PrivateFormat.TraditionalOpenSSL,
             serialization.NoEncryption(),
         )
-        locked = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(b"secret"),
-        )
         public = private_key().get_public_pem()
-        return [keys.DEVELOPMENT.encode() + b"\n" + public, plain, locked]
+        return [keys.DEVELOPMENT.encode() + b"\n" + public, plain, LOCKED.read_bytes()]
 
     def read(self) -> object:
         key = keys.load(self.path)

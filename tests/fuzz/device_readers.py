@@ -133,16 +133,16 @@ class State(DeviceReader):
         ]
         texts = [json.dumps(body).encode() for body in bodies]
         return [b"\1" + text for text in texts] + [
-            b"\0" + self._checked(texts[0]),
+            b"\0" + self.checked(texts[0]),
             b"\2",
             b'\0{"what": "option bytes"}',
         ]
 
-    def _checked(self, body: bytes) -> bytes:
+    def checked(self, body: bytes) -> bytes:
         return hashlib.sha256(body).hexdigest()[:16].encode() + body
 
     def read(self, data: bytes) -> object:
-        content = self._checked(data[1:]) if data[:1] == b"\1" else data[1:]
+        content = self.checked(data[1:]) if data[:1] == b"\1" else data[1:]
         if data[:1] == b"\2":
             content += bytes(2 * MAX_READ)
         self.files.hold(state_0=content, state_1=b"")

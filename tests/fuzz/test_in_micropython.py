@@ -55,7 +55,7 @@ def files(name: str) -> list[bytes]:
     seeds = target.seeds()
     changed = [mutation.mutated(choose.choice(seeds), choose) for _ in range(COUNT - len(seeds))]
     if name == "state":  # with the check that they should have
-        changed = [target._checked(content[1:]) for content in changed]
+        changed = [target.checked(content[1:]) for content in changed]
     return [*seeds, *changed]
 
 

@@ -16,6 +16,7 @@ from stm32up.board import boards
 from stm32up.host import deploy, push, simulation
 from stm32up.image import images, keys
 from tests.host_tools.fake_board import INSTALLED, UpdaterError
+from tests.simulator.host.client import SAFETY_NET_S
 
 
 def one_line(ran, status):
@@ -519,23 +520,29 @@ def test_a_simulation_that_does_not_start_is_one_line(run, monkeypatch):
     assert "12.7" in one_line(run("--port", "sim", "--sim-option", "loader=12.7", "status"), 2)
 
 
-def test_ctrl_c_is_one_line_and_status_130(fake, tmp_path, image):
-    ended = threading.Event()  # until then the board is busy
-    fake.before_exec = lambda code: ended.wait(60) if "events()" in code else None
-    command = [sys.executable, "-m", "stm32up", "--port", fake.port, "--json", "update"]
+def test_ctrl_c_is_one_line_and_status_130(fake, image):
+    busy, ended = threading.Event(), threading.Event()
+
+    def work(code: str) -> None:
+        if "events()" in code:
+            busy.set()
+            ended.wait()
+
+    fake.before_exec = work
+    command = [sys.executable, "-m", "stm32up", "--port", fake.port, "--json", "update", image]
     process = subprocess.Popen(
-        [*command, str(image)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "pushed" in line:
-            process.send_signal(signal.SIGINT)
-            break
-    out, err = process.communicate(timeout=50)
-    ended.set()
+    try:
+        assert busy.wait(SAFETY_NET_S)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=SAFETY_NET_S)
+    finally:
+        ended.set()
+        process.kill()
     assert process.returncode == 130
     assert err == "error: interrupted. Run it again: it goes on where it was.\n"
-    assert json.loads(out.splitlines()[-1])["ok"] is False
+    assert "pushed" in out and json.loads(out.splitlines()[-1])["ok"] is False
 
 
 def test_the_same_image_verified_here_is_what_the_board_got(run, fake, image):
@@ -562,7 +569,7 @@ def test_simulate_prints_its_port_and_ends_cleanly(tmp_path, number):
         event = json.loads(process.stdout.readline())
     assert event["port"].startswith("socket://")
     process.send_signal(number)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=SAFETY_NET_S)
     assert process.returncode == 0
     assert json.loads(out) == {"event": "result", "ok": True, "status": "stopped"}
     assert (tmp_path / "state" / "ended").exists()

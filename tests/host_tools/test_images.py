@@ -79,7 +79,7 @@ def test_every_input_format_gives_the_same_payload(tmp_path, chip, payload, kind
     assert inputs.read(path, chip)[:2] == (FLASH, payload)  # 5000 is a multiple of 8
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=40)), min_size=1))
 def test_whatever_lies_in_flash_keeps_its_place(tmp_path_factory, pieces):
     from stm32up import device

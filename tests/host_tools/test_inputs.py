@@ -35,7 +35,7 @@ APP = application()
 SOUND_HEX = hex_file((0, APP))
 SOUND_SREC = s_file(APP)
 CHIP = device.chip("STM32G071RB")
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=60)
 
 
 @pytest.fixture(scope="module")

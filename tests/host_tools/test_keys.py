@@ -400,7 +400,7 @@ def pem_files(key_files, development_key, tmp_path_factory):
     ]
 
 
-@settings(max_examples=150, derandomize=True, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_key_file_is_a_key_or_a_clear_error(pem_files, tmp_path_factory, data):
     content = bytearray(data.draw(st.sampled_from(pem_files)))

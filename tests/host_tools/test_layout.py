@@ -127,7 +127,7 @@ def test_signing_keeps_the_holes(build, tmp_path, key_files):
     assert kept_tlv(images.show(tmp_path / "signed.img")) == kept_tlv(built)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(0, 30 * PAGE), st.integers(1, 3 * PAGE)), max_size=8),
 )

@@ -10,6 +10,7 @@ import pytest
 
 from tests.mutants import __main__ as tool
 from tests.mutants.operators import mutants_of
+from tests.mutants.survivors import listed
 
 CALC = '''\
 """A module."""
@@ -250,6 +251,12 @@ def test_every_mutant_compiles_and_keeps_its_line_numbers_and_has_a_name_of_its_
         changed = mutant.applied(source)
         compile(changed, module, "exec")
         assert changed != source and changed.count("\n") == source.count("\n")
+
+
+def test_every_listed_survivor_is_a_mutant_of_the_code_as_it_is():
+    mutants = tool.OURS.mutants()
+    stale = [entry for entry in listed(tool.OURS.survivors) if not any(map(entry.covers, mutants))]
+    assert stale == []
 
 
 def test_a_mutant_keeps_its_name_when_lines_move():

@@ -33,6 +33,20 @@ class Wait(IntEnum):
     EVER = auto()
 
 
+# To look up a member of an enumeration takes CPython longer than what is done with it here.
+(
+    RECEIVE,
+    SEND,
+    ADDRESS,
+    NACK,
+    STOP,
+    FIRST_BYTE,
+    ADDRESS_FOR_EVER,
+    IDLE,
+    IDLE_OR_ADDRESS,
+    EVER,
+) = Wait
+
 Program = Generator[Wait, int, None]
 NO_BYTE = -1  # FIRST_BYTE of a frame that had none
 
@@ -109,7 +123,7 @@ class PolledI2C:
     def write(self, byte: int) -> bool:
         if not self._selected or self._sending:
             return False
-        if self._waiting is Wait.RECEIVE and self._missing > 1 and not self._received:
+        if self._waiting is RECEIVE and self._missing > 1 and not self._received:
             self._take(byte)  # nothing else can become due: no need to wake the program
         else:
             self._received.append(byte)
@@ -119,7 +133,7 @@ class PolledI2C:
     def read(self) -> int:
         byte, self._transmit = self._transmit, None
         # TXDR is empty: the next byte is put there while this one is on the wires
-        if self._waiting is Wait.SEND and self._sending and self._sent + 1 < len(self._outgoing):
+        if self._waiting is SEND and self._sending and self._sent + 1 < len(self._outgoing):
             self._give()
         else:
             self._run()
@@ -129,7 +143,7 @@ class PolledI2C:
         """All but the last byte, which wakes the program."""
         if self._sending or not self._selected or self._received or self._address_match:
             return 0
-        return self._missing - 1 if self._waiting is Wait.RECEIVE else 0
+        return self._missing - 1 if self._waiting is RECEIVE else 0
 
     def take(self, data: bytes) -> None:
         self._incoming += data
@@ -140,7 +154,7 @@ class PolledI2C:
         """All but the last byte, which wakes the program."""
         if not self._sending or self._transmit is None or self._address_match:
             return 0
-        return len(self._outgoing) - self._sent - 1 if self._waiting is Wait.SEND else 0
+        return len(self._outgoing) - self._sent - 1 if self._waiting is SEND else 0
 
     def give(self, count: int) -> bytes:
         assert self._transmit is not None
@@ -197,32 +211,32 @@ class PolledI2C:
     def _flag(self) -> int | None:
         """What the program waits for, consumed; None if it is not there yet."""
         wait = self._waiting
-        if wait is Wait.RECEIVE:
+        if wait is RECEIVE:
             while self._received and self._missing:
                 self._take(self._received.popleft())
             return None if self._missing else 0
-        if wait is Wait.SEND:
+        if wait is SEND:
             while self._sending and self._transmit is None and not self._address_match:
                 self._give()
                 if self._sent == len(self._outgoing):
                     return 0
             return None
-        if wait is Wait.STOP:
+        if wait is STOP:
             was, self._stop_flag = self._stop_flag, False
             return 0 if was else None
-        if wait is Wait.NACK:
+        if wait is NACK:
             was, self._nack_flag = self._nack_flag, False
             return 0 if was else None
-        if wait is Wait.ADDRESS or wait is Wait.ADDRESS_FOR_EVER:
+        if wait is ADDRESS or wait is ADDRESS_FOR_EVER:
             was, self._address_match = self._address_match, False
             return 0 if was else None
-        if wait is Wait.FIRST_BYTE:
+        if wait is FIRST_BYTE:
             if self._received:
                 return self._received.popleft()
             return NO_BYTE if self._stop_flag and self._survives_empty_frame() else None
-        if wait is Wait.IDLE:
+        if wait is IDLE:
             return None if self._busy() else 0
-        if wait is Wait.IDLE_OR_ADDRESS:
+        if wait is IDLE_OR_ADDRESS:
             return None if self._busy() and not self._address_match else 0
         return None
 
@@ -239,9 +253,9 @@ class PolledI2C:
 
     def _limit(self) -> int | None:
         """ns the program waits where it is now; None: for ever."""
-        if self._waiting <= Wait.FIRST_BYTE:
+        if self._waiting <= FIRST_BYTE:
             return self.patience
-        if self._waiting is Wait.ADDRESS_FOR_EVER and self._connected:
+        if self._waiting is ADDRESS_FOR_EVER and self._connected:
             return self._idle_patience()
         return None
 
@@ -260,25 +274,25 @@ class PolledI2C:
         """`count` bytes of a write frame."""
         self._incoming = bytearray()
         self._missing = count
-        yield Wait.RECEIVE
+        yield RECEIVE
         return bytes(self._incoming)
 
     def _receive_frame(self, length: int) -> Generator[Wait, int, bytes]:
         """A write frame of exactly `length` bytes."""
-        yield Wait.ADDRESS
+        yield ADDRESS
         data = yield from self._receive(length)
-        yield Wait.STOP
+        yield STOP
         return data
 
     def _send(self, data: bytes) -> Program:
         """Bytes of a read frame, one after the other as TXDR becomes free."""
         self._outgoing = data
         self._sent = 0
-        yield Wait.SEND
+        yield SEND
 
     def _send_frame(self, data: bytes) -> Program:
         """A reply in one read frame; a host that reads another length loses step."""
-        yield Wait.ADDRESS
+        yield ADDRESS
         yield from self._send(data)
-        yield Wait.NACK
-        yield Wait.STOP
+        yield NACK
+        yield STOP
