@@ -34,7 +34,7 @@ def _make_supply(bench):
     if type(divider) not in (int, float) or not _DIVIDER_MIN <= divider <= _DIVIDER_MAX:
         raise bench.wrong("divider", "must be a number, 1 to 20")
     try:
-        adc = ADC(pins.as_it_is(pin))
+        adc = ADC(pins.unconfigured(pin))
     except ValueError as error:
         raise bench.wrong("supply_adc", "has no ADC: %s" % error)
     # esp32: calibrated, and to see up to 3.1 V the input must be attenuated.

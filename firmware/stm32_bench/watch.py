@@ -125,7 +125,7 @@ class Watch:
                 yield {"event": "seen", "what": seen, "ms": ms}
             if deadline.expired() or seen in _ENDS:
                 return
-            if seen == HELD and self._loader.lets_go():
+            if seen == HELD and self._loader.releases_lines():
                 return
             deadline.sleep(_PAUSE_MS)
 
@@ -134,7 +134,7 @@ class Watch:
         does not: its loader, reset since, or its application answers."""
         seen = self._status()
         if seen == HELD:
-            return None if self._loader.lets_go() else seen
+            return None if self._loader.releases_lines() else seen
         if seen == ABSENT and self._board.application_runs():
             return None
         return seen if seen in (BUSY, ABSENT) else None
@@ -144,6 +144,6 @@ class Watch:
         of it, which is 1 s; HELD if the line is not let go of meanwhile."""
         for _ in range(_UNFINISHED_READS):
             seen = self._loader.status()
-            if seen != HELD or not self._loader.lets_go(chips.LOADER_TIMEOUT_MS // 2):
+            if seen != HELD or not self._loader.releases_lines(chips.LOADER_TIMEOUT_MS // 2):
                 break
         return seen

@@ -210,7 +210,7 @@ class _Examination:
         """What it answers within `ms`, or None."""
         proof = self._settings["confirm"]
         if proof["method"] == "gpio":
-            pin = pins.watched(proof["pin"])
+            pin = pins.input_pin(proof["pin"])
             heartbeat = Heartbeat(pin, proof["edges"], proof["timeout_ms"], self._clock)
             return "runs" if heartbeat.answers() else None
         if proof["address"] is None:

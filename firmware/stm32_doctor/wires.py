@@ -68,6 +68,6 @@ class Wires:
 
 
 def _level(number, pull_up):
-    pin = pins.watched(number, pull_up)
+    pin = pins.input_pin(number, pull_up)
     time.sleep_us(_SETTLE_US)
     return pin.value()
