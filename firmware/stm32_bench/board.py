@@ -1,4 +1,4 @@
-"""board.json -> a Board, and the supply to watch meanwhile."""
+"""A Board that can also measure the target's supply, as [bench] of board.json says."""
 
 from micropython import const
 
@@ -18,7 +18,7 @@ _REFERENCE_MV = const(3300)  # rp2: the ADC's reference is its supply
 
 
 class BenchBoard(Board):
-    """As Board; `supply` is a Supply, or None where no ADC pin is wired to it."""
+    """As Board, with `supply`: a Supply, or None if no ADC pin is wired to it."""
 
     def __init__(self, settings, clock, confirm=None):
         super().__init__(settings, clock, confirm)
@@ -37,7 +37,7 @@ def _make_supply(bench):
         adc = ADC(pins.unconfigured(pin))
     except ValueError as error:
         raise bench.wrong("supply_adc", "has no ADC: %s" % error)
-    # esp32: calibrated, and to see up to 3.1 V the input must be attenuated.
+    # esp32: calibrated; needs attenuation to measure up to 3.1 V.
     read_uv = getattr(adc, "read_uv", None)
     if read_uv is not None:
         adc.atten(ADC.ATTN_11DB)
