@@ -214,9 +214,10 @@ class Flasher:
             self._write_block(address + begin, _ZEROS[begin:end])
 
     def _restore_first_vectors(self, image):
-        """Write the vectors of NMI and HardFault, then stack pointer and reset vector: an
-        interruption between the two must not leave a reset vector without fault vectors. Returns
-        False and sets `_why` if it failed; the page must then be erased again."""
+        """Write the vectors of NMI and HardFault, then stack pointer and reset vector. In this
+        order an interruption cannot leave a reset vector that starts the application without fault
+        vectors, and a torn reset vector, which leads to an NMI, finds them. Returns False and sets
+        `_why` if it failed; the page must then be erased again."""
         try:
             for start in (GRANULE, 0):
                 vectors = self._vectors[start : start + GRANULE]

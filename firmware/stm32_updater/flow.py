@@ -312,7 +312,7 @@ class Flow:
                 % (self._blamed and " (%s)" % self._blamed, image.version),
                 "The application must answer as [confirm] in board.toml says. Push a newer image"
                 + (
-                    ", or this one again if the cause may be elsewhere: stm32up doctor."
+                    ", or this one once more if the cause may be elsewhere: stm32up doctor."
                     if record.again
                     else "; this one is not tried again without --force."
                 ),
