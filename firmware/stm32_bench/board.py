@@ -8,7 +8,7 @@ from stm32_updater.settings import Section
 
 from .supply import Supply
 
-# What a number of board.json may be, as in stm32_updater.board.
+# Limits of numbers in board.json, as in stm32_updater.board.
 _MIN_MV_MIN = const(1700)
 _MIN_MV_MAX = const(3600)
 _DIVIDER_MIN = const(1)
