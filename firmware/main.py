@@ -1,6 +1,6 @@
-"""The smallest product: keep the target up to date, and do the product's own work.
+"""A minimal product: keeps the target up to date and does its own work.
 
-A product with a watchdog makes one, gives its `feed`, and calls it in work() as well:
+A product with a watchdog passes its `feed` to the updater, and also calls it in work():
 
     from machine import WDT
     wdt = WDT(timeout=5000)
@@ -11,26 +11,26 @@ import time
 
 from stm32_updater import Updater, UpdaterError
 
-# An update that failed (a target without power, say) is tried again, later each time: every try
-# resets the target.
+# A failed update (e.g. the target has no power) is tried again after AGAIN_MS. Each further wait
+# is twice as long, up to LATEST_MS, because every try resets the target.
 AGAIN_MS = 10_000
 LATEST_MS = 60_000
 
 
 def work():
-    """What the product is for."""
+    """The product's own work goes here."""
     time.sleep_ms(100)
 
 
 def update():
-    """Bring the target up to date; True if nothing is left to do."""
+    """Bring the target up to date. Returns True if it need not be tried again."""
     try:
         result = Updater.from_board("/board.json").run()
         print(result)
         return result["ok"]
     except UpdaterError as error:
         print(error.message, error.next_step)
-    except Exception as error:  # a mistake, no memory: the product goes on, and so does the update
+    except Exception as error:  # a bug or no memory: the product continues, and tries again later
         print(repr(error))
     return False
 

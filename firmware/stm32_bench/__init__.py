@@ -1,9 +1,12 @@
-"""For the bench only: sets option bits, takes readout protection away. Never part of a product.
+"""For the bench only, never part of a product: changes the target's option bytes.
+
+Provision sets the boot bits that the updater needs. Unprotect removes the readout protection. Both
+are used in two steps:
 
 from stm32_bench import Provision
 procedure = Provision.from_board("/board.json")
-for event in procedure.plan(): ...       # looks, and changes nothing
-for event in procedure.apply(plan): ...  # does what the plan says, once
+for event in procedure.plan(): ...       # read-only; the last event, a result, is the plan
+for event in procedure.apply(plan): ...  # checks the plan again and carries it out once
 """
 
 from .provision import Provision

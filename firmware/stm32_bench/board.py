@@ -1,4 +1,4 @@
-"""board.json -> a Board, and the supply to watch meanwhile."""
+"""A Board that can also measure the target's supply, as [bench] of board.json says."""
 
 from micropython import const
 
@@ -8,7 +8,7 @@ from stm32_updater.settings import Section
 
 from .supply import Supply
 
-# What a number of board.json may be, as in stm32_updater.board.
+# Limits of numbers in board.json, as in stm32_updater.board.
 _MIN_MV_MIN = const(1700)
 _MIN_MV_MAX = const(3600)
 _DIVIDER_MIN = const(1)
@@ -18,7 +18,7 @@ _REFERENCE_MV = const(3300)  # rp2: the ADC's reference is its supply
 
 
 class BenchBoard(Board):
-    """As Board; `supply` is a Supply, or None where no ADC pin is wired to it."""
+    """As Board, with `supply`: a Supply, or None if no ADC pin is wired to it."""
 
     def __init__(self, settings, clock, confirm=None):
         super().__init__(settings, clock, confirm)
@@ -34,10 +34,10 @@ def _make_supply(bench):
     if type(divider) not in (int, float) or not _DIVIDER_MIN <= divider <= _DIVIDER_MAX:
         raise bench.wrong("divider", "must be a number, 1 to 20")
     try:
-        adc = ADC(pins.as_it_is(pin))
+        adc = ADC(pins.unconfigured(pin))
     except ValueError as error:
         raise bench.wrong("supply_adc", "has no ADC: %s" % error)
-    # esp32: calibrated, and to see up to 3.1 V the input must be attenuated.
+    # esp32: calibrated; needs attenuation to measure up to 3.1 V.
     read_uv = getattr(adc, "read_uv", None)
     if read_uv is not None:
         adc.atten(ADC.ATTN_11DB)

@@ -1,13 +1,13 @@
-"""What can go wrong on the bench, below the updater's UpdaterError.
+"""Errors of the bench, below stm32_rom's UpdaterError.
 
 BenchError
-    LayoutUnknown   nobody here knows what this part's option bytes mean
-    NotAllowed      the target is in a state in which this must not be done
-    OptionsTorn     its option bytes are torn: a reset would lock it
-    PlanOutdated    the target is not what the plan was made for
+    LayoutUnknown   the layout of this part's option bytes is not known
+    NotAllowed      the operation is not allowed in the target's present state
+    OptionsTorn     an option word does not match its complement: a reset would lock the target
+    PlanOutdated    the target is not in the state that the plan was made for
     SupplyPoor      the target's supply is too low or not steady
-    NotFinished     the target still works on its option bytes
-    NotDone         it was looked at afterwards, and is not as it should be
+    NotFinished     the target may still be programming its option bytes
+    NotDone         the target was checked afterwards and is not as planned
 """
 
 from stm32_rom.errors import UpdaterError
@@ -29,8 +29,8 @@ class NotAllowed(BenchError):
 class OptionsTorn(BenchError):
     code = "option-bytes-torn"
     next_step = (
-        "Nothing was written and nothing was reset. Keep its supply on and do not reset it: only "
-        "rewriting all option bytes now, by a debugger that does not reset, could help."
+        "Nothing was written and nothing was reset. Keep its supply on and do not reset it. Only "
+        "a debugger that attaches without a reset and rewrites all option bytes can help."
     )
 
 
@@ -47,10 +47,10 @@ class SupplyPoor(BenchError):
 class NotFinished(BenchError):
     code = "not-finished"
     next_step = (
-        "Leave its supply on, do not reset it, unplug nothing; wait some minutes, then run this "
-        "command again: it looks first, and resets no target that may be at work. To give the "
-        "target up: switch its supply off and on, and add --power-cycled. If it was at work it is "
-        "locked for good by that."
+        "Leave its supply on, do not reset it, unplug nothing. Wait a few minutes, then run this "
+        "command again: it does not reset a target that may be at work. To give up waiting: "
+        "switch the target off and on, and add --power-cycled. If it was still at work, this "
+        "locks it permanently."
     )
 
 

@@ -1,7 +1,7 @@
-"""The file that says: hands off the target, its option bytes may be half written.
+"""The hands-off file: it says that the target's option bytes may be half written.
 
-It is there before the dangerous command is sent and goes only after the target was looked at and
-found sound. While it is there the updater leaves the target alone, over any number of restarts.
+It is written before the dangerous command is sent, and removed only after the target was checked
+and is sound. While it exists the updater does not access the target, over any number of restarts.
 """
 
 import json
@@ -11,30 +11,30 @@ from stm32_updater.errors import StoreError
 from stm32_updater.store import HANDS_OFF, hands_off
 
 
-class Note:
-    """{"what": "provision" | "unprotect", "stage": text, "chip": part number} in a file."""
+class HandsOffFile:
+    """A JSON file {"what": "provision" | "unprotect", "stage": text, "chip": part number}."""
 
     def __init__(self, folder):
         self._folder = folder
         self.path = folder + HANDS_OFF
 
     def read(self):
-        """The note as a dict, None if there is none; see stm32_updater.store.hands_off."""
+        """Its content as a dict, None if there is no such file; see store.hands_off."""
         return hands_off(self._folder)
 
     def write(self, what, stage, chip):
-        """Durable when this returns. Raises StoreError."""
+        """Write the file; it is durable when this returns. Raises StoreError."""
         try:
             os.mkdir(self._folder)
         except OSError:
-            pass  # it is there; if not, the next line tells
+            pass  # it exists; otherwise `open` raises
         try:
             with open(self.path, "w") as file:
                 file.write(json.dumps({"what": what, "stage": stage, "chip": chip}))
         except OSError as error:
             raise StoreError("%s cannot be written: %s" % (self.path, error))
 
-    def clear(self):
+    def remove(self):
         """Raises StoreError."""
         try:
             os.remove(self.path)

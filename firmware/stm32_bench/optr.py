@@ -1,4 +1,4 @@
-"""OPTR, the option word that says how a G0 or C0 boots: which bits the field package needs.
+"""OPTR, the option word with the boot bits of a G0 or C0: the value that the updater needs.
 
 Bits: CMSIS device header of the STM32G071; RM0490 table 18 (the same for C0).
 """
@@ -9,7 +9,7 @@ from micropython import const
 
 from stm32_rom.option_bytes import OPTR_FIELDS, RDP_LEVEL_0, field
 
-LENGTH = const(4)  # bytes; the complement behind it is made by the hardware
+LENGTH = const(4)  # bytes; the hardware writes the complement
 _RDP_MASK = const(0xFF)
 _BOR_EN = const(1 << 8)
 _BOR_LEVELS = const(0xF << 9)
@@ -18,7 +18,7 @@ _NBOOT1 = const(1 << 25)
 _NBOOT0 = const(1 << 26)
 CHANGEABLE = _BOR_EN | _BOR_LEVELS | _NBOOT_SEL | _NBOOT1 | _NBOOT0
 
-NRST_BIDIRECTIONAL = const(3)  # of NRST_MODE, as from the factory
+NRST_BIDIRECTIONAL = const(3)  # value of NRST_MODE, the factory setting
 
 # Rising thresholds in mV of BOR levels 1 to 4; stm32g0xx_hal_flash.h
 BOR_RISING_MV = (2100, 2300, 2600, 2900)
@@ -30,15 +30,15 @@ def read(data):
 
 
 def boot0_counts(word):
-    """Whether the BOOT0 pin is heeded."""
+    """Whether the chip reads its BOOT0 pin at a reset."""
     return not word & _NBOOT_SEL
 
 
 def wanted(word, bor=None):
-    """OPTR as the field package needs it: the BOOT0 pin counts, and high means the loader.
+    """OPTR as the updater needs it: the chip reads its BOOT0 pin, and high selects the loader.
 
-    `bor`: brown-out level 1 to 4, 0 for none, None to leave it. nBOOT0 means nothing while the
-    pin counts, so it is no reason to write; but who writes makes it safe too."""
+    `bor`: brown-out level 1 to 4, 0 for none, None for no change. nBOOT0 has no effect while the
+    BOOT0 pin is read, so it alone is no reason to write; any write also sets it."""
     after = word & ~_NBOOT_SEL | _NBOOT1
     if bor == 0:
         after &= ~_BOR_EN
@@ -48,14 +48,14 @@ def wanted(word, bor=None):
 
 
 def may_become(before, after):
-    """Whether OPTR may be changed so: no protection before or after, and nothing but boot and
-    brown-out bits."""
+    """Whether this change of OPTR is allowed: RDP level 0 before and after, and only boot and
+    brown-out bits differ."""
     protection = before & _RDP_MASK == after & _RDP_MASK == RDP_LEVEL_0
     return protection and before != after and not (before ^ after) & ~CHANGEABLE
 
 
 def comparison(before, after):
-    """For people: one dict for each field, {"name", "low", "width", "before", "after"}."""
+    """[{"name", "low", "width", "before", "after"}] of all fields, to show to people."""
     return [
         {
             "name": name,

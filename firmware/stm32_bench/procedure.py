@@ -1,19 +1,20 @@
-"""What both procedures of the bench have in common: look, plan, send, keep the hands off, look.
+"""The common part of Provision and Unprotect: read the target, plan, send one dangerous command,
+leave the target alone while it works, check the result.
 
-Events are dicts, "event" first:
+Events are dicts with "event" as first key:
 
-    {"event": "interrupted", "what", "stage"}             an earlier run did not come to its end
-    {"event": "power-on-needed"}                          ... only then all of it takes effect
+    {"event": "interrupted", "what", "stage"}             an earlier run was not finished
+    {"event": "power-on-needed"}                          its changes may need a power-on to load
     {"event": "loader", "chip", "version", "protocol"}
-    {"event": "sending", "what": text}                    the one dangerous command
-    {"event": "doubt", "message"}                         the bus failed while it was sent
-    {"event": "seen", "what", "ms"}                       what the target answers; also every 10 s
+    {"event": "sending", "what": text}                    the dangerous command
+    {"event": "doubt", "message"}                         an error while it was sent
+    {"event": "seen", "what", "ms"}                       a new status; the same one every 10 s
     {"event": "hands-off", "ms": left}                    nothing is sent, reset or switched
     {"event": "progress", "phase": "blank check", "done": pages, "total": pages}
-    {"event": "result", "ok": bool, "status": ..., ...}   always the last one
+    {"event": "result", "ok": bool, "status": ..., ...}   always the last event
 
-A result has "stages" where the target was watched, and "warning" where the note could not be
-removed although all is well.
+A result has "stages" if the target was watched, and "warning" if the operation succeeded but the
+hands-off file could not be removed.
 """
 
 from micropython import const
@@ -27,92 +28,91 @@ from stm32_updater.event_log import EventLog
 from . import optr
 from .board import BenchBoard
 from .errors import LayoutUnknown, NotAllowed, OptionsTorn, PlanOutdated
-from .hands_off import Note
+from .hands_off import HandsOffFile
 from .loader import BenchLoader
 from .watch import SENDING, Watch
 
 _TRIES = const(3)
 
-_NO_WAY = (
-    "If the part is blank, switch its supply off and on, and run the command again with "
-    "--power-cycled: it then starts its loader by itself, and is not asked whether it is at work "
-    "(V11.3 leaves its loader by that). "
-    "If it holds an application that cannot enter the loader, and the BOOT0 pin is ignored "
-    "(factory option bytes), there is no way over I2C: use an ST-LINK and "
-    "STM32CubeProgrammer once. Else "
-    "look at the wiring, and for a debugger that was attached since power-on."
+_NO_WAY_IN = (
+    "If the part is blank, switch it off and on, and run the command again with --power-cycled: "
+    "it then starts its loader by itself, and the command skips the status read that makes V11.3 "
+    "leave its loader. If it holds an application that cannot enter the loader, and ignores the "
+    "BOOT0 pin (factory option bytes), there is no way over I2C: use an ST-LINK and "
+    "STM32CubeProgrammer once. Otherwise check the wiring, and whether a debugger was attached "
+    "since power-on."
 )
 _LEFT_ITS_LOADER = (
-    "Switch its supply off and on once, and run the command again with --power-cycled: a blank "
-    "part with this loader leaves it at a reset, and only a power-on brings it back."
+    "Switch the target off and on once, and run the command again with --power-cycled: a reset "
+    "makes a blank part with this loader leave it, and only a power-on starts it again."
 )
 _MAYBE_LOCKED = (
-    "Switch its supply off and on once, and run the command again with --power-cycled. If it "
-    "stays silent, and its "
-    "supply failed or it was reset while it worked, it may have locked itself for good."
+    "Switch the target off and on once, and run the command again with --power-cycled. If it "
+    "stays silent, and it was reset or lost its supply while it worked, it may be locked "
+    "permanently."
 )
 
 
 class Procedure:
-    """One verb of the bench. `plan()` looks and changes nothing; `apply(plan)` takes what `plan`
-    said, looks again, and refuses if anything differs. Both are generators of events."""
+    """One operation of the bench. `plan()` is read-only. `apply(plan)` makes the plan again and
+    refuses if anything differs. Both are generators of events."""
 
-    what = ""  # in the note and the plan
+    what = ""  # the operation, in the hands-off file and in the plan
 
     def __init__(self, board, clock, folder="/updater"):
         self._board = board
         self._clock = clock
         self._target = board.target
         self._loader = BenchLoader(board.target)
-        self._note = Note(folder)
+        self._file = HandsOffFile(folder)
         self._log = EventLog(folder, clock)
-        self._watch = Watch(board, clock, self._note)
-        self._needs_power_on = False  # known to be blank, and to leave its loader at a reset
+        self._watch = Watch(board, clock, self._file)
+        self._needs_power_on = False  # whether a reset makes this blank part leave its loader
         self._warning = None
 
     @classmethod
     def from_board(cls, path="/board.json", feed=None):
-        """For the board described in the file at `path`. Raises BoardError."""
+        """For the board that the file at `path` describes. Raises BoardError, StoreError."""
         clock = Clock(feed)
         return cls(BenchBoard.load(path, clock), clock)
 
     def plan(self, power_cycled=False, **wishes):
-        """Read-only. The result is the plan: JSON values, to be given to `apply` as they are.
+        """Read-only. The result event is the plan, JSON values; pass it to `apply` unchanged.
 
-        `power_cycled`: the target's supply was switched off and on by hand just before. It cannot
-        be at work then, so it is neither waited for nor asked."""
-        return self._told(self._plan_flow(power_cycled, wishes))
+        `power_cycled`: the target was just switched off and on by hand. So it cannot be at work,
+        and no status is read and no time waited for that."""
+        return self._logged(self._plan_flow(power_cycled, wishes))
 
     def apply(self, plan):
-        """Do what `plan` says, at most once."""
-        return self._told(self._apply_flow(plan))
+        """Carry out `plan`, at most once."""
+        return self._logged(self._apply_flow(plan))
 
-    # --- of each verb ---
+    # --- for each operation ---
 
     def _planned(self, options, wishes):
-        """The plan for a target with these option bytes (128, None: it refuses to be read)."""
+        """The plan for a target with these option bytes (128 bytes; None: unreadable, RDP 1)."""
         raise NotImplementedError
 
     def _applied(self, plan):
-        """Generator: what the plan says, on a target that is in its loader and as planned. The
+        """Carry out the plan on a target that is in its loader and as planned. A generator; the
         last event is the result."""
         raise NotImplementedError
 
     def _supply_needed(self, plan):
-        """mV that the target's supply must have, whatever the board says."""
+        """Minimum of the target's supply in mV for this plan, in addition to the board's."""
         return 0
 
     # --- the flow ---
 
-    def _told(self, events):
+    def _logged(self, events):
         for event in self._guarded(events):
             if event["event"] != "progress":
                 self._log.write(event)
             yield event
 
     def _guarded(self, events):
-        """Every end is a result event. Nothing is tidied up on the way out: whatever ends a
-        procedure in the middle, the target is left alone."""
+        """Turns an UpdaterError into a result event. Does not clean up: the target is left as it
+        is, because it may be at work."""
         try:
             yield from events
         except UpdaterError as error:
@@ -120,11 +120,11 @@ class Procedure:
 
     def _plan_flow(self, power_cycled, wishes):
         self._check_layout()
-        note = self._note.read()
-        if note is not None:
-            yield from self._finish_interrupted(note, power_cycled)
+        unfinished = self._file.read()
+        if unfinished is not None:
+            yield from self._finish_interrupted(unfinished, power_cycled)
         elif not power_cycled:
-            self._watch.look_first(self.what)
+            self._watch.check_not_at_work(self.what)
         options = self._enter()
         yield self._loader_event()
         try:
@@ -135,17 +135,19 @@ class Procedure:
 
     def _apply_flow(self, plan):
         self._check_layout()
-        if self._note.read() is not None:
-            raise NotAllowed("an earlier run is not finished", "Make a new plan; it looks first.")
+        if self._file.read() is not None:
+            raise NotAllowed(
+                "an earlier run is not finished", "Make a new plan, which finishes it first."
+            )
         if plan.get("what") != self.what or plan.get("chip") != self._board.chip.name:
-            raise PlanOutdated("this plan is for something else")
+            raise PlanOutdated("this plan is for another operation or chip")
         options = self._enter()
         yield self._loader_event()
         try:
             again = self._planned(options, plan["wishes"])
             for key in again:
                 if again[key] != plan.get(key):
-                    raise PlanOutdated("the target is not what was planned for: %s" % key)
+                    raise PlanOutdated("the target differs from the plan: %s" % key)
             if again["status"] == "planned" and self._board.supply is not None:
                 self._board.supply.check(self._clock, self._supply_needed(again))
         except UpdaterError:
@@ -156,37 +158,38 @@ class Procedure:
     def _check_layout(self):
         chip = self._board.chip
         if not chip.options_address:
-            raise LayoutUnknown("the option bytes of the %s are not known here" % chip.name)
+            raise LayoutUnknown("the option bytes of the %s are not known" % chip.name)
 
-    def _finish_interrupted(self, note, power_cycled):
-        """An earlier run was cut short: wait as long as it would have, look, clear the note."""
-        yield {"event": "interrupted", "what": note["what"], "stage": note["stage"]}
+    def _finish_interrupted(self, unfinished, power_cycled):
+        """Finish an earlier run that was interrupted: wait as long as it would have, check the
+        target, remove the hands-off file."""
+        yield {"event": "interrupted", "what": unfinished["what"], "stage": unfinished["stage"]}
         if not power_cycled:
-            yield from self._watch.after_interruption(note)
-        self._clear_if_sound(self._look())
+            yield from self._watch.after_interruption(unfinished)
+        self._clear_if_sound(self._enter_after_work())
         if power_cycled:
             return
-        # Cut short, its loader may have had no chance to load what it had programmed.
+        # The loader may not have loaded the option bytes that it had programmed.
         if not self._target.power_cycle():
             yield {"event": "power-on-needed"}
 
     # --- the target ---
 
     def _enter(self):
-        """Into the loader. Returns the 128 option bytes, None if they may not be read (RDP 1).
-        Raises OptionsTorn, and leaves such a target where it is.
+        """Enter the loader. Returns the 128 option bytes, None if unreadable (RDP 1). Raises
+        OptionsTorn without a reset.
 
-        No reset if the loader answers already: a blank part that ignores BOOT0 is in its loader
-        since power-on, and for V11.3 a reset is the way out of there (AN2606 table 108)."""
+        Does not reset if the loader already answers: a blank part that ignores BOOT0 is in its
+        loader since power-on, and a reset makes V11.3 leave it (AN2606 table 108)."""
         for left in range(_TRIES - 1, -1, -1):
             try:
                 return self._identified()
-            except (LoaderError, BusError):  # a flipped bit makes it another chip, say
+            except (LoaderError, BusError):  # a flipped bit may look like another chip: try again
                 if not left:
                     raise
 
-    def _look(self):
-        """As `_enter`, for what is left after option bytes were programmed."""
+    def _enter_after_work(self):
+        """As `_enter`, after the chip may have programmed its option bytes."""
         try:
             return self._enter()
         except LoaderSilent as error:
@@ -201,13 +204,13 @@ class Procedure:
             else:
                 target.enter_loader()
         except ReadProtected:
-            return None  # it is in the loader, and that is what is asked here
+            return None
         except LoaderSilent as error:
-            raise LoaderSilent(error.message, _NO_WAY)
+            raise LoaderSilent(error.message, _NO_WAY_IN)
         options = target.options
         if options.torn:
             raise OptionsTorn(
-                "an option word and its complement do not match: a reset would lock it"
+                "an option word and its complement do not match: a reset would lock the target"
             )
         if target.quirks.clears_empty_flag and target.blank():
             counts = optr.boot0_counts(optr.read(options.data))
@@ -215,14 +218,14 @@ class Procedure:
         return bytes(options.data)
 
     def _send(self, shown, send, *arguments):
-        """Generator: the one dangerous command, never twice, and then hands off."""
-        self._note.write(self.what, SENDING, self._board.chip.name)
+        """Send the dangerous command, never twice, and wait for its end. A generator."""
+        self._file.write(self.what, SENDING, self._board.chip.name)
         self._target.hold_boot0()
         self._watch.start()
         yield {"event": "sending", "what": shown}
         try:
             send(*arguments)
-        except UpdaterError as error:  # it may have arrived all the same: no second try, look
+        except UpdaterError as error:  # it may still have arrived: watch, do not send again
             yield {"event": "doubt", "message": error.message}
         yield from self._watch.after_command(self.what)
 
@@ -235,16 +238,17 @@ class Procedure:
         }
 
     def _clear_if_sound(self, options):
-        """The note goes when somebody has looked and nothing is left to be afraid of."""
+        """Remove the hands-off file if the option bytes are sound."""
         if not self._is_sound(options):
             return
         try:
-            self._note.clear()
-        except StoreError as error:  # the target is well, and that is what the result is about
-            self._warning = "%s; until it is gone the updater leaves the target alone" % error
+            self._file.remove()
+        except StoreError as error:  # a warning only: the target is sound
+            self._warning = "%s; while it exists the updater does not access the target" % error
 
     def _is_sound(self, options):
-        """Option bytes that can be read, and without protection; torn ones never get here."""
+        """Whether the option bytes can be read and are without protection. Torn ones have already
+        raised OptionsTorn."""
         return options is not None and optr.read(options) & 0xFF == option_bytes.RDP_LEVEL_0
 
     def _result(self, ok, status, more):

@@ -1,4 +1,4 @@
-"""From the factory's option bytes to what the field package needs: the BOOT0 pin counts."""
+"""Provision: sets the option bits that the updater needs, so that the chip reads its BOOT0 pin."""
 
 from stm32_rom import option_bytes
 from stm32_rom.errors import ReadProtected
@@ -11,14 +11,13 @@ _BOR_MARGIN_MV = 100
 
 
 class Provision(Procedure):
-    """`plan(bor=None)`: brown-out level 1 to 4, 0 for off, None to leave it as it is.
+    """`plan(bor=None)`: brown-out level 1 to 4, 0 for off, None for no change.
 
-    Plan: {"status": "planned" | "nothing-to-do", "what", "chip", "wishes", "before", "after":
-    OPTR in hex, "fields": see optr.comparison, "options": the option area in hex, "supply":
-    whether the board can measure it, "supply_switch": whether a pin of the host switches it,
-    "bor_mv": the supply at which the part starts with the brown-out level asked for, None if
-    none was,
-    "needs_mv": what the supply must have for that}."""
+    Plan: {"status": "planned" | "nothing-to-do", "what", "chip", "wishes", "before", "after": OPTR
+    in hex, "fields": see optr.comparison, "options": the option area in hex, "supply": whether the
+    board can measure the supply, "supply_switch": whether a pin of the host switches it, "bor_mv":
+    the supply at which the part starts with the chosen brown-out level, None if none was chosen,
+    "needs_mv": the minimum of the supply for that level}."""
 
     what = "provision"
 
@@ -26,8 +25,8 @@ class Provision(Procedure):
         if options is None:
             raise ReadProtected(
                 "the target refuses to be read: readout protection level 1",
-                "Option bytes are not written under protection; stm32up unprotect erases the "
-                "chip and takes it away.",
+                "Option bytes are not written under protection. stm32up unprotect removes it and "
+                "erases the chip.",
             )
         before = optr.read(options)
         if before & 0xFF != option_bytes.RDP_LEVEL_0:
@@ -52,12 +51,12 @@ class Provision(Procedure):
         }
 
     def _check_state(self, options, writes):
-        """Raises NotAllowed where the write would be in vain, or could be cut off."""
+        """Raises NotAllowed if the write would have no effect or could be interrupted."""
         if options["BOOT_LOCK"]:
             raise NotAllowed(
                 "BOOT_LOCK is set: the part boots from main flash, whatever BOOT0 says",
-                "Clear it over SWD (STM32CubeProgrammer) if that is let in; else update by the "
-                "application itself.",
+                "Clear it over SWD (STM32CubeProgrammer) if the part allows that; otherwise only "
+                "the application itself can update the part.",
             )
         if writes and not options["IWDG_SW"]:
             raise NotAllowed(
@@ -68,8 +67,8 @@ class Provision(Procedure):
         if options["NRST_MODE"] != optr.NRST_BIDIRECTIONAL:
             raise NotAllowed(
                 "NRST_MODE is %d, not 3 (bidirectional)" % options["NRST_MODE"],
-                "Set NRST_MODE to 3 over SWD (STM32CubeProgrammer): the host resets the part by "
-                "that pin.",
+                "Set NRST_MODE to 3 over SWD (STM32CubeProgrammer): the host uses NRST to reset "
+                "the part.",
             )
 
     def _check_bor(self, bor):
@@ -77,10 +76,10 @@ class Provision(Procedure):
         if bor is None:
             return
         if bor not in (0, 1, 2, 3, 4):
-            raise NotAllowed("there is no brown-out level %s" % bor, "Say 1 to 4, or off.")
+            raise NotAllowed("there is no brown-out level %s" % bor, "Use 1 to 4, or off.")
         if not (name.startswith("STM32G0") and name[8:9] == "1"):
             raise NotAllowed(
-                "brown-out levels of the %s are not known here" % name, "Leave --bor out."
+                "the brown-out levels of the %s are not known" % name, "Leave --bor out."
             )
 
     def _supply_needed(self, plan):
@@ -95,27 +94,27 @@ class Provision(Procedure):
         address = self._board.chip.options_address
         shown = "OPTR %s" % plan["after"]
         yield from self._send(shown, self._loader.write_optr, address, before, after)
-        found = self._look()
+        options = self._enter_after_work()
         yield self._loader_event()
-        self._clear_if_sound(found)
-        self._compare(found, before, after)
+        self._clear_if_sound(options)
+        self._compare(options, before, after)
         self._target.start_application()
         yield self._result(True, "provisioned", {"before": plan["before"], "after": plan["after"]})
 
-    def _compare(self, found, before, after):
-        """Raises NotDone unless the option bytes are as they should be."""
-        if found is None:
+    def _compare(self, options, before, after):
+        """Raises NotDone unless OPTR is `after`."""
+        if options is None:
             raise NotDone(
                 "the target refuses to be read since OPTR was written: protection level 1",
                 "If its supply failed meanwhile, its option bytes are torn. Try stm32up "
                 "unprotect; it erases the chip.",
             )
-        word = optr.read(found)
+        word = optr.read(options)
         if word == before:
-            raise NotDone("OPTR is as it was: nothing was written", "Run the command again.")
+            raise NotDone("OPTR is unchanged: nothing was written", "Run the command again.")
         if word != after:
             raise NotDone(
-                "OPTR is 0x%08X, and should be 0x%08X" % (word, after),
+                "OPTR is 0x%08X but should be 0x%08X" % (word, after),
                 "Leave the supply on and run the command again.",
             )
 

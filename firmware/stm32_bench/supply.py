@@ -1,4 +1,4 @@
-"""The target's supply as an ADC pin of the host sees it."""
+"""Measures the target's supply with an ADC pin of the host."""
 
 from micropython import const
 
@@ -6,18 +6,19 @@ from .errors import SupplyPoor
 
 _SAMPLES = const(50)
 _EVERY_MS = const(10)
-_RIPPLE_MV = const(100)  # more is a supply that somebody is plugging in
+_RIPPLE_MV = const(100)  # more than this means a supply that is just being plugged in
 
 
 class Supply:
-    """`read_mv()`: the supply now, in mV; `min_mv`: what it must not fall below."""
+    """`read_mv()`: reads the supply in mV. `min_mv`: its minimum."""
 
     def __init__(self, read_mv, min_mv):
         self._read_mv = read_mv
         self.min_mv = min_mv
 
     def check(self, clock, min_mv=0):
-        """Watch it for half a second; its lowest value in mV. Raises SupplyPoor."""
+        """Measure for half a second; returns the lowest value in mV. Raises SupplyPoor if that is
+        below `min_mv` or the board's minimum, or if the supply is not steady."""
         limit = max(min_mv, self.min_mv)
         lowest = highest = self._read_mv()
         for _ in range(_SAMPLES):

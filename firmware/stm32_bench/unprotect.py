@@ -1,8 +1,8 @@
-"""Readout Unprotect, once and with patience: it erases the chip and rewrites its option bytes.
+"""Unprotect: sends Readout Unprotect once, which erases the chip and rewrites its option bytes.
 
-Where the acknowledge of its end comes is not the same in all sources: before the work (ST's open
-bootloader), after it (AN4221 section 2.11), or never, as the chip resets itself. So one that comes
-says nothing, none that comes says nothing, and what became of it is looked at afterwards.
+Sources disagree on when the loader sends the second ACK: before the work (ST's open bootloader),
+after it (AN4221 section 2.11), or never, because the chip resets itself. So neither an ACK nor its
+absence is a result; the target is checked afterwards.
 """
 
 from micropython import const
@@ -18,12 +18,12 @@ _PAGES_PER_EVENT = const(4)
 
 
 class Unprotect(Procedure):
-    """Plan: {"status": "planned" | "not-protected", "what", "chip", "wishes", "command": hex,
-    "rdp": 0 or 1, "supply": whether the board can measure it, "supply_switch": whether a pin of
-    the host switches it, "boot0_counts"}.
+    """Plan: {"status": "planned" | "not-protected", "what", "chip", "wishes", "command": hex or
+    None, "rdp": 0 or 1, "supply": whether the board can measure the supply, "supply_switch":
+    whether a pin of the host switches it, "boot0_counts"}.
 
-    Result: {"blank": True, "boot0_counts": whether BOOT0 will be heeded; None where the host has
-    no such pin, or while nobody can tell}."""
+    Result: {"blank": True, "boot0_counts": whether the chip reads its BOOT0 pin; None if BOOT0 is
+    not wired or the option bytes cannot be read}."""
 
     what = "unprotect"
 
@@ -46,11 +46,12 @@ class Unprotect(Procedure):
         return optr.boot0_counts(optr.read(options))
 
     def _is_sound(self, options):
-        """As protected as before is no worse than before: a torn part never gets to its loader."""
+        """Still protected is sound, too: no worse than before. (A part with torn option bytes does
+        not start its loader.)"""
         return options is None or super()._is_sound(options)
 
     def _choose(self):
-        """The command to send: the No-Stretch one where the loader lists it."""
+        """The command code: No-Stretch if the loader lists it."""
         listed = self._loader.get_commands(self._target.protocol_version)
         for code in (loader.NS_READOUT_UNPROTECT, loader.READOUT_UNPROTECT):
             if code in listed:
@@ -66,15 +67,15 @@ class Unprotect(Procedure):
             return
         shown, code = "Readout Unprotect (%s)" % plan["command"], int(plan["command"], 16)
         yield from self._send(shown, self._loader.readout_unprotect, code)
-        options = self._look()
+        options = self._enter_after_work()
         yield self._loader_event()
-        if options is None and self._target.power_cycle():  # programmed, but not loaded
-            options = self._look()
+        if options is None and self._target.power_cycle():  # may be programmed but not loaded
+            options = self._enter_after_work()
         self._clear_if_sound(options)
         if options is None:
             raise NotDone(
-                "the target is still protected: nothing was done, or not loaded yet",
-                "Switch its supply off and on once, and run the command again with "
+                "the target is still protected: nothing was done, or it is not loaded yet",
+                "Switch the target off and on once, and run the command again with "
                 "--power-cycled.",
             )
         yield from self._check_blank()
@@ -83,7 +84,7 @@ class Unprotect(Procedure):
         yield self._result(True, "unprotected", {"blank": True, "boot0_counts": counts})
 
     def _check_blank(self):
-        """Read all of main flash. Raises NotDone where it is not erased."""
+        """Read all of main flash. Raises NotDone if it is not erased. A generator of progress."""
         chip = self._board.chip
         block = bytearray(chips.BLOCK)
         erased = b"\xff" * chips.BLOCK
@@ -102,7 +103,7 @@ class Unprotect(Procedure):
     def _not_blank(self, address, why):
         return NotDone(
             "the protection is off, but flash at 0x%08X is not blank: %s" % (address, why),
-            "stm32up update erases and writes it anew.",
+            "Run stm32up update: it erases and writes the flash.",
         )
 
 

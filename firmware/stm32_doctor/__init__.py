@@ -1,5 +1,5 @@
-"""What `stm32up doctor` runs on a host: it looks and tells, and changes neither target nor files.
+"""The part of `stm32up doctor` that runs on the host. Changes neither flash nor files.
 
-It is never installed: the desktop sends it into the host's RAM. Its two modules return dicts of
-JSON values, and judge nothing; that is for the desktop.
+It is not installed: the desktop loads it into the host's RAM. host.py and target.py return facts,
+dicts of JSON values; the desktop makes the diagnosis.
 """

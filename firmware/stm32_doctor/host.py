@@ -1,4 +1,4 @@
-"""Looks at what the host's filesystem holds for the updater. Nothing is written."""
+"""Facts about the updater's files on the host. Nothing is written."""
 
 from stm32_rom.errors import BoardError, UpdaterError
 from stm32_updater.admission import Admission, opened
@@ -8,8 +8,8 @@ from stm32_updater.store import Store, exists, hands_off
 
 
 def trouble_with(settings, clock):
-    """Why the updater could not work by these settings (the content of board.json); None if it
-    could."""
+    """Why these settings (the content of board.json) are invalid, as text; None if they are
+    valid."""
     try:
         Board(settings, clock)
     except BoardError as error:
@@ -18,21 +18,22 @@ def trouble_with(settings, clock):
 
 
 def facts(settings, folder, clock):
-    """The updater's folder, as a dict.
+    """The content of the updater's `folder`, as a dict.
 
-    record      {"phase", "installed", "failed"} or None if there is no sound one
-    slots       how many files of a record there are, sound or not
-    inbox       [{"path", "version"} or {"path", "error", "message", "next_step"}]: a refusal
+    record      {"phase", "installed", "failed"}, or None if there is no valid one
+    slots       number of state files, valid or not
+    inbox       [{"path", "version", "version_bytes"} or, if the image is refused, {"path",
+                "error", "message", "next_step"}]
     candidate, confirmed    likewise, or None
-    hands_off   the note of a bench operation, see stm32_updater.store.hands_off, or None
+    hands_off   the unfinished bench operation, see stm32_updater.store.hands_off, or None
 
-    Versions come as text and, in "version_bytes", as the 16 hex digits an application answers."""
+    "version" is text; "version_bytes" is 16 hex digits, as an application answers them."""
     found = dict.fromkeys(("record", "candidate", "confirmed"))
     found["slots"] = sum([exists("%s/state.%d" % (folder, number)) for number in (0, 1)])
     found["inbox"] = []
     found["hands_off"] = hands_off(folder)
     if not exists(folder + "/inbox"):
-        return found  # a Store would make it
+        return found  # Store() would make the folder
     store = Store(folder)
     record = store.load()
     if record is not None:
@@ -42,19 +43,19 @@ def facts(settings, folder, clock):
             "failed": record.failed,
         }
     else:
-        record = Record()  # as the updater takes it
+        record = Record()  # as the updater does
     admission = Admission(Board(settings, clock), store, clock)
     lowest = admission.lowest_counter(record)
     found["inbox"] = [
-        _looked_at(path, admission, lowest, record.barred) for path in store.inbox_images()
+        _image_facts(path, admission, lowest, record.barred) for path in store.inbox_images()
     ]
     for name, path in (("candidate", store.candidate), ("confirmed", store.confirmed)):
         if exists(path):
-            found[name] = _looked_at(path, admission)
+            found[name] = _image_facts(path, admission)
     return found
 
 
-def _looked_at(path, admission, lowest=0, failed=None):
+def _image_facts(path, admission, lowest=0, failed=None):
     """The version of an image, or why the updater refuses it."""
     found = {"path": path}
     try:

@@ -1,8 +1,8 @@
-"""Looks at bus and target: who answers, in which state, to which controller.
+"""Facts about bus and target: what answers, in which state, and with which bus settings.
 
-Only Get Version, Get ID, Read Memory and, to leave the loader, Go are sent. Other addresses than
-the target's own are asked only if nobody answers there while NRST is low: what answers then is
-another device, to which two bytes may mean anything.
+Only Get Version, Get ID, Read Memory and, to leave the loader, Go are sent. An address other than
+the target's own gets a command only if nothing acknowledges it while NRST is low. What does is
+another device, to which these bytes may mean anything.
 """
 
 from micropython import const
@@ -16,7 +16,7 @@ from stm32_rom.target import Target
 from .wires import Wires
 
 _POLL_MS = const(50)
-_APPLICATION_MS = const(2000)  # where board.json names no time
+_APPLICATION_MS = const(2000)  # if board.json has no time
 _FACTS = ("lines", "nrst", "stuck", "at_work", "found", "spared", "reset", "entry") + (
     "elsewhere",
     "reached_by",
@@ -28,28 +28,30 @@ _IDENTITY = ("product_id", "loader_id", "refuses", "option_bytes", "blank", "unr
 
 
 def facts(settings, others, fresh, clock):
-    """What is found, as a dict; the target is reset and, where possible, back in its application
-    at the end. One that is at work on its flash gets one status read, and nothing else.
+    """The facts as a dict. Resets the target, and starts its application at the end if possible. A
+    target that may be programming its flash or option bytes is not reset, and gets no command.
 
-    `others`: addresses at which loaders of other families answer. `fresh`: its supply was just
-    switched off and on, so it is not at work, and not asked whether it is.
+    `others`: addresses of the loaders of other families. `fresh`: the target was just switched off
+    and on, so it cannot be at work; this skips `at_work`.
 
-        lines       levels as found, see Wires.levels; `nrst` likewise
+        lines       levels before anything was done, see Wires.levels
+        nrst        level of NRST, see Wires.nrst_level
         stuck       the line that stays low after the bus was cleared, or None
-        at_work     "busy", "line held": see Target.at_work; else None
-        found       {"application", "loader"}: who answered before anything was reset
+        at_work     "busy" or "line held", see Target.at_work; else None
+        found       before any reset: {"loader", "application"}
         spared      why the target was not reset: "at-work", "blank", "torn"; else None
         reset       while NRST was low: {"lines", "boot0", "stuck", "application", "answering"};
                     "answering": which of `others` and the loader's address were acknowledged
         entry       after a reset with BOOT0 high: {"loader", "application", "stuck"}
-        elsewhere   address at which a loader answered instead, or None
-        reached_by  "own" controller, "exchanged" lines, "patient" controller, "supply"; None
+        elsewhere   another address at which a loader answered, or None
+        reached_by  how the loader was reached: "own" (settings of board.json), "exchanged" (SCL
+                    and SDA exchanged), "patient" (slow bus), "supply" (power cycle); None
         loader      see `_identify`; None if it was not reached
         start       after a reset with BOOT0 low: {"loader", "application", "stuck"}
-        application after all that, see below
+        application at the end, see below
 
-    A "loader" is {"protocol", "ms"} or {"error": code}; an "application" the 16 hex digits of its
-    version, "runs" if it only shows signs of life, or None."""
+    A "loader" is {"protocol", "ms"} or {"error": code}. An "application" is its version as 16 hex
+    digits, "runs" if it only toggles a line, or None."""
     examination = _Examination(settings, others, clock)
     examination.run(fresh)
     return examination.facts
@@ -78,7 +80,7 @@ class _Examination:
             if facts["at_work"]:
                 facts["spared"] = "at-work"
                 return
-        facts["found"] = found = self._who(0)
+        facts["found"] = found = self._what_answers(0)
         if "protocol" in found["loader"]:
             facts["reached_by"] = "own"
             facts["loader"] = self._identify()
@@ -93,8 +95,9 @@ class _Examination:
     # --- the stages ---
 
     def _why_no_reset(self):
-        """A reset must not make things worse: into blank flash without BOOT0 there is no way back
-        (AN2606 table 108), and torn option bytes lock the chip when they are loaded."""
+        """Why a reset would do damage, or None: from blank flash without BOOT0 there is no way
+        back to the loader (AN2606 table 108), and torn option bytes lock the chip when a reset
+        loads them."""
         loader, options = self.facts["loader"], self._target.options
         if loader is None or options is None:
             return None
@@ -121,20 +124,20 @@ class _Examination:
             "answering": answering,
         }
         if self._chip.loader_address in answering:
-            self._clock.sleep(chips.LOADER_TIMEOUT_MS)  # a loader after all: it starts over
-        if not self._pins.boot0:  # the way in is through the application
+            self._clock.sleep(chips.LOADER_TIMEOUT_MS)  # it may be a loader: let it time out
+        if not self._pins.boot0:  # the application must start the loader
             self._reset()
             self._application(self._application_ms)
 
     def _look_for_loader(self):
         facts = self.facts
         stuck = self._enter()
-        facts["entry"] = entry = self._who(self._application_ms)
+        facts["entry"] = entry = self._what_answers(self._application_ms)
         entry["stuck"] = stuck
         if "protocol" in entry["loader"]:
             facts["reached_by"] = "own"
         elif facts["reached_by"]:
-            return  # it was there before: the reset led out of it
+            return  # the loader answered before the reset, and the reset left it
         elif not entry["application"] and not stuck:
             self._look_further(entry)
         if not facts["reached_by"] and self._pins.supply:
@@ -143,7 +146,7 @@ class _Examination:
             facts["loader"] = self._identify()
 
     def _look_further(self, entry):
-        """Nobody answers at all: another family, exchanged lines, an impatient controller?"""
+        """Nothing answers: try the addresses of other families, exchanged lines, a slow bus."""
         facts = self.facts
         if facts["reset"]:
             for address in self._others:
@@ -172,7 +175,7 @@ class _Examination:
             self.facts["reached_by"] = "supply"
 
     def _look_at_start(self):
-        """Back to the application, as the updater does it: Go where a reset leads to the
+        """Start the application as the updater does: by a reset, or by Go if that leads to the
         loader."""
         facts = self.facts
         if self._pins.boot0:
@@ -181,19 +184,19 @@ class _Examination:
         if blank:
             return
         stuck = self._reset()
-        facts["start"] = start = self._who(self._application_ms)
+        facts["start"] = start = self._what_answers(self._application_ms)
         start["stuck"] = stuck
         facts["application"] = start["application"]
         if "protocol" in start["loader"]:
             try:
                 self._target.loader.go(self._chip.flash_start)
             except UpdaterError:
-                pass  # who answers is asked next
+                pass  # the application is asked next
             facts["application"] = self._application(self._application_ms)
 
     # --- asking ---
 
-    def _who(self, application_ms):
+    def _what_answers(self, application_ms):
         loader = self._ask(self._target)
         ms = 0 if "protocol" in loader else application_ms
         return {"loader": loader, "application": self._application(ms)}
@@ -207,15 +210,15 @@ class _Examination:
         return {"protocol": protocol, "ms": self._clock.since(began)}
 
     def _application(self, ms):
-        """What it answers within `ms`, or None."""
+        """Its answer within `ms`, see `facts`; None if there is none."""
         proof = self._settings["confirm"]
         if proof["method"] == "gpio":
-            pin = pins.watched(proof["pin"])
+            pin = pins.input_pin(proof["pin"])
             heartbeat = Heartbeat(pin, proof["edges"], proof["timeout_ms"], self._clock)
             return "runs" if heartbeat.answers() else None
         if proof["address"] is None:
             return None
-        application = self._asked(proof["address"], proof["register"] or 0)
+        application = self._application_at(proof["address"], proof["register"] or 0)
         deadline = self._clock.deadline(ms)
         while True:
             version = application.version()
@@ -233,9 +236,10 @@ class _Examination:
         return True
 
     def _identify(self):
-        """Of a loader in step, as far as it comes: "product_id", "loader_id", "option_bytes" (256
-        hex digits), "blank": the first granule is erased. Or why it comes no further: "refuses" to
-        read (readout protection), "unreadable": the first granule is a fault, "error": code."""
+        """Identify the chip behind a loader that is in step: "product_id", "loader_id",
+        "option_bytes" (256 hex digits), "blank": whether the first granule is erased; None for
+        what was not reached. If it stopped early: "refuses": the loader refuses to read (readout
+        protection); "unreadable": reading the first granule failed; "error": code."""
         target = self._target
         found = dict.fromkeys(_IDENTITY)
         try:
@@ -243,7 +247,7 @@ class _Examination:
         except ReadProtected:
             found["refuses"] = True
         except WrongChip:
-            pass  # which one it is tells enough
+            pass  # "product_id" shows it
         except UpdaterError as error:
             found["error"] = error.code
         else:
@@ -269,21 +273,23 @@ class _Examination:
     # --- moving ---
 
     def _use(self, bus):
-        """From here on the target is what is behind this bus."""
+        """Use `bus` for the target from now on."""
         self._bus = bus
         self._target = self._target_at(self._chip.loader_address)
 
     def _target_at(self, address):
         enter = self._settings["enter"]
-        command = enter["command"] and self._asked(enter["address"], command=enter["command"])
+        command = enter["command"] and self._application_at(
+            enter["address"], command=enter["command"]
+        )
         link = I2CLink(self._bus, address)
         return Target(self._chip, self._pins, link, self._clock, command and command.enter_loader)
 
-    def _asked(self, address, register=None, command=None):
+    def _application_at(self, address, register=None, command=None):
         return Application(self._bus, address, register, command and bytes.fromhex(command))
 
     def _enter(self):
-        """Towards the loader; the line that stays low, or None."""
+        """Do what should start the loader. Returns the line that stays low, or None."""
         try:
             self._target.reach_loader()
         except BusStuck as error:
@@ -296,7 +302,7 @@ class _Examination:
         return self._free()
 
     def _free(self):
-        """Clear the bus; the line that stays low, or None."""
+        """Clear the bus. Returns the line that stays low, or None."""
         try:
             self._bus.recover()
         except BusStuck as error:

@@ -1,5 +1,5 @@
-"""The target's application as far as the updater knows it: does it answer, which version, and will
-it enter the loader."""
+"""The target's application, as the host sees it: whether it runs, its version, and its command to
+enter the loader."""
 
 import time
 
@@ -7,16 +7,17 @@ from micropython import const
 
 from .errors import BusError
 
-_SAMPLES = const(5)  # of a line, at once
+_SAMPLES = const(5)  # of the line, for one level
 _BETWEEN_SAMPLES_US = const(500)
 VERSION_LENGTH = 8  # as MCUboot's image_version: major, minor, revision u16, build u32
 
 
 class Application:
-    """An application that answers at `address` of an I2CBus.
+    """An application at `address` of an I2CBus.
 
-    `register` is written, then 8 bytes of version are read; None: it cannot be asked.
-    `enter_command` is the frame that makes it enter the loader, or None."""
+    `register`: one byte that is written before the 8 bytes of version are read; None if the
+    application has no version register. `enter_command`: the frame that makes it enter the loader,
+    or None."""
 
     def __init__(self, bus, address, register, enter_command=None):
         self._bus = bus
@@ -26,7 +27,7 @@ class Application:
         self._version = bytearray(VERSION_LENGTH)
 
     def version(self):
-        """The 8 bytes it answers, or None."""
+        """The 8 bytes of version, or None if there is no answer."""
         if self._register is None:
             return None
         try:
@@ -37,29 +38,31 @@ class Application:
         return bytes(self._version)
 
     def answers(self):
-        """Whether any version runs."""
+        """Whether an application of any version answers."""
         return self.version() is not None
 
     def runs(self, image):
-        """Whether it answers the version of `image`: the built-in proof of an installation."""
+        """Whether the application answers with the version of `image`: the default proof of an
+        installation."""
         return self.version() == image.version_bytes
 
     def enter_loader(self):
-        """Ask it to enter the loader. Nobody may answer: the loader tells whether it worked."""
+        """Send the command to enter the loader. Errors are ignored: whether the loader answers
+        afterwards is what counts."""
         if self._enter_command is None:
             return
         try:
             self._bus.send(self._address, self._enter_command)
         except BusError:
-            pass  # no application: whether the loader answers is asked next
+            pass
 
 
 class Heartbeat:
-    """An application that toggles a line to the host, as seen through `pin()` -> 0 or 1.
+    """An application that toggles a line to the host; `pin()` reads it as 0 or 1.
 
-    It shows that an application runs, not which: that follows from what was verified. The line is
-    sampled every half a millisecond, several times; a level counts when most samples agree, twice
-    in a row. So each level must last for 2 ms, and a spike is no edge."""
+    This shows that an application runs, but not which one; that follows from the verified flash.
+    Every 0.5 ms the line is sampled several times, and the majority is its level. A level counts
+    when it is seen twice in a row. So each level must last 2 ms, and a spike is not an edge."""
 
     def __init__(self, pin, edges, timeout_ms, clock):
         self._pin = pin
@@ -68,7 +71,7 @@ class Heartbeat:
         self._clock = clock
 
     def answers(self):
-        """Whether the line changes `edges` times before the time is over."""
+        """Whether the line changes `edges` times within `timeout_ms`."""
         deadline = self._clock.deadline(self._timeout_ms)
         before = level = self._level()
         left = self._edges
@@ -91,5 +94,5 @@ class Heartbeat:
         return int(ones > _SAMPLES // 2)
 
     def runs(self, image):
-        """The built-in proof of an installation where the application has no I2C."""
+        """The default proof of an installation for an application without I2C."""
         return self.answers()

@@ -1,9 +1,9 @@
-"""The chips this package can update: product ID -> where the loader answers and how flash is cut.
+"""The supported chips: loader address, page size and memory map of each family.
 
-Listed are the families whose I2C address AN2606 gives in the family's table and whose erase unit
-is confirmed by a second source (stlink's chip files, the reference manual). Left out, among
-others: C051, C071, C091, U0 (erase unit not confirmed), G0B0/G0B1/G0C1 and G47x/G48x (two banks:
-how the loader numbers the pages of the second is not confirmed).
+A family is listed if AN2606 gives its I2C address in the family's table and a second source
+(stlink's chip files, the reference manual) confirms its page size. Not listed, among others: C051,
+C071, C091, U0 (page size not confirmed), G0B0/G0B1/G0C1 and G47x/G48x (two banks: how the loader
+numbers the pages of the second bank is not confirmed).
 """
 
 from micropython import const
@@ -12,33 +12,33 @@ from .errors import UnknownChip
 
 FLASH_START = const(0x08000000)
 GRANULE = const(8)  # bytes programmed at once: a double word; RM0444 section 3.3.8
-BLOCK = const(256)  # bytes of one Read or Write Memory command at most; AN4221 sections 2.4, 2.6
+BLOCK = const(256)  # most bytes of one Read or Write Memory command; AN4221 sections 2.4, 2.6
 
-# Durations in ms: (typical, longest) of DS12232 table "Flash memory characteristics", rounded up;
-# and the 1 s that ST's own driver (HAL) allows any operation.
+# Durations in ms: (typical, longest), DS12232 table "Flash memory characteristics", rounded up;
+# and the 1 s that ST's driver (HAL) allows for any operation.
 PAGE_ERASE_MS = (22, 41)
 BLOCK_WRITE_MS = (3, 5)  # 32 double words
 OPERATION_LIMIT_MS = const(1000)
 
-# Loader start-up: AN2606 table 227 gives 0.39 ms (G0) to 2.4 ms (C0) after reset, as a minimum.
+# Loader start-up: AN2606 table 227 gives a minimum of 0.39 ms (G0) to 2.4 ms (C0) after reset.
 STARTUP_MS = const(20)
-# AN2606 table 230: silence of this length inside a command makes the loader reset itself.
+# AN2606 table 230: after this much silence inside a command the loader resets itself.
 LOADER_TIMEOUT_MS = const(1000)
-# AN2606 table 108, V11.3: after a page erase nothing may be sent for this long.
+# AN2606 table 108, V11.3: after a page erase the host must send nothing for this long.
 ERASE_SETTLE_MS = const(40)
 
-# Flash size in KB by the eleventh letter of a part number (STM32G071RB: B); ordering information
-# in ST's data sheets.
+# Flash size in KB by the eleventh character of a part number (STM32G071RB: B); ordering
+# information in ST's data sheets.
 _SIZE_LETTERS = {"4": 16, "6": 32, "8": 64, "B": 128, "C": 256, "E": 512}
 
-# Where the chip states its flash size in KB, u16: RM0444 section 41.2, FLASHSIZE_BASE in CMSIS of
-# G0, G4 and L4. C0 has another address, not confirmed here.
+# The chip's flash size in KB, u16: RM0444 section 41.2, FLASHSIZE_BASE in CMSIS of G0, G4 and L4.
+# C0 has another address, which is not confirmed.
 _SIZE = const(0x1FFF75E0)
-_OPTIONS = const(0x1FFF7800)  # where option bytes start; RM0490 table 18
+_OPTIONS = const(0x1FFF7800)  # start of the option bytes; RM0490 table 18
 
-# product ID, first letters of the part numbers, I2C address, page size, RAM in KB, address of the
-# loader's ID byte, option bytes, flash size register (0: not known here). From AN2606 tables 3,
-# 226 and the family's own table; RAM sizes from the data sheets.
+# product ID, prefixes of the part numbers, I2C address, page size, RAM in KB, addresses of the
+# loader's ID byte, the option bytes and the flash size register (0: unknown). From AN2606 tables
+# 3, 226 and the family's own table; RAM sizes from the data sheets.
 _FAMILIES = (
     (0x443, ("STM32C011",), 0x64, 2048, 6, 0, _OPTIONS, 0),
     (0x453, ("STM32C031",), 0x63, 2048, 12, 0, _OPTIONS, 0),
@@ -58,7 +58,7 @@ RAM_START = const(0x20000000)
 class Chip:
     """One part: `name`, `product_id`, `loader_address` (7 bits), `flash_start`, `flash_size`,
     `page_size`, `ram_size` (bytes), `loader_id_address`, `options_address`, `flash_size_address`
-    (0 if not known)."""
+    (0 if unknown)."""
 
     def __init__(self, name, flash_size, family):
         self.name = name
@@ -84,16 +84,15 @@ class Chip:
         return self.flash_start + page * self.page_size
 
     def quirks(self, loader_id):
-        """Work-arounds for the loader whose ID byte is `loader_id` (None: it would not say)."""
+        """The Quirks of the loader whose ID byte is `loader_id` (None: unreadable)."""
         return Quirks(self.product_id, loader_id)
 
 
 class Quirks:
-    """What a loader version asks of the host.
+    """Work-arounds for one loader version (AN2606 table 108, V11.3).
 
-    `erase_settle_ms`: silence after each page erase (AN2606 table 108, V11.3).
-    `clears_empty_flag`: an NRST pulse on empty flash without BOOT0 held is fatal until
-    power-on."""
+    `erase_settle_ms`: silence after each page erase. `clears_empty_flag`: after an NRST pulse on
+    empty flash with BOOT0 low, the loader does not start again before the next power-on."""
 
     def __init__(self, product_id, loader_id):
         flawed = product_id == 0x460 and loader_id in (0xB3, None)
@@ -103,9 +102,7 @@ class Quirks:
 
 
 def by_name(name):
-    """The Chip called `name`, e.g. "STM32G071RB" (package suffixes like T6 may follow).
-
-    Raises UnknownChip."""
+    """The Chip called `name`, e.g. "STM32G071RB" or "STM32G071RBT6". Raises UnknownChip."""
     part = name.upper()
     sound = all("0" <= char <= "9" or "A" <= char <= "Z" for char in part)
     for family in _FAMILIES if sound else ():
@@ -122,7 +119,7 @@ def by_name(name):
 
 
 def family_name(product_id):
-    """What a product ID stands for, for messages."""
+    """The part numbers with this product ID, for messages."""
     for known, parts, *_ in _FAMILIES:
         if known == product_id:
             return "/".join(parts)

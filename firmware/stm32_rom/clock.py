@@ -1,4 +1,4 @@
-"""Waiting: every wait has one deadline, and the watchdog is fed while it lasts."""
+"""Time and deadlines. Every wait has one deadline and feeds the watchdog."""
 
 import time
 
@@ -20,15 +20,15 @@ class Clock:
         self.feed = feed or _nothing
 
     def now(self):
-        """Ticks in ms; wraps around, so only `since` makes sense of it."""
+        """Ticks in ms. They wrap around: use them only with `since`."""
         return time.ticks_ms()
 
     def since(self, then):
-        """Milliseconds gone by since `then = now()`."""
+        """Milliseconds since `then = now()`."""
         return time.ticks_diff(time.ticks_ms(), then)
 
     def sleep(self, ms):
-        """Sleep `ms` milliseconds in naps, feeding the watchdog before each."""
+        """Sleep `ms` milliseconds in parts of at most 100 ms; feed the watchdog before each."""
         while ms > 0:
             self.feed()
             nap = min(ms, _LONGEST_NAP_MS)
@@ -42,7 +42,7 @@ class Clock:
 
 
 class Deadline:
-    """The one instant until which something may take."""
+    """The end of one wait."""
 
     def __init__(self, clock, ms):
         self._clock = clock
@@ -50,7 +50,7 @@ class Deadline:
         self.limit_ms = ms
 
     def left(self):
-        """Milliseconds left; 0 or less when it is over."""
+        """Milliseconds left; 0 or less when the deadline has passed."""
         return time.ticks_diff(self._end, time.ticks_ms())
 
     def expired(self):

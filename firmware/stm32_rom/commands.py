@@ -1,12 +1,12 @@
-"""The commands of ST's ROM loader (AN4221 rev 14): bytes in, bytes out, no policy.
+"""The commands of ST's ROM loader (AN4221 rev 14). No policy.
 
-Every command is a row of frames. Each frame is one transaction; after each the loader answers with
-one status byte, read in a transaction of its own:
+A command is a sequence of frames. Each frame is one transaction. After each frame the loader sends
+one status byte, which is read in a separate transaction.
 
     command     code, code ^ FF
     address     4 bytes MSB first, XOR
     count       n - 1, (n - 1) ^ FF
-    data        n - 1, n bytes, XOR of all before
+    data        n - 1, n bytes, XOR of all bytes before
     pages       MSB, LSB of each page number, XOR
 """
 
@@ -18,12 +18,12 @@ from .errors import BusError, BusStuck, LoaderError, LoaderRefused, LoaderTimeou
 _ACK = const(0x79)
 _NACK = const(0x1F)
 _BUSY = const(0x76)
-# What one status read shows, in words; see Loader.status.
+# Results of Loader.status.
 ACK, NACK, BUSY, ABSENT, HELD, UNDRIVEN = "ack", "nack", "busy", "no answer", "line held", "0xFF"
 _STATUSES = {_ACK: ACK, _NACK: NACK, _BUSY: BUSY}
 
-# Command codes, AN4221 table 2. Only those the field needs: none of these can change option bytes
-# or protection.
+# Command codes, AN4221 table 2. Only those that the field needs: none of them can change option
+# bytes or protection.
 _GET_VERSION = const(0x01)
 _GET_ID = const(0x02)
 _READ_MEMORY = const(0x11)
@@ -34,23 +34,25 @@ _ERASE = const(0x44)
 _NS_ERASE = const(0x45)
 
 _NO_STRETCH_SINCE = const(0x11)  # protocol V1.1, AN4221 table 2
-# A status that needs no flash operation is there at once; this is for a host that is slow itself.
+# Without a flash operation the loader's status is ready at once; the limit allows for a slow host.
 _STATUS_LIMIT_MS = const(100)
 _LONGEST_POLL_MS = const(16)
-_LET_GO_MS = const(1500)  # a loader out of step resets itself by then: LOADER_TIMEOUT_MS
-_LET_GO_POLL_MS = const(50)
+# A loader out of step resets itself after LOADER_TIMEOUT_MS, which releases its lines.
+_RELEASE_MS = const(1500)
+_RELEASE_POLL_MS = const(50)
 
 
 class Loader:
-    """The loader behind `link`; `clock` bounds every wait.
+    """The loader behind `link`. `clock` limits every wait.
 
-    Methods raise LoaderRefused (NACK), LoaderTimeout (not done within the limit), and what the
-    link raises. After any of these the loader is out of step: reset it before the next command.
+    Methods raise LoaderRefused (NACK), LoaderTimeout (not finished within the limit), and the
+    errors of the link. After any of these the loader is out of step: it may
+    expect another frame than the host sends next. Reset it before the next command.
 
-    `name`: where it is, for messages. `recover`, `is_held`: the link's. `write_code`: that of
-    Write Memory for this loader.
-    `changing`: `write` sent all of its data and the loader did not answer: flash may hold any part
-    of them. False after any other error of `write`, which changed nothing."""
+    `name`: where the loader is, for messages. `recover`, `is_held`: the link's. `write_code`: this
+    loader's code of Write Memory.
+    `changing`: True if `write` sent all of its data but got no status: flash may hold any part of
+    the data. False after any other error of `write`: flash is unchanged."""
 
     def __init__(self, link, clock):
         self.name = link.name
@@ -63,11 +65,11 @@ class Loader:
         self._view = memoryview(self._frame)
         self.write_code = _WRITE_MEMORY
         self._erase_code = _ERASE
-        self._patient = False  # waits for the longest operation before the first look
+        self._polls_late = False  # first status read after the longest operation time
         self.changing = False
 
     def get_version(self):
-        """Protocol version, e.g. 0x12 for V1.2; picks No-Stretch commands if the loader has
+        """Protocol version, e.g. 0x12 for V1.2. Selects the No-Stretch commands if the loader has
         them."""
         self.command(_GET_VERSION, "Get Version")
         version = self.receive(1)[0]
@@ -98,10 +100,10 @@ class Loader:
     def write(self, address, data):
         """Write Memory: `data` (8..256 bytes, a multiple of 8) to `address` (8-aligned).
 
-        The loader's ACK does not mean that anything was programmed: read it back."""
+        The loader's ACK does not prove that flash was programmed: read it back."""
         length = len(data)
         if length % 8 or address % 8 or not 0 < length <= BLOCK:
-            raise ValueError("flash is written in double words")  # stale bytes would go along
+            raise ValueError("flash is written in double words")  # else stale bytes are programmed
         self.changing = False
         self.command(self.write_code, "Write Memory")
         self.address(address, "Write Memory")
@@ -110,7 +112,7 @@ class Loader:
         self.await_ack("Write Memory at 0x%08X" % address, OPERATION_LIMIT_MS, BLOCK_WRITE_MS)
 
     def erase_page(self, page):
-        """Erase one page by its number. As for write: only reading back tells."""
+        """Erase one page by its number. As for `write`, ACK proves nothing: read it back."""
         self.command(self._erase_code, "Erase")
         frame = self._view[:3]
         frame[0] = frame[1] = frame[2] = 0  # one page: count - 1, and its XOR
@@ -123,18 +125,18 @@ class Loader:
         self.await_ack("Erase of page %d" % page, OPERATION_LIMIT_MS, PAGE_ERASE_MS)
 
     def go(self, address):
-        """Go: run the application whose vector table is at `address`; the loader is gone then."""
+        """Go: leave the loader and run the application whose vector table is at `address`."""
         self.command(_GO, "Go")
         self.address(address, "Go")
 
     # --- the state of the link ---
 
     def status(self):
-        """What one status read shows: ACK, NACK, BUSY, UNDRIVEN (nothing drives the line), ABSENT
-        (nothing answers), HELD (the target holds a line), or another byte in hex.
+        """Read one status: ACK, NACK, BUSY, UNDRIVEN (no device drives SDA), ABSENT (no answer),
+        HELD (the target holds a line), or any other byte as hex text.
 
-        The only thing that a loader at work on its flash can be asked: a command would be out of
-        turn, and a loader out of turn resets the chip. Raises BusStuck."""
+        This is the only safe request to a loader that programs flash: a command would be out of
+        turn, and then the loader resets the chip. Raises BusStuck."""
         try:
             self._link.receive_into(self._status)
         except BusStuck:
@@ -143,9 +145,9 @@ class Loader:
             return HELD if self.is_held(error) else ABSENT
         return _STATUSES.get(self._status[0], "0x%02X" % self._status[0])
 
-    def lets_go(self, limit_ms=_LET_GO_MS):
-        """Whether the lines become free: by default within the time in which an idle loader resets
-        itself."""
+    def releases_lines(self, limit_ms=_RELEASE_MS):
+        """Whether SCL and SDA become free within `limit_ms`; the default is long enough for an
+        idle loader to reset itself."""
         deadline = self._clock.deadline(limit_ms)
         while True:
             try:
@@ -154,17 +156,17 @@ class Loader:
             except BusStuck:
                 if deadline.expired():
                     return False
-                deadline.sleep(_LET_GO_POLL_MS)
+                deadline.sleep(_RELEASE_POLL_MS)
 
-    # --- what commands are made of ---
+    # --- the parts of a command ---
 
     def command(self, code, name):
-        """Send a command frame, and wait for its ACK. `name` is for messages."""
+        """Send a command frame and wait for its ACK. `name` is for messages."""
         self._send2(code, code ^ 0xFF)
         self.await_ack(name)
 
     def address(self, address, name):
-        """Send an address frame, and wait for its ACK."""
+        """Send an address frame and wait for its ACK."""
         frame = self._view[:5]
         frame[0] = address >> 24
         frame[1] = address >> 16 & 0xFF
@@ -175,7 +177,7 @@ class Loader:
         self.await_ack("%s at 0x%08X" % (name, address))
 
     def data(self, data):
-        """Send a data frame, 1..256 bytes."""
+        """Send a data frame with 1..256 bytes of `data`."""
         length = len(data)
         frame = self._view[: length + 2]
         frame[0] = length - 1
@@ -184,7 +186,7 @@ class Loader:
         self._link.send(frame)
 
     def receive(self, length):
-        """The next `length` bytes (1..258) in one transaction; the next frame overwrites them."""
+        """Read `length` bytes (1..258) in one transaction. The next frame overwrites them."""
         answer = self._view[:length]
         self._link.receive_into(answer)
         return answer
@@ -196,15 +198,15 @@ class Loader:
         self._link.send(frame)
 
     def await_ack(self, what, limit_ms=_STATUS_LIMIT_MS, operation_ms=None):
-        """Wait for ACK. Silence, BUSY and noise all mean "not yet" until the one deadline.
+        """Wait for ACK. Silence, BUSY and noise mean "not yet" until the deadline of `limit_ms`.
 
-        The first look at an operation of (typical, longest) ms comes after the typical time:
-        nothing is polled in vain, and a loader that stretches in spite of a No-Stretch command has
-        no reason to. Once such a loader held a line for too long (ESP32: 13 ms), the first look
-        comes after the longest time."""
+        `operation_ms`: (typical, longest) time of a flash operation. The first status read comes
+        after the typical time: this saves polls, and a loader that stretches the clock even in
+        No-Stretch commands rarely needs to. Once such a loader has held a line for too long
+        (ESP32: 13 ms), the first read comes after the longest time."""
         deadline = self._clock.deadline(limit_ms)
         if operation_ms:
-            deadline.sleep(operation_ms[self._patient])
+            deadline.sleep(operation_ms[self._polls_late])
         pause = 1
         while True:
             seen = None
@@ -213,7 +215,7 @@ class Loader:
                 seen = self._status[0]
             except BusError as error:
                 if operation_ms and self.is_held(error):
-                    self._patient = True
+                    self._polls_late = True
             if seen == _ACK:
                 self.changing = False
                 return
@@ -228,9 +230,8 @@ class Loader:
 
 
 def _xor(data):
-    """XOR over `data` (1..256 bytes).
-
-    Folding one big integer takes a dozen steps where a loop would take as long as the bus."""
+    """XOR over `data` (1..256 bytes). Folds one big integer: a loop over bytes would take as long
+    as the transfer."""
     value = int.from_bytes(data, "big")
     shift = BLOCK * 8 // 2
     while shift >= 8:

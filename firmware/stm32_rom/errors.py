@@ -1,25 +1,24 @@
-"""What can go wrong with a target and its board. Every error says what to do next.
+"""Errors of a target and its board.
 
 UpdaterError
     BoardError              board.json cannot be used
         UnknownChip         the chip is not in chips.py
-    BusError                the wires to the target
-        NoAnswer            nothing answers there
-        BusTimeout          a transaction took longer than it may
+    BusError                a fault on the wires to the target
+        NoAnswer            no device acknowledges the address
+        BusTimeout          a transaction took too long
         BusStuck            a line is held low
-    LoaderError             the target's ROM loader
-        LoaderSilent        it does not answer
-        LoaderRefused       it answered NACK
-        LoaderTimeout       it did not finish in time
-        WrongChip           it belongs to another product ID
-        ReadProtected       it may not touch the flash: RDP level 1
+    LoaderError             a fault of the target's ROM loader
+        LoaderSilent        the loader does not answer
+        LoaderRefused       the loader answered NACK
+        LoaderTimeout       the loader did not finish in time
+        WrongChip           the chip has another product ID
+        ReadProtected       the loader may not access flash: RDP level 1
 """
 
 
 class UpdaterError(Exception):
-    """An error for people: `message` says what is wrong and where, `next_step` what to do.
-
-    `code` is stable and meant for programs."""
+    """Base of all errors. For people: `message` says what is wrong and where, `next_step` what to
+    do. For programs: `code`, which is stable."""
 
     code = "error"
     next_step = ""
@@ -31,7 +30,7 @@ class UpdaterError(Exception):
             self.next_step = next_step
 
     def as_dict(self):
-        """For events and logs: {"error": code, "message": ..., "next_step": ...}."""
+        """For events and logs: {"error": code, "message", "next_step"}."""
         return {"error": self.code, "message": self.message, "next_step": self.next_step}
 
 
@@ -47,7 +46,7 @@ class UnknownChip(BoardError):
 
 class BusError(UpdaterError):
     code = "bus"
-    next_step = "Check SDA, SCL, ground and the pull-up resistors, or ask: stm32up doctor"
+    next_step = "Check SDA, SCL, ground and the pull-up resistors, or run: stm32up doctor"
 
 
 class NoAnswer(BusError):
@@ -59,20 +58,20 @@ class BusTimeout(BusError):
 
 
 class BusStuck(BusError):
-    """`line`: the one that stays low, or None where it is not known."""
+    """`line`: "SDA" or "SCL", the line that stays low; None if unknown."""
 
     code = "bus-stuck"
     line = None
     next_step = (
-        "Look at the pull-up resistors, for a short, and for a device that holds the line; switch "
-        "the target off and on; or ask: stm32up doctor"
+        "Check the pull-up resistors, and look for a short or a device that holds the line; "
+        "switch the target off and on; or run: stm32up doctor"
     )
 
 
 class LoaderError(UpdaterError):
     code = "loader"
     next_step = (
-        "Run the update again: it starts over from a safe point. If that does not help, ask: "
+        "Run the update again: it starts over from a safe point. If that does not help, run: "
         "stm32up doctor"
     )
 
@@ -81,13 +80,12 @@ class LoaderSilent(LoaderError):
     code = "loader-silent"
     next_step = (
         "Check the wiring of SDA, SCL, NRST and BOOT0, that nBOOT_SEL is 0, and that no debugger "
-        "was attached since power-on; or ask: stm32up doctor"
+        "was attached since power-on; or run: stm32up doctor"
     )
     without_boot0 = (
-        "Without BOOT0 only the application or a blank chip starts its loader: switch the "
-        "target's supply off and on and run again. If that does not help, hold its BOOT0 high "
-        "while switching on (nBOOT_SEL must be 0), or use a debugger. What is wrong tells: "
-        "stm32up doctor"
+        "Without a BOOT0 line, only the application or a blank chip starts the loader: switch the "
+        "target off and on and run again. If that does not help, hold its BOOT0 high at power-on "
+        "(nBOOT_SEL must be 0), or use a debugger. To find the cause, run: stm32up doctor"
     )
 
 
@@ -102,13 +100,13 @@ class LoaderTimeout(LoaderError):
 class WrongChip(LoaderError):
     code = "wrong-chip"
     next_step = (
-        "Correct `chip` in board.toml, or connect the board it describes; or ask: stm32up doctor"
+        "Correct `chip` in board.toml, or connect the board it describes; or run: stm32up doctor"
     )
 
 
 class ReadProtected(LoaderError):
     code = "read-protected"
     next_step = (
-        "Remove the readout protection on the bench (docs/bench.md), which erases the chip. "
-        "For details: stm32up doctor"
+        "Remove the readout protection on the bench (docs/bench.md); this erases the chip. "
+        "For details, run: stm32up doctor"
     )

@@ -1,4 +1,4 @@
-"""What the option bytes of a G0 or C0 say. Reading only: nothing here, or above, can change them.
+"""Decodes the option bytes of a G0 or C0. Only stm32_bench can write them.
 
 Layout: eight bytes per word, the word and its complement, from the chip's `options_address`;
 RM0490 table 18. Bits: CMSIS device header of the STM32G071.
@@ -14,7 +14,7 @@ _WRP1A = const(0x18)
 _WRP1B = const(0x20)
 _SECR = const(0x70)
 _PAGE_BITS = const(0x3F)
-# Where the option words are; what lies between is reserved. RM0490 table 18
+# Offsets of the option words; the others are reserved. RM0490 table 18
 _WORDS = (0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x70)
 
 RDP_LEVEL_0 = const(0xAA)  # the RDP byte; RM0490 section 4.5
@@ -47,7 +47,7 @@ def field(optr, low, width):
 
 
 class OptionBytes:
-    """The decoded option area; `data` is its 128 bytes as read from the chip."""
+    """The decoded option area; `data`: its 128 bytes as read from the chip."""
 
     def __init__(self, data):
         self.data = data
@@ -57,13 +57,13 @@ class OptionBytes:
 
     @property
     def torn(self):
-        """Whether a word and its complement do not match: the chip locks itself when it loads such
-        option bytes (RM0444 section 3.4). Or a bit flipped on the way."""
+        """Whether a word and its complement do not match. The chip locks itself when it loads such
+        option bytes (RM0444 section 3.4). A bit that flipped on the bus looks the same."""
         return any(self.word(offset) ^ self.word(offset + 4) != 0xFFFFFFFF for offset in _WORDS)
 
     @property
     def rdp_level(self):
-        """Readout protection: 0, 2, or 1 for any other byte than theirs."""
+        """Readout protection level: 0, 2, or 1 for any RDP byte that is neither 0xAA nor 0xCC."""
         rdp = self.word(_OPTR) & 0xFF
         return 0 if rdp == RDP_LEVEL_0 else 2 if rdp == _RDP_LEVEL_2 else 1
 
@@ -76,7 +76,7 @@ class OptionBytes:
         return False
 
     def as_dict(self):
-        """For people and programs: field names to numbers."""
+        """{field name: number}; OPTR as hex text, WRP areas as [first page, last page] or None."""
         optr = self.word(_OPTR)
         fields = {"OPTR": "0x%08X" % optr, "RDP": self.rdp_level}
         for name, low, width in OPTR_FIELDS:

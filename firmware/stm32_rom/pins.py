@@ -7,33 +7,33 @@ from machine import I2C, Pin, SoftI2C
 
 from .i2c import I2CBus, transaction_timeout_us
 
-sys.modules["machine"] = machine  # as the modules in __init__.py
+sys.modules["machine"] = machine  # see __init__.py
 
 
 class Pins:
-    """The lines to the target, as callables taking 0 or 1; None where not wired.
+    """The lines to the target, as callables that take 0 or 1; None where not wired.
 
-    `nrst(0)` holds the target in reset, `nrst()` is 0 while anybody does; `boot0(1)` asks for
-    the loader, `supply(0)` switches it off."""
+    `nrst(0)` holds the target in reset; `nrst()` reads 0 while any device pulls NRST low.
+    `boot0(1)` selects the loader at the next reset; `supply(0)` switches the supply off."""
 
     def __init__(self, nrst=None, boot0=None, supply=None):
-        """By their numbers; None where not wired. None of them is active then.
+        """Arguments are pin numbers; None where not wired. All lines start inactive.
 
-        NRST is open drain: the target and its debugger drive it too."""
+        NRST is open drain, because the target and a debugger drive it too."""
         self.nrst = None if nrst is None else _open_drain(nrst)
         self.boot0 = None if boot0 is None else Pin(boot0, Pin.OUT, value=0)
         self.supply = None if supply is None else Pin(supply, Pin.OUT, value=1)
 
 
-def as_it_is(number):
-    """A pin without a change to it, for machine.ADC, say. Raises ValueError for one that this host
-    does not have."""
+def unconfigured(number):
+    """The Pin with its configuration unchanged, e.g. for machine.ADC. Raises ValueError if this
+    host has no such pin."""
     return Pin(number)
 
 
 def i2c_bus(scl, sda, frequency, controller=None, timeout_us=None):
-    """An I2CBus on these pins; `controller` None: in software. By default a transaction may take
-    as long as the longest frame and a long stretch."""
+    """An I2CBus on these pins. `controller`: number of the hardware controller, None for SoftI2C.
+    `timeout_us`: limit of one transaction; default `transaction_timeout_us(frequency)`."""
     timeout = timeout_us or transaction_timeout_us(frequency)
 
     def make_bus():
@@ -44,8 +44,8 @@ def i2c_bus(scl, sda, frequency, controller=None, timeout_us=None):
     return I2CBus(make_bus, lambda name: _open_drain(scl if name == "scl" else sda))
 
 
-def watched(number, pull_up=False):
-    """An input. The pull-down keeps a line that nothing drives from counting."""
+def input_pin(number, pull_up=False):
+    """An input. By default the pull-down keeps an undriven line at a steady level."""
     return Pin(number, Pin.IN, Pin.PULL_UP if pull_up else Pin.PULL_DOWN)
 
 

@@ -1,4 +1,4 @@
-"""The target's pins and state: into the loader, back into the application, and who is there."""
+"""The target: enter its loader, identify it, start its application."""
 
 import time
 
@@ -18,31 +18,31 @@ from .errors import (
     WrongChip,
 )
 
-# DS12232: an NRST pulse of 300 ns is enough. A capacitor at the pin, and a level shifter that only
-# pulls up, want more.
+# DS12232: an NRST pulse of 300 ns is enough. A capacitor at the pin, or a level shifter with only
+# a pull-up, needs more.
 _NRST_LOW_MS = const(5)
 _ENTER_TRIES = const(3)
-_BETWEEN_TRIES_MS = const(100)  # for whoever holds a line to let go of it
-_COMMAND_MS = const(20)  # the application answers its frame, then resets
-# Capacitors discharge below the power-on reset threshold; they may be large, and the chip draws
-# little when it is held in reset. A cut that is too short resets nothing.
+_BETWEEN_TRIES_MS = const(100)  # time for a device to release a line that it holds
+_COMMAND_MS = const(20)  # the application acknowledges its frame, then resets
+# Time for capacitors to discharge below the power-on reset threshold. They may be large, and a
+# chip held in reset draws little. A cut that is too short does not reset the chip.
 _SUPPLY_OFF_MS = const(500)
-_NRST_POLL_US = const(200)  # a reset pulls NRST low for 20 us, the capacitor there for longer
-_READ_TRIES = const(4)  # of what decides what is done, until two readings agree
-_STATUS_TRIES = const(3)  # noise must not make a chip at work look idle
+_NRST_POLL_US = const(200)  # a reset pulls NRST low for 20 us, its capacitor for longer
+_READ_TRIES = const(4)
+_STATUS_TRIES = const(3)  # so that noise does not make a chip at work look idle
 
 
 class Target:
     """An STM32 behind its loader's link and its pins.
 
-    Known after `identify`, as far as that came: `protocol_version` (0x12 is V1.2), `product_id`,
-    `loader_id` (None where it cannot be read), `quirks` (chips.Quirks), `options` (OptionBytes,
-    None for a family whose layout is not known here), `flash_size` (bytes: what the part itself
-    says, or None where its loader does not let that be read)."""
+    Set by `identify`, up to the point where it failed: `protocol_version` (0x12 is V1.2),
+    `product_id`, `loader_id` (None if unreadable), `quirks` (chips.Quirks), `options`
+    (OptionBytes; None for a family with unknown layout), `flash_size` (bytes, as stated by the
+    chip; None if unreadable)."""
 
     def __init__(self, chip, pins, link, clock, enter_command=None):
-        """`pins`: see pins.Pins. `enter_command`: a callable that asks the application to enter
-        the loader, or None."""
+        """`pins`: a pins.Pins. `enter_command`: a callable that asks the application to enter the
+        loader, or None."""
         self.chip = chip
         self.loader = Loader(link, clock)
         self.protocol_version = 0
@@ -56,23 +56,23 @@ class Target:
         self._enter_command = enter_command
 
     def enter_loader(self):
-        """Into the loader, from whatever the target does or from a loader that is out of step, and
-        find out who it is.
+        """Enter the loader from any state of the target, also from a loader that is out of step,
+        and identify the chip.
 
-        Leaves BOOT0 high, so that a loader that resets itself comes back as the loader.
+        BOOT0 stays high, so that a loader that resets itself starts again as the loader.
         Raises LoaderSilent, WrongChip, ReadProtected, BusStuck."""
         self._enter(self.identify)
 
     def return_to_loader(self):
-        """Reset a loader that is out of step. Who it is was asked before: Get ID (02 FD) is not
-        sent more often than it must, see docs/power-cuts.md.
+        """Reset a loader that is out of step. Does not identify the chip again: Get ID (02 FD) is
+        sent no more often than needed, see docs/power-cuts.md.
         Raises LoaderSilent, LoaderError, BusStuck."""
         self._enter(self.loader.get_version)
 
     def _enter(self, ask):
         for left in range(_ENTER_TRIES - 1, -1, -1):
             if not left:
-                self.power_cycle()  # the last resort: BOOT0 ignored since a debugger was seen, ...
+                self.power_cycle()  # the last resort, e.g. if a debugger made BOOT0 ignored
             try:
                 self.reach_loader()
                 ask()
@@ -85,7 +85,7 @@ class Target:
                         LoaderSilent.without_boot0 if self.pins.boot0 is None else None,
                     )
             except (LoaderError, BusError):
-                if not left:  # until then a flipped bit may have made it another chip, say
+                if not left:  # a flipped bit may look like another chip: try again first
                     raise
             self._clock.sleep(_BETWEEN_TRIES_MS)
 
@@ -95,12 +95,12 @@ class Target:
         return "%d.%d" % (self.protocol_version >> 4, self.protocol_version & 15)
 
     def start_application(self):
-        """Out of the loader, by what works first: a reset; Go, if the loader is still there (EMPTY
-        flag latched at power-on); the supply. Whether the application runs is for others to ask.
+        """Leave the loader: by a reset; if the loader still answers (EMPTY flag latched at
+        power-on), by Go; then by a power cycle. Does not check that the application runs.
 
-        Where nothing could run the loader stays: a reset would lead into blank flash, or to the
-        zeros of an update that did not get further, and without BOOT0 there is no way back from
-        there before the next power-on (AN2606 table 108)."""
+        Stays in the loader if there is no application: a reset would lead into blank flash, or to
+        the zeros of an interrupted update, and without BOOT0 only a power-on leads back from
+        there (AN2606 table 108)."""
         stays = self._nothing_to_run()
         if self.pins.boot0 is not None:
             self.pins.boot0(0)
@@ -115,7 +115,7 @@ class Target:
             self.power_cycle()
 
     def power_cycle(self):
-        """Take the supply away and give it back. False if no pin can do that."""
+        """Switch the supply off and on. False if no pin does that."""
         if self.pins.supply is None:
             return False
         self.pins.supply(0)
@@ -125,7 +125,7 @@ class Target:
         return True
 
     def in_loader(self):
-        """Whether the loader answers now. One real command; never a bus scan."""
+        """Whether the loader answers now. Sends one command, never a bus scan."""
         try:
             self.loader.get_version()
         except (LoaderError, BusError):
@@ -133,34 +133,33 @@ class Target:
         return True
 
     def at_work(self):
-        """What shows that the chip programs its flash or its option bytes: BUSY or HELD; else
-        None.
+        """BUSY or HELD if the chip may be programming its flash or its option bytes, else None.
 
-        By status reads alone: a command would be out of turn, and a loader out of turn resets the
-        chip. An idle loader is out of turn by this read, too, and resets itself once; a blank
+        Uses status reads only: a command would be out of turn, and then the loader resets the
+        chip. For an idle loader this read is out of turn, too, and it resets itself once; a blank
         V11.3 that ignores BOOT0 then needs a power-on to come back (AN2606 table 108).
 
-        A read that was given up is read again as soon as the line is free: a loader at work waits
-        no longer than 1 s for the rest of it."""
+        A read that timed out is repeated as soon as the lines are free: a loader at work waits at
+        most 1 s for the rest of it."""
         began = self._clock.now()
         for _ in range(_STATUS_TRIES):
             seen = self.loader.status()
             if seen == BUSY:
                 return BUSY
             if seen == HELD:
-                if not self.loader.lets_go():
+                if not self.loader.releases_lines():
                     return HELD
                 if self._clock.since(began) >= chips.LOADER_TIMEOUT_MS:
-                    return None  # it was idle, and has reset itself
+                    return None  # the loader was idle and has reset itself
             elif seen in (ACK, NACK, UNDRIVEN):
                 return None
             self._clock.sleep(1)
         return None
 
-    def stay_up(self, ms):
-        """Wait while the loader works and answers nothing. Raises LoaderError if the target is
-        reset meanwhile: the loader that comes back would not know of it, and NRST shows it
-        (where option bit NRST_MODE is 3, resets from inside as well)."""
+    def wait_for_silent_loader(self, ms):
+        """Wait `ms` while the loader works and cannot be asked. Raises LoaderError if NRST shows a
+        reset meanwhile, because the restarted loader does not report it. (Resets from inside the
+        chip show on NRST only if NRST_MODE is 3.)"""
         deadline = self._clock.deadline(ms)
         while not deadline.expired():
             self._clock.feed()
@@ -169,7 +168,7 @@ class Target:
             time.sleep_us(_NRST_POLL_US)
 
     def hold_boot0(self):
-        """BOOT0 high, and no reset: where the pin counts, the next one leads to the loader."""
+        """Set BOOT0 high without a reset: the next reset leads to the loader if nBOOT_SEL is 0."""
         if self.pins.boot0 is not None:
             self.pins.boot0(1)
 
@@ -187,7 +186,7 @@ class Target:
             )
 
     def read_memory(self, address, length):
-        """`length` bytes (1..256) from `address`, or None where the loader refuses to read."""
+        """`length` bytes (1..256) from `address`, or None if the loader refuses to read."""
         data = bytearray(length)
         try:
             self.loader.read_into(address, data)
@@ -195,8 +194,9 @@ class Target:
             return None
         return data
 
-    def _read_surely(self, address, length):
-        """As `read_memory`, until two readings agree: what the loader sends has no checksum."""
+    def _read_until_equal(self, address, length):
+        """As `read_memory`, repeated until two readings in a row are equal: data from the loader
+        has no checksum."""
         data = self.read_memory(address, length)
         for _ in range(_READ_TRIES if data else 0):
             before, data = data, self.read_memory(address, length)
@@ -207,11 +207,11 @@ class Target:
         return None
 
     def blank(self):
-        """Whether nothing could run: stack pointer and reset vector read as erased flash."""
+        """Whether stack pointer and reset vector are erased flash."""
         return self.read_memory(self.chip.flash_start, chips.GRANULE) == b"\xff" * chips.GRANULE
 
     def _nothing_to_run(self):
-        """Whether stack pointer and reset vector are erased flash or zeros; False where no loader
+        """Whether stack pointer and reset vector are erased flash or zeros; False if no loader
         answers."""
         try:
             vectors = self.read_memory(self.chip.flash_start, chips.GRANULE)
@@ -223,13 +223,13 @@ class Target:
         try:
             self.loader.go(self.chip.flash_start)
         except (LoaderError, BusError):
-            pass  # what runs now is asked next
+            pass  # the caller checks what runs now
         self._clock.sleep(chips.STARTUP_MS)
 
     def reach_loader(self):
-        """Towards the loader; whether it is reached is for `identify` to ask. The reset comes
-        first, then the bus: a loader that is out of step holds it until it is reset, by NRST or by
-        its own timeout. Raises BusStuck."""
+        """Do what should start the loader; `identify` shows whether it did. First the reset, then
+        the bus recovery: a loader that is out of step holds the bus until it is reset, by NRST or
+        by its own timeout. Raises BusStuck."""
         self.hold_boot0()
         if self.pins.boot0 is not None and self.pins.nrst is not None:
             self.reset()
@@ -242,33 +242,33 @@ class Target:
                 self._clock.sleep(_COMMAND_MS)
 
     def identify(self):
-        """Ask a loader that is in step who it is. Raises WrongChip, ReadProtected, LoaderError,
-        BusError."""
+        """Identify the chip behind a loader that is in step. Raises WrongChip, ReadProtected,
+        LoaderError, BusError."""
         self.product_id = self.loader_id = self.options = self.flash_size = None
         self.protocol_version = self.loader.get_version()
         self._check_chip()
         if self.chip.loader_id_address:
-            data = self._read_surely(self.chip.loader_id_address, 1)
+            data = self._read_until_equal(self.chip.loader_id_address, 1)
             self.loader_id = None if data is None else data[0]
         self.quirks = self.chip.quirks(self.loader_id)
         if self.chip.flash_size_address:
-            data = self._read_surely(self.chip.flash_size_address, 2) or b"\0\0"
+            data = self._read_until_equal(self.chip.flash_size_address, 2) or b"\0\0"
             kilobytes = data[0] | data[1] << 8
             if kilobytes not in (0, 0xFFFF):
                 self.flash_size = kilobytes * 1024
-        if self.chip.options_address:  # last: where they are torn the less is sent the better
-            data = self._read_surely(self.chip.options_address, option_bytes.LENGTH)
+        if self.chip.options_address:  # last: no more is sent to a chip with torn option bytes
+            data = self._read_until_equal(self.chip.options_address, option_bytes.LENGTH)
             if data is None:
                 raise ReadProtected("the target refuses to be read: readout protection level 1")
             self.options = option_bytes.OptionBytes(data)
 
     def hold_in_reset(self):
-        """NRST low, for as long as a pulse takes."""
+        """Pull NRST low, and wait until it is long enough for a reset."""
         self.pins.nrst(0)
         self._clock.sleep(_NRST_LOW_MS)
 
     def reset(self):
-        """A pulse on NRST, which is wired, and the start-up."""
+        """Pulse NRST (which must be wired) and wait for the start-up."""
         self.hold_in_reset()
         self.pins.nrst(1)
         self._clock.sleep(chips.STARTUP_MS)

@@ -1,5 +1,5 @@
-"""Which image may be installed: whole, signed with a key that this board trusts, for this product
-and this chip, not older than what ran here. The target is not needed for any of it.
+"""Decides which image may be installed: intact, signed with a key that this board trusts, for this
+product and chip, and not older than the installed one. Does not access the target.
 """
 
 from . import signature
@@ -10,7 +10,7 @@ from .store import exists, is_folder
 
 
 class Admission:
-    """Checks the images of one board's store. Its generators yield events; see run_events.py.
+    """Checks the images in one board's store. Its generators yield events; see run_events.py.
 
     `times`: {"hash_ms", "signature_ms"} of the image that `newest` returned last, or empty."""
 
@@ -22,8 +22,8 @@ class Admission:
         self.times = {}
 
     def pushed(self, record):
-        """Paths of images that want to be installed. A candidate that the record does not mean was
-        adopted from the inbox just before a cut. Raises StoreError."""
+        """Paths of the images to install: those in the inbox, and a candidate that the record does
+        not name, which was adopted from the inbox just before a cut. Raises StoreError."""
         paths = self._store.inbox_images()
         candidate = self._store.candidate
         if exists(candidate) and not (record.image and _is(candidate, record.image)):
@@ -31,19 +31,19 @@ class Admission:
         return paths
 
     def newest(self, paths, record, force=False):
-        """The newest image that passes every check, if there is one: (image, None, events that
-        tell so) or (None, the last refusal, no events). A generator of the events of refusals.
+        """Find the newest image that passes every check. A generator of "refused" events; returns
+        (image, None, events to yield) or (None, the last refusal, []).
 
-        Nothing is yielded after the last check: the caller adopts the image before other tasks
-        run, which might put another file in its place, and tells the events then. Refused
-        images are removed, and older ones as superseded; not so the confirmed image, a folder, or
-        a file that cannot be read. `force` lets an image that failed before try again."""
+        The events are returned, not yielded, because the caller must adopt the image first: at a
+        yield other tasks may run and replace the file. Refused and superseded images are removed,
+        except the confirmed image, folders, and files that cannot be read. `force`: allow an image
+        that failed before."""
         refusal = None
         self.times = {}
         lowest = self.lowest_counter(record) if paths else 0
         failed = None if force else record.barred
-        left = []  # (rank, minus the place among equals, path, version)
-        best = None  # the newest of them, as long as no other task could have changed its file
+        left = []  # (rank, minus the position in `paths`, path, version)
+        best = None  # the newest image, while no other task could have changed its file
         for path in paths:
             try:
                 image = opened(path)
@@ -71,14 +71,14 @@ class Admission:
                     events.append({"event": "superseded", "image": path, "version": version})
                     try:
                         self._store.discard(path)
-                    except StoreError as stuck:
-                        events[-1] = failure("refused", path, stuck)
+                    except StoreError as not_removed:
+                        events[-1] = failure("refused", path, not_removed)
             return image, None, events
         return None, refusal, []
 
     def _refused(self, path, error, refusal):
-        """Generator: tell that the file at `path` is no image for this board, and remove it.
-        Returns what counts as the last refusal: a folder is none, because it stays."""
+        """Report that the file at `path` is refused, and remove it. A generator. Returns the last
+        refusal, which a folder does not change, because it stays there."""
         self._clock.feed()
         yield failure("refused", path, error)
         if is_folder(path):
@@ -86,13 +86,13 @@ class Admission:
         if isinstance(error, ImageError) and path != self._store.confirmed:
             try:
                 self._store.discard(path)
-            except StoreError as stuck:
-                return stuck  # the others may be good
+            except StoreError as not_removed:
+                return not_removed
         return error
 
     def find(self, paths, digest=None):
-        """The first image of those at `paths` that passes every check: (image, None); or (None,
-        why the last of them does not). `digest` (hex): only the image with that one."""
+        """(image, None) for the first of `paths` that passes every check, else (None, the last
+        error or None). `digest` (hex): only an image with this digest."""
         why = None
         for path in paths:
             try:
@@ -102,16 +102,15 @@ class Admission:
                         self.check(image)
                         return image, None
             except (ImageError, StoreError) as error:
-                why = error  # another one may be the one
+                why = error  # go on: another file may fit
         return None, why
 
     def check(self, image, lowest=0, failed=None):
-        """Whether `image` may be installed; the event that says so.
+        """Check that `image` may be installed. Returns the "checked" event.
 
-        `lowest`: the security counter it must have at least. `failed`: digest (hex) of the image
-        that is not tried again. The confirmed image has run here: neither who signed it nor its
-        age is asked, because an old application is better than none. Raises ImageError,
-        StoreError."""
+        `lowest`: the lowest allowed security counter. `failed`: digest (hex) of the image that may
+        not be tried again. Signature and age of the confirmed image are not checked: it has run
+        here before, and an old application is better than none. Raises ImageError, StoreError."""
         board, clock = self._board, self._clock
         image.check_fit(board.chip, board.preserved)
         image.check_product(board.class_id)
@@ -137,7 +136,7 @@ class Admission:
         """Raises ImageTooOld, ImageFailedBefore."""
         if image.security_counter < lowest:
             raise ImageTooOld(
-                "%s: %s counts as older than %s: its security counter is %d, and %d is the least"
+                "%s: %s counts as older than %s: its security counter is %d, the minimum %d"
                 % (image.path, image.version, self._newest(), image.security_counter, lowest)
             )
         if image.digest.hex() == failed:
@@ -146,26 +145,25 @@ class Admission:
             )
 
     def _newest(self):
-        """For people: the version that an image must not be older than."""
+        """For messages: the version that an image must not be older than."""
         try:
             return "the installed %s" % open_image(self._store.confirmed).version
         except (ImageError, StoreError):
             return "what was installed"
 
     def lowest_counter(self, record):
-        """The security counter that an image must have at least: the highest that was ever
-        confirmed, by the record or by the confirmed image, whichever knows more.
+        """The lowest allowed security counter: the highest ever confirmed, as stated by the record
+        or the confirmed image, whichever is higher.
 
-        If the host lost both, nothing is known, and any authentic image is accepted, because an
-        old application is better than none. So the counter keeps old images out, unless someone
-        can erase the host's files."""
+        If the host lost both, any authentic image is accepted, because an old application is
+        better than none. So an attacker who can erase the host's files can install old images."""
         try:
             confirmed = open_image(self._store.confirmed)
             if confirmed.security_counter > record.counter:
                 confirmed.check_digest(self._clock)
                 return confirmed.security_counter
         except (ImageError, StoreError):
-            pass  # missing or damaged: it tells nothing
+            pass  # missing or damaged
         return record.counter
 
 
@@ -177,8 +175,8 @@ def opened(path):
 
 
 def _is(path, digest):
-    """Whether the file at `path` states this digest (hex). One that is damaged or cannot be read
-    may still be it."""
+    """Whether the file at `path` states this digest (hex). True if the file is damaged or cannot
+    be read, because it may be that image."""
     try:
         return open_image(path).digest.hex() == digest
     except (ImageError, StoreError):

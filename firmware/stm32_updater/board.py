@@ -1,7 +1,7 @@
-"""board.json -> the objects an Updater works with.
+"""board.json -> the objects that an Updater works with.
 
-`stm32up deploy` writes board.json from board.toml, after checking it. The file may have been
-changed since, so every value is checked again, all of them before any pin is driven.
+`stm32up deploy` checks board.toml and writes board.json from it. The file may have changed since,
+so every value is checked again before any pin is driven.
 """
 
 import json
@@ -15,11 +15,11 @@ from stm32_rom.i2c import I2CLink
 
 from .settings import Section
 
-_MAX_LENGTH = const(4096)  # characters of board.json; a real one has some 700
+_MAX_LENGTH = const(4096)  # characters of board.json; a real one has about 700
 _CLASS_ID_LENGTH = const(16)
-# What a number of board.json may be. The desktop reads these lines, and checks board.toml by them.
-_FREQ_MIN = const(10_000)  # Hz; a slower frame would keep the watchdog waiting for seconds
-_FREQ_MAX = const(1_000_000)  # what the loaders of G0 bear; AN2606
+# Limits of numbers in board.json. The desktop reads these lines to check board.toml.
+_FREQ_MIN = const(10_000)  # Hz; a slower frame would take seconds without feeding the watchdog
+_FREQ_MAX = const(1_000_000)  # limit of the G0 loaders; AN2606
 _ADDRESS_MIN = const(0x08)
 _ADDRESS_MAX = const(0x77)
 _REGISTER_MIN = const(0)
@@ -32,14 +32,14 @@ _TIMEOUT_MS_MIN = const(1)
 _TIMEOUT_MS_MAX = const(60_000)
 _TRIES_MIN = const(1)
 _TRIES_MAX = const(100)
-# For a proof that the product brings along, where board.json names no other.
+# Defaults for a product's own `confirm`.
 _OWN_PROOF_TRIES = const(3)
 _OWN_PROOF_MS = const(10_000)
 _ENOENT = const(2)
 
 
 class Board:
-    """One wired pair of boards.
+    """One host wired to one target.
 
     `chip`, `target`, `preserved` [(start, length)], `class_id` (16 bytes or None),
     `unsigned_allowed`, `confirm(image)` -> bool, `confirm_tries`, `confirm_timeout_ms`."""
@@ -58,21 +58,21 @@ class Board:
         self.confirm_timeout_ms = longest or timeout_ms
         enter = _read_enter(top.section("enter"), self.chip)
         method = proof.one_of("method", ("i2c-version", "gpio", "none"))
-        asked = _read_asked(proof, self.chip) if method == "i2c-version" else None
+        version_at = _read_version_at(proof, self.chip) if method == "i2c-version" else None
         heartbeat = _read_heartbeat(proof) if method == "gpio" else None
         wired = top.section("pins")
         lines = [wired.pin(key, True) for key in ("nrst", "boot0", "supply")]
-        bus = _made("[i2c]", _make_bus, top.section("i2c"))
-        self._application = _make_application(bus, asked, enter)
+        bus = _try("[i2c]", _make_bus, top.section("i2c"))
+        self._application = _make_application(bus, version_at, enter)
         self._heartbeat = (
-            _made("[confirm]", _make_heartbeat, *heartbeat, clock) if heartbeat else None
+            _try("[confirm]", _make_heartbeat, *heartbeat, clock) if heartbeat else None
         )
         self._clock = clock
         self._link = I2CLink(bus, self.chip.loader_address)
-        self._pins = _made("[pins]", pins.Pins, *lines)
+        self._pins = _try("[pins]", pins.Pins, *lines)
         self._enter_command = self._application.enter_loader if enter else None
         self._target = None
-        self._proof = self._heartbeat or (self._application if asked else None)
+        self._proof = self._heartbeat or (self._application if version_at else None)
         self.confirm = confirm or self._proof and self._proof.runs or _trust
 
     @classmethod
@@ -89,12 +89,12 @@ class Board:
         except ValueError as error:
             raise BoardError("%s is not JSON: %s" % (path, error))
         if len(text) >= _MAX_LENGTH:
-            raise BoardError("%s is longer than any board.json" % path)
+            raise BoardError("%s is too long for a board.json" % path)
         return cls(settings, clock, confirm)
 
     @property
     def target(self):
-        """The Target. Its code is loaded when it is first asked for."""
+        """The Target. Its code is loaded at the first access."""
         if self._target is None:
             from stm32_rom.target import Target
 
@@ -105,30 +105,29 @@ class Board:
 
     @property
     def application_shows(self):
-        """Whether this board can tell that an application runs."""
+        """Whether this board can tell whether an application runs."""
         return self._proof is not None
 
     def application_runs(self):
-        """Whether some application runs, as far as this board can tell: False for one that shows
-        nothing."""
+        """Whether an application shows that it runs; False if this board cannot tell."""
         return self._proof is not None and self._proof.answers()
 
     def application_version(self):
-        """The 8 bytes of version the application answers; None if it is silent or cannot be
-        asked."""
+        """The application's 8 bytes of version; None if it is silent or has no version
+        register."""
         return self._application.version() if self._application else None
 
 
 def _trust(image):
-    """For boards that say confirm = "none": what was verified counts as working."""
+    """The proof of boards that say confirm = "none": verified flash is enough."""
     return True
 
 
-# --- reading: nothing is driven ---
+# --- reading: no pin is driven ---
 
 
 def _preserved(top, chip):
-    """[(start, length)], all of them in the flash."""
+    """[(start, length)], all inside the flash."""
     regions = top.get("preserve")
     if not isinstance(regions, list):
         raise top.wrong("preserve", "must be a list")
@@ -143,20 +142,20 @@ def _preserved(top, chip):
 
 
 def _read_enter(enter, chip):
-    """(address, command), or None if BOOT0 does it."""
+    """(address, command) of the application's command to enter the loader; None if by BOOT0."""
     if enter.one_of("method", ("boot0", "command")) == "boot0":
         return None
     return _read_address(enter, chip), enter.hex("command", _COMMAND_MIN, _COMMAND_MAX)
 
 
-def _read_asked(confirm, chip):
+def _read_version_at(confirm, chip):
     """(address, register) of the application's version."""
     return _read_address(confirm, chip), confirm.number("register", _REGISTER_MIN, _REGISTER_MAX)
 
 
 def _read_address(section, chip):
-    """That of the application. Not the loader's: what an application takes for a question may be
-    any command to that."""
+    """The application's address. Must not be the loader's, to which the same bytes may be any
+    command."""
     address = section.number("address", _ADDRESS_MIN, _ADDRESS_MAX)
     if address == chip.loader_address:
         raise section.wrong("address", "is the address of the loader")
@@ -170,11 +169,11 @@ def _read_heartbeat(confirm):
     return confirm.pin("pin"), edges, timeout_ms
 
 
-# --- making ---
+# --- making objects on the pins ---
 
 
-def _made(what, make, *arguments):
-    """`make(*arguments)`, or a BoardError: not every pin can do everything."""
+def _try(what, make, *arguments):
+    """`make(*arguments)`. Raises BoardError, e.g. for a pin without this function."""
     try:
         return make(*arguments)
     except (ValueError, OSError) as error:
@@ -188,12 +187,12 @@ def _make_bus(i2c):
 
 
 def _make_heartbeat(pin, edges, timeout_ms, clock):
-    return Heartbeat(pins.watched(pin), edges, timeout_ms, clock)
+    return Heartbeat(pins.input_pin(pin), edges, timeout_ms, clock)
 
 
-def _make_application(bus, asked, enter):
-    """The Application that board.json describes, or None if it cannot be asked anything."""
-    if asked is None and enter is None:
+def _make_application(bus, version_at, enter):
+    """The Application, or None if it has neither a version register nor an enter command."""
+    if version_at is None and enter is None:
         return None
-    address, register = asked or (enter[0], None)
+    address, register = version_at or (enter[0], None)
     return Application(bus, address, register, enter[1] if enter else None)

@@ -1,31 +1,31 @@
-"""What can go wrong with images, flash and files, below the UpdaterError of stm32_rom.
+"""Errors of images, flash and files, below the UpdaterError of stm32_rom.
 
 UpdaterError
-    ImageError              the image was refused; the target was not touched
-        ImageDamaged        truncated, altered, or no image at all
+    ImageError              the image was refused; the target was not accessed
+        ImageDamaged        truncated, altered, or not an image
         ImageForAnotherChip
         ImageForAnotherProduct
         ImageDoesNotFit     outside the flash, in a preserved region, or not bootable
         ImageNotSigned
         ImageKeyUnknown     signed with a key that this board does not trust
-        ImageSignatureWrong signed with a trusted key, but not this content
-        ImageTooOld         its security counter is below the one installed here
-        ImageFailedBefore   it was installed once and rolled back
-    FlashError              the target's flash
-        VerifyFailed        it does not hold what was written
-        PageProtected       a page stays as it was: write protection
+        ImageSignatureWrong its signature does not match its content
+        ImageTooOld         its security counter is below the lowest allowed
+        ImageFailedBefore   it was installed before and rolled back
+    FlashError              a fault of the target's flash
+        VerifyFailed        flash does not hold what was written
+        PageProtected       a page is write-protected
     ApplicationSilent       the application does not answer as it should
-    StoreError              the host's filesystem
-    HandsOff                a bench operation was interrupted: the target stays as it is
-    OutOfMemory             the host's RAM does not suffice
-    AnotherRun              another run of the updater began meanwhile
+    StoreError              a fault of the host's filesystem
+    HandsOff                the target must not be reset, e.g. after an interrupted bench operation
+    OutOfMemory             the host has too little RAM
+    AnotherRun              another run of the updater started meanwhile
 """
 
 from micropython import const
 
 from stm32_rom.errors import UpdaterError
 
-_LONGEST_TEXT = const(200)  # of an error that is none of this package
+_LONGEST_TEXT = const(200)  # of an exception that is not an UpdaterError
 
 
 class ImageError(UpdaterError):
@@ -70,7 +70,7 @@ class ImageSignatureWrong(ImageError):
 
 class ImageTooOld(ImageError):
     code = "image-older"
-    next_step = "Push a newer version; or, to go back, build this one with --security-counter."
+    next_step = "Push a newer version; to go back, build this one with --security-counter."
 
 
 class ImageFailedBefore(ImageError):
@@ -81,8 +81,8 @@ class ImageFailedBefore(ImageError):
 class FlashError(UpdaterError):
     code = "flash"
     next_step = (
-        "Run the update again. If it fails at the same place the flash may be worn out: stm32up "
-        "doctor"
+        "Run the update again. If it fails at the same place, the flash may be worn out; run: "
+        "stm32up doctor"
     )
 
 
@@ -93,22 +93,22 @@ class VerifyFailed(FlashError):
 class PageProtected(FlashError):
     code = "page-protected"
     next_step = (
-        "Remove the write protection on the bench; the field updater never changes it. Which "
-        "pages: stm32up doctor"
+        "Remove the write protection on the bench; the field updater never changes it. To list "
+        "the pages, run: stm32up doctor"
     )
 
 
 class ApplicationSilent(UpdaterError):
     code = "application-silent"
     next_step = (
-        "Check that the application answers as [confirm] in board.toml says, or ask: stm32up "
+        "Check that the application answers as [confirm] in board.toml says, or run: stm32up "
         "doctor"
     )
 
 
 class HandsOff(UpdaterError):
     code = "hands-off"
-    next_step = "How to end what was begun tells: stm32up doctor"
+    next_step = "To see how to finish it, run: stm32up doctor"
 
 
 class StoreError(UpdaterError):
@@ -118,24 +118,24 @@ class StoreError(UpdaterError):
 
 class OutOfMemory(UpdaterError):
     code = "memory"
-    next_step = "Call the updater before the rest of the program takes its memory."
+    next_step = "Call the updater before the rest of the program allocates memory."
 
 
 class AnotherRun(UpdaterError):
     code = "another-run"
-    next_step = "Run one updater at a time; the last one that was started goes on."
+    next_step = "Run one updater at a time; the last one that was started continues."
 
 
-def unforeseen(error):
-    """For people: the UpdaterError that one which is none of this package comes to."""
+def unexpected(error):
+    """An UpdaterError that reports an exception which is not an UpdaterError."""
     if isinstance(error, MemoryError):
-        return OutOfMemory("no memory to go on: %s" % error)
+        return OutOfMemory("not enough memory to continue: %s" % error)
     return UpdaterError(
-        "not foreseen: " + shortened(error),
-        "Run the update again. If it ends like this again, report it: stm32up logs pull.",
+        "unexpected error: " + shortened(error),
+        "Run the update again. If this happens again, report it with: stm32up logs pull.",
     )
 
 
 def shortened(error):
-    """For people: an error that is none of this package, whose text may be of any length."""
+    """An exception as text of limited length, for messages."""
     return ("%r" % error)[:_LONGEST_TEXT]

@@ -1,5 +1,4 @@
-"""A log that survives power cuts: JSON lines in two files of bounded size, flushed line by
-line."""
+"""A log that survives power cuts: JSON lines in two files of limited size, each line flushed."""
 
 import json
 import os
@@ -7,20 +6,20 @@ import os
 from micropython import const
 
 _MAX_BYTES = const(16384)  # of each of the two files
-_MAX_LINE = const(1500)  # bytes; a plan of the bench has the longest line
-_TAIL = const(3072)  # holds the last whole line, and one that a cut tore
+_MAX_LINE = const(1500)  # bytes; the longest line is a plan of the bench
+_TAIL = const(3072)  # bytes that hold the last whole line and one line that a cut tore
 _LONGEST_TEXT = const(256)
-_SHORTEST_TEXT = const(16)  # longer than the name of any event
-_MAX_NUMBER = const(0x3FFFFFFF)  # more lines than are ever written
+_SHORTEST_TEXT = const(16)  # longer than any event name
+_MAX_NUMBER = const(0x3FFFFFFF)  # more lines than will ever be written
 
 
 class EventLog:
-    """Lines {"n": sequence number, "t": ms, "event": ..., ...} in log.0 and log.1. Time is counted
-    from the last `restart`; it goes back to 0 with each run of the updater.
+    """Lines {"n": sequence number, "t": ms since the last `restart`, "event": ..., ...} in log.0
+    and log.1.
 
-    The files take turns: when one is full the other is started afresh. The sequence number goes on
-    over restarts, so the two can be merged. A log that cannot be written is no reason to stop an
-    update: the failure is counted in `lost`."""
+    When one file is full, the other is emptied and used. The sequence number continues over
+    restarts, so that the files can be merged. A write error does not stop an update; `lost` counts
+    the lines that were not written."""
 
     def __init__(self, folder, clock):
         self._paths = (folder + "/log.0", folder + "/log.1")
@@ -32,12 +31,12 @@ class EventLog:
         self._number = max(last) + 1
 
     def restart(self):
-        """Count time from now on."""
+        """Set the time of the log to 0: a run of the updater begins."""
         self._began = self._clock.now()
 
     def write(self, event):
-        """Append `event`, a dict of texts, numbers and None. Its texts are cut to what fits into a
-        line."""
+        """Append `event`, a dict of texts, numbers and None. Texts are cut if the line is too
+        long."""
         line = {"n": self._number, "t": self._clock.since(self._began)}
         line.update(event)
         self._number += 1
@@ -72,7 +71,7 @@ def _size(path):
 
 
 def _last_number(path):
-    """Sequence number of the last whole line of a log file; -1 if there is none."""
+    """Sequence number of the last valid line of a log file; -1 if there is none."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, _size(path) - _TAIL))
@@ -83,7 +82,7 @@ def _last_number(path):
         try:
             number = json.loads(line)["n"]
         except (ValueError, KeyError, TypeError):
-            continue  # cut short by a loss of power, or the first part of a longer line
+            continue  # torn by a loss of power, or the tail of a line
         if type(number) is int and 0 <= number <= _MAX_NUMBER:
             return number
     return -1

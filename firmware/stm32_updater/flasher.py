@@ -1,19 +1,19 @@
-"""Converge: make the target's flash equal to an image, from whatever state it is in.
+"""Converge: make the target's flash equal to an image, from any state of the flash.
 
-Updating, resuming, repairing and rolling back are this one routine:
+Updating, resuming, repairing and rolling back all use this routine:
 
-    compare     read every page that is vouched for; pages that differ or are in doubt are to do
-    take away   overwrite and erase the first vectors: nothing can run from here on
-    write       erase and write each page to do, without the first vectors
-    verify      read all of the image; pages that differ are written again, and all is read again
-    give back   write the first vectors, the stack pointer and the reset vector last
+    compare     read every page that is not in doubt; select pages that differ or are in doubt
+    remove      overwrite and erase the first vectors: from here on no application can run
+    write       erase and write each selected page, without the first vectors
+    verify      read all of the image; write pages that differ again, then read all again
+    restore     write the first vectors: stack pointer and reset vector last
 
 A page is *in doubt* from before its erase until all of it was written and a durable record says
-so. A page in doubt is never believed, even if it reads right, since interrupted cells may flip
-later. What the image says is hashed while it is compared and verified, so what is in flash before
-the first vectors are written is what was admitted, whatever became of the file meanwhile. And all
-of it is verified after the last erase: a frame whose address was changed on the way, unnoticed by
-its XOR, may have hit any page.
+so. A page in doubt is rewritten even if it reads right, because interrupted cells may flip later.
+The image is hashed while it is compared and verified. So before the first vectors are written the
+flash is known to hold the image that was checked, even if the file has changed since. All pages
+are verified after the last erase, because a frame whose address was corrupted without changing its
+XOR may have hit any page.
 """
 
 from micropython import const
@@ -25,20 +25,19 @@ from .errors import ImageDoesNotFit, PageProtected, VerifyFailed
 from .run_events import progress, retry
 
 _PAGE_TRIES = const(3)
-_BLOCK_TRIES = const(8)  # of a block whose frames are refused or lost before anything changes
+_BLOCK_TRIES = const(8)  # for a block whose frames are refused or lost before flash changes
 _ROUNDS = const(4)  # of writing and verifying
-_COMPARE_READS = const(2)  # of a block that differs
+_COMPARE_READS = const(2)  # of each block, until it reads as wanted
 _VERIFY_READS = const(4)
 _VECTORS = const(16)  # bytes, two granules: initial SP, Reset, NMI, HardFault (PM0223 2.3.4)
-_CHECKPOINT_PAGES = const(8)  # pages between durable records: at most this much is done again
+_CHECKPOINT_PAGES = const(8)  # between durable records: at most so many pages are written again
 _BLANK = memoryview(b"\xff" * BLOCK)
 _ZEROS = memoryview(bytes(_VECTORS))
 
 
 class Doubt:
-    """The set of flash pages that no durable record vouches for, as bits of one integer.
-
-    `save()` makes the present set durable; the caller provides it."""
+    """The set of flash pages in doubt, as bits of one integer. `save()` makes the set durable; the
+    caller provides it."""
 
     def __init__(self, bits, save):
         self.bits = bits
@@ -55,29 +54,29 @@ class Doubt:
 
 
 class Flasher:
-    """Writes images to one target; counts what it did for the last of them.
+    """Writes images to one target. Counts, for the last image:
 
-    `verified`: bytes of the image that the target was seen to hold. `erased_pages`. `repeats`:
-    how often a block was sent or read again, because a frame was refused or lost or a bit
+    `verified`: bytes of the image that were read back from the target. `erased_pages`. `repeats`:
+    how often a block was sent or read again, because a frame was refused or lost, or a bit
     flipped."""
 
     def __init__(self, target):
         self._target = target
         self._chip = target.chip
-        self._wanted = memoryview(bytearray(self._chip.page_size))
-        self._found = memoryview(bytearray(BLOCK))
-        self._vectors = memoryview(bytearray(_VECTORS))  # of the image, as they were hashed
-        self._why = UpdaterError("")  # why something has to be done again
+        self._wanted = memoryview(bytearray(self._chip.page_size))  # a page of the image
+        self._block = memoryview(bytearray(BLOCK))  # as read from the target
+        self._vectors = memoryview(bytearray(_VECTORS))  # of the image, as hashed
+        self._why = UpdaterError("")  # the reason of the next retry
         self.verified = 0
         self.erased_pages = 0
         self.repeats = 0
 
     def converge(self, image, doubt):
-        """Make the target's flash equal to `image`; the target is in its loader. A generator of
-        progress events (see run_events.py).
+        """Make the target's flash equal to `image`. The target must be in its loader. A generator
+        of "progress" and "retry" events.
 
-        Raises ImageDoesNotFit, PageProtected before anything is erased; ImageDamaged (the file
-        changed since it was checked) before the first vectors are written; VerifyFailed,
+        Raises ImageDoesNotFit, PageProtected before any erase; ImageDamaged (the file changed
+        since it was checked) before the first vectors are written; StoreError, VerifyFailed,
         LoaderError, BusError."""
         self.verified = self.erased_pages = self.repeats = 0
         self._refuse_too_large(image)
@@ -98,24 +97,24 @@ class Flasher:
                 todo.insert(0, first)
             _put_in_doubt(todo, doubt)
             for left in range(_ROUNDS - 1, -1, -1):
-                if todo[0] == first:  # again, too: the new ones may be there
-                    yield from self._take_first_vectors(first, image)
+                if todo[0] == first:  # later rounds, too: the new vectors may be there
+                    yield from self._remove_first_vectors(first, image)
                 yield from self._write_pages(todo, first, image, payload, doubt)
                 todo = yield from self._compare(image, payload, (), _VECTORS)
-                if not todo and self._gives_first_vectors(image):
+                if not todo and self._restore_first_vectors(image):
                     break
                 if not left:
                     raise self._why
                 todo = todo or [first]
                 yield retry(todo[0], self._why)
                 _put_in_doubt(todo, doubt)
-                # One flash error makes the loader refuse all that follows, until it is reset.
+                # After one flash error the loader refuses all commands until it is reset.
                 self._target.return_to_loader()
         doubt.remove(first)
         doubt.save()
 
     def holds(self, image):
-        """Whether the target, in its loader, holds `image`. A generator of progress events."""
+        """Whether the target, in its loader, holds `image`. A generator of "progress" events."""
         with image.payload() as payload:
             differ = yield from self._compare(image, payload, ())
         return not differ
@@ -123,15 +122,15 @@ class Flasher:
     # --- reading ---
 
     def _compare(self, image, payload, doubt, skip=0):
-        """Read and hash all of the payload and compare it with the target: the pages that differ
-        or are in `doubt`. With `skip` it is verified after writing: the first `skip` bytes have to
-        be blank. A generator of progress. Raises ImageDamaged, StoreError."""
+        """Hash all of the payload and compare it with the target. Returns the pages that differ or
+        are in `doubt`. `skip` > 0: this is the verification after writing, and the first `skip`
+        bytes must be blank. A generator of "progress" events. Raises ImageDamaged, StoreError."""
         size = self._chip.page_size
         first = self._chip.page_of(image.address)
         total = -(-image.size // size)
         todo = []
         self.verified = 0
-        payload.begin_hash(self._found)
+        payload.begin_hash(self._block)
         for index in range(total):
             payload.hash_into(index * size, self._wanted)
             if not index:
@@ -139,28 +138,28 @@ class Flasher:
                 self._wanted[:skip] = _BLANK[:skip]
             page = first + index
             if not image.keeps(index * size):
-                if page in doubt or not self._is_held(page, image, skip):
+                if page in doubt or not self._page_matches(page, image, skip):
                     todo.append(page)
                 else:
                     self.verified += self._length(page, image)
             yield progress("verify" if skip else "compare", index + 1, total)
-        payload.end_hash(image, self._found)
+        payload.end_hash(image, self._block)
         return todo
 
-    def _is_held(self, page, image, skip):
-        """Whether the target holds the page in `_wanted`."""
+    def _page_matches(self, page, image, skip):
+        """Whether the target's page equals `_wanted`."""
         address = self._chip.page_address(page)
         tries = _VERIFY_READS if skip else _COMPARE_READS
         for start in range(0, self._length(page, image), BLOCK):
-            if not self._reads(address + start, self._wanted[start : start + BLOCK], tries):
+            if not self._reads_as(address + start, self._wanted[start : start + BLOCK], tries):
                 return False
         return True
 
-    def _reads(self, address, wanted, tries):
-        """Whether `wanted` is read at `address`. What differs is read again: a bit may have
-        flipped on the way, and what the loader sends has no checksum. What upsets the loader each
-        time it is read is not there. If not, the reason is `_why`."""
-        found = self._found[: len(wanted)]
+    def _reads_as(self, address, wanted, tries):
+        """Whether `wanted` is read at `address` in one of `tries` reads: a bit may flip on the
+        bus, and data from the loader has no checksum. A read that fails each time counts as a
+        difference. Sets `_why` if False."""
+        found = self._block[: len(wanted)]
         for failed in range(tries):
             try:
                 self._target.loader.read_into(address, found)
@@ -176,18 +175,19 @@ class Flasher:
 
     # --- the first vectors ---
 
-    def _take_first_vectors(self, page, image):
-        """From here on the old application cannot run. That must be seen, not believed: other
-        pages are changed next. A generator of retries.
+    def _remove_first_vectors(self, page, image):
+        """Make sure that the old application cannot run. This is read back, because other pages
+        are changed next. A generator of "retry" events.
 
-        An erase takes 22 ms, and in the middle of it the old vectors may still read right while
-        what they lead to does not. So they are overwritten first, which takes 85 us a granule:
-        zeros can be programmed over anything (RM0444 section 3.3.8, PROGERR) but a granule that
-        was programmed with all ones (erratum 2.2.5). What reads all ones leads nowhere and stays.
-        Those of NMI and HardFault too: a reset vector that an erase left torn is an NMI.
+        An erase takes 22 ms. If it is interrupted, the old vectors may still read right while the
+        code they point to is damaged. So the vectors are first overwritten with zeros, which takes
+        85 us per granule. Zeros can be programmed over any granule (RM0444 section 3.3.8, PROGERR)
+        except one that was programmed with all ones (erratum 2.2.5); a granule that reads as all
+        ones cannot start code and is left as it is. The vectors of NMI and HardFault are
+        overwritten too: a reset vector damaged by an erase leads to an NMI.
 
-        The last try skips the zeros: some loader may not pass them on, and a risky erase beats
-        never updating."""
+        The last try skips the zeros: some loader may refuse them, and a risky erase beats never
+        updating."""
         for left in range(_PAGE_TRIES - 1, -1, -1):
             try:
                 if left:
@@ -204,7 +204,7 @@ class Flasher:
             self._target.return_to_loader()
 
     def _overwrite_vectors(self, address):
-        """Program zeros over the vectors that are there, and over those that cannot be read."""
+        """Program zeros over the vectors that are not blank or cannot be read."""
         begin, end = 0, _VECTORS
         try:
             begin, end = _not_blank(self._read_vectors(address), 0, _VECTORS)
@@ -213,9 +213,11 @@ class Flasher:
         if begin < end:
             self._write_block(address + begin, _ZEROS[begin:end])
 
-    def _gives_first_vectors(self, image):
-        """Write the vectors of faults, which a chip without the others may take, then those of a
-        reset. False if that failed, and the page has to be erased again; the reason is `_why`."""
+    def _restore_first_vectors(self, image):
+        """Write the vectors of NMI and HardFault, then stack pointer and reset vector. In this
+        order an interruption cannot leave a reset vector that starts the application without fault
+        vectors, and a torn reset vector, which leads to an NMI, finds them. Returns False and sets
+        `_why` if it failed; the page must then be erased again."""
         try:
             for start in (GRANULE, 0):
                 vectors = self._vectors[start : start + GRANULE]
@@ -224,21 +226,21 @@ class Flasher:
         except (LoaderError, BusError) as error:
             self._why = error
             return False
-        return self._reads(image.address, self._vectors, _VERIFY_READS)
+        return self._reads_as(image.address, self._vectors, _VERIFY_READS)
 
     def _read_vectors(self, address):
-        vectors = self._found[:_VECTORS]
+        vectors = self._block[:_VECTORS]
         self._target.loader.read_into(address, vectors)
         return vectors
 
     # --- writing ---
 
     def _write_pages(self, pages, first, image, payload, doubt):
-        """Erase and write `pages`; of `first`, which was erased already, all but the first
-        vectors. A generator of progress and retries.
+        """Erase and write `pages`, but not the first vectors in page `first`, which is already
+        erased. A generator of "progress" and "retry" events.
 
-        A page is vouched for when all of it was written without an interruption. Whether it was
-        written right is for the next comparison to say."""
+        A page leaves doubt when all of it was written without an interruption. Whether it was
+        written correctly is checked by the next comparison."""
         for done, page in enumerate(pages):
             payload.read_into(self._chip.page_address(page) - image.address, self._wanted)
             is_blank = page == first
@@ -261,8 +263,8 @@ class Flasher:
             yield progress("write", done + 1, len(pages))
 
     def _write_page(self, page, image, is_blank):
-        """Write what is in `_wanted`, but for what stays blank. It begins with an erase, unless
-        the page `is_blank`, so a half done attempt leaves nothing behind."""
+        """Erase the page unless it `is_blank`, then write what is not blank in `_wanted`. The
+        erase removes the rest of an interrupted try."""
         if not is_blank:
             self._erase(page)
         address = self._chip.page_address(page)
@@ -273,12 +275,12 @@ class Flasher:
 
     def _erase(self, page):
         self._target.loader.erase_page(page)
-        self._target.stay_up(self._target.quirks.erase_settle_ms)
+        self._target.wait_for_silent_loader(self._target.quirks.erase_settle_ms)
         self.erased_pages += 1
 
     def _write_block(self, address, data):
-        """Write up to a block. What fails before the loader has all of it is sent again; any other
-        error is raised, and the flash may hold a part."""
+        """Write up to one block. Sends it again if it failed before the loader had all of the
+        data. Any other error is raised; flash may then hold a part of it."""
         for left in range(_BLOCK_TRIES - 1, -1, -1):
             try:
                 self._target.loader.write(address, data)
@@ -297,7 +299,7 @@ class Flasher:
         return min(self._chip.page_size, left)
 
     def _refuse_too_large(self, image):
-        """`check_fit` went by the part number of board.toml; this goes by the part itself."""
+        """Check against the flash size that the chip states; `check_fit` used board.toml's."""
         size = self._target.flash_size
         end = image.address - self._chip.flash_start + image.size
         if size is not None and end > size:
@@ -317,14 +319,14 @@ class Flasher:
 
 
 def _put_in_doubt(pages, doubt):
-    """From here on these pages may be anything."""
+    """Record durably that these pages may hold anything."""
     for page in pages:
         doubt.add(page)
     doubt.save()
 
 
 def _not_blank(data, begin, end):
-    """`begin`..`end` of `data` without the granules at both ends that stay erased."""
+    """(begin, end) without the blank granules at both ends of `data[begin:end]`."""
     if data[begin:end] == _BLANK[: end - begin]:
         return end, end
     while data[begin : begin + GRANULE] == _BLANK[:GRANULE]:

@@ -1,4 +1,4 @@
-"""One run: intend, write, prove, commit or turn back. What comes next is decided in decide.py."""
+"""One run: record the intent, write, prove, then commit or roll back. Decisions: decide.py."""
 
 from micropython import const
 
@@ -22,15 +22,15 @@ from .run_events import about, failure, result
 from .store import exists
 
 _POLL_MS = const(50)
-# Starts beyond a board's `tries` that a loss of power may have cut short. More are taken for the
-# application's own doing.
+# Starts beyond a board's `tries` that a loss of power may have interrupted. If there are more, the
+# application is to blame.
 _STARTS_CUT = const(5)
-# What makes an update impossible, before anything is erased: this part is protected, or another.
-_NEVER = (PageProtected, ReadProtected, WrongChip)
+# Errors before any erase that will be the same in every run.
+_PERMANENT = (PageProtected, ReadProtected, WrongChip)
 
 
 class Flow:
-    """A run that has something to do, for one record. `events` may be called once."""
+    """A run that has something to do, for one Record. Call `events` once."""
 
     def __init__(self, board, store, clock, record):
         self._board = board
@@ -41,20 +41,20 @@ class Flow:
         self._admission = Admission(board, store, clock)
         self._flasher = Flasher(board.target)
         self._started = clock.now()
-        self._reason = ""
-        self._blamed = ""  # the reason of the rollback that this run has begun
+        self._reason = ""  # why the application did not prove itself
+        self._blamed = ""  # the reason of the rollback that this run began
         self._was_written = False
-        self._is_stopped = False  # the application, by this run
+        self._is_stopped = False  # whether this run stopped the application
 
-    def let_go(self):
-        """Whatever ends a run: an application that was stopped for it is started again."""
+    def abandon(self):
+        """End the run early: start the application again if this run stopped it."""
         if self._is_stopped:
             self._start_application()
 
     def events(self, force):
         """A generator of run_events, the result last. Raises UpdaterError."""
         record = self._record
-        image, refusal, told = yield from self._pushed(force)
+        image, refusal, events = yield from self._pushed(force)
         runs_already = image is not None and not force and self._is_installed(image)
         what = decide.at_start(record.phase, image is not None, runs_already, refusal is not None)
         if what == decide.REFUSE:
@@ -64,23 +64,23 @@ class Flow:
             return
         if what == decide.UP_TO_DATE:
             self._store.discard(image.path)
-            yield from told
+            yield from events
             yield result(True, "up-to-date", version=image.version)
             return
         if what == decide.INSTALL:
             if force:
                 record.doubt = (1 << self._board.chip.pages) - 1
-            told.append(self._intend("installing", image))
+            events.append(self._intend("installing", image))
         else:
-            image, told = yield from self._resumed(refusal)
-        yield from told
+            image, events = yield from self._resumed(refusal)
+        yield from events
         if image is not None:
             self._started = self._clock.now()
             yield from self._carry_on(image)
 
     def _pushed(self, force):
-        """What the inbox holds; see Admission.newest. If it cannot be looked into or cleared, what
-        is under way goes on."""
+        """Generator, see Admission.newest: the newest image of the inbox. If the inbox cannot be
+        read or cleared, an update under way still continues."""
         try:
             paths = self._admission.pushed(self._record)
             return (yield from self._admission.newest(paths, self._record, force))
@@ -90,15 +90,16 @@ class Flow:
             return None, OutOfMemory("no memory to check what was pushed: %s" % error), []
 
     def _is_installed(self, image):
-        """Whether `image` is what runs: nothing else is under way, and it says so itself."""
+        """Whether `image` is recorded as installed, no update is under way, and the application
+        proves itself."""
         record = self._record
         same = record.phase == IDLE and image.digest.hex() == record.installed
         return same and self._confirms(image)[0]
 
     def _resumed(self, refusal):
-        """The image that the interrupted update is about, or the best of those kept where that is
-        gone, or None: nothing to do, or nothing to do it with. And the events that say so. A
-        generator of refusals. Raises the last of them."""
+        """Generator of refusals: (image of the interrupted update, events). If that image is gone:
+        the newest of the kept images, or None if there is nothing to do or no image to do it with.
+        Raises the last refusal."""
         record = self._record
         image, why = None, None
         if record.image is not None:
@@ -108,21 +109,21 @@ class Flow:
         refusal = refusal or why
         runs = self._board.application_runs()
         kept = []
-        if decide.looks_at_kept(record.phase, record.doubt, runs):
+        if decide.may_replace(record.phase, record.doubt, runs):
             kept = [path for path in self._store.kept() if exists(path)]
-        image, why, told = yield from self._admission.newest(kept, record)
+        image, why, events = yield from self._admission.newest(kept, record)
         refusal = refusal or why
-        if image is None and decide.wakes(runs, refusal, self._store.has_record):
-            runs = self._wakes()
+        if image is None and decide.may_be_in_loader(runs, refusal, self._store.has_record):
+            runs = self._starts_from_loader()
         what = decide.without_image(image, runs, refusal)
         if what == decide.INSTALL:
-            if image.digest.hex() == record.image:  # it could not be read a moment ago
-                return image, told + [about("resuming", image)]
-            return image, told + [self._intend("installing", image)]
+            if image.digest.hex() == record.image:  # `find` could not read it
+                return image, events + [about("resuming", image)]
+            return image, events + [self._intend("installing", image)]
         if what == decide.LEAVE:
             record.phase = IDLE
             record.image = None
-            record.installed = None  # which one it is was not seen
+            record.installed = None  # unknown
             self._store.save(record)
         if refusal is not None:
             raise refusal
@@ -134,10 +135,12 @@ class Flow:
         )
         return None, [result(False, "waiting", need)]
 
-    def _wakes(self):
-        """Start an application that an earlier run, of which nothing is known, may have left in
-        the loader; whether it runs. Not if a running one could not be told from that; not without
-        BOOT0, because a blank loader 11.3 would not come back; and not while the target may be
+    def _starts_from_loader(self):
+        """Start the application, if the target may be in its loader because of an earlier run that
+        is unknown. Returns whether the application runs.
+
+        Does nothing if this board cannot tell whether an application runs; without BOOT0, because
+        a blank chip with loader 11.3 would not return to its loader; and while the target may be
         programming its option bytes."""
         if not self._board.application_shows or self._target.pins.boot0 is None:
             return False
@@ -147,49 +150,48 @@ class Flow:
         return self._runs_again()
 
     def _intend(self, event, image):
-        """Durable: from here on the target is on its way to `image`. Returns the event."""
+        """Record durably that `image` is to be installed. Returns the event."""
         if image.path != self._store.confirmed:
             self._store.adopt(image)
-        self._aim(INSTALLING, image)
+        self._record_intent(INSTALLING, image)
         return about(event, image)
 
-    def _aim(self, phase, image):
-        """Note that `image` is under way."""
+    def _record_intent(self, phase, image):
         record = self._record
         record.phase = phase
         record.image = image.digest.hex()
         record.starts = 0
         self._store.save(record)
 
-    # --- what is under way ---
+    # --- an update under way ---
 
     def _carry_on(self, image):
-        """From any phase to the end, which is a result event. A rollback is the loop's second
-        pass, which saves frames on the small stack of an rp2; there is never a third. Each wait
-        in it has a deadline of its own."""
+        """Continue from the recorded phase to the result event. A rollback is the loop's second
+        pass (a recursion would need more of an rp2's small stack); there is never a third. Each
+        wait has its own deadline."""
         record = self._record
         while True:
             self._was_written = record.phase != CONFIRMING
             if self._was_written:
-                yield from self._written(image)
+                yield from self._write(image)
             if record.phase == INSTALLING:
                 record.phase = CONFIRMING
             if (yield from self._proves_itself(image)):
                 try:
-                    error = self._keep(image)
+                    error = self._make_confirmed(image)
                 except StoreError:
-                    self._count_starts(0)  # none of them has taken the host down
+                    self._count_starts(0)  # no start took the host down
                     raise
                 if error is not None:
                     yield failure("not-kept", image.path, error)
                 yield self._commit(image)
                 return
-            lasting = yield from self._is_to_blame(image)
-            image, event = self._turn_back(image, lasting)
+            to_blame = yield from self._is_to_blame(image)
+            image, event = self._begin_rollback(image, to_blame)
             yield event
 
-    def _written(self, image):
-        """The target holds `image` after this; a generator of events."""
+    def _write(self, image):
+        """Make the target hold `image`. A generator of events."""
         record = self._record
 
         def save():
@@ -209,13 +211,13 @@ class Flow:
             }
             yield from flasher.converge(image, doubt)
         except Exception as error:
-            self._start_application()  # the old one, if nothing was erased yet
+            self._start_application()  # the old application, if nothing was erased yet
             whole = self._board.chip.page_of(image.address) not in doubt
             untouched = whole and record.phase == INSTALLING
-            lasting = isinstance(error, _NEVER)
-            runs = lasting and not untouched and self._runs_again()
+            permanent = isinstance(error, _PERMANENT)
+            runs = permanent and not untouched and self._runs_again()
             phase = decide.after_failed_writing(
-                untouched, runs, isinstance(error, ImageError), lasting
+                untouched, runs, isinstance(error, ImageError), permanent
             )
             if phase is not None:
                 self._forget(phase)
@@ -229,7 +231,7 @@ class Flow:
         }
 
     def _runs_again(self):
-        """Whether an application answers, after a start, within its time."""
+        """Whether an application answers within `confirm_timeout_ms`."""
         deadline = self._clock.deadline(self._board.confirm_timeout_ms)
         while not self._board.application_runs():
             if deadline.expired():
@@ -238,10 +240,11 @@ class Flow:
         return True
 
     def _proves_itself(self, image):
-        """Start the application and ask it, up to the board's number of tries; sets `_reason`.
+        """Start the application and ask for its proof, up to the board's number of tries. Sets
+        `_reason`. A generator of events.
 
-        Each start is recorded before: there is an end to starting an application that takes the
-        host down with it, unless there is no other to start."""
+        Each start is recorded first: an application that takes the host down (by its load on the
+        supply, for example) is started a limited number of times, unless this is a rollback."""
         record, tries = self._record, self._board.confirm_tries
         for number in range(1, tries + 1):
             if record.phase == CONFIRMING and record.starts >= tries + _STARTS_CUT:
@@ -258,7 +261,7 @@ class Flow:
                 if deadline.expired():
                     break
                 deadline.sleep(_POLL_MS)
-        self._count_starts(0)  # the host is still up: none of them has taken it down
+        self._count_starts(0)  # the host is still up
         return False
 
     def _count_starts(self, number):
@@ -266,8 +269,8 @@ class Flow:
         self._store.save(self._record)
 
     def _confirms(self, image):
-        """(True, "") if the application proves itself now, else (False, why not). A proof that
-        ends in an error of the product's own code is none."""
+        """(True, "") if the application proves itself now, else (False, why not). An exception in
+        the product's own `confirm` counts as False."""
         try:
             return bool(self._board.confirm(image)), ""
         except Exception as error:
@@ -277,9 +280,9 @@ class Flow:
         self._target.start_application()
         self._is_stopped = False
 
-    def _keep(self, image):
-        """Make the image that runs the confirmed one, if its file still is that image. Else the
-        one that was confirmed before stays; returns the error."""
+    def _make_confirmed(self, image):
+        """Make the running `image` the confirmed one, if its file still holds it. Otherwise keep
+        the confirmed image as it is, and return the error."""
         if image.path == self._store.confirmed:
             return None
         if not exists(image.path):
@@ -293,7 +296,7 @@ class Flow:
         return None
 
     def _commit(self, image):
-        """The application has answered: this image is the confirmed one now. The result."""
+        """Record that the application of `image` has proved itself. Returns the result event."""
         record = self._record
         rolled_back = record.phase == ROLLING_BACK
         record.phase = IDLE
@@ -307,26 +310,26 @@ class Flow:
             error = ApplicationSilent(
                 "the new application did not prove itself%s; %s is back"
                 % (self._blamed and " (%s)" % self._blamed, image.version),
-                "It has to answer as [confirm] in board.toml says. Push a newer image"
+                "The application must answer as [confirm] in board.toml says. Push a newer image"
                 + (
-                    ", or this one once more if something else may be at fault: stm32up doctor."
+                    ", or this one once more if the cause may be elsewhere: stm32up doctor."
                     if record.again
                     else "; this one is not tried again without --force."
                 ),
             )
             return result(False, "rolled-back", error, version=image.version)
-        told = result(True, "installed", version=image.version, bytes=image.own_size)
-        told["target_ms"] = self._clock.since(self._started)
-        told.update(self._admission.times)
+        event = result(True, "installed", version=image.version, bytes=image.own_size)
+        event["target_ms"] = self._clock.since(self._started)
+        event.update(self._admission.times)
         if self._was_written:
-            told["verified"] = self._flasher.verified
-        return told
+            event["verified"] = self._flasher.verified
+        return event
 
     def _is_to_blame(self, image):
-        """Whether it is the application's own doing that it did not prove itself; see
-        decide.after_silence. Adds to `_reason`. A generator of progress; leaves the target in its
-        loader, and if that fails the wires are at fault. Raises ApplicationSilent, LoaderError,
-        BusError, ImageDamaged, StoreError."""
+        """Whether the application itself is at fault for the failed proof; see
+        decide.after_silence. Adds to `_reason`. A generator of progress. Leaves the target in its
+        loader; an error there means that the wires are at fault. Raises ApplicationSilent,
+        LoaderError, BusError, ImageDamaged, StoreError."""
         record = self._record
         version = self._board.application_version()
         what = decide.after_silence(record.phase, record.starts > 0, version, image.version_bytes)
@@ -342,33 +345,33 @@ class Flow:
         self._reason += ", and the target does not hold what was written"
         return False
 
-    def _turn_back(self, image, lasting):
-        """The application did not prove itself: back to the confirmed image, if there is one. The
-        image, and the event that says so. Unless the fault is `lasting`, the image may be tried
-        once more."""
+    def _begin_rollback(self, image, to_blame):
+        """Roll back to the confirmed image after the application of `image` did not prove itself.
+        Returns the confirmed image and the event. `image` may be tried once more unless it is
+        `to_blame`. Raises ApplicationSilent if there is no other image."""
         record, digest = self._record, image.digest.hex()
         self._blamed = self._reason
-        record.again = int(not lasting and record.failed != digest)
+        record.again = int(not to_blame and record.failed != digest)
         record.failed = digest
         previous, why = self._admission.find((self._store.confirmed,))
         if previous is None or previous.digest.hex() == digest:
             self._forget(UNKNOWN)
-            none = "there is no earlier one to go back to"
+            none = "there is no earlier one to roll back to"
             if why is not None:
-                none = "the one before must not come back: %s" % why.message
+                none = "the earlier one cannot be installed: %s" % why.message
             raise ApplicationSilent(
                 "application %s was written and verified but does not prove itself (%s), and %s"
                 % (image.version, self._blamed, none)
             )
-        self._aim(ROLLING_BACK, previous)
+        self._record_intent(ROLLING_BACK, previous)
         self._store.discard(self._store.candidate)
         event = about("rolling-back", previous)
         event["reason"] = self._blamed
         return previous, event
 
     def _forget(self, phase):
-        """Nothing is under way any more, and the candidate is gone. UNKNOWN: each start asks
-        whether an application runs, until one does or an image comes."""
+        """Give up the update under way and remove the candidate. With phase UNKNOWN each later run
+        checks whether an application runs, until one does or an image is pushed."""
         record = self._record
         record.phase = phase
         record.image = None
@@ -377,8 +380,7 @@ class Flow:
 
 
 def _why_not(version, image):
-    """For people: how an application that answers `version` (8 bytes, or None) failed to prove
-    itself."""
+    """For people: why an application that answers `version` (8 bytes or None) is not proved."""
     if version is None:
         return "it is silent"
     if version == image.version_bytes:

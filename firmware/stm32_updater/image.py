@@ -1,9 +1,9 @@
-"""Reading a firmware image file: MCUboot's image format, checked whole before anything is done.
+"""Reads a firmware image file in MCUboot's image format, and checks its structure.
 
     header          hdr_size bytes, the first 32 defined (struct image_header)
     payload         img_size bytes: what goes to flash
     protected TLVs  protect_tlv_size bytes, tag 0x6908
-    TLVs            tag 0x6907: SHA-256 over all of the above, hash of a key, its signature
+    TLVs            tag 0x6907: SHA-256 over all of the above, hash of the key, signature
 
 Source: MCUboot bootutil/image.h and its design document, section "Image format".
 """
@@ -29,7 +29,7 @@ _MAGIC = const(0x96F3B83D)
 _HEADER = "<IIHHIIBBHI"
 _HEADER_SIZE = const(32)  # 4 bytes of padding follow
 _VERSION = "<BBHI"  # struct image_version: major, minor, revision, build number
-_FLAG_ROM_FIXED = const(0x100)  # the load address is the flash address it was linked for
+_FLAG_ROM_FIXED = const(0x100)  # the load address is the flash address of the payload
 
 _TLV_INFO_MAGIC = const(0x6907)
 _TLV_PROTECTED_MAGIC = const(0x6908)
@@ -39,10 +39,10 @@ _TLV_RSA2048 = const(0x20)
 _TLV_RSA3072 = const(0x23)
 _TLV_SECURITY_COUNTER = const(0x50)
 _TLV_CLASS_ID = const(0x75)
-# In the range that MCUboot leaves to vendors:
+# In MCUboot's range for vendors:
 _TLV_PRODUCT_ID = const(0xA0)  # the chip's 12-bit product ID, u16 little endian
-_TLV_KEPT = const(0xA1)  # pages that stay as they are: pairs of u32, offset and length in bytes
-# Bytes of each TLV that is looked at; None: see where it is read. Others are passed over.
+_TLV_KEPT = const(0xA1)  # pages to leave unchanged: pairs of u32, offset and length in bytes
+# The TLVs that are read, and their lengths in bytes (None: any). Others are ignored.
 _LENGTHS = {
     _TLV_KEY_HASH: 32,
     _TLV_SHA256: 32,
@@ -53,24 +53,24 @@ _LENGTHS = {
     _TLV_PRODUCT_ID: 2,
     _TLV_KEPT: None,
 }
-# What the digest cannot cover, and nothing else, stands outside the protected part.
+# Only these TLVs, which the digest cannot cover, may be outside the protected part.
 _UNPROTECTED = (_TLV_KEY_HASH, _TLV_SHA256, _TLV_RSA2048, _TLV_RSA3072)
-_MAX_TLVS = const(16)  # of both areas; a signed image has 6 to 9
-_MAX_TLV_AREA = const(2048)  # RSA-3072 with all our TLVs takes about 700 bytes
+_MAX_TLVS = const(16)  # in both areas; a signed image has 6 to 9
+_MAX_TLV_AREA = const(2048)  # bytes; RSA-3072 with all known TLVs takes about 700
 _MAX_KEPT = const(16)  # regions
 _CHUNK = const(1024)
-_VECTOR_TABLE = const(64)  # bytes: the 16 vectors of the core itself, Armv6-M manual B1.5.2
+_VECTOR_TABLE = const(64)  # bytes: the core's 16 vectors, Armv6-M manual B1.5.2
 
 
 class Image:
-    """A firmware image in a file, structurally sound; `open_image` makes one.
+    """A firmware image file whose structure was checked; made by `open_image`.
 
     `version` (text), `version_bytes` (8 bytes as in the header), `address` (of the payload in the
-    target's flash), `size` (bytes of payload), `digest` (32 bytes; names the image), `product_id`,
-    `class_id` (16 bytes or None), `security_counter`, `signature` (256 or 384 bytes, or None),
-    `key_hash` (32 bytes: of the key that made the signature), `kept` [(offset in the payload,
-    length)]: pages between others that the image does not cover, and that stay as they are;
-    `own_size`: bytes of the payload without them."""
+    target's flash), `size` (bytes of payload), `digest` (32 bytes; identifies the image),
+    `product_id`, `class_id` (16 bytes or None), `security_counter`, `signature` (256 or 384 bytes,
+    or None), `key_hash` (32 bytes, of the signing key, or None), `kept` [(offset in the payload,
+    length)]: pages within the payload that are left unchanged in flash, `own_size`: bytes of the
+    payload without the kept pages."""
 
     def __init__(self, path, header, tlvs, payload_offset):
         self.path = path
@@ -90,11 +90,11 @@ class Image:
         self.own_size = self.size - sum([length for _, length in self.kept])
 
     def rank(self):
-        """Sorts images by age: the security counter first, then the version."""
+        """Sort key by age: the security counter, then the version."""
         return (self.security_counter,) + struct.unpack(_VERSION, self.version_bytes)
 
     def keeps(self, offset):
-        """Whether the page at `offset` of the payload stays as it is."""
+        """Whether the page at `offset` of the payload is left unchanged."""
         return any(start <= offset < start + length for start, length in self.kept)
 
     def check_digest(self, clock):
@@ -108,7 +108,7 @@ class Image:
             payload.end_hash(self, view)
 
     def check_fit(self, chip, preserved):
-        """Whether this image may go to `chip`, whose `preserved` regions are [(start, length)].
+        """Check that this image fits `chip` and its `preserved` regions, [(start, length)].
 
         Raises ImageForAnotherChip, ImageDoesNotFit."""
         if self.product_id != chip.product_id:
@@ -117,7 +117,7 @@ class Image:
                 % (self.path, self.product_id, chip.product_id, chip.name)
             )
         start, end = self.address, self.address + self.size
-        if start != chip.flash_start:  # what starts there would outlive the pages behind it
+        if start != chip.flash_start:  # the old first vectors would stay, without their code
             raise ImageDoesNotFit(
                 "%s starts at 0x%08X, not where an application starts: 0x%08X"
                 % (self.path, start, chip.flash_start),
@@ -140,7 +140,7 @@ class Image:
             covered = start + offset + length
 
     def _check_preserved(self, start, end, preserved):
-        """Whether start..end, which this image erases, leaves `preserved` alone."""
+        """Check that start..end, which this image erases, is outside the preserved regions."""
         for region, length in preserved:
             if start < region + length and region < end:
                 raise ImageDoesNotFit(
@@ -149,14 +149,14 @@ class Image:
                 )
 
     def check_product(self, class_id):
-        """Whether this image was made for this product. Raises ImageForAnotherProduct."""
+        """Check that this image is for this product. Raises ImageForAnotherProduct."""
         if class_id is not None and self.class_id != class_id:
             raise ImageForAnotherProduct("%s was built for another product" % self.path)
 
     def check_vectors(self, chip):
-        """Whether stack pointer and reset vector make sense: initial SP in RAM, reset vector in
-        what the image covers, behind the vectors themselves, with the Thumb bit set (PM0223
-        section 2.3.4). Raises ImageDoesNotFit."""
+        """Check the first vectors: initial SP in RAM; reset vector in the image, after the vector
+        table, not in a kept page, with the Thumb bit set (PM0223 section 2.3.4).
+        Raises ImageDoesNotFit."""
         vectors = memoryview(bytearray(8))
         with self.payload() as payload:
             payload.read_into(0, vectors)
@@ -175,22 +175,22 @@ class Image:
             )
 
     def payload(self):
-        """A Payload to read from; use it with `with`."""
+        """The open Payload; use it in a `with` statement. Raises StoreError."""
         return Payload(_File(self.path), self.payload_offset, self.size)
 
 
 class Payload:
-    """The open payload of an image; past its end it reads as erased flash.
+    """The open payload of an image. Past its end it reads as erased flash (0xFF).
 
-    To hash the image while its payload is read: `begin_hash`, `hash_into` for all of the payload
-    in order, `end_hash`."""
+    To hash the image while it is read: `begin_hash`, `hash_into` for all of the payload in order,
+    `end_hash`."""
 
     def __init__(self, file, offset, size):
         self._file = file
         self._offset = offset
         self._size = size
         self._hasher = hashlib.sha256()
-        self._at = 0  # where the file stands
+        self._at = 0  # position in the file
 
     def __enter__(self):
         return self
@@ -199,10 +199,10 @@ class Payload:
         self._file.close()
 
     def read_into(self, offset, view):
-        """Fill `view`, a memoryview, from `offset` of the payload; returns the part of it that is
-        the payload's. Raises StoreError."""
+        """Fill `view`, a memoryview, from `offset` of the payload. Returns the part of `view` that
+        is not past the end. Raises StoreError."""
         count = max(0, min(len(view), self._size - offset))
-        part = view if count == len(view) else view[:count]  # nothing is allocated for most
+        part = view if count == len(view) else view[:count]  # a slice allocates memory
         self._seek(self._offset + offset)
         self._file.fill(part)
         self._at += count
@@ -211,17 +211,17 @@ class Payload:
         return part
 
     def begin_hash(self, scratch):
-        """Start with what stands before the payload, read into `scratch`, a memoryview. Raises
-        StoreError."""
+        """Hash the header. `scratch`: a memoryview to read into. Raises StoreError."""
         self._hasher = hashlib.sha256()
         self._hash_file(0, self._offset, scratch)
 
     def hash_into(self, offset, view):
-        """As `read_into`, and hash what is the payload's. Raises StoreError."""
+        """As `read_into`, and hash the returned part. Raises StoreError."""
         self._hasher.update(self.read_into(offset, view))
 
     def end_hash(self, image, scratch):
-        """Raises ImageDamaged unless all that was hashed is `image`; StoreError."""
+        """Hash the protected TLVs and compare with the digest of `image`. Raises ImageDamaged,
+        StoreError."""
         end = self._offset + self._size
         self._hash_file(end, image.protected_end - end, scratch)
         if self._hasher.digest() != image.digest:
@@ -244,7 +244,7 @@ class Payload:
 
 
 class _File:
-    """The file of an image, open for reading. Whatever the filesystem says is a StoreError."""
+    """The open file of an image. Methods raise StoreError for any error of the filesystem."""
 
     def __init__(self, path):
         self.path = path
@@ -272,7 +272,7 @@ class _File:
             raise self._failed(error)
 
     def fill(self, buffer):
-        """Read as many bytes as fit. Raises StoreError, also if the file ends before."""
+        """Fill all of `buffer`. Raises StoreError, also if the file ends before."""
         try:
             count = self._file.readinto(buffer) if len(buffer) else 0
         except OSError as error:
@@ -281,7 +281,7 @@ class _File:
             raise self._failed("it became shorter")
 
     def read(self, count):
-        """That many bytes. Raises ImageDamaged if there are fewer."""
+        """`count` bytes. Raises ImageDamaged if the file ends before, StoreError."""
         try:
             data = self._file.read(count)
         except OSError as error:
@@ -295,7 +295,7 @@ class _File:
 
 
 def open_image(path):
-    """The Image in the file at `path`, after a check of its structure (not of its digest).
+    """The Image in the file at `path`. Checks its structure, not its digest.
 
     Raises ImageDamaged, StoreError."""
     size = _file_size(path)
@@ -303,9 +303,9 @@ def open_image(path):
         header = struct.unpack_from(_HEADER, file.read(_HEADER_SIZE))
         magic, _, header_size, protected_size, payload_size, flags = header[:6]
         if magic != _MAGIC:
-            raise ImageDamaged("%s is no MCUboot image" % path)
-        if flags != _FLAG_ROM_FIXED:  # others: encrypted, compressed, to be run from RAM, ...
-            raise ImageDamaged("%s has flags 0x%X, which do not suit this updater" % (path, flags))
+            raise ImageDamaged("%s is not an MCUboot image" % path)
+        if flags != _FLAG_ROM_FIXED:  # others: encrypted, compressed, to run from RAM, ...
+            raise ImageDamaged("%s has flags 0x%X, which are not supported" % (path, flags))
         if header_size < _HEADER_SIZE or not payload_size:
             raise ImageDamaged("%s has no payload" % path)
         end = header_size + payload_size
@@ -313,10 +313,10 @@ def open_image(path):
         if protected_size:
             end = _read_tlvs(file, size, end, _TLV_PROTECTED_MAGIC, tlvs)
         if end != header_size + payload_size + protected_size:
-            raise ImageDamaged("%s: the protected part has another length than stated" % path)
+            raise ImageDamaged("%s: its protected part does not have the stated length" % path)
         end = _read_tlvs(file, size, end, _TLV_INFO_MAGIC, tlvs)
     if end != size:
-        raise ImageDamaged("%s has %d bytes too many" % (path, size - end))
+        raise ImageDamaged("%s has %d extra bytes at its end" % (path, size - end))
     for kind, name in (
         (_TLV_SHA256, "SHA-256"),
         (_TLV_PRODUCT_ID, "chip"),
@@ -329,8 +329,8 @@ def open_image(path):
 
 
 def _kept(path, content, size):
-    """The regions that a TLV lists, or none without it. They are in order and apart, and between
-    pages that the image covers. Raises ImageDamaged."""
+    """[(offset, length)] of the kept pages in the TLV `content`, None: no TLV. Checks that they
+    are in order, not adjacent, and inside the payload. Raises ImageDamaged."""
     regions = []
     end = 0
     for at in range(0, len(content or b""), 8):
@@ -344,11 +344,11 @@ def _kept(path, content, size):
     else:
         if content != b"":
             return regions
-    raise ImageDamaged("%s: its list of pages to keep makes no sense" % path)
+    raise ImageDamaged("%s: its list of kept pages is invalid" % path)
 
 
 def _check_signature_form(path, tlvs):
-    """No signature, or one that names its key. Raises ImageDamaged."""
+    """Check for at most one signature, with the hash of its key. Raises ImageDamaged."""
     if _TLV_RSA2048 in tlvs and _TLV_RSA3072 in tlvs:
         raise ImageDamaged("%s has two signatures" % path)
     if (_TLV_RSA2048 in tlvs or _TLV_RSA3072 in tlvs) and _TLV_KEY_HASH not in tlvs:
@@ -356,15 +356,15 @@ def _check_signature_form(path, tlvs):
 
 
 def version_text(raw):
-    """ "1.4.2", or "1.4.2+7" with a build number, of the 8 bytes of an image_version."""
+    """The 8 bytes of an image_version as text: "1.4.2", or "1.4.2+7" with a build number."""
     major, minor, revision, build = struct.unpack(_VERSION, raw)
     text = "%d.%d.%d" % (major, minor, revision)
     return text + "+%d" % build if build else text
 
 
 def _read_tlvs(file, size, start, magic, tlvs):
-    """Read one TLV area at `start` into `tlvs`, where a TLV that is passed over is None; returns
-    its end. Raises ImageDamaged, StoreError."""
+    """Read the TLV area at `start` into `tlvs`, {kind: bytes, None if ignored}. Returns the end of
+    the area. Raises ImageDamaged, StoreError."""
     path = file.path
     if start + 4 > size:
         raise ImageDamaged("%s is truncated: %d bytes" % (path, size))
@@ -376,7 +376,7 @@ def _read_tlvs(file, size, start, magic, tlvs):
     if end > size:
         raise ImageDamaged("%s is truncated: %d of %d bytes" % (path, size, end))
     if not 4 <= total <= _MAX_TLV_AREA:
-        raise ImageDamaged("%s: a TLV area of %d bytes" % (path, total))
+        raise ImageDamaged("%s has a TLV area of %d bytes" % (path, total))
     at = start + 4
     while at < end:
         if at + 4 > end:
@@ -387,7 +387,7 @@ def _read_tlvs(file, size, start, magic, tlvs):
         if at > end or kind in tlvs:
             raise ImageDamaged("%s: TLV 0x%02X is cut short or repeated" % (path, kind))
         if (magic == _TLV_INFO_MAGIC) != (kind in _UNPROTECTED):
-            raise ImageDamaged("%s: TLV 0x%02X does not belong where it stands" % (path, kind))
+            raise ImageDamaged("%s: TLV 0x%02X is in the wrong area" % (path, kind))
         if length != (_LENGTHS.get(kind) or length):
             raise ImageDamaged("%s: TLV 0x%02X has %d bytes" % (path, kind, length))
         if len(tlvs) == _MAX_TLVS:

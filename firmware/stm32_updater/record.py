@@ -1,11 +1,12 @@
-"""What the host remembers across a loss of power."""
+"""The state of an update that the host keeps across a loss of power."""
 
 import hashlib
 import json
 
 from micropython import const
 
-# A record of another version counts as none: the target and the kept images tell what it held.
+# A record of another version is ignored: its content can be recovered from the target and the
+# kept images.
 _VERSION = const(4)
 UNKNOWN, IDLE, INSTALLING, CONFIRMING, ROLLING_BACK = PHASES = (
     "unknown",
@@ -14,7 +15,7 @@ UNKNOWN, IDLE, INSTALLING, CONFIRMING, ROLLING_BACK = PHASES = (
     "confirming",
     "rolling back",
 )
-EVERY_PAGE = const(-1)  # as bits, however many pages there are
+EVERY_PAGE = const(-1)  # all bits set, for any number of pages
 _DIGESTS = ("image", "installed", "failed")
 _NUMBERS = ("counter", "starts")
 _FIELDS = ("phase", "again") + _DIGESTS + _NUMBERS
@@ -23,13 +24,15 @@ _DIGEST_DIGITS = const(64)
 
 
 class Record:
-    """`phase`; `image`: digest (hex) of the image being installed or rolled back to, or None;
-    `installed`: digest of the confirmed image, or None; `failed`: digest of the image that was
-    rolled back last, or None; `again`: 1 if that one may be tried once more; `doubt`: flash pages
-    that nothing vouches for, as bits; `counter`: the highest security counter whose image was ever
-    confirmed; `starts`: how often the application of `image` was started to prove itself.
+    """The fields of the record; digests are hex text.
 
-    A new one is that of a host that knows nothing."""
+    `phase`: one of PHASES. `image`: digest of the image being installed or rolled back to, or
+    None. `installed`: digest of the confirmed image, or None. `failed`: digest of the image that
+    was rolled back last, or None. `again`: 1 if that one may be tried once more. `doubt`: the
+    flash pages in doubt, as bits; see flasher.py. `counter`: the highest security counter of any
+    confirmed image. `starts`: how often the application of `image` was started to prove itself.
+
+    A new Record is the state of a host that knows nothing."""
 
     def __init__(self):
         self.phase = UNKNOWN
@@ -39,11 +42,12 @@ class Record:
 
     @property
     def barred(self):
-        """Digest of the image that is not tried again, or None."""
+        """Digest of the image that may not be tried again, or None."""
         return None if self.again else self.failed
 
     def to_text(self, number):
-        """Its file: the first 16 hex digits of a SHA-256, then JSON. `number`: of the writing."""
+        """The content of a state file: 16 hex digits of the SHA-256 of the JSON that follows.
+        `number`: higher in each later file."""
         fields = {name: getattr(self, name) for name in _FIELDS}
         fields.update({"doubt": "%x" % self.doubt, "version": _VERSION, "number": number})
         body = json.dumps(fields)
@@ -51,8 +55,8 @@ class Record:
 
 
 def from_text(text):
-    """(number, Record) of a file, or None: cut short, altered, of another version, or with
-    something in it that no record of this version holds."""
+    """(number, Record) of a state file, or None if it is truncated, altered, of another version,
+    or has invalid values."""
     check, body = text[:_CHECK_DIGITS], text[_CHECK_DIGITS:]
     if check != _check(body):
         return None
@@ -74,7 +78,7 @@ def _check(text):
 
 
 def _is_sound(fields):
-    """Whether every field is of the kind that `to_text` writes. Raises KeyError, TypeError."""
+    """Whether every field has a value that `to_text` could write. Raises KeyError, TypeError."""
     return (
         fields["phase"] in PHASES
         and fields["again"] in (0, 1)

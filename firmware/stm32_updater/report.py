@@ -1,4 +1,4 @@
-"""What the host knows, and what is on the bus."""
+"""`status`: what the host knows. `probe`: what is on the bus."""
 
 from .errors import HandsOff, ImageError, StoreError
 from .image import open_image, version_text
@@ -6,44 +6,44 @@ from .store import exists
 
 
 def status(board, store, log):
-    """What the host knows, without touching the target: a dict."""
+    """What the host knows, as a dict. Does not access the target."""
     record = store.load()
-    found = {
+    facts = {
         "phase": "unknown" if record is None else record.phase,
         "inbox": store.inbox_images(),
         "installed": None,
         "log_lines_lost": log.lost,
     }
     if record is not None:
-        found["installed"] = record.installed
-        found["failed"] = record.failed
+        facts["installed"] = record.installed
+        facts["failed"] = record.failed
     for name, path in (("candidate", store.candidate), ("confirmed", store.confirmed)):
-        found[name] = None
+        facts[name] = None
         if exists(path):
             try:
                 image = open_image(path)
             except (ImageError, StoreError) as error:
-                found[name] = error.message
+                facts[name] = error.message
                 continue
-            found[name] = image.version
+            facts[name] = image.version
             if record is not None and record.image == image.digest.hex():  # it is under way
                 pages = -(-image.size // board.chip.page_size)
                 doubt = record.doubt & ((1 << pages) - 1)
-                found["pages_in_doubt"] = bin(doubt).count("1")
-    return found
+                facts["pages_in_doubt"] = bin(doubt).count("1")
+    return facts
 
 
 def probe(board, store):
-    """What is on the bus: a dict. The target is reset into its loader and back; nothing is
-    written. A target that is at work, whatever made it so, is left alone.
-    Raises LoaderSilent, WrongChip, BusError, HandsOff."""
+    """What is on the bus, as a dict. Resets the target into its loader and back; writes nothing.
+    A target that may be programming its flash or option bytes is not reset: HandsOff.
+    Raises LoaderSilent, WrongChip, ReadProtected, BusError, HandsOff."""
     store.respect_hands_off()
     target = board.target
     seen = target.at_work()
     if seen is not None:
         raise HandsOff(
             "the target may be programming its option bytes: %s" % seen,
-            "Leave its supply on and wait some minutes. " + HandsOff.next_step,
+            "Leave its supply on and wait a few minutes. " + HandsOff.next_step,
         )
     runs = board.application_runs()
     version = board.application_version()

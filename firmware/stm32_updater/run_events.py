@@ -1,35 +1,35 @@
-"""What a run of the updater tells: dicts; each has "event" first.
+"""The events of a run: dicts with "event" as first key.
 
     {"event": "refused", "image": path, "error": code, "message", "next_step"}
     {"event": "checked", "image": path, "version": ..., "hash_ms", "signature_ms",
-     "key": id of the key that signed it, or None if that was not asked (see signature.py)}
-    {"event": "superseded", "image": path, "version": ...}      an older one, removed
+     "key": id of the signing key, or None if the signature was not checked (see signature.py)}
+    {"event": "superseded", "image": path, "version": ...}      an older image, removed
     {"event": "installing" | "resuming" | "rolling-back", "image": path, "version": ...,
-     "bytes": ...}                                     rolling back also has "reason", a text
+     "bytes": ...}                                     "rolling-back" also has "reason", a text
     {"event": "loader", "version": "11.4", "protocol": "1.2", "chip": ...}
     {"event": "progress", "phase": "compare" | "write" | "verify", "done": pages, "total": pages}
     {"event": "retry", "page": number, "error": code, "message"}
     {"event": "written", "bytes": ..., "verified": ..., "erased_pages": ..., "repeats": ...}
     {"event": "starting", "try": n}
     {"event": "not-kept", "image": path, "error": code, "message", "next_step"}   its file changed
-    {"event": "result", "ok": bool, "status": ..., ...}       always the last one
+    {"event": "result", "ok": bool, "status": ..., ...}       always the last event
 
-Status is "idle", "up-to-date", "installed", "rolled-back", "waiting" or "failed". After an
-installation it has "bytes" and "target_ms"; "verified" unless an earlier boot wrote and verified
-it; "hash_ms" and "signature_ms" unless an earlier boot checked the image.
+"status" is "idle", "up-to-date", "installed", "rolled-back", "waiting" or "failed". A result
+"installed" also has "bytes" and "target_ms"; "verified" unless an earlier boot wrote and verified
+the image; "hash_ms" and "signature_ms" unless an earlier boot checked it.
 """
 
 
-def about(event, image):
-    """An event about an image."""
-    return {"event": event, "image": image.path, "version": image.version, "bytes": image.size}
+def about(name, image):
+    """The event `name` about an image."""
+    return {"event": name, "image": image.path, "version": image.version, "bytes": image.size}
 
 
-def failure(event, path, error):
-    """An event about an image at `path` that came to an error."""
-    told = {"event": event, "image": path}
-    told.update(error.as_dict())
-    return told
+def failure(name, path, error):
+    """The event `name` about the image at `path` and its error."""
+    event = {"event": name, "image": path}
+    event.update(error.as_dict())
+    return event
 
 
 def progress(phase, done, total):
@@ -41,8 +41,8 @@ def retry(page, error):
 
 
 def result(ok, status, error=None, **more):
-    told = {"event": "result", "ok": ok, "status": status}
+    event = {"event": "result", "ok": ok, "status": status}
     if error is not None:
-        told.update(error.as_dict())
-    told.update(more)
-    return told
+        event.update(error.as_dict())
+    event.update(more)
+    return event

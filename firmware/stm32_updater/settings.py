@@ -1,4 +1,4 @@
-"""Values of board.json, each checked as it is read."""
+"""Reads and checks the values of board.json."""
 
 import binascii
 import json
@@ -8,19 +8,18 @@ from micropython import const
 from stm32_rom import pins
 from stm32_rom.errors import BoardError
 
-_HIGHEST_PIN = const(255)  # which pins there are, the machine module tells
+_HIGHEST_PIN = const(255)  # an upper limit; the machine module knows which pins exist
 
 
 class Section:
-    """An object of board.json; "" is the whole. What is read is sound, or a BoardError names it.
-
-    `may_lack`: null is sound too, and reads as None."""
+    """An object in board.json; `name` "" is the whole file. Methods raise a BoardError that names
+    the key if its value is missing or invalid. `optional`: null is valid and returns None."""
 
     def __init__(self, content, name=""):
         self._name = name
         self._content = content
         if not isinstance(content, dict):
-            raise BoardError("board.json: %s must be an object" % (name or "the whole"))
+            raise BoardError("board.json: %s must be an object" % (name or "the whole file"))
 
     def wrong(self, key, what):
         place = "[%s] %s" % (self._name, key) if self._name else key
@@ -34,36 +33,36 @@ class Section:
     def section(self, key):
         return Section(self.get(key), key)
 
-    def number(self, key, lowest, highest, may_lack=False):
+    def number(self, key, lowest, highest, optional=False):
         value = self.get(key)
-        if value is None and may_lack:
+        if value is None and optional:
             return None
         if type(value) is not int or not lowest <= value <= highest:
             raise self.wrong(key, "must be a number, %d to %d" % (lowest, highest))
         return value
 
-    def pin(self, key, may_lack=False):
-        """The number of a pin that this host has."""
-        number = self.number(key, 0, _HIGHEST_PIN, may_lack)
+    def pin(self, key, optional=False):
+        """A pin number that this host has."""
+        number = self.number(key, 0, _HIGHEST_PIN, optional)
         if number is not None:
             try:
-                pins.as_it_is(number)
+                pins.unconfigured(number)
             except ValueError as error:
-                raise self.wrong(key, "is no pin of this host: %s" % error)
+                raise self.wrong(key, "is not a pin of this host: %s" % error)
         return number
 
     def one_of(self, key, values):
-        """By identity of type too: 1 is not true."""
+        """One of `values`, of the same type too: 1 is not true."""
         value = self.get(key)
         for known in values:
             if type(value) is type(known) and value == known:
                 return known
         raise self.wrong(key, "must be one of %s" % json.dumps(values))
 
-    def hex(self, key, shortest, longest, may_lack=False):
-        """Bytes, as hex digits."""
+    def hex(self, key, shortest, longest, optional=False):
+        """`shortest`..`longest` bytes, from hex digits."""
         value = self.get(key)
-        if value is None and may_lack:
+        if value is None and optional:
             return None
         try:
             content = binascii.unhexlify(value)

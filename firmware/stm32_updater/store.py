@@ -1,15 +1,15 @@
-"""What the host keeps: images, and one record of what is under way.
+"""The updater's files on the host: images, and one record of the update under way.
 
     inbox/*.img     pushed images
     keys/*.pub      public keys; see signature.py
     candidate.img   the image being installed
-    confirmed.img   the last image whose application has answered
-    state.0 state.1 the record, written in turn
-    hands-off       a bench operation is under way, or was interrupted; see `hands_off`
-    spare           gives its room to the record when the filesystem is full
+    confirmed.img   the last image whose application has proved itself
+    state.0 state.1 the record, written alternately
+    hands-off       a bench operation is under way or was interrupted; see `hands_off`
+    spare           is removed to make room for the record when the filesystem is full
 
-Two files in turn make the record safe on littlefs and on FAT alike: rewriting one in place can
-lose it on FAT, but never the other.
+Two alternating files keep the record safe on littlefs and on FAT: a cut while a file is rewritten
+can lose that file on FAT, but not the other.
 """
 
 import json
@@ -21,13 +21,13 @@ from . import record as records
 from .errors import HandsOff, StoreError
 
 HANDS_OFF = "/hands-off"
-_MAX_LENGTH = const(1024)  # characters of a record or a note; a real one has some 400
+_MAX_LENGTH = const(1024)  # characters of a record or a hands-off file; real ones have about 400
 _PIECE = b"\0" * 256
 _FOLDER = const(0x4000)  # in the first number of os.stat, the second of os.ilistdir
-_MOST_IMAGES = const(16)
-_SPARE = const(8192)  # bytes: littlefs has blocks of 4096 here, and a new record needs one or two
+_MAX_IMAGES = const(16)
+_SPARE = const(8192)  # bytes: a new record needs one or two littlefs blocks of 4096
 _ENOENT = const(2)
-_FULL = (28, 13)  # ENOSPC; EACCES: of FAT, a folder that cannot grow
+_FULL = (28, 13)  # ENOSPC; EACCES on FAT: the folder cannot grow
 
 
 class Store:
@@ -51,8 +51,8 @@ class Store:
                     raise StoreError("the folder %s cannot be made" % path)
 
     def keep_spare(self):
-        """Set aside the room that a record may need one day, where there is some. Whether a record
-        can be written is for `save` to say."""
+        """Reserve room for a later record, if there is any. Errors are ignored: `save` raises one
+        if a record cannot be written."""
         try:
             if not exists(self._spare) or os.stat(self._spare)[6] < _SPARE:
                 with open(self._spare, "wb") as file:
@@ -63,12 +63,12 @@ class Store:
 
     @property
     def has_record(self):
-        """Whether there is one, after `load`."""
+        """Whether `load` found a record, or `save` wrote one."""
         return self._number > 0
 
     def load(self):
-        """The newest sound Record, or None if there is none. If a file that may be newer cannot be
-        read, what is under way is unknown, and every page is in doubt."""
+        """The newest valid Record, or None. If the other file, which may be newer, cannot be read,
+        the phase is UNKNOWN and every page is in doubt."""
         found, newest = None, -1
         self._unreadable = []
         for path in self._states:
@@ -87,7 +87,7 @@ class Store:
             self._number = newest
             if self._unreadable:
                 found.phase, found.image, found.doubt = records.UNKNOWN, None, records.EVERY_PAGE
-                self._number += 1  # that of the file that cannot be read
+                self._number += 1  # the number that the unreadable file may have
         return found
 
     def save(self, record):
@@ -105,8 +105,9 @@ class Store:
         except OSError as error:
             raise StoreError("the state record cannot be written: %s" % error)
         if self._number == 1:
-            self.discard(self._states[0])  # of a version unknown here: it would count again there
-        for path in self._unreadable:  # it might be read again one day
+            # May be a record of another version, which that version would read again.
+            self.discard(self._states[0])
+        for path in self._unreadable:  # may become readable again
             if path != self._states[self._number % 2]:
                 self.discard(path)
         self._unreadable = []
@@ -116,15 +117,14 @@ class Store:
             file.write(text)
 
     def inbox_images(self):
-        """Paths of the pushed images, in the order of their names: of the first 16 that the
-        filesystem tells, for more might not fit into RAM. What they come to makes room for the
-        others. Raises StoreError."""
+        """Paths of the pushed images, sorted: at most the first 16 that the filesystem lists,
+        because more may not fit in RAM. Raises StoreError."""
         found = []
         try:
             for entry in os.ilistdir(self.inbox):
                 if entry[0].endswith(".img") and not entry[1] & _FOLDER:
                     found.append(self.inbox + "/" + entry[0])
-                    if len(found) == _MOST_IMAGES:
+                    if len(found) == _MAX_IMAGES:
                         break
         except OSError as error:
             raise StoreError("%s cannot be listed: %s" % (self.inbox, error))
@@ -132,15 +132,17 @@ class Store:
         return found
 
     def kept(self):
-        """Where the image of an update under way can be."""
+        """The paths where the image of an update under way can be."""
         return (self.candidate, self.confirmed)
 
     def respect_hands_off(self):
-        """A target whose option bytes are being changed must not even be reset. Raises
-        HandsOff."""
-        note = hands_off(self.folder)
-        if note is not None:
-            raise HandsOff("a bench operation was begun and not ended: %s" % note["what"])
+        """Raises HandsOff if the target's option bytes may be half written: it must not be
+        reset."""
+        operation = hands_off(self.folder)
+        if operation is not None:
+            raise HandsOff(
+                "a bench operation was started and not finished: %s" % operation["what"]
+            )
 
     def adopt(self, image):
         """Make `image` the candidate. Raises StoreError."""
@@ -151,8 +153,8 @@ class Store:
         self._move(image, self.confirmed)
 
     def _move(self, image, destination):
-        """Rename over what may be there. On FAT, MicroPython deletes that first: a cut between
-        leaves only the source (extmod/vfs_fat.c, fat_vfs_rename)."""
+        """Rename, replacing `destination`. On FAT, MicroPython first deletes the destination: a
+        cut before the rename leaves only the source (extmod/vfs_fat.c, fat_vfs_rename)."""
         if image.path == destination:
             return
         try:
@@ -162,7 +164,7 @@ class Store:
         image.path = destination
 
     def discard(self, path):
-        """Remove a file that may be gone already."""
+        """Remove a file that may not exist. Raises StoreError."""
         try:
             os.remove(path)
         except OSError as error:
@@ -174,23 +176,23 @@ class Store:
 
 
 def hands_off(folder):
-    """The note of a bench operation that was begun and not ended, {"what": text, "stage", "chip"};
-    None if there is none. It counts even if it cannot be understood."""
+    """The unfinished bench operation that the hands-off file states, {"what": text, "stage",
+    "chip"}; None if there is no such file. A file that cannot be read counts as one."""
     path = folder + HANDS_OFF
     if not exists(path):
         return None
-    note = {"what": "an unknown operation", "stage": "?", "chip": "?"}
+    operation = {"what": "an unknown operation", "stage": "?", "chip": "?"}
     try:
         with open(path) as file:
-            note.update(json.loads(file.read(_MAX_LENGTH)))
+            operation.update(json.loads(file.read(_MAX_LENGTH)))
     except (OSError, ValueError, TypeError):
         pass
-    note["what"] = str(note["what"])
-    return note
+    operation["what"] = str(operation["what"])
+    return operation
 
 
 def exists(path):
-    """False only if the filesystem says so: what it cannot read is there."""
+    """False only if the filesystem reports ENOENT; other errors count as existing."""
     try:
         os.stat(path)
     except OSError as error:

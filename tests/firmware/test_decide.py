@@ -38,16 +38,18 @@ def test_an_idle_target_has_nothing_to_do_but_tell_what_was_refused():
 def test_a_running_application_is_replaced_only_if_it_runs_in_pages_known_to_be_in_doubt(
     phase, doubt
 ):
-    assert decide.looks_at_kept(phase, doubt, False)
+    assert decide.may_replace(phase, doubt, False)
     known = bool(doubt) and phase != record.UNKNOWN
-    assert bool(decide.looks_at_kept(phase, doubt, True)) == known
+    assert bool(decide.may_replace(phase, doubt, True)) == known
 
 
 @pytest.mark.parametrize(("runs", "refused", "remembers"), itertools.product([0, 1], repeat=3))
 def test_only_a_host_that_knows_nothing_starts_what_may_be_left_in_the_loader(
     runs, refused, remembers
 ):
-    assert decide.wakes(runs, refused, remembers) == (not runs and not refused and not remembers)
+    assert decide.may_be_in_loader(runs, refused, remembers) == (
+        not runs and not refused and not remembers
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,13 +68,13 @@ def test_without_its_image_an_update_ends_in_the_best_there_is(kept, runs, refus
 
 
 @pytest.mark.parametrize(
-    ("untouched", "runs", "image_unfit", "lasting"), itertools.product([False, True], repeat=4)
+    ("untouched", "runs", "image_unfit", "permanent"), itertools.product([False, True], repeat=4)
 )
 def test_an_update_is_given_up_only_if_it_can_never_be_and_something_runs(
-    untouched, runs, image_unfit, lasting
+    untouched, runs, image_unfit, permanent
 ):
-    phase = decide.after_failed_writing(untouched, runs, image_unfit, lasting)
-    if image_unfit or (lasting and (untouched or runs)):
+    phase = decide.after_failed_writing(untouched, runs, image_unfit, permanent)
+    if image_unfit or (permanent and (untouched or runs)):
         assert phase == (record.IDLE if untouched else record.UNKNOWN)
     else:
         assert phase is None

@@ -171,7 +171,7 @@ def test_an_error_that_nobody_foresaw_leaves_the_old_application_running(make_be
     assert bench.run()[-1]["ok"] and bench.flash_holds(NEW)
 
 
-def test_a_controller_that_cannot_be_made_anew_is_a_failed_update_and_no_crash(make_bench):
+def test_a_controller_that_cannot_be_restarted_is_a_failed_update_and_no_crash(make_bench):
     bench = make_bench(applications=BOTH)
     about_to_update(bench)
     broken = False
@@ -186,7 +186,7 @@ def test_a_controller_that_cannot_be_made_anew_is_a_failed_update_and_no_crash(m
     updater = bench.updater()
     broken = True
     result = list(updater.events())[-1]
-    assert result["error"] == "bus-stuck" and "made anew" in result["message"]
+    assert result["error"] == "bus-stuck" and "cannot be restarted" in result["message"]
 
 
 def test_looking_at_a_host_writes_nothing_to_it(make_bench):

@@ -85,7 +85,7 @@ def test_a_refusal_names_versions_and_counters(bench, lost, than):
     bench.forget(*lost)
     assert bench.install(image(OLD, "1.0.0", counter=6))["message"] == (
         f"/updater/inbox/app.img: 1.0.0 counts as older than {than}: "
-        "its security counter is 6, and 7 is the least"
+        "its security counter is 6, the minimum 7"
     )
 
 

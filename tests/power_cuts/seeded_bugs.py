@@ -32,14 +32,14 @@ BUGS = (
     Bug(
         "page 0 is not erased first",
         "stm32_updater/flasher",
-        "                if todo[0] == first:  # again, too: the new ones may be there\n"
-        "                    yield from self._take_first_vectors(first, image)\n"
+        "                if todo[0] == first:  # later rounds, too: the new vectors may be there\n"
+        "                    yield from self._remove_first_vectors(first, image)\n"
         "                yield from self._write_pages(todo, first, image, payload, doubt)\n",
         "                write = self._write_pages\n"
         "                pages = [page for page in todo if page != first]\n"
         "                yield from write(pages, first, image, payload, doubt)\n"
         "                if todo[0] == first:\n"
-        "                    yield from self._take_first_vectors(first, image)\n"
+        "                    yield from self._remove_first_vectors(first, image)\n"
         "                    yield from write([first], first, image, payload, doubt)\n",
     ),
     Bug(
@@ -47,12 +47,12 @@ BUGS = (
         "stm32_updater/flasher",
         "                yield from self._write_pages(todo, first, image, payload, doubt)\n"
         "                todo = yield from self._compare(image, payload, (), _VECTORS)\n"
-        "                if not todo and self._gives_first_vectors(image):\n",
+        "                if not todo and self._restore_first_vectors(image):\n",
         "                write = self._write_pages\n"
         "                yield from write([first], first, image, payload, doubt)\n"
         "                payload.read_into(0, self._wanted)\n"
         "                self._vectors[:] = self._wanted[:_VECTORS]\n"
-        "                self._gives_first_vectors(image)\n"
+        "                self._restore_first_vectors(image)\n"
         "                pages = [page for page in todo if page != first]\n"
         "                yield from write(pages, first, image, payload, doubt)\n"
         "                todo = yield from self._compare(image, payload, ())\n"
@@ -104,7 +104,7 @@ BUGS = (
     Bug(
         "what differs is not looked for",
         "stm32_updater/flasher",
-        "if page in doubt or not self._is_held(page, image, skip):",
+        "if page in doubt or not self._page_matches(page, image, skip):",
         "if page in doubt:",
         ("update", "few-pages"),
     ),
@@ -133,8 +133,8 @@ BUGS = (
     Bug(
         "page 0 is vouched for before its vectors are written",
         "stm32_updater/flasher",
-        "                    yield from self._take_first_vectors(first, image)\n",
-        "                    yield from self._take_first_vectors(first, image)\n"
+        "                    yield from self._remove_first_vectors(first, image)\n",
+        "                    yield from self._remove_first_vectors(first, image)\n"
         "                    doubt.remove(first)\n                    doubt.save()\n",
         ("tiny",),
     ),
@@ -176,10 +176,10 @@ BUGS = (
     Bug(
         "the record is saved before the last good image is replaced",
         "stm32_updater/flow",
-        "                try:\n                    error = self._keep(image)\n",
+        "                try:\n                    error = self._make_confirmed(image)\n",
         "                event = self._commit(image)\n"
         "                yield event\n"
-        "                try:\n                    error = self._keep(image)\n",
+        "                try:\n                    error = self._make_confirmed(image)\n",
     ),
     Bug(
         "a record has one file instead of two",
@@ -274,7 +274,7 @@ BUGS = (
     Bug(
         "a target without supply counts as one that takes the host down",
         "stm32_updater/flow",
-        "        self._count_starts(0)  # the host is still up: none of them has taken it down\n",
+        "        self._count_starts(0)  # the host is still up\n",
         "",
         ("long-outage",),
     ),

@@ -192,7 +192,7 @@ def test_a_target_that_is_cut_is_as_it_was_or_as_it_should_be_or_locked(verb, ho
         if locked:
             assert world.programming, case
             outcomes.add("locked")
-            assert result is not None and "locked itself" in result["next_step"], case
+            assert result is not None and "locked permanently" in result["next_step"], case
             assert world.bench.exists(NOTE), case
             continue
         outcomes.add("sound")

@@ -224,7 +224,7 @@ def test_where_the_status_read_ended_its_loader_a_power_on_is_the_advice(factory
     bench = factory(3, settings={"pins": {"boot0": None}})
     result = run(bench, "Provision")
     assert result["error"] == "loader-silent"
-    assert "switch its supply off and on" in result["next_step"]
+    assert "switch it off and on" in result["next_step"]
     assert "--power-cycled" in result["next_step"] and "locked" not in result["next_step"]
     bench.target.power(False)
     bench.clock.advance(DISCHARGE)

@@ -200,8 +200,8 @@ def test_without_a_bench_operation_wires_are_likelier_than_a_locked_chip():
 def test_an_unforeseen_error_is_quoted_and_the_roll_back_keeps_its_own_words():
     bench = an_unforeseen_error_after_a_roll_back("rp2")
     failed, rolled_back = examined(bench)[1].findings
-    assert "not foreseen: ZeroDivisionError" in failed["evidence"][0]
-    assert rolled_back["code"] == "rolled-back" and "not foreseen" not in str(
+    assert "unexpected error: ZeroDivisionError" in failed["evidence"][0]
+    assert rolled_back["code"] == "rolled-back" and "unexpected error" not in str(
         rolled_back["evidence"]
     )
     assert "did not prove itself (it is silent)" in rolled_back["evidence"][1]
