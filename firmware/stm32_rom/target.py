@@ -8,6 +8,7 @@ from . import chips, option_bytes
 from .commands import ACK, BUSY, HELD, NACK, UNDRIVEN, Loader
 from .errors import (
     BusError,
+    BusStuck,
     BusTimeout,
     LoaderError,
     LoaderRefused,
@@ -108,7 +109,7 @@ class Target:
             return
         if self.pins.nrst is not None:
             self.reset()
-        if not self.in_loader():
+        if not self.in_loader() or self._nothing_to_run():  # a loader that hung was not asked
             return
         self._go()
         if self.in_loader():
@@ -236,7 +237,13 @@ class Target:
             self.loader.recover()
         elif not self.in_loader():
             self._clock.sleep(chips.LOADER_TIMEOUT_MS)
-            self.loader.recover()
+            try:
+                self.loader.recover()
+            except BusStuck:  # a loader that read a torn granule may hold SCL until it is reset
+                if self.pins.nrst is None:
+                    raise
+                self.reset()
+                return
             if self._enter_command is not None:
                 self._enter_command()
                 self._clock.sleep(_COMMAND_MS)

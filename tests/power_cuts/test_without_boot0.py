@@ -29,10 +29,6 @@ def test_only_while_the_first_granule_changes_must_the_targets_supply_not_fail(w
     assert [case for case in outside if case.verdict.violations] == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the updater reads the torn granule, which hangs the loader, and does not reset it",
-)
 def test_a_cut_while_the_second_granule_is_written_is_recovered_from(window):
     """Granule 0 is blank then, so the chip comes up in its loader."""
     scenario = SCENARIOS[WITHOUT_BOOT0]
@@ -58,11 +54,11 @@ def written_last(scenario: rig.Scenario, offset: int) -> set[int]:
     return found
 
 
-def test_while_it_changes_most_cuts_of_the_targets_supply_are_for_the_bench(window):
+def test_while_it_changes_a_cut_of_the_targets_supply_may_be_for_the_bench(window):
     scenario = SCENARIOS[WITHOUT_BOOT0]
     cases = [rig.replay(scenario, [rig.Cut(TARGET, at)]) for at in sorted(window)[::3]]
     lost = [case for case in cases if case.verdict.settled_on == "nothing"]
-    assert len(lost) > len(cases) / 2
+    assert 1 <= len(lost) <= len(cases) / 4
     assert all("hold its BOOT0 high" in case.verdict.violations[0].text for case in lost)
 
 
