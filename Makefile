@@ -30,17 +30,13 @@ help:
 	@echo "make app    rebuild the STM32 application (needs arm-none-eabi-gcc)"
 	@echo "make clean  remove what the targets made, the virtual environment included"
 
-setup: $(VENV)/.installed $(VENV)/.node
+setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+# The build of the package fetches MicroPython for the simulated host: hatch_build.py.
+$(VENV)/.installed: pyproject.toml hatch_build.py $(NODE_DIR)/package-lock.json
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	touch $@
-
-# MicroPython itself, for the simulated host.
-$(VENV)/.node: $(VENV)/.installed $(wildcard $(NODE_DIR)/package-lock.json)
-	PATH="$(abspath $(BIN)):$$PATH" npm ci --prefix $(NODE_DIR) --no-audit --no-fund --loglevel=error
 	touch $@
 
 # The stubs of two ports bring files of the same names, so each port has a folder of its own.
