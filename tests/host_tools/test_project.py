@@ -55,6 +55,7 @@ def lint(port: str, path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STUBS.is_dir(), reason="make lint has not installed the stubs")
 @pytest.mark.parametrize("port", ["rp2", "esp32"])
 def test_lint_passes_good_device_code_and_catches_wrong_calls(tmp_path, port):

@@ -35,6 +35,8 @@ from tests.power_cuts.rig import (
     Rig,
 )
 
+pytestmark = pytest.mark.slow
+
 EVERY = {BYTE: 127, FRAME: 11, TARGET_FLASH: 2, HOST_FLASH: 1}
 
 
