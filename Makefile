@@ -14,33 +14,35 @@ SAMPLE ?= 200
 SEED ?= 1
 ONLY ?=
 TESTS ?= tests
+T ?=
+QUICK := tests/host_tools tests/firmware
 DEVICE_CODE := $(wildcard firmware/stm32_rom firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/main.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture fuzz mutants lint app clean
+.PHONY: help setup demo check test test-install torture fuzz mutants lint fmt dist app clean
 
 help:
 	@echo "make demo   install an application on a simulated board, from nothing"
 	@echo "make setup  only what the others need: .venv/bin/stm32up"
-	@echo "make test   all tests"
+	@echo "make check  lint, and the quick tests of host_tools and firmware: while you work"
+	@echo "make test   all tests; T=PATH some of them"
+	@echo "make test-install  build the wheel, and try it in an empty environment"
 	@echo "make torture JOBS=2  cut the power at every instant, and print what came of it"
 	@echo "make fuzz RUNS=1000000 JOBS=2  change files at random, guided by coverage, and report what breaks"
 	@echo "make mutants SAMPLE=200 SEED=1 JOBS=2  break the device code in small ways, and tell what no test notices"
 	@echo "make lint   ruff, and mypy: desktop code strictly, device code against both ports"
+	@echo "make fmt    format, and mend what ruff can"
+	@echo "make dist   the sdist and the wheel, in dist/"
 	@echo "make app    rebuild the STM32 application (needs arm-none-eabi-gcc)"
 	@echo "make clean  remove what the targets made, the virtual environment included"
 
-setup: $(VENV)/.installed $(VENV)/.node
+setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+# The build of the package fetches MicroPython for the simulated host: hatch_build.py.
+$(VENV)/.installed: pyproject.toml hatch_build.py $(NODE_DIR)/package-lock.json
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	touch $@
-
-# MicroPython itself, for the simulated host.
-$(VENV)/.node: $(VENV)/.installed $(wildcard $(NODE_DIR)/package-lock.json)
-	PATH="$(abspath $(BIN)):$$PATH" npm ci --prefix $(NODE_DIR) --no-audit --no-fund --loglevel=error
 	touch $@
 
 # The stubs of two ports bring files of the same names, so each port has a folder of its own.
@@ -61,8 +63,16 @@ $(VENV)/manifestfile/.installed: Makefile | $(VENV)/.installed
 demo: setup
 	$(BIN)/python -m stm32up.cli.demo
 
+# ruff and mypy look again only at what changed since they ran last. Four processes, also on two cores:
+# some tests wait for a time-out.
+check: lint
+	$(BIN)/python -m pytest -q -n 4 -m 'not slow and not install' $(QUICK)
+
 test: setup $(PORTS:%=$(VENV)/stubs/%/.installed) $(VENV)/manifestfile/.installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 10 $(T)
+
+test-install: setup
+	$(BIN)/python -m pytest -m install tests/install
 
 torture: setup
 	$(BIN)/python -m tests.power_cuts.torture --jobs $(JOBS) -o build/torture.json
@@ -80,7 +90,16 @@ mutants: setup
 
 lint: $(VENV)/.installed $(PORTS:%=lint-device-%)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fmt: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m build
 
 # The code that runs on the host MCU, as one port sees it. DEVICE_CODE=FILE checks another file the same way.
 lint-device-%: $(VENV)/stubs/%/.installed
@@ -91,5 +110,5 @@ app:
 	$(MAKE) -C boards/nucleo_g071rb_app
 
 clean:
-	rm -rf $(VENV) build *.egg-info host_tools/*.egg-info $(NODE_DIR)/node_modules \
+	rm -rf $(VENV) build dist $(NODE_DIR)/node_modules \
 		.mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import struct
 import subprocess
 import sys
-import termios
-from fcntl import ioctl
 
 
 def on_a_terminal(width: int, program: str, **environment: str) -> list[str]:
     """The lines that a program prints in a terminal of this width, before the terminal breaks them
     and without its colours. It has to end with status 0."""
+    import pty
+    import termios
+    from fcntl import ioctl
+
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     variables = {**os.environ, "TERM": "xterm", **environment}

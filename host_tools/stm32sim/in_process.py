@@ -8,12 +8,12 @@ events = bench.run()
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from stm32assets import FIRMWARE
 from stm32sim.chip import option_bytes
 from stm32sim.chip.application import ApplicationFactory
 from stm32sim.chip.flash import TYPICAL, FlashTimes
@@ -48,14 +48,6 @@ NUCLEO: dict[str, Any] = {
 }
 
 Event = dict[str, Any]
-
-
-def firmware_folder() -> Path:
-    """Where the device packages' sources are."""
-    spec = importlib.util.find_spec("stm32_updater")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("the package stm32_updater is not installed")
-    return Path(spec.origin).parents[1]
 
 
 def provisioned_option_bytes() -> option_bytes.OptionBytes:
@@ -136,7 +128,7 @@ class Bench:
         self.trace = WireTrace()
         self.world.bus.tap = self.trace.tap
         self.world.bus.stream_tap = self.trace.stream_tap
-        self.packages = packages or firmware_folder()  # the folder of the device packages
+        self.packages = packages or FIRMWARE  # the folder of the device packages
         self.settings = {"host": self.world.port, **NUCLEO}
         for key, value in (settings or {}).items():
             merge = isinstance(value, dict) and isinstance(self.settings.get(key), dict)

@@ -2,5 +2,3 @@
 
 Every verb of the command is a function in a module of its own; `cli` only parses and prints.
 """
-
-__version__ = "0.1.0"

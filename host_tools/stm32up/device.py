@@ -17,10 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol, cast
 
+import stm32assets
 from stm32up.errors import ImageError, Stm32upError, UsageError
 
-PROJECT = Path(__file__).resolve().parents[2]
-FIRMWARE = PROJECT / "firmware"
+PROJECT = stm32assets.ROOT
+FIRMWARE = stm32assets.FIRMWARE
 ROM = FIRMWARE / "stm32_rom"  # what `deploy` compiles: this, and what stands on it
 PACKAGE = FIRMWARE / "stm32_updater"
 BENCH = FIRMWARE / "stm32_bench"  # what `deploy --bench` compiles too
@@ -57,7 +58,7 @@ def _not_installed(path: Path) -> Stm32upError:
     return Stm32upError(
         f"this stm32up was installed without {path.name}, which belongs on the host: there is no "
         f"{path}",
-        "Install it from a clone: pip install -e FOLDER_OF_THE_CLONE.",
+        "Install stm32up again.",
     )
 
 
@@ -194,6 +195,8 @@ def module(name: str) -> ModuleType:
     """A module of a device package, as "stm32_rom.chips". Outside MicroPython there is no
     `micropython.const`, so it gets a stand-in.
     """
+    if str(FIRMWARE) not in sys.path:
+        sys.path.append(str(FIRMWARE))
     if "micropython" not in sys.modules:
         stand_in = ModuleType("micropython")
         stand_in.__dict__["const"] = lambda value: value

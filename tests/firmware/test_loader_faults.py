@@ -15,6 +15,8 @@ from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_S
 from tests.support import image, known, payload
 
+pytestmark = pytest.mark.slow
+
 PAYLOAD = payload(2304)  # two pages: every kind of frame, and few enough to try them all
 LASTING = ("data held low", "clock held low")  # what passes is mended within the same run
 LONGEST = 90 * NS_PER_S  # three attempts of everything, each with a deadline

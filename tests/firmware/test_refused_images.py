@@ -373,6 +373,7 @@ def test_an_image_that_is_wrong_in_one_way(product, what):
     assert result["error"] == error, result
 
 
+@pytest.mark.slow
 def test_a_signed_image_cut_at_every_byte_of_header_and_tlvs(product):
     whole = signed()
     payload_end = 512 + len(GOOD)

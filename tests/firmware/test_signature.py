@@ -177,6 +177,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 def test_the_check_of_an_image_takes_a_constant_heap_within_its_budget():
     for size in (256, 120 * 1024):
         content = image(payload(size), key=signing_key(3072), product="nucleo-demo")
@@ -185,6 +186,7 @@ def test_the_check_of_an_image_takes_a_constant_heap_within_its_budget():
     assert said == "sound" and growth > 0  # else nothing would have been measured
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", HOSTILE)
 def test_no_image_takes_more(what):
     assert grown(with_tlvs(*HOSTILE[what]), BUDGET) == ("image-damaged", 0)

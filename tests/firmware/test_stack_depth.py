@@ -21,6 +21,8 @@ from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.in_process import Bench
 from tests.support import image, known, payload
 
+pytestmark = pytest.mark.slow
+
 OLD, DEAD = payload(2304, 1), payload(2304, 2)
 # Of the product packages, from `run` on; a product calls that from two or three frames of its
 # own.

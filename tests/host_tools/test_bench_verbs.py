@@ -249,6 +249,7 @@ def test_a_product_has_nothing_of_the_bench(run, fake):
             assert [word for word in words if word in code] == [], path
 
 
+@pytest.mark.slow
 def test_deploying_without_bench_takes_it_away(run, fake):
     assert run("--port", fake.port, "deploy", "--bench").status == 0
     names = {path.stem for path in device.BENCH.glob("*.py")}
@@ -261,6 +262,7 @@ def test_deploying_without_bench_takes_it_away(run, fake):
     assert not fake.file("/lib/stm32_bench").exists()
 
 
+@pytest.mark.slow
 def test_what_is_unfinished_keeps_its_package(run, fake):
     run("--port", fake.port, "deploy", "--bench")
     fake.file(paths.HANDS_OFF).write_text('{"what": "provision"}')

@@ -127,6 +127,7 @@ def test_a_remainder_of_something_else_is_not_continued(run, fake, image, remain
     assert fake.file("/updater/inbox/app.img").read_bytes() == image.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_push_cut_at_any_command_leaves_no_image_and_the_next_one_finishes(run, fake, image):
     for cut in range(1, 30):
         count = iter(range(1, 100))
@@ -167,6 +168,7 @@ def test_a_full_board_is_told_before_anything_is_sent(run, fake, image):
     assert fake.files() == set()
 
 
+@pytest.mark.slow
 def test_status_tells_how_much_of_an_interrupted_push_is_there(run, fake, image):
     part = fake.file("/updater/inbox/app.part")
 
@@ -489,6 +491,7 @@ def fake_sim(monkeypatch):
     monkeypatch.setattr(simulation, "started", started)
 
 
+@pytest.mark.posix
 def test_a_fresh_simulated_board_gets_the_updater_and_ends_with_the_command(
     run, fake_sim, tmp_path
 ):
@@ -502,6 +505,7 @@ def test_a_fresh_simulated_board_gets_the_updater_and_ends_with_the_command(
     assert [event["event"] for event in second.events] == ["result"]  # deployed already
 
 
+@pytest.mark.posix
 def test_a_blank_simulated_board_stays_blank(run, fake_sim, tmp_path):
     state = tmp_path / "state"
     blank = ("--sim-option", "blank-host=1")
@@ -509,6 +513,7 @@ def test_a_blank_simulated_board_stays_blank(run, fake_sim, tmp_path):
     assert {path.name for path in state.iterdir()} == {"ended"}
 
 
+@pytest.mark.posix
 def test_a_simulation_that_does_not_start_is_one_line(run, monkeypatch):
     real = simulation.started
     for program in ("import sys; sys.exit('no such thing')", "print('hello')"):
@@ -520,6 +525,7 @@ def test_a_simulation_that_does_not_start_is_one_line(run, monkeypatch):
     assert "12.7" in one_line(run("--port", "sim", "--sim-option", "loader=12.7", "status"), 2)
 
 
+@pytest.mark.posix
 def test_ctrl_c_is_one_line_and_status_130(fake, image):
     busy, ended = threading.Event(), threading.Event()
 
@@ -553,6 +559,8 @@ def test_the_same_image_verified_here_is_what_the_board_got(run, fake, image):
     assert run("--port", fake.port, "--json", "push", image).result["sha256"] == digest
 
 
+@pytest.mark.slow
+@pytest.mark.posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_simulate_prints_its_port_and_ends_cleanly(tmp_path, number):
     program = (

@@ -238,6 +238,7 @@ def test_a_file_that_reads_back_otherwise_is_not_taken_for_copied(deployed, run)
     assert stale.exists()
 
 
+@pytest.mark.slow
 def test_a_deployment_cut_at_any_command_takes_nothing_away_and_the_next_mends_it(
     deployed, run, key_files, tmp_path, contents
 ):

@@ -15,6 +15,8 @@ from stm32up.events import Event
 from stm32up.report import forum, timeline
 from tests.host_tools.test_readme import parse
 
+pytestmark = pytest.mark.slow
+
 SCENARIO = ("simulate", "--scenario", "forum")
 DOCS = device.PROJECT / "docs"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -180,6 +180,7 @@ def test_a_version_that_does_not_fit_the_header_is_refused(tmp_path, chip, paylo
     assert not (tmp_path / "app.img").exists()
 
 
+@pytest.mark.posix
 def test_a_key_file_is_private_and_never_overwritten(key_files):
     before = key_files[0].read_bytes()
     assert key_files[0].stat().st_mode & 0o777 == 0o600

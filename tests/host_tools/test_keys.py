@@ -164,6 +164,7 @@ def test_a_product_keeps_the_keys_it_has(run, fake, product, key_files, tmp_path
     assert run(*deploy).result["copied"] == []
 
 
+@pytest.mark.slow
 def test_keys_of_a_board_for_development_do_not_make_it_a_product(
     run, fake, product, development_key, key_files
 ):
@@ -199,6 +200,7 @@ def key_file(path):
     return f"/updater/keys/{keys.device_key(keys.load(path)).name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("becomes_product", [True, False])
 def test_a_deploy_cut_anywhere_leaves_no_product_with_development_keys(
     run, fake, product, development_key, key_files, monkeypatch, becomes_product
@@ -222,6 +224,7 @@ def test_a_deploy_cut_anywhere_leaves_no_product_with_development_keys(
     assert changes == 4  # board.json, the key, the other key; then it was not cut
 
 
+@pytest.mark.slow
 def test_a_rotation_cut_anywhere_leaves_a_key(run, fake, product, key_files, monkeypatch):
     cut, deploy = Cut(monkeypatch), ("--port", fake.port, "--board", product, "deploy", "--key")
     for changes, present in enumerate([{0}, {0, 1}, {1}]):
@@ -233,6 +236,7 @@ def test_a_rotation_cut_anywhere_leaves_a_key(run, fake, product, key_files, mon
         assert found == {key_file(key_files[number]) for number in present}
 
 
+@pytest.mark.slow
 def test_rotation_both_keys_then_only_the_new_one(run, fake, product, key_files):
     deploy = ("--port", fake.port, "--board", product, "--json", "deploy")
     both = ("--key", key_files[0], "--key", key_files[1])
@@ -422,6 +426,7 @@ def test_a_folder_is_no_key(tmp_path):
         keys.load(tmp_path)
 
 
+@pytest.mark.posix
 def test_the_result_of_each_key_verb_is_json(run, tmp_path):
     made = run("--json", "keys", "new", tmp_path / "k.pem", "--bits", "2048", "--development")
     assert json.loads(made.out)["status"] == "made"

@@ -104,6 +104,7 @@ def test_the_examples_are_python(code):
     compile(code, "example", "exec")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the blocks are for a shell")
 def test_what_is_shown_on_the_simulated_board_works(tmp_path):
     """In a folder that looks like a clone, so that nothing is left in ours."""

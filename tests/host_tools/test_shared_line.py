@@ -11,6 +11,8 @@ from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard
 from stm32up.host import calls, raw_repl, transport
 from tests.host_tools.fake_board import INSTALLED, Reset
 
+pytestmark = pytest.mark.slow
+
 WIFI = b"\x1b[0;32mI (1234) wifi:<ba-add>idx:0 (ifx:0, 3c:84:6a:11:22:33), tid:0\x1b[0m\r\n"
 FOREIGN = {
     "a log line of an ESP32": WIFI,

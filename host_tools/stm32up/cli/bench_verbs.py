@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from stm32up.cli.context import FILE, Context, Verb
-from stm32up.events import Plan
-from stm32up.host import bench_calls, calls, transport
-from stm32up.image import images
 from stm32up.say.wrapping import PAGE, width_of, wrapped
 
+if TYPE_CHECKING:
+    from stm32up.events import Plan
+    from stm32up.host.bench_calls import Confirm
+    from stm32up.host.transport import Connection
+
+BOR = {"off": 0, "1": 1, "2": 2, "3": 3, "4": 4}  # brown-out levels
 _YES = click.option("--yes", is_flag=True, help="Do not ask. For production lines.")
 
 _POWER_CYCLED = click.option(
@@ -24,9 +28,7 @@ _POWER_CYCLED = click.option(
 
 
 @click.command("provision", cls=Verb)
-@click.option(
-    "--bor", type=click.Choice(list(bench_calls.BOR)), help="Brown-out level; default: as it is."
-)
+@click.option("--bor", type=click.Choice(list(BOR)), help="Brown-out level; default: as it is.")
 @click.option("--supply-mv", type=int, help="The target's supply, where --yes wants it for --bor.")
 @_POWER_CYCLED
 @_YES
@@ -39,11 +41,14 @@ def provision_command(
     By one write of its option bytes; none if they are right. Shows every bit first and asks.
     Keep the target's supply on.
     """
+    from stm32up.host import bench_calls
+
+    level = None if bor is None else BOR[bor]
     confirm = _confirmation(context, "provision", yes, power_cycled, supply_mv)
     report = context.output.report
 
-    def verb(connection: transport.Connection) -> dict[str, object]:
-        return bench_calls.provision(connection, report, confirm, bor, power_cycled=power_cycled)
+    def verb(connection: Connection) -> dict[str, object]:
+        return bench_calls.provision(connection, report, confirm, level, power_cycled=power_cycled)
 
     done = context.on_board(verb, bench=True)
     context.output.result("provision", done)
@@ -59,12 +64,15 @@ def unprotect_command(context: Context, image: Path | None, power_cycled: bool, 
 
     Asks first. Keep the target's supply on until it is over.
     """
+    from stm32up.host import bench_calls, calls
+    from stm32up.image import images
+
     confirm = _confirmation(context, "unprotect", yes, power_cycled)
     report = context.output.report
     if image is not None:
         images.verify(image)
 
-    def verb(connection: transport.Connection) -> dict[str, object]:
+    def verb(connection: Connection) -> dict[str, object]:
         done = bench_calls.unprotect(connection, report, confirm, power_cycled=power_cycled)
         if image is None:
             return done
@@ -79,8 +87,10 @@ def unprotect_command(context: Context, image: Path | None, power_cycled: bool, 
 
 def _confirmation(
     context: Context, verb: str, yes: bool, power_cycled: bool, supply_mv: int | None = None
-) -> bench_calls.Confirm:
+) -> Confirm:
     """What a bench verb calls before it does anything. Raises UsageError if nobody can answer."""
+    from stm32up.host import bench_calls
+
     if yes:
         return lambda plan: bench_calls.check_stated_supply(plan, supply_mv)
     if context.as_json or not sys.stdin.isatty():
@@ -95,6 +105,8 @@ def _confirmation(
 
 
 def _ask(lines: Iterable[str], word: str) -> None:
+    from stm32up.host import bench_calls
+
     width = width_of(sys.stdout) or PAGE
     for line in lines:
         click.echo("\n".join(wrapped(line, width)))

@@ -1,19 +1,26 @@
-"""What every verb of the command line is given."""
+"""What every verb of the command line is given.
+
+--help shows all verbs, and has to be quick. So a module of this folder imports at its top only
+click, its neighbours and what is as small; a verb imports the rooms that it calls.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from stm32up.board import boards
-from stm32up.board.model import Board
 from stm32up.errors import UsageError
-from stm32up.host import session, transport
-from stm32up.say.output import HumanOutput, JsonOutput
+from stm32up.host import AUTO
+
+if TYPE_CHECKING:
+    from stm32up.board.model import Board
+    from stm32up.host.transport import Connection
+    from stm32up.say.output import HumanOutput, JsonOutput
 
 DEFAULT_BOARD = "pico_nucleo_g071rb"
 FILE = click.Path(path_type=Path)
@@ -24,20 +31,34 @@ T = TypeVar("T")
 class Context:
     """What is the same for every verb."""
 
-    port: str = transport.AUTO
+    port: str = AUTO
     board_name: str = DEFAULT_BOARD
     as_json: bool = False
     sim_options: tuple[str, ...] = ()
-    output: JsonOutput | HumanOutput = field(default_factory=HumanOutput)
+
+    @cached_property
+    def output(self) -> JsonOutput | HumanOutput:
+        from stm32up.say.output import HumanOutput, JsonOutput
+
+        return JsonOutput() if self.as_json else HumanOutput()
+
+    def close(self) -> None:
+        """Takes away what the output still shows, if there is one."""
+        if "output" in vars(self):
+            self.output.close()
 
     @property
     def board(self) -> Board:
+        from stm32up.board import boards
+
         return boards.load(self.board_name)
 
     def on_board(
-        self, verb: Callable[[transport.Connection], T], *, resume: bool = False, **options: bool
+        self, verb: Callable[[Connection], T], *, resume: bool = False, **options: bool
     ) -> T:
         """Runs the verb on the board behind --port."""
+        from stm32up.host import session
+
         with session.opened(
             self.port,
             self.board,
@@ -99,7 +120,7 @@ _EVERYWHERE: dict[str, dict[str, Any]] = {
 # Before the verb the options have a default, and the environment may stand for them.
 _SHOWN = {"show_default": True, "show_envvar": True}
 _FIRST: dict[str, dict[str, Any]] = {
-    "--port": {"default": transport.AUTO, "envvar": "STM32UP_PORT", **_SHOWN},
+    "--port": {"default": AUTO, "envvar": "STM32UP_PORT", **_SHOWN},
     "--board": {"default": DEFAULT_BOARD, "envvar": "STM32UP_BOARD", **_SHOWN},
 }
 

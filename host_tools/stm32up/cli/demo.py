@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from stm32up import device
+from stm32assets import DEMO_APPLICATION
 from stm32up.board import boards
 from stm32up.cli.context import DEFAULT_BOARD
 from stm32up.errors import FAILED, NO_BOARD
@@ -31,7 +31,6 @@ from stm32up.image import inputs
 from stm32up.say import words
 from stm32up.say.wrapping import PAGE, typed, width_of, wrapped
 
-APPLICATION = device.PROJECT / "boards" / "nucleo_g071rb_app"
 PORT = "sim:board"
 
 
@@ -138,8 +137,8 @@ def _prepare(folder: Path) -> None:
     random bytes, and one that does nothing.
     """
     chip = boards.load(DEFAULT_BOARD).chip
-    shutil.copy(APPLICATION / "app-1.0.0.hex", folder)
-    application = inputs.read(APPLICATION / "app-1.1.0.hex", chip, None).data
+    shutil.copy(DEMO_APPLICATION / "app-1.0.0.hex", folder)
+    application = inputs.read(DEMO_APPLICATION / "app-1.1.0.hex", chip, None).data
     rest = random.Random(0).randbytes(chip.flash_size - len(application))
     (folder / "app-1.1.0.bin").write_bytes(application + rest)
     branch_to_itself = b"\xfe\xe7"

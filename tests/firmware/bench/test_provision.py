@@ -28,6 +28,8 @@ from tests.firmware.bench.verbs import (
 )
 from tests.support import image, known, payload
 
+pytestmark = pytest.mark.slow
+
 APPLICATION = payload(3000)
 DANGEROUS = (0x63, 0x64, 0x73, 0x74, 0x82, 0x83, 0x92, 0x93)
 BY_COMMAND = {

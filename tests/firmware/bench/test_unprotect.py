@@ -30,6 +30,8 @@ from tests.firmware.bench.verbs import (
 )
 from tests.support import image, known, payload
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = payload(5000, 1), payload(3000, 2)
 LONGEST = 130 * NS_PER_S
 ACKS, ANSWERS = ("late", "early", "never"), ("busy", "stretch", "nack")

@@ -383,7 +383,7 @@ def test_an_error_of_node_is_told_with_what_it_said(world, tmp_path):
 
 
 def test_missing_packages_are_told_with_what_to_do(world, tmp_path):
-    with pytest.raises(HostFailed, match="make setup"):
+    with pytest.raises(HostFailed, match="install stm32up"):
         MicroPythonHost(world.call, world.filesystem, modules=tmp_path)
 
 

@@ -1,0 +1,13 @@
+"""The files that travel with the desktop's code: firmware/ and boards/.
+
+In a clone they lie at its top; a wheel has them in this folder.
+"""
+
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent
+
+ROOT = _HERE if (_HERE / "firmware").is_dir() else _HERE.parents[1]
+FIRMWARE = ROOT / "firmware"
+BOARDS = ROOT / "boards"
+DEMO_APPLICATION = BOARDS / "nucleo_g071rb_app"

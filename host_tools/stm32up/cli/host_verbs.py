@@ -1,0 +1,123 @@
+"""`deploy`, `push`, `update`, `run`, `status`, `probe`, `doctor`: what a product needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from stm32up.cli.context import FILE, Context, Verb
+from stm32up.cli.image_verbs import verified
+from stm32up.cli.keys_verbs import load_key
+from stm32up.errors import Stm32upError
+
+
+@click.command("deploy", cls=Verb)
+@click.option("--key", "key_paths", type=FILE, multiple=True, help="Keys the board shall trust.")
+@click.option("--main", is_flag=True, help="Also firmware/main.py, as /main.py.")
+@click.option("--bench", is_flag=True, help="Also what provision and unprotect need. No product.")
+@click.option("--frozen", is_flag=True, help="The firmware brings the updater: not its modules.")
+@click.pass_obj
+def deploy_command(
+    context: Context, key_paths: tuple[Path, ...], main: bool, bench: bool, frozen: bool
+) -> None:
+    """Put the updater on the board; copies only what changed."""
+    from stm32up.host import deploy
+
+    trusted = {path: load_key(path) for path in key_paths}
+    board = context.board
+    deploy.check_keys(board, trusted)
+    report = context.output.report
+    public_keys = list(trusted.values())
+    extent = {"main": main, "bench": bench, "frozen": frozen}
+    done = context.on_board(
+        lambda c: deploy.deploy(c, board, report, public_keys=public_keys, **extent),
+        prepare=False,
+    )
+    context.output.result("deploy", done)
+
+
+@click.command("push", cls=Verb)
+@click.argument("image", type=FILE)
+@click.pass_obj
+def push_command(context: Context, image: Path) -> None:
+    """Put an image into the board's inbox.
+
+    Goes on where it was interrupted. The updater installs the image when it runs next.
+    """
+    from stm32up.host import push
+
+    verified(context, image)  # before a board is even looked for
+    report = context.output.report
+    context.output.result("push", context.on_board(lambda c: push.push(c, image, report)))
+
+
+@click.command("update", cls=Verb)
+@click.argument("image", type=FILE)
+@click.option("--force", is_flag=True, help="Write it even if it is installed or failed before.")
+@click.pass_obj
+def update_command(context: Context, image: Path, force: bool) -> None:
+    """Push an image and install it on the target."""
+    from stm32up.host import calls
+
+    verified(context, image)
+    report = context.output.report
+    context.output.result(
+        "update", context.on_board(lambda c: calls.update(c, image, report, force=force))
+    )
+
+
+@click.command("run", cls=Verb)
+@click.pass_obj
+def run_command(context: Context) -> None:
+    """Run the updater once, as the product does when it starts.
+
+    It finishes an interrupted update, installs what lies in the inbox, or has nothing to do.
+    """
+    from stm32up.host import calls
+
+    report = context.output.report
+    context.output.result("run", context.on_board(lambda c: calls.run(c, report)))
+
+
+@click.command("status", cls=Verb)
+@click.pass_obj
+def status_command(context: Context) -> None:
+    """State of the updater; does not touch the target."""
+    from stm32up.host import calls
+
+    context.output.result("status", context.on_board(calls.status))
+
+
+@click.command("probe", cls=Verb)
+@click.pass_obj
+def probe_command(context: Context) -> None:
+    """What is on the bus: chip, loader, option bytes, application.
+
+    Resets the target into its loader and back; writes nothing.
+    """
+    from stm32up.host import calls
+
+    context.output.result("probe", context.on_board(calls.probe))
+
+
+@click.command("doctor", cls=Verb)
+@click.option(
+    "--power-cycled",
+    is_flag=True,
+    help="The target was just switched off and on, with no debugger connected.",
+)
+@click.pass_obj
+def doctor_command(context: Context, power_cycled: bool) -> None:
+    """What is wrong, why it is believed, and what to do next.
+
+    Looks at the host's files, the wires and the target, which is reset into its loader and back.
+    Writes nothing, and needs no updater on the board. Exit status 1 if something is wrong.
+    """
+    from stm32up.doctor import examine
+
+    board = context.board
+    found = context.on_board(lambda c: examine.doctor(c, board, power_cycled=power_cycled))
+    context.output.result("doctor", found)
+    if not found["ok"]:
+        raise click.exceptions.Exit(Stm32upError.exit_status)

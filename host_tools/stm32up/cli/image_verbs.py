@@ -1,0 +1,169 @@
+"""`image`, and how any verb checks an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stm32up.cli.context import DEFAULT_BOARD, FILE, Context, Verbs
+from stm32up.cli.keys_verbs import load_key
+from stm32up.errors import ImageError, UsageError
+
+if TYPE_CHECKING:
+    from imgtool.keys import RSA, RSAPublic
+
+    from stm32up.device import Chip
+    from stm32up.events import Shown
+
+
+@click.group("image", cls=Verbs)
+def image_group() -> None:
+    """Firmware images: make, inspect, check."""
+
+
+@image_group.command("build")
+@click.argument("source", type=FILE, metavar="INPUT")
+@click.option("--chip", help="Part number; default: the board's.")
+@click.option("--version", required=True, help="As 1.4.2 or 1.4.2+7.")
+@click.option("--key", type=FILE, help="Private key; without it the image is not signed.")
+@click.option("--product", help="Product name or UUID; default: the board's.")
+@click.option("--security-counter", type=int, help="Default: from the version.")
+@click.option("--address", help="Where a .bin starts; default: the start of flash.")
+@click.option("-o", "--output", "target", type=FILE, required=True)
+@click.pass_obj
+def image_build(
+    context: Context,
+    source: Path,
+    chip: str | None,
+    version: str,
+    key: Path | None,
+    product: str | None,
+    security_counter: int | None,
+    address: str | None,
+    target: Path,
+) -> None:
+    """Make an image of a bin, hex, srec or elf file.
+
+    It is one that the board takes: what the updater checks is checked here. Whole pages that the
+    input leaves open are kept as they are; the rest of its gaps is filled with FF.
+    """
+    from stm32up.image import images
+
+    part, preserve = _part(context, chip)
+    built = images.build(
+        source,
+        part,
+        version,
+        load_key(key) if key else None,
+        target,
+        product=product or context.board.product,
+        security_counter=security_counter,
+        address=_number("--address", address),
+        preserve=preserve,
+    )
+    context.output.result("image build", {"status": "built", **built})
+
+
+@image_group.command("show")
+@click.argument("image", type=FILE)
+@click.pass_obj
+def image_show(context: Context, image: Path) -> None:
+    """Show header, TLVs and what is written, without checking digest and signature."""
+    from stm32up.image import images
+
+    shown = images.show(image)
+    product = _product(context, shown["class_id"])
+    context.output.result("image show", {"status": "shown", **shown, "product": product})
+
+
+@image_group.command("verify")
+@click.argument("image", type=FILE)
+@click.option("--key", type=FILE, help="Public or private key that must have signed it.")
+@click.option("--chip", help="Part number; default: the board's.")
+@click.pass_obj
+def image_verify(context: Context, image: Path, key: Path | None, chip: str | None) -> None:
+    """Check what the board will check, and, with --key, the signature."""
+    found = verified(context, image, load_key(key) if key else None, chip)
+    context.output.result("image verify", {"status": "verified", **found})
+
+
+@image_group.command("digest")
+@click.argument("image", type=FILE)
+@click.option("-o", "--output", "target", type=FILE, required=True, metavar="DIGEST")
+@click.pass_obj
+def image_digest(context: Context, image: Path, target: Path) -> None:
+    """Write the 32 bytes that a token or a signing service has to sign."""
+    from stm32up.image import images
+
+    done = images.write_digest(image, target)
+    context.output.result("image digest", {"status": "written", **done})
+
+
+@image_group.command("sign")
+@click.argument("image", type=FILE)
+@click.option("--key", type=FILE, required=True, help="Private key; public with --signature.")
+@click.option("--signature", type=FILE, help="Made elsewhere, of what image digest wrote.")
+@click.option("-o", "--output", "target", type=FILE, required=True)
+@click.pass_obj
+def image_sign(
+    context: Context, image: Path, key: Path, signature: Path | None, target: Path
+) -> None:
+    """Sign an image that was built without a key, or replace its signature."""
+    from stm32up.image import images
+
+    signed = images.sign(image, load_key(key), target, signature=signature)
+    context.output.result("image sign", {"status": "signed", **signed})
+
+
+def _product(context: Context, class_id: str | None) -> str | None:
+    """The product of the known boards, --board among them, that has this class id."""
+    from stm32up.board import boards
+    from stm32up.image import images
+
+    known = dict.fromkeys([*boards.names(), context.board_name])
+    if not boards.names() and context.board_name == DEFAULT_BOARD:
+        known = {}
+    products = [boards.load(name).product for name in known] if class_id else []
+    found = (name for name in products if name and images.class_id(name).hex == class_id)
+    return next(found, None)
+
+
+def _part(context: Context, chip: str | None) -> tuple[Chip, Sequence[tuple[int, int]]]:
+    """The part that is meant, --chip or else the board's, and what the board preserves on it."""
+    from stm32up import device
+
+    board = context.board
+    part = device.chip(chip) if chip else board.chip
+    return part, board.preserve if part.product_id == board.chip.product_id else ()
+
+
+def verified(
+    context: Context, image: Path, key: RSA | RSAPublic | None = None, chip: str | None = None
+) -> Shown:
+    """Checks an image as its board will. An image for another chip than the default board's is
+    checked for its own chip, unless a board or chip was named.
+    """
+    from stm32up.image import images
+
+    named = chip is not None or context.board_name != DEFAULT_BOARD
+    try:
+        found = images.verify(image, key)
+    except images.NotAnImage as error:
+        if error.source is None or not named:
+            raise
+        advice = images.how_to_build(image, error.source, "--board", context.board_name)
+        raise ImageError(error.message, advice) from None
+    part, preserve = _part(context, chip)
+    if named or found["product_id"] == part.product_id:
+        found = images.verify(image, key, chip=part, preserve=preserve)
+    return found
+
+
+def _number(option: str, text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text, 0)
+    except ValueError:
+        raise UsageError(f"{option} {text} is not a number", "Write it as 0x08000000.") from None

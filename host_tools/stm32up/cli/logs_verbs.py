@@ -1,0 +1,43 @@
+"""`logs`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from stm32up.cli.context import FILE, Context, Verbs
+
+
+@click.group("logs", cls=Verbs)
+def logs_group() -> None:
+    """The updater's log."""
+
+
+@logs_group.command("pull")
+@click.option("-o", "--output", "target", type=FILE, help="Default: standard output.")
+@click.pass_obj
+def logs_pull(context: Context, target: Path | None) -> None:
+    """Fetch the log as JSON lines, oldest first.
+
+    Interrupts the program that runs on the board, as every command does, but does not reset the
+    board. The program does not go on by itself: reset the board for that.
+    """
+    from stm32up.host import logs
+    from stm32up.say.output import HumanOutput
+
+    if target is None and not context.as_json:
+        context.output = HumanOutput(aside=True)
+    collected = context.on_board(logs.collect, resume=True)
+    if target is not None:
+        logs.write(collected, target)
+    elif context.as_json:
+        for entry in collected.entries:
+            context.output.report({"event": "log", "entry": entry})
+    else:
+        sys.stdout.write(collected.as_lines())
+        if collected.damaged:
+            print(f"note: {collected.damaged} damaged lines are left out", file=sys.stderr)
+        return
+    context.output.result("logs pull", {"status": "pulled", **collected.summary()})
