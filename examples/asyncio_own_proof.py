@@ -54,8 +54,8 @@ async def keep_up_to_date():
 
 
 async def work():
-    """What the product does. A step of an update keeps it waiting for 0.3 s at most, and for up to
-    0.7 s while an image is checked."""
+    """What the product does. An update delays it by 0.3 s for each page, by 0.7 s while an image
+    is checked, and for as long as works() is asked."""
     while True:
         await asyncio.sleep_ms(100)
 
