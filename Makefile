@@ -16,7 +16,7 @@ ONLY ?=
 TESTS ?= tests
 T ?=
 QUICK := tests/host_tools tests/firmware
-DEVICE_CODE := $(wildcard firmware/stm32_rom firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/main.py)
+DEVICE_CODE := firmware/stm32_rom firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/main.py $(wildcard examples/*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test test-install torture fuzz mutants lint fmt dist app clean

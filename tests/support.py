@@ -96,14 +96,19 @@ def rehashed(content: bytes) -> bytes:
     return bytes(data)
 
 
-def in_micropython(bench: Bench, code: str) -> Any:
-    """Runs `code` on the bench's host in real MicroPython, with the updater deployed as bytecode;
-    what it leaves in `result`, which went through JSON."""
+def put_updater(bench: Bench) -> None:
+    """The product package on the host's filesystem, as bytecode."""
     for folder in (paths.LIB, paths.ROM_LIBRARY, paths.LIBRARY):
         if not bench.exists(folder):
             bench.files.fs_mkdir(folder)
     for path, content in deploy.product_modules().items():
         bench.write_file(path, content)
+
+
+def in_micropython(bench: Bench, code: str) -> Any:
+    """Runs `code` on the bench's host in real MicroPython, with the updater deployed as bytecode;
+    what it leaves in `result`, which went through JSON."""
+    put_updater(bench)
     end = 'import json\nwith open("/result", "w") as file: json.dump(result, file)\n'
     bench.write_file(paths.MAIN, f"{code}\n{end}".encode())
     with MicroPythonHost(bench.world.call, bench.world, platform=bench.world.host) as host:

@@ -1,0 +1,24 @@
+"""Update at each start of the host, then do the product's work. The simplest way.
+
+A start finishes an interrupted update, installs an image from the inbox, or has nothing to do and
+goes on at once. A failed update is tried again at the next start; watchdog.py also tries again
+while the product works.
+"""
+
+import time
+
+from stm32_updater import Updater, UpdaterError
+
+
+def work():
+    """What the product does."""
+    time.sleep_ms(100)
+
+
+try:
+    print(Updater.from_board("/board.json").run())
+except UpdaterError as error:  # board.json is missing or wrong; run() itself raises none of these
+    print(error.message, error.next_step)
+
+while True:
+    work()

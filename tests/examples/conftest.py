@@ -1,0 +1,68 @@
+"""A product in one line: `product = make_product("watchdog.py", ...)`, an example as the main.py
+of a simulated board with real MicroPython."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stm32sim.host.micropython import MicroPythonHost
+from stm32sim.host.seam import HostPowerLost
+from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_S
+from stm32up.host import paths
+from tests.support import put_updater
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+STAND_INS = Path(__file__).parent / "stand_ins"
+REAL_LIMIT_S = 120.0
+
+
+class Product:
+    """A host whose main.py is an example."""
+
+    def __init__(self, example: str, **arguments: Any) -> None:
+        self.bench = Bench(**arguments)
+        self.program = (EXAMPLES / example).read_text()
+        put_updater(self.bench)
+        for path in STAND_INS.glob("*.py"):
+            self.bench.write_file(f"{paths.LIB}/{path.name}", path.read_bytes())
+
+    def change(self, old: str, new: str) -> None:
+        """Another line in the program, which has to be there once."""
+        assert self.program.count(old) == 1, old
+        self.program = self.program.replace(old, new)
+
+    def run(self, seconds: float) -> None:
+        """Switch the host on, and off after `seconds` of its time. A program that ended before
+        would let no time go by, and fails."""
+
+        def off() -> None:
+            raise HostPowerLost
+
+        bench = self.bench
+        bench.write_file(paths.MAIN, self.program.encode())
+        alarm = bench.clock.after(int(seconds * NS_PER_S), off)
+        with MicroPythonHost(bench.world.call, bench.world, platform=bench.world.host) as host:
+            host.power_on()
+            ended = host.wait_off(REAL_LIMIT_S)
+        alarm.cancel()
+        bench.world.mount()
+        assert ended, "the program has ended, or waits for input"
+
+    def log(self) -> list[dict[str, Any]]:
+        """What the updater has logged."""
+        lines = self.bench.read_file("/updater/log.0").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def results(self) -> list[str]:
+        return [line["status"] for line in self.log() if line["event"] == "result"]
+
+
+@pytest.fixture
+def make_product() -> Callable[..., Product]:
+    return Product

@@ -1,0 +1,190 @@
+"""What the documents name exists: files, headings, tests, functions, commands."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from stm32up.cli import main
+from tests.host_tools.test_readme import FOLDERS, blocks, parse, verbs
+
+PROJECT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "boards/**/*.md", "examples/*.md")
+    for path in PROJECT.glob(pattern)
+)
+# Those that name code.
+MAPS = [PROJECT / "docs" / "architecture.md", PROJECT / "CONTRIBUTING.md"]
+CODE = ("firmware", "host_tools", "tests", "benchmarks", "examples")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PROJECT).as_posix()
+
+
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+every_map = pytest.mark.parametrize("document", MAPS, ids=name_of)
+
+
+def prose(document: Path) -> str:
+    """Without the fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+@functools.cache
+def anchors(document: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@functools.cache
+def definitions() -> dict[str, set[str]]:
+    """Of each module its functions, classes, constants, "Class.method" and "Class.attribute"."""
+    found: dict[str, set[str]] = {}
+    for folder in CODE:
+        for path in (PROJECT / folder).rglob("*.py"):
+            if "node_modules" not in path.parts:
+                found[name_of(path)] = set(defined(ast.parse(path.read_bytes()).body))
+    return found
+
+
+def defined(body: list[ast.stmt], prefix: str = "") -> list[str]:
+    names = []
+    for node in body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.append(prefix + name)
+            case ast.ClassDef(name=name, body=inner):
+                names += [prefix + name, *defined(inner, f"{name}."), *attributes(node)]
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                names.append(prefix + name)
+    return names
+
+
+def attributes(of: ast.ClassDef) -> list[str]:
+    """What its methods assign to `self`."""
+    return [
+        f"{of.name}.{node.attr}"
+        for node in ast.walk(of)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    ]
+
+
+def is_defined(name: str) -> bool:
+    """`Class.method`, `module.function`, or a name of its own, anywhere in the code."""
+    module, _, last = name.rpartition(".")
+    return any(
+        name in names or (last in names and Path(path).stem == module)
+        for path, names in definitions().items()
+    )
+
+
+def code_words(document: Path) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", prose(document))
+
+
+def is_a_path(word: str) -> bool:
+    return bool(re.fullmatch(r"[\w./-]+", word)) and (
+        word.endswith((".py", ".md", ".toml", ".svg", "/"))
+    )
+
+
+def is_a_name(word: str) -> bool:
+    """A class, a method, a function: none of the pins, flags and settings in capitals."""
+    return bool(re.fullmatch(r"_?[A-Za-z]\w*(\.(?!img\b)[A-Za-z_]\w*)?", word)) and (
+        "." in word or "_" in word or bool(re.match(r"[A-Z][a-z]", word))
+    )
+
+
+@every_document
+def test_every_link_leads_somewhere(document):
+    def is_there(link: str) -> bool:
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        return target.exists() and (not anchor or anchor in anchors(target))
+
+    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text())
+    assert [link for link in links if not re.match(r"https?:", link) and not is_there(link)] == []
+
+
+@every_document
+def test_every_path_and_test_that_is_named_exists(document):
+    text = document.read_text()
+    paths = re.findall(rf"`((?:{FOLDERS})/[^`\s*]*)`", text)
+    assert [path for path in paths if not (PROJECT / path).exists()] == []
+    sources = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
+    tests = re.findall(r"`(test_\w+)`", text)
+    assert [name for name in tests if f"def {name}(" not in sources] == []
+
+
+@every_document
+def test_every_make_target_exists(document):
+    makefiles = [PROJECT / "Makefile", document.parent / "Makefile"]
+    rules = "\n".join(path.read_text() for path in makefiles if path.exists())
+    targets = re.findall(r"(?:^|`)make ([a-z][\w-]*)", document.read_text(), re.MULTILINE)
+    missing = [name for name in targets if not re.search(rf"^{name}:", rules, re.MULTILINE)]
+    assert missing == []
+
+
+@every_document
+def test_every_command_can_be_typed_like_that(document):
+    for kind in ("sh", "sh sim"):
+        for block in blocks(kind, document.read_text()):
+            for line in block.replace("\\\n", "").splitlines():
+                if line.startswith("stm32up "):
+                    assert parse(shlex.split(line, comments=True)[1:]) in verbs(main.cli), line
+
+
+@every_document
+def test_the_examples_are_python(document):
+    for code in blocks("python", document.read_text()):
+        compile(code, name_of(document), "exec")
+
+
+@every_map
+def test_every_module_that_is_named_exists(document):
+    paths = [word for word in code_words(document) if is_a_path(word)]
+    assert paths
+    known = [f"/{name_of(path)}" for path in PROJECT.rglob("*") if ".venv" not in path.parts]
+    assert [p for p in paths if not any(k.endswith("/" + p.rstrip("/")) for k in known)] == []
+
+
+@every_map
+def test_every_class_and_function_that_is_named_exists(document):
+    names = [word for word in code_words(document) if is_a_name(word) and not is_a_path(word)]
+    assert names
+    folders = {folder for path in definitions() for folder in Path(path).parts[:-1]}
+    assert [name for name in names if not is_defined(name) and name not in folders] == []
+
+
+def test_where_is_what_names_the_file_that_has_it():
+    page = MAPS[0].read_text().partition("| question |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| .*? \| \[([^\]]+)\]\([^)]*\) \| (.*?) \|$", page, re.MULTILINE)
+    assert len(rows) >= 10
+    wrong = []
+    for path, answer in rows:
+        name = re.search(r"`([^`]+)`", answer)
+        if name and name[1] not in definitions().get(path, ()):
+            wrong.append(f"{name[1]} in {path}")
+    assert wrong == []
+
+
+def test_the_table_of_modules_is_complete():
+    text = MAPS[0].read_text()
+    for package in ("stm32_rom", "stm32_updater"):
+        for path in (PROJECT / "firmware" / package).glob("*.py"):
+            assert path.name == "__init__.py" or f"`{path.name}`" in text, name_of(path)
+
+
+def test_every_example_is_shown():
+    text = (PROJECT / "examples" / "README.md").read_text()
+    for path in (PROJECT / "examples").glob("*.py"):
+        assert f"]({path.name})" in text, path.name
+        assert (PROJECT / "tests" / "examples" / f"test_{path.name}").exists(), path.name
