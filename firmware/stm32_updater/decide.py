@@ -45,15 +45,12 @@ def may_be_in_loader(runs, refused, has_record):
     return not (runs or refused or has_record)
 
 
-def without_image(kept, runs, refused):
-    """What to do when the image under way is missing.
+def without_image(runs, refused):
+    """What to do when the image under way is missing and no other may be installed.
 
-    kept: another image that may be installed    INSTALL
-    an application runs                          LEAVE it, and report a refusal
-    an image was refused                         REFUSE
-    otherwise                                    WAIT for an image"""
-    if kept:
-        return INSTALL
+    an application runs     LEAVE it, and report a refusal
+    an image was refused    REFUSE
+    otherwise               WAIT for an image"""
     if runs:
         return LEAVE
     return REFUSE if refused else WAIT

@@ -113,13 +113,13 @@ class Flow:
             kept = [path for path in self._store.kept() if exists(path)]
         image, why, events = yield from self._admission.newest(kept, record)
         refusal = refusal or why
-        if image is None and decide.may_be_in_loader(runs, refusal, self._store.has_record):
-            runs = self._starts_from_loader()
-        what = decide.without_image(image, runs, refusal)
-        if what == decide.INSTALL:
+        if image is not None:
             if image.digest.hex() == record.image:  # `find` could not read it
                 return image, events + [about("resuming", image)]
             return image, events + [self._intend("installing", image)]
+        if decide.may_be_in_loader(runs, refusal, self._store.has_record):
+            runs = self._starts_from_loader()
+        what = decide.without_image(runs, refusal)
         if what == decide.LEAVE:
             record.phase = IDLE
             record.image = None

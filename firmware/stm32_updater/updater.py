@@ -94,7 +94,8 @@ class Updater:
             self._abandon()
             yield self._log_event(result(False, "failed", error))
         except GeneratorExit:
-            events.close()
+            if events is not None:
+                events.close()
             if number == _runs[folder]:
                 self._abandon()
             raise

@@ -53,18 +53,16 @@ def test_only_a_host_that_knows_nothing_starts_what_may_be_left_in_the_loader(
 
 
 @pytest.mark.parametrize(
-    ("kept", "runs", "refused", "what"),
+    ("runs", "refused", "what"),
     [
-        (True, True, True, decide.INSTALL),
-        (True, False, False, decide.INSTALL),
-        (False, True, True, decide.LEAVE),
-        (False, True, False, decide.LEAVE),
-        (False, False, True, decide.REFUSE),
-        (False, False, False, decide.WAIT),
+        (True, True, decide.LEAVE),
+        (True, False, decide.LEAVE),
+        (False, True, decide.REFUSE),
+        (False, False, decide.WAIT),
     ],
 )
-def test_without_its_image_an_update_ends_in_the_best_there_is(kept, runs, refused, what):
-    assert decide.without_image(kept, runs, refused) == what
+def test_without_any_image_a_running_application_is_left_alone(runs, refused, what):
+    assert decide.without_image(runs, refused) == what
 
 
 @pytest.mark.parametrize(
