@@ -1,4 +1,4 @@
-"""What a target without BOOT0 recovers from, and what it does not: as its wiring.md says."""
+"""What a target without BOOT0 recovers from, and what it does not: as docs/power-cuts.md says."""
 
 from __future__ import annotations
 
