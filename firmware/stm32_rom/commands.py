@@ -51,8 +51,8 @@ class Loader:
 
     `name`: where the loader is, for messages. `recover`, `is_held`: the link's. `write_code`: this
     loader's code of Write Memory.
-    `changing`: True if `write` sent all of its data but got no status: flash may hold any part of
-    the data. False after any other error of `write`: flash is unchanged."""
+    `changing`: True from the moment when `write` begins to send its data until it gets a status:
+    flash may hold any part of them. False after any other error of `write`: flash is unchanged."""
 
     def __init__(self, link, clock):
         self.name = link.name

@@ -215,7 +215,7 @@ class Target:
         """Whether stack pointer and reset vector are erased flash or zeros; False if no loader
         answers."""
         try:
-            vectors = self.read_memory(self.chip.flash_start, chips.GRANULE)
+            vectors = self._read_until_equal(self.chip.flash_start, chips.GRANULE)
         except (LoaderError, BusError):
             return False
         return vectors in (b"\xff" * chips.GRANULE, bytes(chips.GRANULE))
@@ -247,6 +247,8 @@ class Target:
             if self._enter_command is not None:
                 self._enter_command()
                 self._clock.sleep(_COMMAND_MS)
+            if self.pins.nrst is not None and not self.in_loader():
+                self.reset()  # EMPTY may be set: a dead application that was started by Go
 
     def identify(self):
         """Identify the chip behind a loader that is in step. Raises WrongChip, ReadProtected,
@@ -263,7 +265,7 @@ class Target:
             kilobytes = data[0] | data[1] << 8
             if kilobytes not in (0, 0xFFFF):
                 self.flash_size = kilobytes * 1024
-        if self.chip.options_address:  # last: no more is sent to a chip with torn option bytes
+        if self.chip.options_address:  # last: a chip with torn ones should be sent little
             data = self._read_until_equal(self.chip.options_address, option_bytes.LENGTH)
             if data is None:
                 raise ReadProtected("the target refuses to be read: readout protection level 1")

@@ -32,11 +32,11 @@ def at_start(phase, pushed, runs_already, refused):
     return REFUSE if refused else NOTHING
 
 
-def may_replace(phase, in_doubt, runs):
+def may_replace(runs, in_doubt):
     """Whether a kept image may replace the missing image under way: if no application runs, or if
-    one runs from pages in doubt, whose interrupted cells may read right only for now. Without a
-    record (UNKNOWN) it is not known which pages are in doubt."""
-    return not runs or in_doubt and phase != UNKNOWN
+    one runs although its first page is known to be in doubt: that page was changed and not
+    finished, and its interrupted cells may read right only for now."""
+    return not runs or in_doubt
 
 
 def may_be_in_loader(runs, refused, has_record):

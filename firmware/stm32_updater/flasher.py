@@ -106,7 +106,7 @@ class Flasher:
                 if not left:
                     raise self._why
                 todo = todo or [first]
-                yield retry(todo[0], self._why)
+                yield retry(todo[-1], self._why)  # the page that `_why` is about
                 _put_in_doubt(todo, doubt)
                 # After one flash error the loader refuses all commands until it is reset.
                 self._target.return_to_loader()

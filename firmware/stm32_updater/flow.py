@@ -107,9 +107,10 @@ class Flow:
         if image is not None:
             return image, [about("resuming", image)]
         refusal = refusal or why
-        runs = self._board.application_runs()
+        runs = self._runs_in_time()
+        first_page = 1 << self._board.chip.page_of(self._board.chip.flash_start)
         kept = []
-        if decide.may_replace(record.phase, record.doubt, runs):
+        if decide.may_replace(runs, self._store.knows_doubt and record.doubt & first_page):
             kept = [path for path in self._store.kept() if exists(path)]
         image, why, events = yield from self._admission.newest(kept, record)
         refusal = refusal or why
@@ -147,7 +148,7 @@ class Flow:
         if self._target.at_work() is not None:
             return False
         self._start_application()
-        return self._runs_again()
+        return self._runs_in_time()
 
     def _intend(self, event, image):
         """Record durably that `image` is to be installed. Returns the event."""
@@ -215,7 +216,7 @@ class Flow:
             whole = self._board.chip.page_of(image.address) not in doubt
             untouched = whole and record.phase == INSTALLING
             permanent = isinstance(error, _PERMANENT)
-            runs = permanent and not untouched and self._runs_again()
+            runs = permanent and not untouched and self._runs_in_time()
             phase = decide.after_failed_writing(
                 untouched, runs, isinstance(error, ImageError), permanent
             )
@@ -230,8 +231,9 @@ class Flow:
             "repeats": flasher.repeats,
         }
 
-    def _runs_again(self):
-        """Whether an application answers within `confirm_timeout_ms`."""
+    def _runs_in_time(self):
+        """Whether an application answers within `confirm_timeout_ms`: it may have been started
+        just now."""
         deadline = self._clock.deadline(self._board.confirm_timeout_ms)
         while not self._board.application_runs():
             if deadline.expired():
@@ -261,6 +263,7 @@ class Flow:
                 if deadline.expired():
                     break
                 deadline.sleep(_POLL_MS)
+            record.starts -= 1  # the host is still up: this start does not count
         self._count_starts(0)  # the host is still up
         return False
 

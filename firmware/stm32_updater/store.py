@@ -66,6 +66,11 @@ class Store:
         """Whether `load` found a record, or `save` wrote one."""
         return self._number > 0
 
+    @property
+    def knows_doubt(self):
+        """Whether `load` found a record, and no file that may be a newer one was unreadable."""
+        return self._number > 0 and not self._unreadable
+
     def load(self):
         """The newest valid Record, or None. If the other file, which may be newer, cannot be read,
         the phase is UNKNOWN and every page is in doubt."""

@@ -44,10 +44,10 @@ class Updater:
 
         `force`: write all pages of a pushed image, even if it is already installed or failed
         before. All other checks are still made."""
-        result = None
-        for result in self._logged(force):  # noqa: B007, the last one counts
+        event = None
+        for event in self._logged(force):  # noqa: B007, the last one counts
             pass
-        return result
+        return event
 
     def events(self, force=False):
         """As `run`, but yields each event. `async for` lets other tasks run between events.

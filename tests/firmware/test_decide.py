@@ -33,17 +33,14 @@ def test_an_idle_target_has_nothing_to_do_but_tell_what_was_refused():
     assert decide.at_start(record.IDLE, False, False, False) == decide.NOTHING
 
 
-@pytest.mark.parametrize("phase", record.PHASES)
-@pytest.mark.parametrize("doubt", [0, 1])
-def test_a_running_application_is_replaced_only_if_it_runs_in_pages_known_to_be_in_doubt(
-    phase, doubt
-):
-    assert decide.may_replace(phase, doubt, False)
-    known = bool(doubt) and phase != record.UNKNOWN
-    assert bool(decide.may_replace(phase, doubt, True)) == known
+@pytest.mark.parametrize(("runs", "in_doubt"), list(itertools.product([False, True], repeat=2)))
+def test_a_running_application_is_replaced_only_if_its_first_page_is_in_doubt(runs, in_doubt):
+    assert decide.may_replace(runs, in_doubt) == (not runs or in_doubt)
 
 
-@pytest.mark.parametrize(("runs", "refused", "remembers"), itertools.product([0, 1], repeat=3))
+@pytest.mark.parametrize(
+    ("runs", "refused", "remembers"), list(itertools.product([0, 1], repeat=3))
+)
 def test_only_a_host_that_knows_nothing_starts_what_may_be_left_in_the_loader(
     runs, refused, remembers
 ):
@@ -66,7 +63,8 @@ def test_without_any_image_a_running_application_is_left_alone(runs, refused, wh
 
 
 @pytest.mark.parametrize(
-    ("untouched", "runs", "image_unfit", "permanent"), itertools.product([False, True], repeat=4)
+    ("untouched", "runs", "image_unfit", "permanent"),
+    list(itertools.product([False, True], repeat=4)),
 )
 def test_an_update_is_given_up_only_if_it_can_never_be_and_something_runs(
     untouched, runs, image_unfit, permanent

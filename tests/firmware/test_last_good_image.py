@@ -13,6 +13,8 @@ from stm32sim.chip.flash import PAGE
 from stm32sim.chip.stm32 import Running
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_S
+from stm32sim.world import Wiring
 from stm32up.image import keys
 from tests.support import image, known, payload, run_until_cut, signing_key, trust
 
@@ -567,6 +569,24 @@ def test_a_few_cuts_at_its_start_are_not_held_against_an_application(bench):
     assert cut == 5 and result["status"] == "installed" and bench.flash_holds(NEW)
 
 
+def test_a_start_that_the_host_survives_is_not_held_against_an_application(make_bench):
+    """Only the starts that took the host down count, and there were two."""
+    tries = 3
+    bench = make_bench(
+        applications=APPLICATIONS, settings={"confirm": {"tries": tries, "timeout_ms": 500}}
+    )
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    bench.push(image(DEAD, "3.0.0"))
+    for _ in range(2):
+        bench.boot()
+        for event in bench.updater().events():
+            if event["event"] == "starting" and event["try"] == tries:
+                break
+    bench.boot()
+    (event,) = [event for event in bench.run() if event["event"] == "rolling-back"]
+    assert event["reason"] == "it is silent"
+
+
 def test_a_target_that_is_without_supply_for_long_is_not_held_against_its_application(bench):
     """The host is up meanwhile, and tries again as firmware/main.py does."""
     bench.push(image(NEW, "2.0.0"))
@@ -760,3 +780,67 @@ def test_an_inbox_that_is_a_file_hinders_no_recovery_and_is_reported_then(bench)
     assert bench.run()[-1]["version"] == "2.0.0"
     result = bench.run()[-1]
     assert result["error"] == "store" and "/updater/inbox" in result["message"]
+
+
+# --- without BOOT0 ---
+
+
+def test_a_dead_application_that_left_empty_set_is_rolled_back_without_boot0(make_bench):
+    """It was started by Go, so EMPTY still leads into the loader at a reset."""
+    bench = make_bench(
+        applications=known_images(
+            known(OLD, "1.0.0"), known(DEAD, "3.0.0", answers=False, enters_loader=False)
+        ),
+        wiring=Wiring(boot0=None),
+        settings={
+            "pins": {"boot0": None},
+            "enter": {"method": "command", "address": 0x2A, "command": "10424f4f54"},
+        },
+    )
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    assert bench.install(image(DEAD, "3.0.0"))["status"] == "rolled-back"
+    assert bench.flash_holds(OLD) and bench.target.running is Running.APPLICATION
+
+
+# --- what is known of an application that runs ---
+
+
+def test_an_application_that_starts_slowly_is_not_replaced_by_a_host_that_forgot(bench):
+    bench.forget(*STATES)
+    bench.boot()
+    asleep = bench.clock.now + NS_PER_S
+    start = bench.target.application.start
+    bench.target.application.start = lambda *frame: bench.clock.now > asleep and start(*frame)
+    erased = list(bench.target.flash.erase_counts)
+    assert bench.run()[-1]["status"] == "idle"
+    assert list(bench.target.flash.erase_counts) == erased
+
+
+def test_a_sound_application_is_left_alone_if_the_next_image_is_lost_before_any_erase(bench):
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event["event"] == "installing":
+            break
+    bench.forget("candidate.img")
+    bench.boot()
+    erased = list(bench.target.flash.erase_counts)
+    assert bench.run()[-1]["status"] == "idle"
+    assert list(bench.target.flash.erase_counts) == erased
+
+
+def test_an_application_in_interrupted_pages_is_replaced_although_the_update_was_given_up(bench):
+    bench.push(image(NEW, "2.0.0"))
+    run_until_cut(bench)
+    store = bench.device.imports("stm32_updater.store").Store("/updater")
+    record = store.load()
+    assert record.doubt & 1
+    record.phase, record.image = "unknown", None  # as an update that can never be leaves it
+    store.save(record)
+    bench.forget("candidate.img")
+    bench.target.flash.load(OLD)  # reads right now
+    bench.target.power(False)
+    bench.clock.advance(NS_PER_S)
+    bench.target.power(True)
+    bench.boot()
+    assert [event["event"] for event in bench.run()].count("written") == 1
+    assert bench.flash_holds(OLD)

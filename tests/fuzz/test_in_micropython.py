@@ -44,8 +44,8 @@ READERS = {
         "assert type(_last_number(path)) is int",
     ),
     "state": (
-        "from stm32_updater.record import from_text",
-        "from_text(open(path).read(1024))",
+        "import os\nfrom stm32_updater.store import Store\nstore = Store('/updater')",
+        "os.rename(path, '/updater/state.1'); store.load()",
     ),
 }
 

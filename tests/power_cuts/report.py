@@ -28,7 +28,9 @@ def faults(rows: Rows, share: int) -> list[str]:
     for row in changing:
         unstated = set(row.violated) - {"unrecovered"}
         if unstated or (share == 100 and not row.violated):
-            found.append(f"{row.scenario}: {dict(row.violated)} is not what docs/power-cuts.md states")
+            found.append(
+                f"{row.scenario}: {dict(row.violated)} is not what docs/power-cuts.md states"
+            )
     for kind in ("single", "double"):
         cases = sum_of(rows[kind]).cases
         if share == 100 and cases < AT_LEAST:

@@ -274,6 +274,7 @@ BUGS = (
     Bug(
         "a target without supply counts as one that takes the host down",
         "stm32_updater/flow",
+        "            record.starts -= 1  # the host is still up: this start does not count\n"
         "        self._count_starts(0)  # the host is still up\n",
         "",
         ("long-outage",),

@@ -208,8 +208,8 @@ def test_a_chip_that_is_busy_for_ages_is_at_risk_only_within_a_status_read():
     chip that takes as long as ST says is never asked while it works."""
     how = {"unprotect_delay": 40 * NS_PER_S}
     risky = 0
-    # Every 12th byte: one of them is the byte of a status read that meets the chip at work.
-    for number, place in events_of("Unprotect", how, {**EVERY, BYTE: 12})[10:70]:
+    # Every third byte: some of them are the byte of a status read that meets the chip at work.
+    for number, place in events_of("Unprotect", how, {**EVERY, BYTE: 3})[10:250]:
         cut = Cut(HOST, number)
         world = World("Unprotect", how)
         world.cut_at(cut)
