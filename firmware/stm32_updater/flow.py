@@ -107,11 +107,11 @@ class Flow:
         if image is not None:
             return image, [about("resuming", image)]
         refusal = refusal or why
-        runs = self._runs_in_time()
+        kept = [path for path in self._store.kept() if exists(path)]
+        runs = self._runs_in_time() if kept else self._board.application_runs()
         first_page = 1 << self._board.chip.page_of(self._board.chip.flash_start)
-        kept = []
-        if decide.may_replace(runs, self._store.knows_doubt and record.doubt & first_page):
-            kept = [path for path in self._store.kept() if exists(path)]
+        if not decide.may_replace(runs, self._store.knows_doubt and record.doubt & first_page):
+            kept = []
         image, why, events = yield from self._admission.newest(kept, record)
         refusal = refusal or why
         if image is not None:
