@@ -8,7 +8,6 @@ from . import chips, option_bytes
 from .commands import ACK, BUSY, HELD, NACK, UNDRIVEN, Loader
 from .errors import (
     BusError,
-    BusStuck,
     BusTimeout,
     LoaderError,
     LoaderRefused,
@@ -39,7 +38,9 @@ class Target:
     Set by `identify`, up to the point where it failed: `protocol_version` (0x12 is V1.2),
     `product_id`, `loader_id` (None if unreadable), `quirks` (chips.Quirks), `options`
     (OptionBytes; None for a family with unknown layout), `flash_size` (bytes, as stated by the
-    chip; None if unreadable)."""
+    chip; None if unreadable).
+
+    `may_be_blank`: set by who erases the first vectors, until they are written and read back."""
 
     def __init__(self, chip, pins, link, clock, enter_command=None):
         """`pins`: a pins.Pins. `enter_command`: a callable that asks the application to enter the
@@ -55,6 +56,7 @@ class Target:
         self.pins = pins
         self._clock = clock
         self._enter_command = enter_command
+        self.may_be_blank = False
 
     def enter_loader(self):
         """Enter the loader from any state of the target, also from a loader that is out of step,
@@ -73,7 +75,7 @@ class Target:
     def _enter(self, ask):
         for left in range(_ENTER_TRIES - 1, -1, -1):
             if not left:
-                self.power_cycle()  # the last resort, e.g. if a debugger made BOOT0 ignored
+                self._last_resort()
             try:
                 self.reach_loader()
                 ask()
@@ -103,6 +105,8 @@ class Target:
         the zeros of an interrupted update, and without BOOT0 only a power-on leads back from
         there (AN2606 table 108)."""
         stays = self._nothing_to_run()
+        if stays is None:
+            stays = self.may_be_blank
         if self.pins.boot0 is not None:
             self.pins.boot0(0)
         if stays:
@@ -114,6 +118,17 @@ class Target:
         self._go()
         if self.in_loader():
             self.power_cycle()
+
+    def _last_resort(self):
+        """Before the last try: the supply, because BOOT0 may be ignored since a debugger was
+        attached. Without a switch and without BOOT0, NRST: a loader that read a torn granule may
+        hold SCL until it is reset, and a dead application that was started by Go may have left
+        EMPTY set, which then leads into the loader. Not where a reset clears EMPTY and nothing
+        else leads out of blank flash."""
+        if self.power_cycle() or self.pins.boot0 is not None or self.pins.nrst is None:
+            return
+        if not (self.may_be_blank and self.quirks.clears_empty_flag):
+            self.reset()
 
     def power_cycle(self):
         """Switch the supply off and on. False if no pin does that."""
@@ -212,12 +227,12 @@ class Target:
         return self.read_memory(self.chip.flash_start, chips.GRANULE) == b"\xff" * chips.GRANULE
 
     def _nothing_to_run(self):
-        """Whether stack pointer and reset vector are erased flash or zeros; False if no loader
+        """Whether stack pointer and reset vector are erased flash or zeros; None if no loader
         answers."""
         try:
             vectors = self._read_until_equal(self.chip.flash_start, chips.GRANULE)
         except (LoaderError, BusError):
-            return False
+            return None
         return vectors in (b"\xff" * chips.GRANULE, bytes(chips.GRANULE))
 
     def _go(self):
@@ -237,18 +252,10 @@ class Target:
             self.loader.recover()
         elif not self.in_loader():
             self._clock.sleep(chips.LOADER_TIMEOUT_MS)
-            try:
-                self.loader.recover()
-            except BusStuck:  # a loader that read a torn granule may hold SCL until it is reset
-                if self.pins.nrst is None:
-                    raise
-                self.reset()
-                return
+            self.loader.recover()
             if self._enter_command is not None:
                 self._enter_command()
                 self._clock.sleep(_COMMAND_MS)
-            if self.pins.nrst is not None and not self.in_loader():
-                self.reset()  # EMPTY may be set: a dead application that was started by Go
 
     def identify(self):
         """Identify the chip behind a loader that is in step. Raises WrongChip, ReadProtected,

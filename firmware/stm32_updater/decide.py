@@ -2,7 +2,7 @@
 docstrings the first row that fits counts.
 """
 
-from .record import IDLE, ROLLING_BACK, UNKNOWN
+from .record import IDLE, INSTALLING, ROLLING_BACK, UNKNOWN
 
 UP_TO_DATE = "up-to-date"
 INSTALL = "install"
@@ -39,10 +39,14 @@ def may_replace(runs, in_doubt):
     return not runs or in_doubt
 
 
-def may_be_in_loader(runs, refused, has_record):
-    """Whether an unknown earlier run may have left the target in its loader, so that the
-    application should be started: none runs, no image was refused, and there is no record."""
-    return not (runs or refused or has_record)
+def may_be_in_loader(phase, runs, known, in_doubt, refused):
+    """Whether an earlier run may have left the target in its loader, so that the application
+    should be started: none runs, and the record says that an installation had begun and had not
+    touched the first page. Or there is no record and no image was refused, which alone is no
+    reason to touch a target."""
+    if runs:
+        return False
+    return phase == INSTALLING and not in_doubt if known else not refused
 
 
 def without_image(runs, refused):

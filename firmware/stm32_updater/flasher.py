@@ -188,6 +188,7 @@ class Flasher:
 
         The last try skips the zeros: some loader may refuse them, and a risky erase beats never
         updating."""
+        self._target.may_be_blank = True
         for left in range(_PAGE_TRIES - 1, -1, -1):
             try:
                 if left:
@@ -226,7 +227,9 @@ class Flasher:
         except (LoaderError, BusError) as error:
             self._why = error
             return False
-        return self._reads_as(image.address, self._vectors, _VERIFY_READS)
+        whole = self._reads_as(image.address, self._vectors, _VERIFY_READS)
+        self._target.may_be_blank = not whole
+        return whole
 
     def _read_vectors(self, address):
         vectors = self._block[:_VECTORS]

@@ -51,6 +51,10 @@ class Flow:
         if self._is_stopped:
             self._start_application()
 
+    def take_over(self, other):
+        """Run instead of `other`, which was not finished."""
+        self._is_stopped = other._is_stopped
+
     def events(self, force):
         """A generator of run_events, the result last. Raises UpdaterError."""
         record = self._record
@@ -63,7 +67,7 @@ class Flow:
             yield result(True, "idle")
             return
         if what == decide.UP_TO_DATE:
-            self._store.discard(image.path)
+            self._keep_if_lost(image)
             yield from events
             yield result(True, "up-to-date", version=image.version)
             return
@@ -96,6 +100,15 @@ class Flow:
         same = record.phase == IDLE and image.digest.hex() == record.installed
         return same and self._confirms(image)[0]
 
+    def _keep_if_lost(self, image):
+        """Remove a pushed image that runs already, unless the file of the confirmed image does not
+        hold it: then it becomes that file."""
+        confirmed, _ = self._admission.find((self._store.confirmed,), image.digest.hex())
+        if confirmed is None:
+            self._make_confirmed(image)
+        else:
+            self._store.discard(image.path)
+
     def _resumed(self, refusal):
         """Generator of refusals: (image of the interrupted update, events). If that image is gone:
         the newest of the kept images, or None if there is nothing to do or no image to do it with.
@@ -109,8 +122,9 @@ class Flow:
         refusal = refusal or why
         kept = [path for path in self._store.kept() if exists(path)]
         runs = self._runs_in_time() if kept else self._board.application_runs()
-        first_page = 1 << self._board.chip.page_of(self._board.chip.flash_start)
-        if not decide.may_replace(runs, self._store.knows_doubt and record.doubt & first_page):
+        known = self._store.knows_doubt
+        in_doubt = known and record.doubt & 1  # the first page is changed first and finished last
+        if not decide.may_replace(runs, in_doubt):
             kept = []
         image, why, events = yield from self._admission.newest(kept, record)
         refusal = refusal or why
@@ -118,8 +132,10 @@ class Flow:
             if image.digest.hex() == record.image:  # `find` could not read it
                 return image, events + [about("resuming", image)]
             return image, events + [self._intend("installing", image)]
-        if decide.may_be_in_loader(runs, refusal, self._store.has_record):
-            runs = self._starts_from_loader()
+        if decide.may_be_in_loader(record.phase, runs, known, in_doubt, refusal):
+            runs = self._starts_from_loader(known)
+            if known and not runs:  # it is not started a second time
+                self._forget(UNKNOWN)
         what = decide.without_image(runs, refusal)
         if what == decide.LEAVE:
             record.phase = IDLE
@@ -136,14 +152,16 @@ class Flow:
         )
         return None, [result(False, "waiting", need)]
 
-    def _starts_from_loader(self):
-        """Start the application, if the target may be in its loader because of an earlier run that
-        is unknown. Returns whether the application runs.
+    def _starts_from_loader(self, is_sound):
+        """Start the application, which an earlier run may have left stopped. Returns whether it
+        runs.
 
-        Does nothing if this board cannot tell whether an application runs; without BOOT0, because
-        a blank chip with loader 11.3 would not return to its loader; and while the target may be
-        programming its option bytes."""
-        if not self._board.application_shows or self._target.pins.boot0 is None:
+        Does nothing if this board cannot tell whether an application runs; if it is not known to
+        be sound and BOOT0 is not wired, because a blank chip with loader 11.3 would not return to
+        its loader; and while the target may be programming its option bytes."""
+        if not self._board.application_shows:
+            return False
+        if self._target.pins.boot0 is None and not is_sound:
             return False
         if self._target.at_work() is not None:
             return False

@@ -2,6 +2,7 @@
 
 from .errors import HandsOff, ImageError, StoreError
 from .image import open_image, version_text
+from .record import IDLE, UNKNOWN
 from .store import exists
 
 
@@ -47,6 +48,11 @@ def probe(board, store):
         )
     runs = board.application_runs()
     version = board.application_version()
+    record = store.load()
+    idle = record is not None and record.phase == IDLE
+    if idle:  # if the power fails now, the next run looks whether the application runs
+        record.phase = UNKNOWN
+        store.save(record)
     try:
         target.enter_loader()
         options = target.options
@@ -62,3 +68,6 @@ def probe(board, store):
         }
     finally:
         target.start_application()
+        if idle:
+            record.phase = IDLE
+            store.save(record)

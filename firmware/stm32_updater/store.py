@@ -62,11 +62,6 @@ class Store:
             pass
 
     @property
-    def has_record(self):
-        """Whether `load` found a record, or `save` wrote one."""
-        return self._number > 0
-
-    @property
     def knows_doubt(self):
         """Whether `load` found a record, and no file that may be a newer one was unreadable."""
         return self._number > 0 and not self._unreadable

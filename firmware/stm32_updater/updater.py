@@ -11,7 +11,17 @@ from .record import IDLE, Record
 from .run_events import result
 from .store import Store, exists
 
-_runs = {}  # folder -> number of its last started run, the only one that may access the target
+_MODULES_OF_A_RUN = (
+    "stm32_rom.option_bytes",
+    "stm32_rom.commands",
+    "stm32_rom.target",
+    "stm32_updater.image",
+    "stm32_updater.signature",
+    "stm32_updater.admission",
+    "stm32_updater.flasher",
+    "stm32_updater.decide",
+)
+_runs = {}  # folder -> its last started run, the only one that may access the target: [its Flow]
 
 
 class Updater:
@@ -22,7 +32,6 @@ class Updater:
         self._clock = clock
         self._store = Store(folder)
         self._log = EventLog(folder, clock)
-        self._flow = None  # of the current run, if there is something to do
 
     @classmethod
     def from_board(cls, path="board.json", confirm=None, feed=None):
@@ -73,15 +82,17 @@ class Updater:
         is not an UpdaterError, which is raised afterwards. If another run has started meanwhile,
         this one ends at once and touches neither the target nor the log."""
         folder = self._store.folder
-        number = _runs[folder] = _runs.get(folder, 0) + 1
-        self._flow = None
-        self._log.restart()
+        before = _runs.get(folder)
+        run = _runs[folder] = [None]
         events = None
         try:
-            events = self._begin(force)
+            self._log.restart()
+            events = self._begin(force, run)
+            if before and before[0] and run[0]:
+                run[0].take_over(before[0])
             for event in events:
                 yield self._log_event(event)
-                if number != _runs[folder]:
+                if run is not _runs[folder]:
                     break
             else:
                 return
@@ -91,29 +102,27 @@ class Updater:
         except HandsOff as error:
             yield self._log_event(result(False, "waiting", error))
         except UpdaterError as error:
-            self._abandon()
+            _abandon(run)
             yield self._log_event(result(False, "failed", error))
         except GeneratorExit:
             if events is not None:
                 events.close()
-            if number == _runs[folder]:
-                self._abandon()
+            if run is _runs[folder]:
+                _abandon(run)
             raise
         except Exception as error:
-            self._abandon()
+            _abandon(run)
             yield self._log_event(result(False, "failed", unexpected(error)))
             raise error
+        finally:
+            run[0] = None  # its buffers are large
 
     def _log_event(self, event):
         if event["event"] != "progress":
             self._log.write(event)
         return event
 
-    def _abandon(self):
-        if self._flow is not None:
-            self._flow.abandon()
-
-    def _begin(self, force):
+    def _begin(self, force, run):
         """The generator of this run's events. The code of a run is loaded only if there is
         something to do: otherwise the boot is fast and more heap is left to the product."""
         store = self._store
@@ -123,8 +132,8 @@ class Updater:
         record.doubt &= (1 << self._board.chip.pages) - 1
         if record.phase == IDLE and not _image_waits(store):
             return _single(result(True, "idle"))
-        self._flow = _load_flow()(self._board, store, self._clock, record)
-        return self._flow.events(force)
+        run[0] = _load_flow(self._clock)(self._board, store, self._clock, record)
+        return run[0].events(force)
 
 
 class _Events:
@@ -176,11 +185,18 @@ def _single(event):
     yield event
 
 
-def _load_flow():
-    """The class Flow. Imports each module before those that import it, as in __init__.py."""
-    from stm32_rom import commands, option_bytes, target  # noqa: F401
+def _abandon(run):
+    if run[0] is not None:
+        run[0].abandon()
 
-    from . import admission, decide, flasher, image, signature  # noqa: F401
+
+def _load_flow(clock):
+    """The class Flow. Imports each module before those that import it, as in __init__.py, and
+    feeds the watchdog in between: the host may have to compile them."""
+    for name in _MODULES_OF_A_RUN:
+        clock.feed()
+        __import__(name)
+    clock.feed()
     from .flow import Flow
 
     return Flow

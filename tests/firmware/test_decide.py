@@ -38,15 +38,20 @@ def test_a_running_application_is_replaced_only_if_its_first_page_is_in_doubt(ru
     assert decide.may_replace(runs, in_doubt) == (not runs or in_doubt)
 
 
+@pytest.mark.parametrize("phase", UNDER_WAY)
 @pytest.mark.parametrize(
-    ("runs", "refused", "remembers"), list(itertools.product([0, 1], repeat=3))
+    ("runs", "known", "in_doubt", "refused"), list(itertools.product([False, True], repeat=4))
 )
-def test_only_a_host_that_knows_nothing_starts_what_may_be_left_in_the_loader(
-    runs, refused, remembers
+def test_an_application_is_started_from_the_loader_only_if_nothing_speaks_against_it(
+    phase, runs, known, in_doubt, refused
 ):
-    assert decide.may_be_in_loader(runs, refused, remembers) == (
-        not runs and not refused and not remembers
-    )
+    starts = decide.may_be_in_loader(phase, runs, known, in_doubt, refused)
+    if runs:
+        assert not starts
+    elif known:
+        assert starts == (phase == record.INSTALLING and not in_doubt)
+    else:
+        assert starts == (not refused)
 
 
 @pytest.mark.parametrize(

@@ -785,19 +785,59 @@ def test_an_inbox_that_is_a_file_hinders_no_recovery_and_is_reported_then(bench)
 # --- without BOOT0 ---
 
 
-def test_a_dead_application_that_left_empty_set_is_rolled_back_without_boot0(make_bench):
+@pytest.fixture
+def by_command(make_bench):
+    """Makes a bench without BOOT0, whose application opens the loader; OLD is installed."""
+
+    def make(**arguments) -> Bench:
+        arguments.setdefault("applications", APPLICATIONS)
+        bench = make_bench(
+            wiring=Wiring(boot0=None),
+            settings={
+                "pins": {"boot0": None},
+                "enter": {"method": "command", "address": 0x2A, "command": "10424f4f54"},
+            },
+            **arguments,
+        )
+        assert bench.install(image(OLD, "1.0.0"))["ok"]
+        switch_off_and_on(bench)
+        return bench
+
+    return make
+
+
+def switch_off_and_on(bench: Bench) -> None:
+    bench.target.power(False)
+    bench.clock.advance(NS_PER_S)
+    bench.target.power(True)
+    bench.boot()
+
+
+@pytest.mark.parametrize("line", ["scl_stuck", "sda_stuck"])
+def test_a_line_held_for_two_seconds_does_not_lead_loader_3_into_blank_flash(by_command, line):
+    bench = by_command(loader=3)
+    bench.push(image(NEW, "2.0.0"))
+    for event in bench.updater().events():
+        if event.get("phase") == "verify" and event["done"] == 1:
+            setattr(bench.world.bus, line, True)
+            bench.clock.after(2 * NS_PER_S, lambda: setattr(bench.world.bus, line, False))
+    assert event["status"] == "installed" and bench.flash_holds(NEW)
+
+
+def test_a_shorted_line_is_named_and_the_application_not_reset_for_each_try(by_command):
+    bench = by_command()
+    bench.push(image(NEW, "2.0.0"))
+    bench.world.bus.scl_stuck = True
+    boots = len(bench.target.boots)
+    result = bench.run()[-1]
+    assert result["error"] == "bus-stuck" and "SCL" in result["message"]
+    assert len(bench.target.boots) - boots <= 2
+
+
+def test_a_dead_application_that_left_empty_set_is_rolled_back_without_boot0(by_command):
     """It was started by Go, so EMPTY still leads into the loader at a reset."""
-    bench = make_bench(
-        applications=known_images(
-            known(OLD, "1.0.0"), known(DEAD, "3.0.0", answers=False, enters_loader=False)
-        ),
-        wiring=Wiring(boot0=None),
-        settings={
-            "pins": {"boot0": None},
-            "enter": {"method": "command", "address": 0x2A, "command": "10424f4f54"},
-        },
-    )
-    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    dead = known(DEAD, "3.0.0", answers=False, enters_loader=False)
+    bench = by_command(applications=known_images(known(OLD, "1.0.0"), dead))
     assert bench.install(image(DEAD, "3.0.0"))["status"] == "rolled-back"
     assert bench.flash_holds(OLD) and bench.target.running is Running.APPLICATION
 
@@ -838,9 +878,37 @@ def test_an_application_in_interrupted_pages_is_replaced_although_the_update_was
     store.save(record)
     bench.forget("candidate.img")
     bench.target.flash.load(OLD)  # reads right now
-    bench.target.power(False)
-    bench.clock.advance(NS_PER_S)
-    bench.target.power(True)
-    bench.boot()
+    switch_off_and_on(bench)
     assert [event["event"] for event in bench.run()].count("written") == 1
+    assert bench.flash_holds(OLD)
+
+
+def test_an_application_stopped_for_a_probe_runs_again_although_the_host_lost_power(bench):
+    tap = bench.world.bus.tap
+
+    def strike(*event):
+        if bench.target.running is Running.LOADER:
+            raise HostPowerLost
+        tap(*event)
+
+    bench.world.bus.tap = strike
+    with pytest.raises(HostPowerLost):
+        bench.updater().probe()
+    bench.world.bus.tap = tap
+    assert bench.target.running is Running.LOADER
+    bench.boot()
+    assert bench.run()[-1]["ok"] and bench.target.running is Running.APPLICATION
+    assert bench.run()[-1]["status"] == "idle"
+
+
+@pytest.mark.parametrize("damage", ["gone", "damaged"])
+def test_an_image_pushed_again_replaces_its_lost_copy(bench, damage):
+    if damage == "gone":
+        bench.forget("confirmed.img")
+    else:
+        content = bytearray(bench.read_file(CONFIRMED))
+        content[1000] ^= 1
+        bench.write_file(CONFIRMED, bytes(content))
+    assert bench.install(image(OLD, "1.0.0"))["status"] == "up-to-date"
+    assert bench.install(image(DEAD, "3.0.0"))["status"] == "rolled-back"
     assert bench.flash_holds(OLD)

@@ -65,6 +65,16 @@ def test_an_overtaken_run_that_is_closed_leaves_the_target_to_the_other(bench):
     assert list(second)[-1]["status"] == "installed" and bench.flash_holds(NEW)
 
 
+def test_of_two_runs_the_second_starts_what_the_first_has_stopped(bench):
+    first = bench.updater().events()
+    told = stopped_after(first, 3)
+    assert bench.target.running is Running.LOADER and told[-1]["event"] == "loader"
+    with bench.updater().events() as second:
+        stopped_after(second, 1)
+    first.close()
+    assert bench.target.running is Running.APPLICATION and bench.flash_holds(OLD)
+
+
 @pytest.mark.parametrize("stop", STOPS)
 def test_a_run_that_is_closed_starts_the_application_if_it_is_there(bench, stop):
     with bench.updater().events() as events:

@@ -197,8 +197,8 @@ BUGS = (
     Bug(
         "the supply is never switched",
         "stm32_rom/target",
-        "                self.power_cycle()  # the last resort",
-        "                pass  # the last resort",
+        "        if self.power_cycle() or self.pins.boot0",
+        "        if self.pins.boot0",
         ("supply-switch",),
     ),
     Bug(
