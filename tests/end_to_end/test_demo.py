@@ -9,7 +9,7 @@ def test_the_demo_fits_80_columns_and_ends_with_what_happened():
     program = "import sys; from stm32up.cli import demo; sys.exit(demo.main())"
     lines = on_a_terminal(80, program, NO_COLOR="1")
     assert max(map(len, lines)) <= 80
-    story = lines[lines.index("11. The story, as that log tells it") :]
+    story = lines[lines.index("11. The events in that log") :]
     assert story[1:7] == [
         "- 1.0.0 was installed: 1096 bytes",
         "- the installation of 1.1.0 was interrupted; the next start went on with it",

@@ -45,7 +45,7 @@ class DesktopLog:
 
 
 def _no_json(name: str) -> None:
-    raise Finding(f"{name} is no JSON")
+    raise Finding(f"{name} is not JSON")
 
 
 class DesktopReader:

@@ -83,7 +83,7 @@ BUGS = [
     ),
     Bug(
         "device-log",
-        "a line that is no JSON is not expected",
+        "a line that is not JSON is not expected",
         f"{DEVICE}/event_log.py",
         "except (ValueError, ",
         "except (",

@@ -547,7 +547,7 @@ def test_ctrl_c_is_one_line_and_status_130(fake, image):
         ended.set()
         process.kill()
     assert process.returncode == 130
-    assert err == "error: interrupted. Run it again: it goes on where it was.\n"
+    assert err == "error: interrupted. Run it again: it continues where it stopped.\n"
     assert "pushed" in out and json.loads(out.splitlines()[-1])["ok"] is False
 
 

@@ -174,6 +174,6 @@ def test_unknown_events_and_unknown_keys_pass():
 
 @pytest.mark.parametrize("line", ['{"event": "x"', '{"event": "x", "n": NaN}', "{" * 100_000])
 def test_broken_json_is_an_error_and_other_text_is_output(line):
-    with pytest.raises(DeviceError, match="is no JSON"):
+    with pytest.raises(DeviceError, match="is not JSON"):
         from_board(line)
     assert from_board("hello") == {"event": "output", "text": "hello"}

@@ -313,7 +313,7 @@ def another_version(facts: Facts) -> Evidence:
 @RULES.add(
     "The host's filesystem is full.",
     "The updater cannot keep its record, and refuses to start without it.",
-    "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
+    "Remove files that are not needed: mpremote fs ls, mpremote fs rm.",
     unless=_HOST,
 )
 def host_full(facts: Facts) -> Evidence:
@@ -323,7 +323,7 @@ def host_full(facts: Facts) -> Evidence:
 @RULES.add(
     "The host's filesystem has no room for a large image.",
     "An image is pushed beside those that are kept for going back.",
-    "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
+    "Remove files that are not needed: mpremote fs ls, mpremote fs rm.",
     severity=Severity.NOTICE,
     unless=("host-full", *_HOST),
 )
