@@ -73,7 +73,7 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ("no security counter", "--security-counter"),
     ),
     "a big-endian image is named": ([*GOOD, "-e", "big"], ("big-endian",)),
-    "an image not to be started is named": (
+    "an image not bootable is named": (
         [*GOOD, "--non-bootable"],
         ("without --non-bootable",),
     ),

@@ -66,7 +66,7 @@ def test_an_image_for_another_chip(refused, tmp_path):
         ("page.bin", b"<!DOCTYPE html><html></html>", "an HTML page"),
         ("app.bin", b":020000040800F2\n:00000001FF\n", "Intel hex"),
         ("app.hex", b":020000040800F2\n:04000000009000204C\n", "app.hex:2: the file ends"),
-        ("app.elf", b"\x7fELF\x01\x01\x01", "app.elf is cut"),
+        ("app.elf", b"\x7fELF\x01\x01\x01", "app.elf is truncated"),
         ("app.bin", b"\x00\x90\x00\x20" * 100, "reset vector 0x20009000"),
     ],
 )

@@ -449,7 +449,7 @@ def test_image_show_names_the_product(run, tmp_path, payload):
     toml = (boards.BOARDS / "pico_nucleo_g071rb" / "board.toml").read_text()
     known = boards.load("pico_nucleo_g071rb").product
     (board / "board.toml").write_text(toml.replace(f'"{known}"', '"kettle"'))
-    for product, named in ((known, known), ("kettle", "not one of the boards known here")):
+    for product, named in ((known, known), ("kettle", "not one of the known boards")):
         target = tmp_path / f"{product}.img"
         build = ["image", "build", tmp_path / "app.bin", "--version", "1.4.2"]
         assert run(*build, "--product", product, "-o", target).status == 0

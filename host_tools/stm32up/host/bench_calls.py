@@ -150,7 +150,7 @@ def check_boot0(done: dict[str, object]) -> None:
         )
 
 
-PROVISION_NOW = "Run stm32up provision now, while it is blank; then stm32up update IMAGE."
+PROVISION_NOW = "Run stm32up provision now, while the flash is blank; then stm32up update IMAGE."
 
 
 def refused() -> UsageError:

@@ -119,7 +119,7 @@ def tell(report: Report, drawing: Path | None = None) -> None:
 
 # Of the drawn run of each lane: what is on the bus, how it ends, and whether that is well.
 _DRAWN = {
-    "naive": ("the part of the case: 0x93, then BUSY for 40 s", "locked for good", False),
+    "naive": ("the part of the case: 0x93, then BUSY for 40 s", "locked permanently", False),
     "unprotect-slow": ("0x93, then patience", "unprotected: its supply held", True),
     "unprotect": ("the same", "unprotected", True),
     "update": ("erases, writes, reads back; no 0x93", "recovered by itself, and runs", True),
