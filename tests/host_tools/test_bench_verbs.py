@@ -112,7 +112,7 @@ def test_the_word_typed_sends_the_plan_that_was_shown(run, bench, terminal):
     assert ran.status == 0, ran.err
     assert bench.bench.Provision.wishes == {"bor": 2}
     assert applied(bench) == [{k: v for k, v in PLAN.items() if k not in ("event", "ok")}]
-    assert "must stay on and steady" in ran.out and "look yourself" in ran.out
+    assert "must stay on and steady" in ran.out and "measure it yourself" in ran.out
     assert "nBOOT_SEL  1 -> 0" in ran.out and "BOOT0 pin is used" in ran.out
     assert ran.out.splitlines()[-1].startswith("provisioned: OPTR is 0xFEFFFEAA")
 
@@ -137,7 +137,7 @@ def test_a_production_line_says_yes_beforehand(run, bench, verb):
 def test_giving_the_target_up_takes_a_word_before_anything_is_sent(run, bench, terminal):
     terminal("yes")
     ran = run("--port", bench.port, "unprotect", "--power-cycled")
-    assert ran.status == 2 and "locks it for good" in ran.out and bench.executed == []
+    assert ran.status == 2 and "locks it permanently" in ran.out and bench.executed == []
     terminal("power-cycled\nerase")
     assert run("--port", bench.port, "unprotect", "--power-cycled").status == 0
     assert bench.bench.Unprotect.wishes == {"power_cycled": True}

@@ -158,7 +158,7 @@ def test_an_image_that_arrives_damaged_never_gets_its_name(run, fake, image):
             part.write_bytes(part.read_bytes()[:-1] + b"?")
 
     fake.before_exec = damage
-    assert "did not arrive" in one_line(run("--port", fake.port, "push", image), 1)
+    assert "arrived damaged" in one_line(run("--port", fake.port, "push", image), 1)
     assert fake.files() == set()
 
 

@@ -234,7 +234,8 @@ def test_a_file_that_reads_back_otherwise_is_not_taken_for_copied(deployed, run)
             deployed.file(MODULE).write_text("rotten")
 
     deployed.before_exec = rot
-    assert f"{MODULE} cannot be read back" in one_line(run("--port", deployed.port, "deploy"), 1)
+    line = one_line(run("--port", deployed.port, "deploy"), 1)
+    assert f"{MODULE} differs from what was sent" in line
     assert stale.exists()
 
 

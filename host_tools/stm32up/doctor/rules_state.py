@@ -121,7 +121,7 @@ def filesystem_reformatted(facts: Facts) -> Evidence:
 @RULES.add(
     "The host has no updater.",
     "It was never deployed, or the host's filesystem was formatted.",
-    "Put it there: stm32up deploy.",
+    "Install it: stm32up deploy.",
     unless=("filesystem-reformatted", *_HOST),
 )
 def no_updater(facts: Facts) -> Evidence:
