@@ -268,7 +268,7 @@ def test_what_is_unfinished_keeps_its_package(run, fake):
     fake.file(paths.HANDS_OFF).write_text('{"what": "provision"}')
     before = fake.files()
     ran = run("--port", fake.port, "deploy")
-    assert ran.status == 1 and "begun and not ended" in ran.err
+    assert ran.status == 1 and "has not ended" in ran.err
     assert fake.files() == before
     assert run("--port", fake.port, "deploy", "--bench").status == 0
 

@@ -53,10 +53,11 @@ _PROBE = "import sys;sys.stdout.buffer.write(bytes((247,{nonce},248+('_stm32up' 
 # A watchdog that the interrupted program started keeps running after Ctrl-C and after a soft
 # reset, and cannot be stopped on either port. So it is fed, but none is started if none runs:
 # - rp2: the enable bit shows it. WATCHDOG_CTRL, RP2040 datasheet 4.7.6, RP2350 datasheet 12.9.7.
-# - esp32: the task watchdog has no such bit, so the program's objects are searched. Creating a WDT
-#   again sets a new time (ports/rp2/machine_wdt.c: watchdog_enable; ports/esp32/machine_wdt.c:
-#   esp_task_wdt_reconfigure), the longest that both ports accept. A hidden watchdog resets the
-#   board once; if the cause of that reset confirms it, it is fed from then on too.
+# - esp32: the task watchdog has no such bit, so the program's objects are searched.
+# Creating a WDT again sets a new time (ports/rp2/machine_wdt.c: watchdog_enable;
+# ports/esp32/machine_wdt.c: esp_task_wdt_reconfigure), the longest that both ports accept. A
+# hidden watchdog resets the board once; if the cause of that reset confirms it, it is fed from
+# then on too.
 _LOOK = """
 import sys
 def _look(believed):
