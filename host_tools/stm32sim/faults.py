@@ -35,7 +35,7 @@ KINDS = (
     "byte not acknowledged",  # of what the host sends: the target missed it
     "refused",  # NACK after this frame where ACK is due, and the command is over [V GOOGLE-RS]
     "loader is deaf",  # another interface was first; until the next reset by NRST or the supply
-    "busy for ever",  # from here on every status read says BUSY, until the target is reset
+    "always busy",  # from here on every status read says BUSY, until the target is reset
     "loader resets itself",
     "clock held for 100 ms",
     "data held low",  # SDA shorted to ground from here on
@@ -180,7 +180,7 @@ class FaultyTarget(InFront):
         if self._is("answer lost") and reading:
             self._swallow(address)
             return False
-        if self._busy_for_ever and reading:
+        if self._always_busy and reading:
             return True
         return self._target.start(address, reading)
 
@@ -200,11 +200,11 @@ class FaultyTarget(InFront):
             self._target.refuse_next()
         elif kind == "loader is deaf":
             self._target.deafen()
-        elif kind == "busy for ever":
+        elif kind == "always busy":
             self._busy_since_boot = len(self._target.boots)
 
     @property
-    def _busy_for_ever(self) -> bool:
+    def _always_busy(self) -> bool:
         return self._busy_since_boot == len(self._target.boots)
 
     def _swallow(self, address: int) -> None:
@@ -228,7 +228,7 @@ class FaultyTarget(InFront):
         return self._target.write(byte)
 
     def read(self) -> int:
-        if self._busy_for_ever:
+        if self._always_busy:
             return BUSY
         byte = self._target.read()
         if self._is("bit flipped to the host") and self._bytes == self._fault.byte:
@@ -239,7 +239,7 @@ class FaultyTarget(InFront):
     @property
     def _at_work(self) -> bool:
         held = self._bus.clock.now < self._held_until
-        return self._struck or held or self._busy_for_ever
+        return self._struck or held or self._always_busy
 
     def ready_to_take(self) -> int:
         return 0 if self._at_work else self._target.ready_to_take()
@@ -248,10 +248,10 @@ class FaultyTarget(InFront):
         return 0 if self._at_work else self._target.ready_to_give()
 
     def acked(self, ack: bool) -> None:
-        if not self._busy_for_ever:
+        if not self._always_busy:
             self._target.acked(ack)
 
     def holding_scl(self) -> bool:
         if self._bus.clock.now < self._held_until:
             return True
-        return not self._busy_for_ever and self._target.holding_scl()
+        return not self._always_busy and self._target.holding_scl()

@@ -25,7 +25,7 @@ from typing import Any
 from stm32sim.chip.cortex_m import emulated
 from stm32sim.chip.flash import SLOWEST, TAPS, TYPICAL, Cell
 from stm32sim.chip.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, OptionBytes
-from stm32sim.chip.quirks import FOR_EVER, LOADERS, Quirks
+from stm32sim.chip.quirks import FOREVER, LOADERS, Quirks
 from stm32sim.chip.stm32 import START_UP, Stm32
 from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.host.filesystem import HostFilesystem
@@ -74,7 +74,7 @@ class Options:
     rdp: str = "0"  # or "1": a factory has protected the target against being read
     unprotect_ack: str = ""  # "late", "early", "never": see quirks.Quirks, as for the next
     unprotect_answer: str = "busy"  # or "stretch", "nack"
-    unprotect_busy_ms: str = "0"  # how long Readout Unprotect takes beyond its time; or "for-ever"
+    unprotect_busy_ms: str = "0"  # how long Readout Unprotect takes beyond its time; or "forever"
     option_ack: str = "before"  # or "early", "lost"
     supply_mv: str = "3300"  # the target's supply, and what [bench] measures
     fault: str = ""  # KIND@TRANSACTION; see faults.KINDS
@@ -106,7 +106,7 @@ class Options:
                 self.unprotect_ack or loader.unprotect_ack, "late", "early", "never"
             ),
             unprotect_answer=_one_of(self.unprotect_answer, "busy", "stretch", "nack"),
-            unprotect_delay=FOR_EVER if busy == "for-ever" else int(busy) * NS_PER_MS,
+            unprotect_delay=FOREVER if busy == "forever" else int(busy) * NS_PER_MS,
         )
         return replace(quirks, product_id=int(self.product_id, 0)) if self.product_id else quirks
 

@@ -154,7 +154,7 @@ def test_a_cut_at_no_erase(stm32up):
 
 @pytest.mark.parametrize(
     "fault",
-    ["busy for ever@40", "answer lost@61", "data held low@30", "loader resets itself@77"],
+    ["always busy@40", "answer lost@61", "data held low@30", "loader resets itself@77"],
 )
 def test_a_fault_on_the_wire_ends_clearly_and_the_next_run_mends_it(stm32up, images, fault):
     first = stm32up("update", images / "app-1.0.0.img", sim=(f"fault={fault}",))

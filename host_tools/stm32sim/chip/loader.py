@@ -63,7 +63,7 @@ class Loader(Protection):
         }
         known = COMMANDS if self.quirks.checksum == "served" else COMMANDS[:-1]
         while True:
-            yield Wait.ADDRESS_FOR_EVER
+            yield Wait.ADDRESS_FOREVER
             code = yield Wait.FIRST_BYTE
             if code == NO_BYTE:
                 yield Wait.STOP

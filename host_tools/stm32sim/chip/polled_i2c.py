@@ -27,7 +27,7 @@ class Wait(IntEnum):
     NACK = auto()
     STOP = auto()
     FIRST_BYTE = auto()  # one byte, or a frame without any
-    ADDRESS_FOR_EVER = auto()  # ADDRESS with another timeout, or none
+    ADDRESS_FOREVER = auto()  # ADDRESS with another timeout, or none
     IDLE = auto()  # nothing keeps the CPU busy
     IDLE_OR_ADDRESS = auto()
     EVER = auto()
@@ -41,7 +41,7 @@ class Wait(IntEnum):
     NACK,
     STOP,
     FIRST_BYTE,
-    ADDRESS_FOR_EVER,
+    ADDRESS_FOREVER,
     IDLE,
     IDLE_OR_ADDRESS,
     EVER,
@@ -100,7 +100,7 @@ class PolledI2C:
         raise NotImplementedError
 
     def _idle_patience(self) -> int | None:
-        """ns for ADDRESS_FOR_EVER; None: really for ever."""
+        """ns for ADDRESS_FOREVER; None: really for ever."""
         return None
 
     # --- the peripheral, as the bus sees it ---
@@ -227,7 +227,7 @@ class PolledI2C:
         if wait is NACK:
             was, self._nack_flag = self._nack_flag, False
             return 0 if was else None
-        if wait is ADDRESS or wait is ADDRESS_FOR_EVER:
+        if wait is ADDRESS or wait is ADDRESS_FOREVER:
             was, self._address_match = self._address_match, False
             return 0 if was else None
         if wait is FIRST_BYTE:
@@ -255,7 +255,7 @@ class PolledI2C:
         """ns the program waits where it is now; None: for ever."""
         if self._waiting <= FIRST_BYTE:
             return self.patience
-        if self._waiting is ADDRESS_FOR_EVER and self._connected:
+        if self._waiting is ADDRESS_FOREVER and self._connected:
             return self._idle_patience()
         return None
 

@@ -8,7 +8,7 @@ from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, NS_PER_US
 
 PRODUCT_ID = 0x460  # G07x/08x, AN2606 table 226
 CONNECTION = 2 * NS_PER_US  # AN2606 table 230: stretch at the first address match
-FOR_EVER = 10 * 365 * 24 * 3600 * NS_PER_S  # longer than any world lasts
+FOREVER = 10 * 365 * 24 * 3600 * NS_PER_S  # longer than any world lasts
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Quirks:
     # the address [V AN4221, OPENBL; which of them is open].
     unprotect_answer: str = "busy"
     # ns it takes beyond its time: the option page stays erased so long [D: a G071 was seen BUSY
-    # for 40 s and was locked by the reset that followed]. FOR_EVER: it never ends.
+    # for 40 s and was locked by the reset that followed]. FOREVER: it never ends.
     unprotect_delay: int = 0
     erases_first: bool = True  # False: option bytes are rewritten before flash is erased [?]
     # At readout protection level 1 with nBOOT_SEL = 0 a power-on may fail to boot, until the next

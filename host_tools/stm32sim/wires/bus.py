@@ -14,7 +14,7 @@ from stm32sim.wires.clock import NS_PER_S, Clock
 
 NOT_DRIVEN = 0xFF  # what a controller reads when nobody pulls SDA low
 FASTEST = 1_000_000  # Hz; Fast-mode Plus, the most a G0's loader takes [V AN2606 table 107]
-_FOR_EVER = 3600 * NS_PER_S  # as long as a controller without any limit waits for SCL
+_FOREVER = 3600 * NS_PER_S  # as long as a controller without any limit waits for SCL
 
 
 class I2CDevice(Protocol):
@@ -146,7 +146,7 @@ class Bus:
         if self.scl_high:
             return
         clock = self.clock
-        limit = clock.now + _FOR_EVER
+        limit = clock.now + _FOREVER
         if self.deadline is not None:
             limit = min(limit, self.deadline)
         if self.stretch_limit is not None:

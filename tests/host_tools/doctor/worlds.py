@@ -12,7 +12,7 @@ import pytest
 from stm32sim.chip import option_bytes
 from stm32sim.chip.flash import Cell
 from stm32sim.chip.loader_steps import I2C_ADDRESS
-from stm32sim.chip.quirks import FOR_EVER, quirks_of
+from stm32sim.chip.quirks import FOREVER, quirks_of
 from stm32sim.chip.stm32 import START_UP, Running
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS
@@ -253,7 +253,7 @@ def another_program_sent_readout_unprotect(host):
 def at_work(host: str, answer: str = "busy") -> Bench:
     """A chip that says BUSY, or whatever it does meanwhile, and never comes to an end."""
     protected = {option_bytes.OPTR: 0xFEFF_FEBB}
-    slow = replace(quirks_of(4), unprotect_delay=FOR_EVER, unprotect_answer=answer)
+    slow = replace(quirks_of(4), unprotect_delay=FOREVER, unprotect_answer=answer)
     bench = make(host, OLD, quirks=slow, options=protected)
     target = bench.updater()._board.target
     with pytest.raises(Exception, match="protection level 1"):
