@@ -46,9 +46,7 @@ class Cell(IntEnum):
     TORN = 2  # interrupted: reading it is an uncorrectable ECC error [D]
     WEAK_ERASED = 3  # reads erased, but the erase was interrupted: it may flip
     WEAK_PROGRAMMED = 4  # reads right, but was interrupted or written on weak cells: it may flip
-    WRONG = (
-        5  # interrupted: ECC mistakes its many wrong bits for one or none and reads wrong data [D]
-    )
+    WRONG = 5  # interrupted: ECC mistakes its wrong bits for one or none, reads wrong data [D]
 
 
 BLANK = (Cell.ERASED, Cell.WEAK_ERASED)

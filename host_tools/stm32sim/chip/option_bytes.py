@@ -40,9 +40,7 @@ FACTORY = {
 }
 
 RDP_LEVEL_0 = 0xAA
-RDP_LEVEL_1 = (
-    0xBB  # the value that HAL-G0 writes; every other byte means level 1 too [V RM0490 4.5]
-)
+RDP_LEVEL_1 = 0xBB  # written by HAL-G0; every other byte means level 1 too [V RM0490 4.5]
 RDP_LEVEL_2 = 0xCC
 
 # The shortest write to the option area that changes each register, in bytes [V OPENBL-G0].

@@ -67,9 +67,7 @@ class PolledI2C:
         self._address_match = False
         self._received: deque[int] = deque()  # RXDR and the shift register: SCL is held at two
         self._sending = False
-        self._transmit: int | None = (
-            None  # TXDR; it is never flushed, so its content can outlast its frame
-        )
+        self._transmit: int | None = None  # TXDR; never flushed, so it can outlast its frame
         self._nack_flag = False
         self._stop_flag = False
         self._selected = False  # between address match and STOP

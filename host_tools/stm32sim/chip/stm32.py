@@ -119,9 +119,7 @@ class Stm32:
         self._nrst_high = True
         self._boot0_high = False
         self._occupant: Loader | Application | None = None
-        self.resets = (
-            0  # how often the running code was stopped; shows an old start-up that it is outdated
-        )
+        self.resets = 0  # how often running code was stopped; an old start-up sees it
 
     # --- supply and pins ---
 

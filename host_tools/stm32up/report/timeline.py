@@ -122,7 +122,7 @@ def _cut(row: Row, span: Span, scale: float, bus: int, bottom: int) -> list[str]
     if not row.recording.outcome:
         text = "off and on, by hand"
     elif not row.well:
-        text, x, anchor = "supply cut, then nothing answers any more", _RIGHT, "end"
+        text, x, anchor = "supply cut, then nothing answers", _RIGHT, "end"
     return [
         _rect("off", start, bus, end - start, bottom - bus),
         f'<line class="cut" x1="{start:.1f}" x2="{start:.1f}" y1="{bus - 7}" y2="{bottom + 7}"/>',
