@@ -1,4 +1,4 @@
-"""Images signed by imgtool's own command with options that the updater does not take."""
+"""Images signed by imgtool's own command with options that the updater does not accept."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
 
 @functools.cache
 def key_files(name: str) -> dict[str, bytes]:
-    """A key of this kind, private and public."""
+    """A key of this type, private and public."""
     key = KEYS[name]()
     private = key.private_bytes(
         serialization.Encoding.PEM,
@@ -96,7 +96,7 @@ def key_files(name: str) -> dict[str, bytes]:
 
 
 def sign(options: list[str]) -> None:
-    """imgtool sign app.bin x.img with these options."""
+    """Run imgtool sign app.bin x.img with these options."""
     Path("app.bin").write_bytes(application(4096))
     for key in KEYS:
         if key in options:
