@@ -1,7 +1,7 @@
-"""How updates fare on a noisy bus: `python -m benchmarks.noise`.
+"""Updates on a noisy bus: `python -m benchmarks.noise`.
 
-Each update takes the simulated target from one application to another, 6.5 KB, while bits flip at
-random in what host and loader send each other.
+Each update changes the simulated target from one application to another, 6.5 KB, while random bits
+flip in the traffic between host and loader.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INSTALLED, NEXT_RUN, WRONG = "installed", "installed by the next run", "a wrong 
 
 
 def update(rate: float, seed: int) -> tuple[str, int]:
-    """What came of one update, and how often something was sent or read again."""
+    """The result of one update, and how often something was sent or read again."""
     bench = Bench(applications=known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0")))
     assert bench.install(image(OLD, "1.0.0"))["ok"]
     bench.boot()
@@ -49,12 +49,12 @@ def update(rate: float, seed: int) -> tuple[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rate", type=float, action="append", help="flipped bits a byte")
+    parser.add_argument("--rate", type=float, action="append", help="flipped bits per byte")
     parser.add_argument("--seeds", default="0:60", help="FIRST:END")
-    parser.add_argument("--document", type=Path, help="put the table into this page as well")
+    parser.add_argument("--document", type=Path, help="also put the table into this page")
     options = parser.parse_args()
     first, end = (int(part) for part in options.seeds.split(":"))
-    columns = ("flipped bits a byte", "updates", "what came of them", "repeats in each")
+    columns = ("flipped bits per byte", "updates", "results", "repeats in each")
     rows = []
     for rate in options.rate or RATES:
         results = [update(rate, seed) for seed in track(range(first, end), f"{rate:g}")]

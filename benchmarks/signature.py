@@ -1,9 +1,9 @@
-"""What the check of an image costs: the RSA signature and the SHA-256 of 128 KB.
+"""The time to check an image: the RSA signature and the SHA-256 of 128 KB.
 
     python -m benchmarks.signature
 
-Runs the deployed bytecode in real MicroPython (its WebAssembly port), by this machine's clock.
-What an RP2040 takes is an estimate, and its basis is printed with it.
+Runs the deployed bytecode in real MicroPython (its WebAssembly port), in real time. The time on an
+RP2040 is an estimate, printed with its basis.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ SIZES = (2048, 3072)
 ROUNDS = 200
 MESSAGE = b"benchmark"
 # pow() with the exponent 65537 squares 16 times and multiplies once, each time with a division;
-# another multiplication, by 1, is too short to count. Both are done digit by digit, and each inner
-# step is one product of two digits. MicroPython py/mpz.c (mpz_pow3_inpl, mpn_mul, mpn_div),
-# py/mpz.h (16 bits a digit on a 32-bit machine, which the WebAssembly port is as well).
+# another multiplication, by 1, is negligible. Both work digit by digit, and each inner step is one
+# product of two digits. MicroPython py/mpz.c (mpz_pow3_inpl, mpn_mul, mpn_div), py/mpz.h (16 bits
+# a digit on a 32-bit machine, which the WebAssembly port is as well).
 MULTIPLICATIONS = keys.EXPONENT.bit_length() - 1 + keys.EXPONENT.bit_count() - 1
 DIGIT_BITS = 16
 # The rp2 port on an emulated RP2040, instruction by instruction, without cache misses.
 RP2040_HZ = 125_000_000
 RP2040_POW_3072_MS = 327
 RP2040_HASH_US_PER_BYTE = 1.3
-LIMIT_MS = 1000  # what a check may take
+LIMIT_MS = 1000  # limit of a check
 
 
 def steps(bits: int) -> int:
@@ -71,8 +71,7 @@ for work, rounds in ((check, %d), (power, %d), (digest_of_flash, 20)):
         raise ValueError("the signature is refused")
     heap.append(gc.mem_alloc() - before)
     gc.enable()
-    time.ticks_us()  # the desktop looks at its clock
-    for _ in range(rounds):
+    time.ticks_us()  # the desktop reads its clock for _ in range(rounds):
         work()
     time.ticks_us()
 with open("/result", "w") as file:
@@ -81,7 +80,7 @@ with open("/result", "w") as file:
 
 
 class Stopwatch:
-    """Passes calls on, and notes when the host asked for the time."""
+    """Passes calls on, and records when the host asked for the time."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
@@ -144,12 +143,12 @@ def main() -> None:
         print(
             f"  RSA-{bits}: {steps(bits)} products in {MULTIPLICATIONS} modular multiplications, "
             f"pow() {milliseconds:.0f} ms;\n"
-            f"    it would take {most:.0f} cycles a product to take {LIMIT_MS / 1000:.0f} s"
+            f"    it would take {most:.0f} cycles per product to take {LIMIT_MS / 1000:.0f} s"
         )
     hash_ms = FLASH * RP2040_HASH_US_PER_BYTE / 1000
     print(
         f"  SHA-256 of {FLASH // 1024} KB: {hash_ms:.0f} ms at {RP2040_HASH_US_PER_BYTE} us a "
-        "byte, by the same emulation; and the reading of the file"
+        "byte, from the same emulation, without reading the file"
     )
 
 

@@ -13,15 +13,15 @@ from serial.urlhandler import protocol_socket
 
 from stm32sim.in_process import Bench
 
-# A property test tries the same examples every time: what fails, fails again, and only a change of
-# the code makes it fail. To look for new inputs is what `make fuzz` is for. Virtual time has no
-# deadlines, and the machine's time says nothing.
+# Property tests try the same examples every time, so that failures are reproducible and only a
+# change of the code causes one. `make fuzz` searches for new inputs. There is no deadline: virtual
+# time needs none, and real time proves nothing.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
 def pytest_configure() -> None:
-    """A shell starts a background job with Ctrl-C ignored, and the programs that tests start would
+    """Do not ignore Ctrl-C: a shell's background job does, and programs started by tests would
     inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,8 +29,8 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def ports_close_at_once() -> Iterator[None]:
-    """pyserial sleeps for 0.3 s after it has closed a socket:// port, for servers that cannot take
-    the next connection at once. Simulated boards and the stand-in can, and tests open many."""
+    """Skip pyserial's sleep of 0.3 s after closing a socket:// port, for servers that cannot
+    accept the next connection at once. Simulated and fake boards can, and tests open many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocol_socket, "time", SimpleNamespace(sleep=lambda seconds: None))
         yield
@@ -38,7 +38,7 @@ def ports_close_at_once() -> Iterator[None]:
 
 @pytest.fixture(params=["rp2", "esp32"])
 def host(request: pytest.FixtureRequest) -> str:
-    """Whose I2C controller the simulated host has."""
+    """The port of MicroPython whose I2C controller the simulated host has."""
     return str(request.param)
 
 

@@ -29,7 +29,7 @@ FLASH = 0x0800_0000
 
 @functools.cache
 def payload(size: int = 6000, seed: int = 1) -> bytes:
-    """A bootable payload: stack pointer and reset vector that make sense, the rest random."""
+    """A bootable payload: valid stack pointer and reset vector, the rest random."""
     body = random.Random(seed).randbytes(size - 8)
     return struct.pack("<II", RAM_END, FLASH + 0xC1) + body
 
@@ -46,9 +46,9 @@ def image(
     counter: int | None = None,
     kept: tuple[tuple[int, int], ...] = (),
 ) -> bytes:
-    """The MCUboot image of a payload, whether a board takes it or not; signed if there is a key.
-    The security counter follows the version unless it is given. `kept`: (offset, length) of pages
-    that stay as they are."""
+    """The MCUboot image of a payload, not checked as a board would; signed if there is a key. The
+    security counter is taken from the version unless it is given. `kept`: (offset, length) of
+    pages that are not changed."""
     part = device.chip(chip)
     start = part.flash_start if address is None else address
     whole = content + inputs.ERASED * (-len(content) % inputs.GRANULE)
@@ -60,7 +60,7 @@ def image(
 
 @functools.cache
 def signing_key(bits: int = 2048, number: int = 0) -> RSA:
-    """A key of its own for each `number`."""
+    """A different key for each `number`."""
     return RSA(rsa.generate_private_key(public_exponent=keys.EXPONENT, key_size=bits))
 
 
@@ -74,7 +74,7 @@ def trust(bench: Bench, *trusted: RSA) -> None:
 
 
 def run_until_cut(bench: Bench) -> None:
-    """The host loses its power when page 0 has been erased: nothing can run on the target."""
+    """Cut the host's power when page 0 is erased, so that nothing can run on the target."""
 
     def tap(what: str, point: int) -> None:
         if what == "program" and sum(bench.target.flash.erase_counts) > erased:
@@ -89,7 +89,7 @@ def run_until_cut(bench: Bench) -> None:
 
 
 def rehashed(content: bytes) -> bytes:
-    """An altered image whose digest is right again."""
+    """An altered image with a corrected digest."""
     data = bytearray(content)
     digest = data.rindex(struct.pack("<HH", 0x10, 32))
     data[digest + 4 : digest + 36] = hashlib.sha256(data[: digest - 4]).digest()
@@ -97,7 +97,7 @@ def rehashed(content: bytes) -> bytes:
 
 
 def put_updater(bench: Bench) -> None:
-    """The product package on the host's filesystem, as bytecode."""
+    """Write the product package to the host's filesystem, as bytecode."""
     for folder in (paths.LIB, paths.ROM_LIBRARY, paths.LIBRARY):
         if not bench.exists(folder):
             bench.files.fs_mkdir(folder)
@@ -106,8 +106,8 @@ def put_updater(bench: Bench) -> None:
 
 
 def in_micropython(bench: Bench, code: str) -> Any:
-    """Runs `code` on the bench's host in real MicroPython, with the updater deployed as bytecode;
-    what it leaves in `result`, which went through JSON."""
+    """Run `code` on the bench's host in real MicroPython, with the updater deployed as bytecode;
+    return its variable `result`, passed as JSON."""
     put_updater(bench)
     end = 'import json\nwith open("/result", "w") as file: json.dump(result, file)\n'
     bench.write_file(paths.MAIN, f"{code}\n{end}".encode())
@@ -119,7 +119,7 @@ def in_micropython(bench: Bench, code: str) -> Any:
 
 
 def between_marks(document: Path, name: str, lines: list[str]) -> None:
-    """Put `lines` into a document, in place of what stands between its two marks."""
+    """Replace the text between two marks of a document by `lines`."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     text = document.read_text()
     if text.count(begin) != 1 or text.count(end) != 1:
@@ -129,18 +129,18 @@ def between_marks(document: Path, name: str, lines: list[str]) -> None:
 
 
 def version_bytes(version: str) -> bytes:
-    """As the application answers it: MCUboot's image_version."""
+    """The version as the application answers it: MCUboot's image_version."""
     major, minor, revision = (int(part) for part in version.split("."))
     return struct.pack("<BBHI", major, minor, revision, 0)
 
 
 def known(content: bytes, version: str = "1.0.0", **behaviour: Any) -> KnownImage:
-    """What the simulated target does once it holds `content`."""
+    """How the simulated target behaves when it holds `content`."""
     return KnownImage(content, version_bytes(version), **behaviour)
 
 
 class Changed(InFront):
-    """Puts another frame in the place of the first one that equals `frame`."""
+    """Replaces the first frame that equals `frame` by another one."""
 
     def __init__(self, bench: Bench, frame: bytes, other: bytes) -> None:
         super().__init__(bench.world.bus, bench.target)

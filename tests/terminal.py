@@ -10,8 +10,8 @@ import sys
 
 
 def on_a_terminal(width: int, program: str, **environment: str) -> list[str]:
-    """The lines that a program prints in a terminal of this width, before the terminal breaks them
-    and without its colours. It has to end with status 0."""
+    """The lines that a program prints in a terminal of this width, before the terminal wraps them
+    and without colours. It must end with status 0."""
     import pty
     import termios
     from fcntl import ioctl

@@ -1,6 +1,6 @@
-"""The files that travel with the desktop's code: firmware/ and boards/.
+"""The files that are installed with the desktop code: firmware/ and boards/.
 
-In a clone they lie at its top; a wheel has them in this folder.
+In a clone they are at the top level; in a wheel they are in this folder.
 """
 
 from pathlib import Path

@@ -1,8 +1,7 @@
-"""Things that go wrong between host and target: one at a chosen transaction, or noise anywhere.
+"""Faults between host and target: one at a chosen transaction, or random noise.
 
-Both take the target's place on the bus and pass everything on, except for what goes wrong: a
-`FaultyTarget` at one transaction (counted from 0, at the loader's address), `Noise` at bytes that
-a seed chooses.
+Both replace the target on the bus and pass everything on, except for the fault: a `FaultyTarget`
+at one transaction (counted from 0, at the loader's address), `Noise` at bytes that a seed selects.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 
 @dataclass(frozen=True)
 class Fault:
-    """`kind` is one of KINDS; `at` the transaction it strikes, `byte` the one of its bytes that is
-    flipped or not acknowledged, if it has so many."""
+    """`kind` is one of KINDS; `at` is the affected transaction; `byte` is the index of the byte
+    that is flipped or not acknowledged, if the transaction is long enough."""
 
     kind: str
     at: int
@@ -28,23 +27,23 @@ class Fault:
 
 
 KINDS = (
-    "address not acknowledged",  # noise at the address: the target never saw the transaction
-    "answer lost",  # the target answered, the host saw nothing
+    "address not acknowledged",  # noise in the address: the target never sees the transaction
+    "answer lost",  # the target answers, the host sees nothing
     "bit flipped to the target",  # in a byte of what the host sends
     "bit flipped to the host",  # in a byte of what the target answers
-    "byte not acknowledged",  # of what the host sends: the target missed it
-    "refused",  # NACK after this frame where ACK is due, and the command is over [V GOOGLE-RS]
-    "loader is deaf",  # another interface was first; until the next reset by NRST or the supply
-    "busy for ever",  # from here on every status read says BUSY, until the target is reset
+    "byte not acknowledged",  # from the host: the target misses it
+    "refused",  # NACK instead of ACK after this frame, which ends the command [V GOOGLE-RS]
+    "loader is deaf",  # another interface came first; until the next reset by NRST or the supply
+    "always busy",  # from here on every status read gives BUSY, until the target is reset
     "loader resets itself",
     "clock held for 100 ms",
-    "data held low",  # SDA shorted to ground from here on
-    "clock held low",  # SCL likewise
+    "data held low",  # SDA is shorted to ground from here on
+    "clock held low",  # SCL is shorted to ground from here on
 )
 
 
 class InFront:
-    """An I2CDevice in front of a target, which passes everything on."""
+    """An I2CDevice in front of a target that passes everything on."""
 
     def __init__(self, bus: Bus, target: Stm32) -> None:
         self._bus = bus
@@ -52,12 +51,12 @@ class InFront:
         bus.devices[bus.devices.index(target)] = self
 
     def repair(self) -> None:
-        """Take it away for good."""
+        """Remove the fault permanently."""
         self._bus.devices[self._bus.devices.index(self)] = self._target
 
     @property
     def resets(self) -> int:
-        """Of the target: a reset makes it let go of SDA."""
+        """Resets of the target: a reset makes it release SDA."""
         return self._target.resets
 
     def start(self, address: int, reading: bool) -> bool:
@@ -92,20 +91,20 @@ class InFront:
 
 
 class Noise(InFront):
-    """Flips bits of what passes in either direction, be it for the loader or the application.
+    """Flips bits in both directions, in traffic with the loader and with the application.
 
-    `rate` is the share of the bytes in which one bit is flipped. `seed` alone decides how many
-    bytes pass unharmed before the next flip, and which bit that is. Address bytes and acknowledge
-    bits stay as they are; a trace of the bus shows a byte for the target as the host sent it.
+    `rate` is the share of bytes in which one bit is flipped. Only `seed` determines how many bytes
+    pass unchanged before the next flip, and which bit flips. Address bytes and acknowledge bits
+    are unchanged. A trace of the bus shows a byte for the target as the host sent it.
 
     Noise(bench.world.bus, bench.target, rate=1e-4, seed=1)
     """
 
     def __init__(self, bus: Bus, target: Stm32, rate: float, seed: int) -> None:
         if not 0 < rate < 1:
-            raise ValueError(f"a rate of {rate} flipped bits a byte is not between 0 and 1")
+            raise ValueError(f"a rate of {rate} flipped bits per byte is not between 0 and 1")
         super().__init__(bus, target)
-        self.bytes = 0  # that passed
+        self.bytes = 0  # passed so far
         self.flips = 0
         self._rate = rate
         self._randomness = random.Random(seed)
@@ -149,7 +148,7 @@ class FaultyTarget(InFront):
         super().__init__(bus, target)
         self._fault = fault
         self._count = -1
-        self._struck = False  # this very transaction
+        self._struck = False  # the current transaction has the fault
         self._held_until = 0
         self._busy_since_boot: int | None = None
         self._bytes = 0
@@ -160,7 +159,7 @@ class FaultyTarget(InFront):
 
     @property
     def transactions(self) -> int:
-        """How many there were so far."""
+        """The number of transactions so far."""
         return self._count + 1
 
     def _is(self, kind: str) -> bool:
@@ -180,7 +179,7 @@ class FaultyTarget(InFront):
         if self._is("answer lost") and reading:
             self._swallow(address)
             return False
-        if self._busy_for_ever and reading:
+        if self._always_busy and reading:
             return True
         return self._target.start(address, reading)
 
@@ -200,15 +199,15 @@ class FaultyTarget(InFront):
             self._target.refuse_next()
         elif kind == "loader is deaf":
             self._target.deafen()
-        elif kind == "busy for ever":
+        elif kind == "always busy":
             self._busy_since_boot = len(self._target.boots)
 
     @property
-    def _busy_for_ever(self) -> bool:
+    def _always_busy(self) -> bool:
         return self._busy_since_boot == len(self._target.boots)
 
     def _swallow(self, address: int) -> None:
-        """The target sends one byte and believes that it was read."""
+        """The target sends one byte and assumes that it was read."""
         target = self._target
         if target.start(address, True):
             self._bus.clock.advance_until(
@@ -228,7 +227,7 @@ class FaultyTarget(InFront):
         return self._target.write(byte)
 
     def read(self) -> int:
-        if self._busy_for_ever:
+        if self._always_busy:
             return BUSY
         byte = self._target.read()
         if self._is("bit flipped to the host") and self._bytes == self._fault.byte:
@@ -239,7 +238,7 @@ class FaultyTarget(InFront):
     @property
     def _at_work(self) -> bool:
         held = self._bus.clock.now < self._held_until
-        return self._struck or held or self._busy_for_ever
+        return self._struck or held or self._always_busy
 
     def ready_to_take(self) -> int:
         return 0 if self._at_work else self._target.ready_to_take()
@@ -248,10 +247,10 @@ class FaultyTarget(InFront):
         return 0 if self._at_work else self._target.ready_to_give()
 
     def acked(self, ack: bool) -> None:
-        if not self._busy_for_ever:
+        if not self._always_busy:
             self._target.acked(ack)
 
     def holding_scl(self) -> bool:
         if self._bus.clock.now < self._held_until:
             return True
-        return not self._busy_for_ever and self._target.holding_scl()
+        return not self._always_busy and self._target.holding_scl()

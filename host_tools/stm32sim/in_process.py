@@ -1,4 +1,4 @@
-"""A NUCLEO-G071RB wired to a simulated host whose device code runs in this very process.
+"""A NUCLEO-G071RB wired to a simulated host whose device code runs in this process.
 
 bench = Bench(applications=known_images(...))
 bench.push(image_bytes)
@@ -59,7 +59,7 @@ def provisioned_option_bytes() -> option_bytes.OptionBytes:
 
 
 class WireTrace:
-    """What passed on the bus: (address, reading, bytes) for each transaction."""
+    """The traffic on the bus: (address, reading, bytes) for each transaction."""
 
     def __init__(self) -> None:
         self._transactions: list[tuple[int, bool, bytearray]] = []
@@ -82,8 +82,8 @@ class WireTrace:
 
 
 class Bench:
-    """One world and its host. `settings` are merged over NUCLEO, section by section; `options`
-    are values of option registers (stm32sim.chip.option_bytes) that the target begins with."""
+    """One world and its host. `settings` are merged over NUCLEO, section by section; `options` are
+    initial values of the target's option registers (stm32sim.chip.option_bytes)."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class Bench:
         self.device = self.boot()
 
     def boot(self) -> DevicePackages:
-        """Start the host afresh: its RAM is gone, its files are there."""
+        """Restart the host: its RAM is lost, its files are kept."""
         self.world.power_loss()
         self.world.mount()
         self.device = self._interpreter()
@@ -148,25 +148,24 @@ class Bench:
         return DevicePackages(self.world.call, [self.packages], self.world.port)
 
     def work(self) -> Iterator[Event]:
-        """What the host does from its start to its end, as the power-cut rig runs it: its events,
-        the result last."""
+        """The host's whole run, as the power-cut rig uses it: its events, the result last."""
         yield from self.updater().events()
 
     def updater(self, **arguments: Any) -> Any:
-        """A device-side Updater in the present boot."""
+        """An Updater of the device code in the current boot."""
         return self.device.imports("stm32_updater").Updater.from_board("/board.json", **arguments)
 
     def run(self, **arguments: Any) -> list[Event]:
-        """Let the updater do what is to be done; all its events, the result last."""
+        """Run the updater; return all its events, the result last."""
         return list(self.updater(**arguments).events())
 
     def install(self, image: bytes) -> Event:
-        """Push an image and run; the result."""
+        """Push an image and run the updater; return the result."""
         self.push(image)
         return self.run()[-1]
 
     def push(self, image: bytes, name: str = "app") -> None:
-        """Put an image into the inbox, whole."""
+        """Put a complete image into the inbox."""
         self.write_files({f"/updater/inbox/{name}.img": image})
 
     def write_file(self, path: str, content: bytes) -> None:
@@ -175,7 +174,7 @@ class Bench:
         self.files.fs_close(handle)
 
     def write_files(self, files: Mapping[str, bytes]) -> None:
-        """Files by path, and the folders that they need."""
+        """Write files by path, and make the folders that they need."""
         for path, content in files.items():
             for folder in reversed(PurePosixPath(path).parents[:-1]):
                 self._quietly(self.files.fs_mkdir, str(folder))
@@ -189,7 +188,7 @@ class Bench:
             self.files.fs_close(handle)
 
     def forget(self, *names: str) -> None:
-        """Remove files of the updater's folder, as far as they are there."""
+        """Remove files from the updater's folder, if they exist."""
         for name in names:
             if self.exists(f"/updater/{name}"):
                 self.files.fs_remove(f"/updater/{name}")
@@ -206,20 +205,20 @@ class Bench:
         try:
             function(path)
         except OSError:
-            return  # there already
+            return  # it already exists
 
     def last_logged(self) -> tuple[int, Event]:
-        """The last line of the updater's log: its number, and what it tells."""
+        """The last line of the updater's log: its number and its event."""
         found: tuple[int, Event] = (-1, {})
         for name in ("/updater/log.0", "/updater/log.1"):
             for text in self.read_file(name).splitlines() if self.exists(name) else ():
-                with contextlib.suppress(ValueError):  # a line that a cut tore
+                with contextlib.suppress(ValueError):  # a line torn by a power cut
                     line = json.loads(text)
                     found = max(found, (line["n"], line), key=lambda pair: pair[0])
         return found
 
     def flash_holds(self, payload: bytes) -> bool:
-        """Whether main flash begins with `payload`, every granule of it sound."""
+        """Whether main flash begins with `payload`, with every granule sound."""
         flash = self.target.flash
         held = bytes(flash.data[: len(payload)]) == payload
         return held and not flash.weak_granules(0, len(payload))

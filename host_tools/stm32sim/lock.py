@@ -1,7 +1,7 @@
-"""One process at a time has the folder of a simulated board.
+"""Lets only one process at a time use the folder of a simulated board.
 
-The operating system holds the lock, and lets go of it when the process ends, however it ends; so a
-file that a dead process has left behind locks nothing. The file says who has the folder.
+The operating system holds the lock and releases it when the process ends, however it ends. So a
+file left behind by a dead process locks nothing. The file contains the holder's name.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from types import TracebackType
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing guards the folder there
+except ImportError:  # Windows: there is no lock
     fcntl = None  # type: ignore[assignment]
 
 NAME = "board.lock"
 _LIMIT_S = 2.0
-"""The board of a command that was killed needs a moment to end."""
+"""The board of a killed command needs a moment to end."""
 _AGAIN_S = 0.05
 
 
 class Taken(Exception):
-    """Another process has the folder; the text says which."""
+    """Another process uses the folder; the text says which one."""
 
 
 class Lock:
@@ -51,7 +51,7 @@ class Lock:
             time.sleep(_AGAIN_S)
 
     def tell(self, holder: str) -> None:
-        """Who has it, for those who want it too."""
+        """Write the holder's name, for other processes."""
         if self._file >= 0:
             os.truncate(self._file, 0)
             os.pwrite(self._file, holder.encode(), 0)

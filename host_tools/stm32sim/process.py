@@ -2,11 +2,11 @@
 
     python -m stm32sim.process [--state DIR] --board board.json [--option NAME=VALUE]...
 
-Prints {"port": "socket://127.0.0.1:N", "pty": "/dev/pts/N" or null} when the REPL can be connected
-to, and ends when its standard input is closed, or when the host has lost its power. The target
-loses its power then too. DIR keeps the host's flash and the target's, so that the same board
-comes back; without it nothing is written anywhere. One process at a time has a DIR: another one
-ends with exit status 3 and says who that is.
+Prints {"port": "socket://127.0.0.1:N", "pty": "/dev/pts/N" or null} when the REPL is ready for
+connections. Ends when its standard input is closed, or when the host loses its power; the target
+then loses its power too. DIR keeps the host's flash and the target's for the next start; without
+it no file is written. Only one process at a time can use a DIR: another one ends with exit status
+3 and names the first one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from stm32sim.chip.cortex_m import emulated
 from stm32sim.chip.flash import SLOWEST, TAPS, TYPICAL, Cell
 from stm32sim.chip.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, OptionBytes
-from stm32sim.chip.quirks import FOR_EVER, LOADERS, Quirks
+from stm32sim.chip.quirks import FOREVER, LOADERS, Quirks
 from stm32sim.chip.stm32 import START_UP, Stm32
 from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.host.filesystem import HostFilesystem
@@ -41,15 +41,15 @@ HOUR_S = 3600.0
 _ONES = 0x80
 BAD_OPTIONS, TAKEN = 2, 3  # exit statuses
 
-# What can be wrong with the target, for the doctor.
+# Faults of the target, for the doctor.
 TARGETS = (
-    "absent",  # nobody is on the bus
+    "absent",  # nothing is on the bus
     "unpowered",
-    "debugged",  # an ST-LINK has touched SWD since power-on
-    "level-2",  # readout protection for ever
+    "debugged",  # an ST-LINK has accessed SWD since power-on
+    "level-2",  # permanent readout protection
     "locked",  # its option bytes were torn
 )
-# What can be wrong with the wires.
+# Faults of the wires.
 WIRES: dict[str, Callable[[Wiring], Wiring]] = {
     "exchanged": lambda wiring: replace(wiring, scl=wiring.sda, sda=wiring.scl),
     "no-pull-ups": lambda wiring: replace(wiring, pull_ups=""),
@@ -62,41 +62,41 @@ WIRES: dict[str, Callable[[Wiring], Wiring]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """What --option can say; everything else about the world is in board.json."""
+    """The values of --option; everything else about the world is in board.json."""
 
-    loader: str = "11.4"  # version of the target's loader, or another one of quirks.LOADERS
-    product_id: str = ""  # the chip's, if it shall not be a G07x
+    loader: str = "11.4"  # version of the target's loader, one of quirks.LOADERS
+    product_id: str = ""  # the chip's, if it is not a G07x
     target: str = "present"  # or one of TARGETS
     wires: str = "good"  # or one of WIRES
     provisioned: str = "1"  # 0: factory option bytes, which ignore the BOOT0 pin
     flash: str = "typical"  # or "slowest": how long the target's flash takes
     write_protected: str = ""  # number of a write-protected page
-    rdp: str = "0"  # or "1": a factory has protected the target against being read
+    rdp: str = "0"  # or "1": the factory has set readout protection
     unprotect_ack: str = ""  # "late", "early", "never": see quirks.Quirks, as for the next
     unprotect_answer: str = "busy"  # or "stretch", "nack"
-    unprotect_busy_ms: str = "0"  # how long Readout Unprotect takes beyond its time; or "for-ever"
+    unprotect_busy_ms: str = "0"  # additional time of Readout Unprotect; or "forever"
     option_ack: str = "before"  # or "early", "lost"
-    supply_mv: str = "3300"  # the target's supply, and what [bench] measures
+    supply_mv: str = "3300"  # the target's supply, as [bench] measures it
     fault: str = ""  # KIND@TRANSACTION; see faults.KINDS
     cut: str = ""  # N: host and target lose their power in the middle of the N-th page erase
-    blank_host: str = ""  # for stm32up: deploy nothing by itself
+    blank_host: str = ""  # for stm32up: do not deploy anything automatically
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> Options:
-        """From NAME=VALUE texts; ValueError names what is wrong."""
+        """From NAME=VALUE texts. Raises ValueError with what is wrong."""
         known = {name.replace("_", "-"): name for name in cls.__dataclass_fields__}
         chosen: dict[str, str] = {}
         for text in texts:
             name, _, value = text.partition("=")
             if name not in known:
-                raise ValueError(f"no option {name!r}; there are {', '.join(sorted(known))}")
+                raise ValueError(f"no option {name!r}; options are {', '.join(sorted(known))}")
             chosen[known[name]] = value
         return cls(**chosen)
 
     @property
     def quirks(self) -> Quirks:
         if self.loader not in LOADERS:
-            raise ValueError(f"no loader {self.loader!r}; there are {', '.join(LOADERS)}")
+            raise ValueError(f"no loader {self.loader!r}; loaders are {', '.join(LOADERS)}")
         busy = self.unprotect_busy_ms
         loader = LOADERS[self.loader]
         quirks = replace(
@@ -106,7 +106,7 @@ class Options:
                 self.unprotect_ack or loader.unprotect_ack, "late", "early", "never"
             ),
             unprotect_answer=_one_of(self.unprotect_answer, "busy", "stretch", "nack"),
-            unprotect_delay=FOR_EVER if busy == "for-ever" else int(busy) * NS_PER_MS,
+            unprotect_delay=FOREVER if busy == "forever" else int(busy) * NS_PER_MS,
         )
         return replace(quirks, product_id=int(self.product_id, 0)) if self.product_id else quirks
 
@@ -130,19 +130,20 @@ class Options:
 
 def _one_of(value: str, *allowed: str) -> str:
     if value not in allowed:
-        raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+        raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
     return value
 
 
 class TargetState:
     """The target's non-volatile memory in a file: main flash, the state of its cells (with _ONES
-    where a granule was programmed with ones), option bytes. Without a path it is forgotten."""
+    for granules that were programmed with ones), option bytes. Without a path it is not kept."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def restore(self, target: Stm32) -> None:
-        """Give a target, not yet powered, what it held; nothing if there is no file."""
+        """Restore the memory of a target that is not yet powered; do nothing if there is no
+        file."""
         if self._path is None or not self._path.exists():
             return
         stored = self._path.read_bytes()
@@ -183,7 +184,7 @@ def cut_power(world: World, erase: int) -> None:
 
 
 def make_world(state: Path | None, settings: dict[str, Any], options: Options) -> World:
-    """The target in its last state, its host's filesystem, and the wires of board.json."""
+    """The target in its last state, the host's filesystem, and the wires of board.json."""
     clock = Clock()
     target = Stm32(
         clock,
@@ -213,7 +214,7 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
         optr = target.option_bytes.word(OPTR)
         target.option_bytes.store(OPTR, optr & ~0xFF | RDP_LEVEL_2)
     if options.target == "locked":
-        target.option_bytes.data[4] = target.option_bytes.data[0]  # word and complement alike
+        target.option_bytes.data[4] = target.option_bytes.data[0]  # the word equals its complement
     world = World(target, filesystem, wiring=wiring, host=settings["host"])
     if _one_of(options.target, "present", *TARGETS) == "absent":
         world.bus.devices.clear()
@@ -230,16 +231,20 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
     bench = settings.get("bench")
     if bench is not None:
         world.analog[bench["supply_adc"]] = round(int(options.supply_mv) / bench["divider"])
-    clock.advance(2 * START_UP)  # the target has been on for a while when the host starts
+    clock.advance(2 * START_UP)  # the target was switched on before the host starts
     return world
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until standard input ends or the power is gone."""
+    """Run until standard input ends or the power is lost."""
     parser = argparse.ArgumentParser(prog="stm32sim.process", description=__doc__)
     parser.add_argument("--state", type=Path)
     parser.add_argument("--board", type=Path, required=True)
-    parser.add_argument("--owner", default=f"process {os.getpid()}", help="for whom it runs")
+    parser.add_argument(
+        "--owner",
+        default=f"process {os.getpid()}",
+        help="name of the process that this one runs for",
+    )
     parser.add_argument("--option", action="append", default=[])
     given = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -269,7 +274,7 @@ def _run(given: argparse.Namespace, lock: Lock) -> int:
             while not host.wait_off(HOUR_S):
                 pass
     finally:
-        world.target.power(False)  # first: a flash operation under way must not end well
+        world.target.power(False)  # first, so that a flash operation under way is interrupted
         kept.keep(world.target)
     return 0
 

@@ -1,7 +1,6 @@
-"""A whole simulated bench: one clock, an STM32, the bus, the wires between, and the host's
-hardware.
+"""A complete simulated bench: one clock, an STM32, the bus, the wires, and the host's hardware.
 
-`World.call` is the seam (host/seam.py) that device code works through, whichever Python runs it.
+`World.call` is the interface (host/seam.py) that device code uses, in any Python.
 """
 
 from __future__ import annotations
@@ -19,18 +18,19 @@ from stm32sim.wires.controller import CALL_OVERHEAD, HARDWARE, Controller, SoftC
 # machine.Pin's numbers, as host/shims/machine.py has them
 _OUT, _OPEN_DRAIN = 1, 2
 _PULL_UP = 1
-_PIN_CALL = 5 * NS_PER_US  # what a pin or clock call costs on the host [R]
+_PIN_CALL = 5 * NS_PER_US  # time of a pin or clock call on the host [R]
 
 PWRON_RESET, HARD_RESET, WDT_RESET, SOFT_RESET = 1, 2, 3, 5
 
 
 @dataclass(frozen=True)
 class Wiring:
-    """Which host pin goes where; None: not wired. Defaults are boards/pico_nucleo_g071rb.
+    """Which host pin is connected to what; None: not wired. The defaults are
+    boards/pico_nucleo_g071rb.
 
-    `pull_ups`: where the resistors of SDA and SCL end: "host" or "target", whose 3.3 V that is; ""
-    if there are none. `fastest`: Hz up to which the lines rise in time. `nrst_held`: somebody
-    pulls NRST low for good."""
+    `pull_ups`: whose 3.3 V the resistors of SDA and SCL are connected to, "host" or "target"; ""
+    if there are none. `fastest`: Hz up to which the lines rise in time. `nrst_held`: something
+    always pulls NRST low."""
 
     scl: int = 5
     sda: int = 4
@@ -44,7 +44,7 @@ class Wiring:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Wiring:
-        """As a board.json says."""
+        """The wiring in a board.json."""
         pins = settings["pins"]
         return cls(
             scl=settings["i2c"]["scl"],
@@ -63,8 +63,8 @@ class HostFiles(HostLife, Protocol):
 
 
 class DeadRail:
-    """Pull-up resistors that end at the target's 3.3 V: without that supply they pull low. As a
-    device on the bus it answers nothing and holds SCL."""
+    """Pull-up resistors to the target's 3.3 V, which pull low without that supply. Modelled as a
+    device on the bus that never answers and holds SCL."""
 
     def __init__(self, target: Stm32) -> None:
         self._target = target
@@ -89,11 +89,11 @@ class DeadRail:
 
 
 class World:
-    """Everything but the host's interpreter. `file_calls`: what serves the calls for files, by
-    name; whoever wants one to fail puts another function in its place.
+    """Everything except the host's interpreter. `file_calls`: the functions that serve the calls
+    for files, by name; replace one to make it fail.
 
     The target has its own supply unless `wiring.supply` says that a pin switches it. `host`: a key
-    of controller.HARDWARE; `port`: which of MicroPython's that is."""
+    of controller.HARDWARE; `port`: its port of MicroPython."""
 
     def __init__(
         self,
@@ -120,11 +120,11 @@ class World:
             for name in dir(self)
             if name.startswith("_serve_")
         }
-        self._levels: dict[int, int] = {}  # pins the host drives
+        self._levels: dict[int, int] = {}  # pins that the host drives
         self._open_drain: set[int] = set()
-        self._pulls: dict[int, int] = {}  # the host's own, far weaker than any resistor
+        self._pulls: dict[int, int] = {}  # the host's internal pulls, far weaker than any resistor
         self.analog: dict[int, int] = {}  # mV at pins of the host
-        self.when_run_ends: Callable[[], None] = lambda: None  # for the host's interpreter
+        self.when_run_ends: Callable[[], None] = lambda: None  # set by the host's interpreter
         self._controllers: list[Controller] = []
         self._booted = self.clock.now
         self._watchdog: Alarm | None = None
@@ -136,7 +136,7 @@ class World:
     # --- the host's life ---
 
     def power_loss(self) -> None:
-        """The host has no power, or is in reset: it drives nothing, and open files are gone."""
+        """The host has no power, or is in reset: it drives nothing, and open files are lost."""
         self.when_run_ends()
         self.filesystem.power_loss()
         self.bus.abandon()
@@ -148,12 +148,12 @@ class World:
         self._drive_target()
 
     def mount(self) -> None:
-        """The host begins to run, with the files that its flash holds."""
+        """The host starts, with the files in its flash."""
         self.filesystem.mount()
         self._booted = self.clock.now
 
     def soft_reset(self) -> None:
-        """The interpreter restarts; pins stay as they are, and so does a running watchdog."""
+        """The interpreter restarts; pins and a running watchdog are unchanged."""
         self.when_run_ends()
         self.filesystem.soft_reset()
         self.reset_cause = SOFT_RESET
@@ -161,7 +161,7 @@ class World:
     # --- the seam ---
 
     def call(self, name: str, *args: Any) -> Any:
-        """Serve one call of device code; see host/seam.py for the names."""
+        """Serve one call of device code; host/seam.py lists the names."""
         served = self.file_calls.get(name)
         if served is not None:
             self.clock.advance(_PIN_CALL)
@@ -188,8 +188,8 @@ class World:
         self._watchdog = self.clock.after(self._watchdog_timeout, self._watchdog_looks)
 
     def _watchdog_looks(self) -> None:
-        """At the end of what was its time when it last looked. It ends whatever call is under way,
-        in its middle; who feeds it often does not leave an alarm behind each time."""
+        """Called by an alarm. If the watchdog was fed since the alarm was set, set another one, so
+        that feeding itself sets none. Otherwise reset the host in the middle of its call."""
         due = self._watchdog_fed + self._watchdog_timeout
         if self.clock.now < due:
             self._watchdog = self.clock.at(due, self._watchdog_looks)
@@ -228,8 +228,8 @@ class World:
         for pin in (scl, sda):
             if pin is not None:
                 self._levels.pop(pin, None)
-        # Other pins: nothing is connected there. Lines that rise too late: the target sees no
-        # bit as it was meant, and no address [D].
+        # Other pins: nothing is connected there. Lines that rise too slowly: the target sees wrong
+        # bits, and so never its address [D].
         bus = self.bus if wired and rises else Bus(self.clock)
         self._controllers.append(kind(bus, freq, timeout_us))
         return len(self._controllers) - 1
@@ -281,17 +281,18 @@ class World:
         return self._own_pull(pin)
 
     def _line_pulled_up(self, pin: int) -> bool:
-        """SDA or SCL, driven low by nobody. Resistors beat the pull of the host's pin [D]."""
+        """Whether SDA or SCL is high while nothing drives it low. Resistors are stronger than the
+        pull of the host's pin [D]."""
         if not self.wiring.pull_ups:
             return bool(self._own_pull(pin))
         return self.wiring.pull_ups == "host" or self.target.running is not Running.OFF
 
     def _own_pull(self, pin: int) -> int:
-        """What a pin reads that nothing outside pulls; 0 without a pull of its own [strict]."""
+        """The level of a pin without an external pull; 0 without an internal pull [strict]."""
         return int(self._pulls.get(pin) == _PULL_UP)
 
     def _drive(self, pin: int, level: int | None) -> None:
-        """A pin drives a level, or (None) lets go."""
+        """A pin drives a level, or (None) releases it."""
         was_low = self._levels.get(pin) == 0
         if level is None:
             self._levels.pop(pin, None)
@@ -306,8 +307,8 @@ class World:
             self._drive_target()
 
     def _drive_target(self) -> None:
-        """NRST has a pull-up, BOOT0 a resistor to ground, the supply switch is on unless told
-        otherwise."""
+        """NRST has a pull-up, BOOT0 a resistor to ground, and the supply switch is on by
+        default."""
         wiring = self.wiring
         if wiring.supply is not None:
             self.target.power(self._levels.get(wiring.supply, 1) != 0)

@@ -22,7 +22,7 @@ from stm32up.errors import ImageError, Stm32upError, UsageError
 
 PROJECT = stm32assets.ROOT
 FIRMWARE = stm32assets.FIRMWARE
-ROM = FIRMWARE / "stm32_rom"  # what `deploy` compiles: this, and what stands on it
+ROM = FIRMWARE / "stm32_rom"  # what `deploy` compiles: this, and the packages that import it
 PACKAGE = FIRMWARE / "stm32_updater"
 BENCH = FIRMWARE / "stm32_bench"  # what `deploy --bench` compiles too
 DOCTOR = FIRMWARE / "stm32_doctor"  # what `doctor` sends into the host's RAM
@@ -38,8 +38,8 @@ def product() -> tuple[Path, ...]:
 
 
 def sources(package: Path) -> list[Path]:
-    """The modules of a device package. Raises Stm32upError if they did not come with this
-    installation: an empty package must not be taken for one without modules.
+    """The modules of a device package. Raises Stm32upError if this installation lacks them, so
+    that a missing package is not mistaken for an empty one.
     """
     found = sorted(package.glob("*.py"))
     if package / "__init__.py" not in found:
@@ -56,7 +56,7 @@ def main_program() -> bytes:
 
 def _not_installed(path: Path) -> Stm32upError:
     return Stm32upError(
-        f"this stm32up was installed without {path.name}, which belongs on the host: there is no "
+        f"this stm32up was installed without {path.name}, which the host needs: there is no "
         f"{path}",
         "Install stm32up again.",
     )
@@ -90,7 +90,7 @@ def _collect_uses(tree: ast.Module, names: dict[str, set[str]]) -> None:
 
 @functools.cache
 def limits() -> dict[str, tuple[int, int]]:
-    """The lowest and the highest that a number of board.json may be, by its key: the constants
+    """The lowest and the highest value of each number in board.json, by key: the constants
     _KEY_MIN and _KEY_MAX in the modules that read it on the host. Raises Stm32upError as `sources`
     does.
     """
@@ -104,7 +104,7 @@ def limits() -> dict[str, tuple[int, int]]:
 
 
 class Chip(Protocol):
-    """What the desktop needs of a row of the chip table. Addresses and sizes in bytes."""
+    """The part of a row of the chip table that the desktop needs. Addresses and sizes in bytes."""
 
     name: str
     product_id: int
@@ -119,8 +119,8 @@ class _Image(Protocol):
 
 
 def chip(name: str) -> Chip:
-    """The chip of this part number, such as "STM32G071RB". Raises UsageError for one that is not
-    in the table.
+    """The chip with this part number, such as "STM32G071RB". Raises UsageError if it is not in the
+    table.
     """
     chips = module("stm32_rom.chips")
     errors = module("stm32_rom.errors")
@@ -138,10 +138,10 @@ def family(product_id: int) -> str:
 def check_image(
     content: bytes, name: object, chip: Chip | None, preserve: Sequence[tuple[int, int]]
 ) -> None:
-    """All that the updater checks of an image but its signature and its product, by its own code.
+    """Run the updater's own checks of an image, except those of signature and product.
 
-    `name` is what messages call it. `chip` None: the largest of the family that the image is for.
-    Raises ImageError.
+    `name` is for messages. `chip` None: the largest of the family that the image is for. Raises
+    ImageError.
     """
     reader, errors = module("stm32_updater.image"), module("stm32_updater.errors")
     with tempfile.TemporaryDirectory() as folder:
@@ -176,12 +176,12 @@ def knows(product_id: int) -> bool:
 
 
 def largest(product_id: int) -> Chip:
-    """A part of this family with the most flash that there is: an image names only the family."""
+    """The part of this family with the most flash, because an image names only the family."""
     return chip(family(product_id).partition("/")[0] + "xE")
 
 
 def version_text(raw: bytes) -> str:
-    """ "1.4.2", or "1.4.2+7" with a build number, of the 8 bytes that an application answers."""
+    """ "1.4.2", or "1.4.2+7" with a build number, from the 8 bytes that an application answers."""
     return str(module("stm32_updater.image").version_text(raw))
 
 
@@ -192,8 +192,8 @@ def option_bytes(data: bytes) -> dict[str, object]:
 
 
 def module(name: str) -> ModuleType:
-    """A module of a device package, as "stm32_rom.chips". Outside MicroPython there is no
-    `micropython.const`, so it gets a stand-in.
+    """A module of a device package, such as "stm32_rom.chips". CPython has no `micropython.const`,
+    so the module gets a replacement.
     """
     if str(FIRMWARE) not in sys.path:
         sys.path.append(str(FIRMWARE))

@@ -8,19 +8,19 @@ import re
 
 from stm32up.text import clean
 
-FAILED = 1  # it was tried and went wrong: an image is refused, the board reports a failure
-USAGE = 2  # what was asked for makes no sense: arguments, a missing file, board.toml
+FAILED = 1  # the work failed: an image was refused, or the board reported a failure
+USAGE = 2  # wrong arguments, a missing file, or a mistake in board.toml
 NO_BOARD = 3  # no MicroPython board to talk to
-INTERRUPTED = 130  # Ctrl-C, as shells count it
+INTERRUPTED = 130  # Ctrl-C, by the convention of shells
 
 
 class Stm32upError(Exception):
-    """`message` is one line without a full stop; `next_step` is one sentence, or empty if the
-    message says it.
+    """`message` is one line without a full stop. `next_step` is one sentence, or empty if the
+    message already says it.
     """
 
     exit_status = FAILED
-    code = "failed"  # stands in the result line of --json
+    code = "failed"  # in the result line of --json
 
     def __init__(self, message: str, next_step: str = "") -> None:
         self.message = clean(" ".join(message.split()))
@@ -35,7 +35,7 @@ class Stm32upError(Exception):
 
     @property
     def lines(self) -> list[str]:
-        """What people are told: a line, unless there are several mistakes."""
+        """The text for people: one line for each mistake."""
         return [str(self)]
 
 
@@ -47,7 +47,7 @@ class UsageError(Stm32upError):
 
 
 class BoardFileError(UsageError):
-    """board.toml says something that it may not say: each mistake begins with file and line."""
+    """board.toml has mistakes. The text of each begins with file and line."""
 
     code = "board-file"
 
@@ -67,26 +67,26 @@ class ImageError(Stm32upError):
 
 
 class KeyFileError(Stm32upError):
-    """A key that cannot be read, or is of the wrong kind."""
+    """A key cannot be read, or is of the wrong kind."""
 
     code = "key"
 
 
 class NoBoard(Stm32upError):
-    """There is no port, nothing on it answers as MicroPython, or it went away."""
+    """There is no port, or no MicroPython answers on it, or the port went away."""
 
     exit_status = NO_BOARD
     code = "no-board"
 
 
 class ContactLost(NoBoard):
-    """The conversation broke off, and the board is there: the same can be tried again."""
+    """The connection failed but the board is still there: the call can be repeated."""
 
     code = "contact-lost"
 
 
 class BoardReset(ContactLost):
-    """The board was reset in the middle of the conversation."""
+    """The board was reset during the connection."""
 
     code = "board-reset"
 
@@ -107,7 +107,7 @@ class DeviceError(Stm32upError):
 
 
 class HostUnfit(DeviceError):
-    """The host cannot run the updater, or would run another one than what is deployed."""
+    """The host cannot run the updater, or would run a different one than the deployed one."""
 
     code = "host"
 
@@ -128,8 +128,8 @@ class UpdateFailed(Stm32upError):
         self.result = result
 
 
-# Exceptions on the host that have one cause: kind, what its text holds, what is wrong, what to do
-# next. The numbers of an OSError are the same on rp2 and esp32.
+# Exceptions on the host that have one cause: kind, pattern of the text, what is wrong, next step.
+# The numbers of an OSError are the same on rp2 and esp32.
 _CAUSES = (
     (
         "ValueError",
@@ -142,20 +142,20 @@ _CAUSES = (
         "OSError",
         r"\b28\b|ENOSPC",
         "the host's filesystem is full",
-        "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
+        "Remove files that are not needed: mpremote fs ls, mpremote fs rm.",
     ),
     (
         "OSError",
         r"\b30\b|EROFS",
         "the host's filesystem is read-only",
-        "Look at what boot.py mounts.",
+        "Check what boot.py mounts.",
     ),
 )
 
 
 def _in_words(kind: str, message: str) -> tuple[str, str]:
-    """What an exception of the host means, and what to do next."""
+    """The meaning of an exception on the host, and the next step."""
     for name, pattern, what, next_step in _CAUSES:
         if kind == name and re.search(pattern, message):
             return f"{what} ({message})", next_step
-    return message, "Ask: stm32up doctor."
+    return message, "Run: stm32up doctor."

@@ -1,10 +1,10 @@
-"""What verbs tell while they work: plain objects with "event" first, as the updater on the board
-does. The words for them stand in say/words.py.
+"""What verbs report while they work: plain objects with "event" first, as the updater on the board
+prints them. Their texts are in say/words.py.
 
     {"event": "progress", "phase": "push", "done": number, "total": number}
     {"event": "result", "ok": true, "status": ...}
 
-or, as the last one of a verb that failed,
+If the verb failed, its last event is
 
     {"event": "result", "ok": false, "error": code, "message": ..., "next_step": ...}
 """
@@ -19,8 +19,8 @@ from typing import Literal, NoReturn, Required, TypedDict, TypeGuard
 from stm32up.errors import DeviceError
 from stm32up.text import clean, clean_all, shortened
 
-# An updater may be older or newer than this program: an event can have any name and any key. What
-# this program computes with has a type of its own.
+# An updater may be older or newer than this program, so an event can have any name and any key.
+# Values that this program computes with have their own types.
 Values = Mapping[str, object]
 Event = Values
 Report = Callable[[Event], None]
@@ -44,7 +44,7 @@ class Field(TypedDict):
 
 
 class Plan(TypedDict, total=False):
-    """What a bench verb is about to do: stm32_bench says what is in it."""
+    """What a bench verb is about to do; stm32_bench describes the values."""
 
     event: Literal["plan"]
     status: str
@@ -60,17 +60,17 @@ class Plan(TypedDict, total=False):
     needs_mv: int
 
 
-# What verbs end with, where more than its words are made of it.
+# Results that this program uses for more than printing.
 
 
 class InterruptedPush(TypedDict):
     file: str
     done: int
-    bytes: int | None  # of the image but its signature; None if its header is not one
+    bytes: int | None  # of the image without its signature; None if the header is invalid
 
 
 class Status(TypedDict, total=False):
-    """What the host knows, as its updater says it."""
+    """The state of the host, as its updater reports it."""
 
     phase: str
     confirmed: str | None
@@ -84,7 +84,7 @@ class Status(TypedDict, total=False):
 
 
 class Finding(TypedDict):
-    """One thing that the doctor found."""
+    """One finding of the doctor."""
 
     code: str
     severity: str
@@ -95,7 +95,8 @@ class Finding(TypedDict):
 
 
 class Examined(TypedDict, total=False):
-    """What the doctor found, the diagnosis first; `error` and what follows only if it is bad."""
+    """The findings of the doctor, the diagnosis first; `error` and the keys after it only if
+    something is wrong."""
 
     ok: Required[bool]
     status: Required[str]
@@ -108,7 +109,7 @@ class Examined(TypedDict, total=False):
 
 
 class Stretch(TypedDict):
-    """Bytes of the flash, and what an image does to them: "written", "kept" or "padded"."""
+    """A range of flash, and what an image does to it: "written", "kept" or "padded"."""
 
     what: str
     address: int
@@ -123,7 +124,7 @@ class Tlv(TypedDict):
 
 
 class Shown(TypedDict, total=False):
-    """What `image show` tells of an image; the last two only where they are known."""
+    """What `image show` says about an image; the last two keys only if they are known."""
 
     file: Required[str]
     version: Required[str]
@@ -148,7 +149,7 @@ def progress(phase: str, done: int, total: int) -> Progress:
 
 
 def is_progress(event: Event) -> TypeGuard[Progress]:
-    """`from_board` has seen to the types of its values."""
+    """`from_board` has checked the types of its values."""
     return event["event"] == "progress"
 
 
@@ -157,31 +158,31 @@ def is_plan(event: Event) -> TypeGuard[Plan]:
 
 
 def note(text: str) -> Event:
-    """What has to be known of how it is done."""
+    """A remark for the user about how the work is done."""
     return {"event": "note", "text": text}
 
 
 def result(values: Values) -> Event:
-    """The last event of a verb that did what it should."""
+    """The last event of a verb that succeeded."""
     return {"event": "result", "ok": True, **values}
 
 
 def failure(code: str, message: str, next_step: str) -> Event:
-    """The last event of a verb that did not."""
+    """The last event of a verb that failed."""
     said = {"error": code, "message": message, "next_step": next_step}
     return {"event": "result", "ok": False, **said}
 
 
 def in_order(values: Values, *first: str) -> dict[str, object]:
-    """The same with these keys in front, as far as they are there."""
+    """The same values, with these keys first if they are present."""
     return {**{key: values[key] for key in first if key in values}, **values}
 
 
-# What a board says: unknown events and unknown keys pass, known keys have to be of their type.
+# Output of a board: unknown events and unknown keys pass, known keys must have their type.
 
 _DEEPEST = 20  # of lists in lists
 _LARGEST = 1 << 63
-# Only this program tells these: their words stand on values that it made itself.
+# Only this program makes these events: their texts rely on values that it computed itself.
 _OWN_EVENTS = {
     *("plan", "pushed", "note", "port", "log", "told", "at", "way-back", "counted", "lane"),
     *("naive", "supply-fails", "outcome"),
@@ -194,14 +195,14 @@ _NEEDED = {
 
 
 def from_board(line: str) -> Event:
-    """The event in a line that the updater on a board has printed; a line that is none becomes an
-    "output" event. Raises DeviceError for an event that makes no sense.
+    """The event in a line that the updater on a board printed. Any other line becomes an "output"
+    event. Raises DeviceError for an event with invalid values.
     """
     try:
         value = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError):
         if line.lstrip().startswith("{"):
-            raise _nonsense("is no JSON", line) from None
+            raise _nonsense("is not JSON", line) from None
         value = None
     if not isinstance(value, dict) or not isinstance(value.get("event"), str):
         return {"event": "output", "text": shortened(clean(line), 200)}
@@ -212,23 +213,23 @@ def from_board(line: str) -> Event:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are no JSON
+    raise ValueError(name)  # NaN and Infinity are not JSON
 
 
 def _wrong(event: Event) -> str:
-    """Why an event makes no sense; empty if it does."""
+    """Why an event is invalid; empty if it is valid."""
     if event["event"] in _OWN_EVENTS:
-        return "is not for an updater to tell"
+        return "only stm32up itself can report"
     for key in _NEEDED.get(str(event["event"]), ()):
         if key not in event:
             return f"lacks {key}"
     for key, (fits, kind) in _TYPES.items():
         if key in event and not fits(event[key]):
-            return f"has {key} that is no {kind}"
+            return f"has {key} that is not a {kind}"
     if not _is_plain(event, _DEEPEST):
-        return "holds numbers or lists without measure"
+        return "holds a number or list that is too large"
     if is_progress(event) and event["done"] > event["total"]:
-        return "has done more than total"
+        return "has a larger done than total"
     return ""
 
 
@@ -249,7 +250,7 @@ def _is_count(value: object) -> bool:
 
 
 def _is_fields(value: object) -> bool:
-    """The bits of a register before and after, as a bench plan has them."""
+    """The fields of a register, before and after, in a bench plan."""
     return isinstance(value, list) and all(
         isinstance(field, dict)
         and isinstance(field.get("name"), str)
@@ -283,6 +284,6 @@ _TYPES: dict[str, _Kind] = {
 
 def _nonsense(reason: str, line: str) -> DeviceError:
     return DeviceError(
-        f"the updater on the board told something that {reason}: {shortened(clean(line), 60)}",
-        "Put it there again: stm32up deploy.",
+        f"the updater on the board reported an event that {reason}: {shortened(clean(line), 60)}",
+        "Install it again: stm32up deploy.",
     )

@@ -1,7 +1,7 @@
 """Text from a board, a file or a port, made safe to show.
 
-A terminal obeys control sequences, and right-to-left overrides change what a line seems to say. So
-each character that does not print is shown as its number: ESC becomes <1B>.
+Control sequences change a terminal, and right-to-left overrides change how a line reads. So each
+character that does not print is shown as its number: ESC becomes <1B>.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _clean_line(text: str) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """At most `limit` characters of it."""
+    """At most `limit` characters of the text."""
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 

@@ -1,11 +1,11 @@
-"""Tries what users met with, and says for each case whether it comes out right.
+"""Tries problems that users had, and reports for each case whether its outcome is right.
 
     python -m tests.cases              all
     python -m tests.cases ports holes  those of tests/cases/ports.py and holes.py
     python -m tests.cases "ports: a lone Pico is taken"
 
-One line for each: PASS or FAIL, its name, what was tried, what came of it. The exit status is 1 if
-one failed.
+Prints one line per case: PASS or FAIL, its name, what was tried, the outcome. The exit status is 1
+if one failed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cases by group, in the order in which they are tried."""
+"""The cases by group, in the order in which they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Runs of the updater that are stopped, overtaken, or fail in code of the product."""
+"""Runs of the updater that are stopped, replaced by another run, or fail in code of the
+product."""
 
 from __future__ import annotations
 
@@ -95,7 +96,7 @@ def by_cancelling(board: Bench, stop: int) -> list[Event]:
 
 
 def nothing_lost(way: Callable[[Bench, int], list[Event]]) -> str:
-    """The old application runs if nothing was erased; the next run of the same host goes on."""
+    """The old application runs if nothing was erased; the next run of the same host continues."""
     count = number_of_events()
     for stop in range(1, count):
         board = update()

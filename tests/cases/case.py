@@ -1,4 +1,4 @@
-"""What a case is: something a user does that once came out wrong, and the check of its outcome."""
+"""A case: an action of a user that once had a wrong outcome, and the check of its outcome."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stm32up.cli import main
 
 
 class Wrong(Exception):
-    """The outcome is not the right one; the text says what it is."""
+    """The outcome is wrong; the text describes it."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Case:
 
     name: str
     tried: str
-    check: Callable[[], str]  # in an empty folder; returns the outcome, or raises Wrong
+    check: Callable[[], str]  # called in an empty folder; returns the outcome, or raises Wrong
 
     def run(self, folder: Path) -> str:
         """The outcome, in one line. Raises Wrong."""
@@ -42,7 +42,7 @@ class Case:
 
 
 class Cases(list[Case]):
-    """The cases of one module. A function that is one is marked by `@cases("what is tried")`."""
+    """The cases of one module. `@cases("what is tried")` makes a function a case."""
 
     def __call__(self, tried: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
         def mark(check: Callable[[], str]) -> Callable[[], str]:
@@ -52,7 +52,7 @@ class Cases(list[Case]):
         return mark
 
     def add(self, name: str, tried: str, check: Callable[..., str], *arguments: Any) -> None:
-        """One more, whose check is called with these arguments."""
+        """Add a case whose check is called with these arguments."""
         self.append(Case(name, tried, functools.partial(check, *arguments)))
 
 
@@ -68,7 +68,7 @@ def one_line(text: str) -> str:
 
 
 class Ran(NamedTuple):
-    """What the command did: exit status, standard output, standard error."""
+    """The result of the command: exit status, standard output, standard error."""
 
     status: int
     out: str
@@ -80,22 +80,23 @@ class Ran(NamedTuple):
 
     @property
     def last(self) -> str:
-        """The line that tells how it ended."""
+        """The line with the result."""
         return (self.err or self.out).strip().rpartition("\n")[2]
 
     def refuses(self, *words: str, status: int = 1) -> str:
-        """What it says. Raises Wrong unless it failed with one line that has all these words."""
+        """The output. Raises Wrong unless it failed with one line that contains all these
+        words."""
         right = self.status == status and self.err.count("\n") == 1
         return expect(right and all(word in self.err for word in words), self.last)
 
     def succeeds(self, *words: str) -> str:
-        """The last line. Raises Wrong unless it succeeded and said all these words."""
+        """The last line. Raises Wrong unless it succeeded and printed all these words."""
         right = self.status == 0 and all(word in self.said for word in words)
         return expect(right, self.last)
 
 
 def stm32up(*arguments: object) -> Ran:
-    """Runs the command in this process."""
+    """Run the command in this process."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main.run([str(argument) for argument in arguments])
@@ -103,6 +104,6 @@ def stm32up(*arguments: object) -> Ran:
 
 
 def build(name: str, content: bytes, *options: object, version: str = "1.1.0") -> Ran:
-    """`stm32up image build` of a file with this content; x.img is what comes out."""
+    """Run `stm32up image build` on a file with this content; the output is x.img."""
     Path(name).write_bytes(content)
     return stm32up(*options, "image", "build", name, "--version", version, "-o", "x.img")

@@ -1,4 +1,4 @@
-"""Boards for the cases of the device: three applications, the first one installed."""
+"""Boards for the cases of the device: three applications, the first one is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL = known_images(*(known(content, version) for version, content in VERSIONS.it
 
 
 def by_first_page(flash: bytes, chip: Any) -> ModelApplication | None:
-    """Applications that run as long as their first page is there."""
+    """Applications that run if their first page is in flash."""
     for version, content in VERSIONS.items():
         if flash[:PAGE] == content[:PAGE]:
             return ModelApplication(KnownImage(content, version_bytes(version)), chip)
@@ -27,7 +27,7 @@ def by_first_page(flash: bytes, chip: Any) -> ModelApplication | None:
 
 
 def bench(*, signed: bool = False, applications: Any = ALL, **options: Any) -> Bench:
-    """1.0.0 is installed. `signed`: the board takes signed images only."""
+    """1.0.0 is installed. `signed`: the board accepts signed images only."""
     made = Bench(applications=applications, settings={"unsigned": not signed}, **options)
     if signed:
         trust(made, signing_key())
@@ -50,7 +50,7 @@ def push(bench: Bench, version: str, *, signed: bool = False) -> None:
 
 
 def runs(bench: Bench, version: str) -> bool:
-    """Whether this application is in flash, whole, and runs."""
+    """Whether this application is completely in flash and runs."""
     flash_is_right = (
         bench.flash_holds(VERSIONS[version]) and not bench.target.flash.weak_granules()
     )
@@ -58,7 +58,7 @@ def runs(bench: Bench, version: str) -> bool:
 
 
 def settled(bench: Bench, tries: int = 6) -> Event:
-    """The result when the product was started until something came of it."""
+    """Start the product until it has a result; return that."""
     for _ in range(tries):
         bench.boot()
         result = bench.run()[-1]
@@ -69,7 +69,7 @@ def settled(bench: Bench, tries: int = 6) -> Event:
 
 
 def calls(bench: Bench, change: Callable[..., Any]) -> None:
-    """From the next boot on every call of the host goes through `change(real, name, *args)`."""
+    """From the next boot on, every call of the host goes through `change(real, name, *args)`."""
     real = bench.world.call
     bench.world.call = lambda name, *args: change(real, name, *args)  # type: ignore[method-assign]
 

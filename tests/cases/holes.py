@@ -1,4 +1,4 @@
-"""An application file that leaves whole pages open."""
+"""An application file with whole pages without data."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.cases.case import Cases, build, expect
 from tests.host_tools.input_files import FLASH, elf, hex_file, s_data, s_line, text
 
 CASES = Cases()
-OPEN = 10 * PAGE  # the page that the update does not mention
+OPEN = 10 * PAGE  # the page without data in the update
 CALIBRATION = b"SERIAL-0042-CALIBRATION!"
-TABLE = bytes(range(256))  # what stands behind the hole
+TABLE = bytes(range(256))  # the data after the hole
 
 
 def application(version: str) -> bytes:
@@ -32,7 +32,7 @@ def update() -> bytes:
 
 
 def factory_fresh(preserve: list[list[int]]) -> Bench:
-    """A board as it leaves the factory: 1.0.0, the calibration and the table."""
+    """A board from the factory: with 1.0.0, the calibration and the table."""
     parts = (0, application("1.0.0")), (OPEN, CALIBRATION), (OPEN + PAGE, TABLE)
     build("factory.hex", text(hex_file(*parts)), version="1.0.0").succeeds()
     bench = Bench(applications=emulated)
@@ -55,7 +55,7 @@ def board(preserved: int) -> Path:
 
 
 def updated(bench: Bench) -> str:
-    """Installs x.img; everything is in its place afterwards."""
+    """Install x.img; check that everything is in its place afterwards."""
     result = bench.install(Path("x.img").read_bytes())
     flash = bytes(bench.target.flash.data)
     code = application("1.1.0")

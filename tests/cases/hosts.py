@@ -1,4 +1,4 @@
-"""Hosts on which the updater cannot run: real MicroPython, files put there by real mpremote."""
+"""Hosts on which the updater cannot run: real MicroPython, with files copied by real mpremote."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ for i in range(3): os.remove("/f%d" % i)
 
 
 class Host:
-    """A simulated board that runs."""
+    """A running simulated board."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -73,7 +73,7 @@ def deployed() -> tempfile.TemporaryDirectory[str]:
 
 @contextlib.contextmanager
 def host(*, blank: bool = False) -> Iterator[Host]:
-    """A board of one's own."""
+    """A separate board."""
     state = Path("board").absolute()
     if not blank:
         shutil.copytree(deployed().name, state)

@@ -1,4 +1,4 @@
-"""Images signed by imgtool's own command with options that the updater does not take."""
+"""Images signed by imgtool's own command with options that the updater does not accept."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ("no security counter", "--security-counter"),
     ),
     "a big-endian image is named": ([*GOOD, "-e", "big"], ("big-endian",)),
-    "an image not to be started is named": (
+    "an image not bootable is named": (
         [*GOOD, "--non-bootable"],
         ("without --non-bootable",),
     ),
@@ -82,7 +82,7 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
 
 @functools.cache
 def key_files(name: str) -> dict[str, bytes]:
-    """A key of this kind, private and public."""
+    """A key of this type, private and public."""
     key = KEYS[name]()
     private = key.private_bytes(
         serialization.Encoding.PEM,
@@ -96,7 +96,7 @@ def key_files(name: str) -> dict[str, bytes]:
 
 
 def sign(options: list[str]) -> None:
-    """imgtool sign app.bin x.img with these options."""
+    """Run imgtool sign app.bin x.img with these options."""
     Path("app.bin").write_bytes(application(4096))
     for key in KEYS:
         if key in options:

@@ -1,4 +1,4 @@
-"""Files that are no application, or one in an unusual form."""
+"""Files that are not applications, or applications in an unusual form."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def vectors(stack: int, reset: int) -> bytes:
     return struct.pack("<II", stack, reset) + APP[8:]
 
 
-# name of the case: (file, content, what the message says)
+# name of the case: (file, content, text of the message)
 REFUSED: dict[str, tuple[str, bytes, str]] = {
     "HTML is named": ("page.bin", HTML, "an HTML page"),
     "HTML in capitals with blank lines before it is named": (

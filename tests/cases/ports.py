@@ -1,4 +1,4 @@
-"""Which serial port is taken for the board when none is named."""
+"""The serial port that is used if none is given."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ TAKEN: dict[str, tuple[tuple[Port, ...], Port]] = {
     "MicroPython's own USB id is taken": ((GENERIC,), GENERIC),
 }
 
-# A bridge may lead anywhere: it is taken with a note, or not at all.
+# A bridge may be connected to anything: it is used with a note, or not at all.
 BRIDGES: dict[str, tuple[tuple[Port, ...], Port]] = {
     "a lone FTDI cable is not taken without a word": ((FTDI,), FTDI),
     "a CP2102 beside a picoprobe is not taken without a word": ((CP2102, PICOPROBE), CP2102),
@@ -79,7 +79,7 @@ REFUSED: dict[str, tuple[Port, ...]] = {
 
 
 def status_with(ports: tuple[Port, ...]) -> tuple[Ran, list[str]]:
-    """`stm32up status` on a computer with these ports; which ones it opened."""
+    """Run `stm32up status` on a computer with these ports; return which ports it opened."""
     opened: list[str] = []
 
     def refuse(device: str, *arguments: object, **options: object) -> object:

@@ -1,4 +1,4 @@
-"""Programs on the host that stand in the tool's way: endless ones, and their watchdogs."""
+"""Programs on the host that obstruct the command: endless ones, and their watchdogs."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ print({STARTED!r})
 while True:
     wdt.feed(); time.sleep_ms(50)
 """
-# The same where nothing can reach the watchdog to feed it.
+# The same, with a watchdog that nothing else can reach to feed it.
 HIDDEN = "def main():\n" + "".join(f"    {line}\n" for line in PRODUCT.splitlines()) + "main()\n"
 
 
 def build_full_image() -> None:
-    """x.img: 124 KB of an application that runs."""
+    """Build x.img: a working application of 124 KB."""
     code = application("1.1.0")
     build("full.bin", code + random.Random(0).randbytes(124 * 1024 - len(code))).succeeds()
 
 
 def restart(url: str) -> None:
-    """Ctrl-B and Ctrl-D in a terminal program: boot.py and main.py run, and one of them is one of
-    the programs above."""
+    """Ctrl-B and Ctrl-D in a terminal program: boot.py and main.py run; one of them is a program
+    from above."""
     with Client(int(url.rpartition(":")[2])) as terminal:
         terminal.send(b"\x02\x04")
         terminal.until(STARTED.encode())
 
 
 def named(ran: Ran, file: str) -> str:
-    """It got in, or says whose fault it is and how to take that off."""
+    """The command connected, or names the file that prevents it and how to remove it."""
     return expect(file in ran.said and ("rm :" in ran.said or "flash_nuke" in ran.said), ran.said)
 
 
@@ -76,8 +76,8 @@ def a_main_py_that_swallows_ctrl_c_is_named() -> str:
 
 
 def updated_under_watchdog(program: str) -> str:
-    """An update of 124 KB while the product's watchdog runs; it is finished, or what cut it is
-    named at once."""
+    """An update of 124 KB while the product's watchdog runs. It is finished, or the cause of its
+    interruption is reported at once."""
     build_full_image()
     with host() as board:
         board.put("main.py", program)

@@ -18,7 +18,7 @@ CASES = Cases()
 
 
 class Late(ModelApplication):
-    """Answers nothing for a while after its start."""
+    """Does not answer for a while after its start."""
 
     def __init__(self, image: KnownImage, chip: Any, delay_ms: int) -> None:
         super().__init__(image, chip)
@@ -30,7 +30,7 @@ class Late(ModelApplication):
 
 
 def late(delay_ms: int) -> ApplicationFactory:
-    """1.1.0 answers that late."""
+    """1.1.0 answers only after this delay."""
 
     def make(flash: bytes, chip: Any) -> ModelApplication | None:
         for version, content in VERSIONS.items():

@@ -1,4 +1,4 @@
-"""The host's files: the last good image stays, and what was checked is what is written."""
+"""The host's files: the last good image is kept, and exactly the checked bytes are written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BAD_NEWER = known_images(
 
 
 def at_event(bench: Bench, name: str, strike: Callable[[], object]) -> dict[str, Any]:
-    """Runs the updater; `strike` once, when the first event or phase of this name was told."""
+    """Run the updater; call `strike` once, after the first event or phase with this name."""
     struck = False
     for event in bench.updater().events():
         if not struck and name in (event["event"], event.get("phase")):
@@ -69,8 +69,8 @@ RENAMES: dict[str, Callable[..., None]] = {
 
 
 def last_good_image_stays(renames: Callable[..., None]) -> str:
-    """Every rename to confirmed.img, until the next start, is that of `renames`; then an image
-    comes that does not work."""
+    """`renames` replaces every rename to confirmed.img until the next start; then an image is
+    pushed that does not work."""
     board = update(applications=BAD_NEWER)
     calls = board.world.file_calls
     rename, failed = calls["fs_rename"], 0
@@ -183,7 +183,7 @@ def an_error_of_any_length_leaves_the_log_in_order() -> str:
     count = 0
     for text in ("x" * 3000, '"\\' * 3000, "\u20ac" * 4000, "\n" * 3000, "\0" * 3000):
         board = update()
-        board.forget("confirmed.img")  # so that the text stands in the last line, the result
+        board.forget("confirmed.img")  # so that the text is in the last line, the result
 
         def confirm(image: object, text: str = text) -> bool:
             raise ValueError(text)
@@ -205,7 +205,8 @@ def an_error_of_any_length_leaves_the_log_in_order() -> str:
 
 
 def short_of_memory(board: Bench, at: int, lasting: bool) -> tuple[str, int]:
-    """The at-th transfer of more than 64 bytes finds no memory; how it ended, and their number."""
+    """The at-th transfer of more than 64 bytes fails without memory; return how the run ended, and
+    the number of transfers."""
     seen = 0
     active = True
 

@@ -18,7 +18,7 @@ from tests.support import Changed, image, known
 
 CASES = Cases()
 
-# Two flips in one bit column, which the XOR of a frame does not show: (sent, arrived).
+# Two flips in one bit column, which the XOR of a frame does not detect: (sent, arrived).
 ERASES = {
     "an erase of page 1 instead of 3 is mended": (b"\0\3\3", b"\0\1\1"),
     "an erase of page 2 instead of 3 is mended": (b"\0\3\3", b"\0\2\2"),
@@ -114,7 +114,7 @@ def a_very_noisy_bus_never_leaves_a_wrong_byte_in_what_runs() -> str:
 
 
 def beating(wrong: float, blinks_ms: int) -> Bench:
-    """1.1.0 answers nothing and blinks as told; that fraction of the samples is wrong."""
+    """1.1.0 does not answer and blinks as given; the fraction `wrong` of the samples is wrong."""
     heartbeat = {"method": "gpio", "pin": 9, "edges": 4, "address": None, "register": None}
     bench = Bench(
         applications=known_images(

@@ -26,7 +26,7 @@ FLASH_SIZE = 128 * 1024
 
 @dataclass
 class Ran:
-    """What a command did."""
+    """The result of a command."""
 
     status: int
     events: list[dict[str, Any]]
@@ -38,8 +38,8 @@ class Ran:
 
 
 class Commands:
-    """Runs stm32up on one simulated board whose state is kept in `folder`. `typed`: what one
-    would type for that."""
+    """Runs stm32up on one simulated board whose state is kept in `folder`. `typed`: the same
+    commands as a user would type them."""
 
     def __init__(self, folder: Path, board: str, capfd: pytest.CaptureFixture[str] | None) -> None:
         self.folder = folder
@@ -52,7 +52,7 @@ class Commands:
         return self.at(f"sim:{self.folder}", *options, *arguments)
 
     def at(self, port: str, *arguments: str | Path) -> Ran:
-        """The same, on a board that runs already."""
+        """The same on a board that is already running."""
         command = ["--port", port, "--board", self.board, "--json", *map(str, arguments)]
         self.typed.append(shlex.join(["stm32up", *command]))
         status = main.run(command)
@@ -66,14 +66,14 @@ class Commands:
         return (self.folder / "target.flash").read_bytes()[:FLASH_SIZE]
 
     def target(self) -> bytes:
-        """All of the target that is not volatile; empty for a target nobody has met."""
+        """The target's non-volatile memory; empty for a target that was never used."""
         path = self.folder / "target.flash"
         return path.read_bytes() if path.exists() else b""
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with app-1.0.0.img, app-1.1.0.img, and full.img: 1.1.0 filled up to 128 KB."""
+    """A folder with app-1.0.0.img, app-1.1.0.img, and full.img: 1.1.0 padded to 128 KB."""
     folder = tmp_path_factory.mktemp("images")
     for version in ("1.0.0", "1.1.0"):
         source = APPLICATION / f"app-{version}.hex"
@@ -90,7 +90,7 @@ def build(source: Path, target: Path, version: str, *more: str) -> None:
     assert main.run([*command, *more]) == 0
 
 
-# What a board has been through before a test begins: that of another one, and a command.
+# The history of a board before a test: that of another state, and one more command.
 STATES = {
     "deployed": ("", ["deploy"]),
     "updated": ("deployed", ["update", "app-1.0.0.img"]),
@@ -100,7 +100,7 @@ STATES = {
 
 @pytest.fixture(scope="session")
 def state(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Callable[[str, str], Path]:
-    """The folder of a board of this kind of host in one of STATES, made once: to copy."""
+    """The folder of a board with this host in one of STATES, made once and then copied."""
 
     @functools.cache
     def made(host: str, name: str) -> Path:
@@ -126,7 +126,7 @@ def board_in(
     capfd: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
 ) -> Callable[[str], Commands]:
-    """The command, on a board of this host's kind that nobody else uses."""
+    """The command, on a separate board with this host."""
 
     def copied(name: str) -> Commands:
         folder = tmp_path / "state"
@@ -145,7 +145,7 @@ def board_in(
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that fails shows the commands that replay it."""
+    """A failing test shows the commands that replay it."""
     report = yield
     if report.failed and TYPED in item.stash:
         typed = item.stash[TYPED]

@@ -66,7 +66,7 @@ def test_an_image_for_another_chip(refused, tmp_path):
         ("page.bin", b"<!DOCTYPE html><html></html>", "an HTML page"),
         ("app.bin", b":020000040800F2\n:00000001FF\n", "Intel hex"),
         ("app.hex", b":020000040800F2\n:04000000009000204C\n", "app.hex:2: the file ends"),
-        ("app.elf", b"\x7fELF\x01\x01\x01", "app.elf is cut"),
+        ("app.elf", b"\x7fELF\x01\x01\x01", "app.elf is truncated"),
         ("app.bin", b"\x00\x90\x00\x20" * 100, "reset vector 0x20009000"),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_cut_at_no_erase(stm32up):
 
 @pytest.mark.parametrize(
     "fault",
-    ["busy for ever@40", "answer lost@61", "data held low@30", "loader resets itself@77"],
+    ["always busy@40", "answer lost@61", "data held low@30", "loader resets itself@77"],
 )
 def test_a_fault_on_the_wire_ends_clearly_and_the_next_run_mends_it(stm32up, images, fault):
     first = stm32up("update", images / "app-1.0.0.img", sim=(f"fault={fault}",))

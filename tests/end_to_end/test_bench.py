@@ -58,8 +58,8 @@ def test_what_the_loader_says_meanwhile_is_reported(bench, ack):
     assert set(bench.flash()) == {0xFF} and len(bench.flash()) == FLASH_SIZE
 
 
-def test_a_target_that_is_busy_for_ever_is_left_alone_by_every_verb(bench, images):
-    sim = ("rdp=1", "unprotect-busy-ms=for-ever")
+def test_a_target_that_is_always_busy_is_left_alone_by_every_verb(bench, images):
+    sim = ("rdp=1", "unprotect-busy-ms=forever")
     ran = bench("unprotect", "--yes", sim=sim)
     assert ran.status == 1 and ran.result["error"] == "not-finished"
     assert "Leave its supply on" in ran.result["next_step"]

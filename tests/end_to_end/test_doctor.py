@@ -69,8 +69,8 @@ def test_people_read_what_why_and_what_next(stm32up, images, capfd):
     headings = [line for line in lines if line and not line.startswith(" ")]
     assert headings[:4] == [
         "What is wrong",
-        "Why this is believed",
-        "How it comes about",
-        "What to do next",
+        "What shows it",
+        "Cause",
+        "Next step",
     ]
     assert all(len(line) <= 80 for line in lines)

@@ -33,13 +33,13 @@ class Product:
             self.bench.write_file(f"{paths.LIB}/{path.name}", path.read_bytes())
 
     def change(self, old: str, new: str) -> None:
-        """Another line in the program, which has to be there once."""
+        """Replace a line of the program, which must occur exactly once."""
         assert self.program.count(old) == 1, old
         self.program = self.program.replace(old, new)
 
     def run(self, seconds: float) -> None:
-        """Switch the host on, and off after `seconds` of its time. A program that ended before
-        would let no time go by, and fails."""
+        """Switch the host on, and off after `seconds` of its time. Fails if the program ended
+        before, because then time would stand still."""
 
         def off() -> None:
             raise HostPowerLost
@@ -55,7 +55,7 @@ class Product:
         assert ended, "the program has ended, or waits for input"
 
     def log(self) -> list[dict[str, Any]]:
-        """What the updater has logged."""
+        """The log of the updater."""
         lines = self.bench.read_file("/updater/log.0").splitlines()
         return [json.loads(line) for line in lines]
 

@@ -1,13 +1,13 @@
-"""Fuzzes the readers of files that somebody else may have written.
+"""Fuzzes the readers of files from other sources.
 
     python -m tests.fuzz                              all targets, 1,000,000 inputs
     python -m tests.fuzz state --runs 50000           one target
     python -m tests.fuzz state build/fuzz/state-*     replay saved inputs
     python -m tests.fuzz --document build/fuzz.json   the numbers of a run, for docs/security.md
 
-Coverage guides it if atheris is installed (`make fuzz` sees to that); without it, inputs are
-random mutations of real files. A finding does not end the run: the first input of each kind is
-saved as build/fuzz/TARGET-KIND, and counted.
+If atheris is installed (by `make fuzz`), coverage guides the fuzzer; otherwise inputs are random
+mutations of real files. A finding does not end the run: findings are counted, and the first input
+of each kind is saved as build/fuzz/TARGET-KIND.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 RUNS = 1_000_000
 MAX_BYTES = 2048  # of an input; real images for fuzzing have some 900
-MEMORY_EVERY = 61  # tracing memory is slow, so every so many inputs
-# For 2 KB of input. CPython takes more than MicroPython for the same; an RP2040 has some 200 KB.
+MEMORY_EVERY = 61  # inputs between two traces of memory, which are slow
+# For 2 KB of input. CPython needs more memory than MicroPython; an RP2040 has some 200 KB.
 MEMORY_BOUND = 64 * 1024
 SECONDS_PER_INPUT = 10
-KEEP_EVERY = 500  # inputs between two looks at how it goes
+KEEP_EVERY = 500  # inputs between two saved outcomes
 
 
 @dataclass
 class Outcome:
-    """What a run of one target came to."""
+    """The outcome of a run of one target."""
 
     target: str
     inputs: int = 0
@@ -49,12 +49,12 @@ class Outcome:
     findings: dict[str, int] = field(default_factory=dict)  # kind: how often
     saved: list[str] = field(default_factory=list)
     first: int = 0  # the number of the input that made the first finding
-    peak: int = 0  # bytes, the most that was traced
-    ended: str = ""  # why the fuzzer gave up, if it did
+    peak: int = 0  # bytes, the traced maximum
+    ended: str = ""  # why the fuzzer ended early, if it did
 
 
 class Checked:
-    """A target that saves and counts what it finds, and goes on."""
+    """A target that saves and counts its findings and continues."""
 
     def __init__(self, name: str, runs: int, folder: Path) -> None:
         from tests.fuzz import targets
@@ -105,7 +105,7 @@ class Checked:
             self.keep()
 
     def random_runs(self) -> None:
-        """Random mutations of the seeds, the same ones every time."""
+        """Random mutations of the seeds, the same in every run."""
         from tests.fuzz import mutation
 
         seeds = self.target.seeds()
@@ -116,7 +116,7 @@ class Checked:
         self.keep()
 
     def guided_runs(self, corpus: Path) -> None:
-        """Lets atheris, which is libFuzzer, choose. It ends the process."""
+        """Inputs from atheris (libFuzzer), which ends the process."""
         import atheris
 
         from tests.fuzz import mutation
@@ -134,14 +134,14 @@ class Checked:
         atheris.Fuzz()
 
     def keep(self) -> None:
-        """The outcome so far, in a file: libFuzzer ends the process without a word."""
+        """Save the outcome so far, because libFuzzer ends the process without notice."""
         self.outcome.seconds = time.perf_counter() - self._begun
         text = json.dumps(asdict(self.outcome))
         (self._folder / f"{self.outcome.target}.json").write_text(text)
 
 
 def _mutator(data: bytes, most: int, seed: int) -> bytes:
-    """Half of the inputs change as formats do, half as libFuzzer likes it."""
+    """Half of the inputs are mutated by our rules for formats, half by libFuzzer."""
     import atheris
 
     from tests.fuzz import mutation
@@ -153,12 +153,12 @@ def _mutator(data: bytes, most: int, seed: int) -> bytes:
 
 
 def _escaped(token: bytes) -> str:
-    """As a dictionary of libFuzzer has it."""
+    """The token in the syntax of a libFuzzer dictionary."""
     return "".join(f"\\x{byte:02X}" for byte in token)
 
 
 def kind_of(error: Exception) -> str:
-    """Where it happened and what; numbers make no new kind."""
+    """Place and text of an error, without numbers."""
     frames = traceback.extract_tb(error.__traceback__)
     place = next(
         (f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames) if "stm32" in f.filename),
@@ -181,7 +181,7 @@ def fuzz(name: str, runs: int, folder: Path, guided: bool) -> None:
 
 
 def in_process(name: str, runs: int, folder: Path, guided: bool, source: Path | None) -> Outcome:
-    """One target in a process of its own; `source` is a tree with other firmware/ and
+    """One target in a separate process; `source` is a tree with other firmware/ and
     host_tools/."""
     command = [sys.executable, "-m", "tests.fuzz", name, "--runs", str(runs), "--alone"]
     command += ["--folder", str(folder), *([] if guided else ["--unguided"])]
@@ -203,7 +203,7 @@ def in_process(name: str, runs: int, folder: Path, guided: bool, source: Path | 
 
 
 def replay(name: str, inputs: Sequence[Path]) -> int:
-    """What the target makes of saved inputs; 1 if one of them is a finding still."""
+    """Run the target on saved inputs; 1 if one of them is still a finding."""
     from tests.fuzz import targets
 
     target, status = targets.ALL[name](), 0
@@ -234,7 +234,7 @@ def report(outcomes: Sequence[Outcome]) -> int:
 
 
 def document(outcomes: Sequence[Outcome], guided: bool) -> None:
-    """Put the numbers of a run into docs/security.md, between its two marks."""
+    """Write the numbers of a run into docs/security.md, between its two marks."""
     from tests.support import between_marks
 
     lines = ["| reader | inputs | kinds of findings | most memory, KB |", "|---|---:|---:|---:|"]
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("target", nargs="?", help="default: all")
     parser.add_argument("inputs", nargs="*", type=Path, help="saved inputs to replay")
-    parser.add_argument("--runs", type=int, default=RUNS, help="inputs, of all targets together")
+    parser.add_argument("--runs", type=int, default=RUNS, help="inputs, for all targets together")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=PROJECT / "build" / "fuzz")
     parser.add_argument("-o", "--output", type=Path, default=PROJECT / "build" / "fuzz.json")

@@ -1,4 +1,4 @@
-"""Fuzzed on both sides at once: what one takes for an image, the other must."""
+"""Fuzzed on both sides at once: desktop and device must accept the same images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.fuzz.material import chip, private_key, real_images, with_a_hole
 
 
 class Agreement(DeviceImage):
-    """Desktop and device say the same of an image: sound or not, and signed by our key or not.
+    """Desktop and device agree on whether an image is sound and whether our key signed it.
 
-    The first byte says whether the digest is made right first, so that more than the digest is
-    looked at."""
+    The first byte decides whether the digest is corrected first, so that the checks after it are
+    reached too."""
 
     def seeds(self) -> list[bytes]:
         return [
@@ -57,7 +57,7 @@ class Agreement(DeviceImage):
 
 
 def with_right_digest(content: bytes) -> bytes:
-    """The image with the digest that its content has, as far as it has the form of one."""
+    """The image with the right digest for its content, if its form allows that."""
     if len(content) < image_format.HEADER.size:
         return content
     fields = image_format.HEADER.unpack_from(content)

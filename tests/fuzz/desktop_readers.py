@@ -25,12 +25,13 @@ from tests.fuzz.material import (
 )
 from tests.host_tools import input_files
 
-# The key of material.py behind the password "secret". Locking it takes random numbers.
+# The key of material.py with the password "secret", as a constant because encryption uses random
+# numbers.
 LOCKED = Path(__file__).with_name("fuzz_locked_key.pem")
 
 
 class DesktopLog:
-    """The log as the desktop merges it: what comes out is JSON, line by line, in order."""
+    """The log as the desktop merges it: the output is JSON, line by line, in order."""
 
     def seeds(self) -> list[bytes]:
         return LOG_LINES
@@ -45,7 +46,7 @@ class DesktopLog:
 
 
 def _no_json(name: str) -> None:
-    raise Finding(f"{name} is no JSON")
+    raise Finding(f"{name} is not JSON")
 
 
 class DesktopReader:
@@ -132,7 +133,7 @@ class DesktopKey(DesktopReader):
 
 
 class BoardToml(DesktopReader):
-    """board.toml: refused with file and line, or a board whose board.json the device takes."""
+    """board.toml: refused with file and line, or a board whose board.json the device accepts."""
 
     NAME = "board.toml"
 

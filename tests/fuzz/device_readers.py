@@ -33,7 +33,7 @@ from tests.fuzz.material import (
 
 
 def on(module: ModuleType, files: Files) -> ModuleType:
-    """A copy of a device module whose files are these; the desktop uses the module itself."""
+    """A copy of a device module that uses these files; the desktop uses the module itself."""
     spec = module.__spec__
     assert spec is not None and spec.loader is not None
     copy = module_from_spec(spec)
@@ -43,7 +43,7 @@ def on(module: ModuleType, files: Files) -> ModuleType:
 
 
 class Clock:
-    """The device's clock, standing still."""
+    """The device's clock, which stands still."""
 
     feed = now = staticmethod(lambda: 0)
     since = staticmethod(lambda then: 0)
@@ -57,26 +57,27 @@ class DeviceReader:
         self.error: type[Exception] = device_module("stm32_rom.errors").UpdaterError
 
     def __call__(self, data: bytes) -> object:
-        """Of one input in 16 some read fails, for every kind of file must bear that."""
+        """For one input in 16 a read fails, because the reader of every kind of file must handle
+        that."""
         digest = zlib.crc32(data)
         self.files.fails_at = digest // 16 % 16 if digest % 16 == 0 else -1
         return self.outcome(data)
 
     def outcome(self, data: bytes) -> object:
-        """Where every read succeeds, or only `files.fails_at` does not."""
+        """The outcome if every read succeeds, or all but `files.fails_at`."""
         try:
             return self.read(data)
         except self.error as error:
             return check_message(error, str(error))
         except RecursionError:
-            return None  # CPython's json recurses; MicroPython's has a stack of its own
+            return None  # CPython's json recurses; MicroPython's uses its own stack
 
     def read(self, data: bytes) -> object:
         raise NotImplementedError
 
 
 class DeviceImage(DeviceReader):
-    """The inbox: everything the updater looks at before an image may be installed."""
+    """The inbox: everything that the updater checks before it installs an image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,8 +108,8 @@ class DeviceImage(DeviceReader):
 class State(DeviceReader):
     """The state record, and the note of a bench operation.
 
-    The first byte: 1 says that the check in front of the record is made right first, 2 that the
-    file is far too long."""
+    The first byte: 1 corrects the check value in front of the record first, 2 makes the file far
+    too long."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,7 +168,7 @@ class State(DeviceReader):
 
 
 class BoardJson(DeviceReader):
-    """board.json: any file, and what an updater asks of a board made of it."""
+    """board.json: any file, and what an updater reads from a board made from it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,7 +204,7 @@ class BoardJson(DeviceReader):
 
 
 class DeviceKeys(DeviceReader):
-    """/updater/keys, and a signature checked with what lies there."""
+    """/updater/keys, and a signature checked with the keys there."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -231,7 +232,7 @@ class DeviceKeys(DeviceReader):
         return None
 
     def _check(self, modulus: bytes, signature: bytes) -> None:
-        """The device's verdict is that of `cryptography`, whatever the key."""
+        """The device agrees with `cryptography` for every key."""
         if not modulus[0] & 0x80 or not modulus[-1] & 1:
             return
         ours = self.signature.verify(signature, self.digest, modulus)
@@ -241,7 +242,7 @@ class DeviceKeys(DeviceReader):
 
 
 def verified(modulus: int, signature: bytes) -> bool:
-    """Whether the owner of `modulus` signed b"", says `cryptography`."""
+    """Whether the owner of `modulus` signed b"", according to `cryptography`."""
     key = RSAPublic(rsa.RSAPublicNumbers(keys.EXPONENT, modulus).public_key())
     try:
         key.verify(signature, b"")
@@ -251,8 +252,7 @@ def verified(modulus: int, signature: bytes) -> bool:
 
 
 class DeviceLog(DeviceReader):
-    """The log on the board: where its numbering goes on. The file is long; the input is its
-    end."""
+    """The log on the board: the next number. The file is long; the input is its end."""
 
     def __init__(self) -> None:
         super().__init__()

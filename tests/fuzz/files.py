@@ -1,4 +1,4 @@
-"""The host's filesystem as the device code under test sees it: files in memory, every access
+"""The host's filesystem for the device code under test: files in memory, with every access
 counted."""
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from typing import Any
 from tests.fuzz.finding import Finding
 
 ENOENT, EIO = 2, 5
-MAX_READ = 4096  # bytes asked for at once; a host has some 100 KB in all
-FREE_READS = 64  # that many, and one more for every 256 bytes of a file
+MAX_READ = 4096  # bytes per read; a host has some 100 KB in total
+FREE_READS = 64  # allowed reads, plus one for every 256 bytes of a file
 
 
 class Files:
     """`open` and `os` over a dict of paths and bytes.
 
-    `fails_at`: the read with this number, from 0, fails as that of a worn-out flash does; -1: none
-    does."""
+    `fails_at`: the read with this number, from 0, fails as on a worn-out flash; -1: none fails."""
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
@@ -28,7 +27,7 @@ class Files:
         self.os = SimpleNamespace(stat=self._stat, mkdir=self._mkdir, listdir=self._listdir)
 
     def hold(self, **contents: bytes) -> None:
-        """These are the files now: hold(log_0=b"...") is /log.0."""
+        """Set the files: hold(log_0=b"...") is /log.0."""
         self.contents = {"/" + name.replace("_", "."): data for name, data in contents.items()}
         self._reads = 0
         self._reads_left = FREE_READS + sum(map(len, contents.values())) // 256
@@ -40,12 +39,12 @@ class Files:
         return kind(self.contents[path], self)
 
     def count_read(self, size: int, there: int) -> None:
-        """One read of `size` bytes (-1: all), where `there` bytes are left."""
+        """Count one read of `size` bytes (-1: all) with `there` bytes left."""
         if size > MAX_READ or size < 0 and there > MAX_READ:
             raise Finding(f"a read of {there if size < 0 else size} bytes at once")
         self._reads_left -= 1
         if self._reads_left < 0:
-            raise Finding("it goes on reading for ever")
+            raise Finding("it never stops reading")
         self._reads += 1
         if self._reads - 1 == self.fails_at:
             raise OSError(EIO, "EIO")
@@ -56,7 +55,7 @@ class Files:
         return (0x8000, 0, 0, 0, 0, 0, len(self.contents[path]), 0, 0, 0)
 
     def _mkdir(self, path: str) -> None:
-        """Folders need not be made here."""
+        """Folders are not needed here."""
 
     def _listdir(self, path: str) -> list[str]:
         start = path.rstrip("/") + "/"
@@ -81,7 +80,7 @@ class _File(io.BytesIO):
 
 
 class _TextFile(_File):
-    """Text is decoded piece by piece, as MicroPython does it."""
+    """Text is decoded in pieces, as in MicroPython."""
 
     def read(self, size: int | None = -1, /) -> str:  # type: ignore[override]
         return super().read(size).decode()

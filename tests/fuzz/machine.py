@@ -1,11 +1,11 @@
-"""MicroPython's `machine` as far as board.py needs it. What the real one refuses is refused; what
-reaches the wires is a Finding."""
+"""The part of MicroPython's `machine` that board.py needs. It refuses what the real one refuses;
+an access to the wires is a Finding."""
 
 from __future__ import annotations
 
 from tests.fuzz.finding import Finding
 
-driven: list[object] = []  # pins that were given a level
+driven: list[object] = []  # pins that were driven
 
 
 class Pin:

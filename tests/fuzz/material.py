@@ -1,4 +1,4 @@
-"""What the targets have in common: a key, images made with it, and what an error must say."""
+"""Shared by the targets: a key, images made with it, and the check of error messages."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LOG_LINES = [
 
 @functools.cache
 def private_key() -> RSA:
-    """A key of 2048 bits. It and its signatures are the same in every process: inputs that hold
-    them can be replayed, and tests try the same ones every time."""
+    """A key of 2048 bits. The key and its signatures are the same in every process, so that inputs
+    with them can be replayed and tests use the same ones every time."""
     key = keys.load(Path(__file__).with_name("fuzz_development_key.pem"))
     assert isinstance(key, RSA)
     key.sign = functools.partial(_signature, key)
@@ -36,7 +36,7 @@ def private_key() -> RSA:
 
 @functools.cache
 def _signature(key: RSA, payload: bytes) -> bytes:
-    """RSA-PSS as imgtool has it (RFC 8017 section 9.1.1), but with a salt that is not random."""
+    """RSA-PSS as in imgtool (RFC 8017 section 9.1.1), but with a constant salt."""
     digest = hashlib.sha256(payload).digest()
     salt = hashlib.sha256(digest).digest()
     seed = hashlib.sha256(bytes(8) + digest + salt).digest()
@@ -46,14 +46,14 @@ def _signature(key: RSA, payload: bytes) -> bytes:
     pieces = (hashlib.sha256(seed + struct.pack(">I", n)).digest() for n in range(len(block)))
     mask = b"".join(pieces)[: len(block)]
     masked = bytearray(a ^ b for a, b in zip(block, mask, strict=True))
-    masked[0] &= 0x7F  # a bit less than the modulus has
+    masked[0] &= 0x7F  # one bit less than the modulus
     encoded = int.from_bytes(bytes(masked) + seed + b"\xbc", "big")
     return pow(encoded, numbers.d, numbers.public_numbers.n).to_bytes(size, "big")
 
 
 @functools.cache
 def real_images() -> list[bytes]:
-    """Images for the board under test: signed and not, with a build number and without."""
+    """Images for the board under test: with and without a signature and a build number."""
     with tempfile.TemporaryDirectory() as folder:
         raw, built = Path(folder, "app.bin"), Path(folder, "app.img")
         raw.write_bytes(payload(256))
@@ -66,7 +66,7 @@ def real_images() -> list[bytes]:
 
 @functools.cache
 def with_a_hole() -> bytes:
-    """An image that keeps a page between its first and its last."""
+    """An image that keeps a page between its first and its last page."""
     page = chip().page_size
     content = payload(256).ljust(2 * page, b"\xff") + payload(256)
     given = [(0, 256), (2 * page, 256)]

@@ -1,4 +1,4 @@
-"""Inputs made of other inputs by small changes."""
+"""Makes inputs from other inputs by small changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NUMBERS = (0, 1, 0x7FFF, 0xFFFF, 0x8000_0000, 0xFFFF_FFFF)
 
 
 def mutated(data: bytes, choose: random.Random) -> bytes:
-    """One random change or a few, of the kinds that break readers."""
+    """One or a few random changes, of kinds that often break readers."""
     content = bytearray(data)
     for _ in range(choose.choice((1, 1, 1, 2, 4))):
         at = _place(len(content), choose)
@@ -51,7 +51,8 @@ def mutated(data: bytes, choose: random.Random) -> bytes:
 
 
 def _place(size: int, choose: random.Random) -> int:
-    """Anywhere, or near the beginning or the end, where formats say what is in between."""
+    """A random place, or one near the beginning or the end, where formats have headers and
+    trailers."""
     near = min(size, 64)
     return choose.choice(
         (choose.randint(0, size), choose.randint(0, near), size - choose.randint(0, near))

@@ -1,4 +1,4 @@
-"""Bugs put into copies of the sources on purpose, to see that fuzzing finds them.
+"""Bugs put into copies of the sources, to check that fuzzing finds them.
 
 python -m tests.fuzz.seeded_bugs
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tests.fuzz.__main__ import PROJECT, Outcome, in_process
 
 RUNS = 20_000
-QUICK = 300  # inputs in which random mutations alone find the bugs that are marked so
+QUICK = 300  # inputs that random mutations need to find the marked bugs
 
 
 class Bug(NamedTuple):
@@ -83,7 +83,7 @@ BUGS = [
     ),
     Bug(
         "device-log",
-        "a line that is no JSON is not expected",
+        "a line that is not JSON is not expected",
         f"{DEVICE}/event_log.py",
         "except (ValueError, ",
         "except (",
@@ -138,7 +138,7 @@ BUGS = [
 
 
 def run_with(bug: Bug | None, target: str, runs: int, folder: Path, guided: bool) -> Outcome:
-    """The target's outcome on a copy of the sources that has this bug."""
+    """The target's outcome on a copy of the sources with this bug."""
     source = folder / "source"
     for part in (DEVICE, DESKTOP):
         shutil.copytree(
@@ -163,7 +163,7 @@ def new_kinds(bug: Bug, runs: int, folder: Path, guided: bool) -> tuple[Outcome,
 
 
 def _what(kind: str) -> str:
-    """A kind without its line, which a bug may move."""
+    """A kind without its line number, which a bug may change."""
     error, _, rest = kind.partition(" at ")
     return f"{error}: {rest.partition(': ')[2]}"
 

@@ -1,8 +1,8 @@
-"""What is fuzzed: one class for each reader of files that somebody else may have written.
+"""What is fuzzed: one class for each reader of files from other sources.
 
-A target has `seeds()`, real files to begin with, and is called with an input. It returns whatever
-it likes, or raises: errors of the project's own tree are a good answer to a bad file, and
-everything else is a finding.
+A target has `seeds()`, real files to begin with, and is called with an input. It returns any
+value, or raises: errors of the project's own tree are right answers to a bad file; everything else
+is a finding.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def nested(depth: int) -> bytes:
 
 
 MENDED = [
-    ("desktop-log", b'{"n": 1, "x": NaN}\n'),  # came out as a line that is no JSON
+    ("desktop-log", b'{"n": 1, "x": NaN}\n'),  # came out as a line that is not JSON
     ("desktop-log", b'{"n": 1, "x": 1e999}\n'),
     ("desktop-log", b'{"n": true}\n{"n": 7}\n'),  # true is 1 for Python
     ("desktop-log", nested(16_000)),  # Python's json recurses

@@ -1,4 +1,4 @@
-"""What the tests of the desktop command share."""
+"""Fixtures of the tests of the desktop command."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def chip() -> device.Chip:
 
 @pytest.fixture(scope="session")
 def key_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two private keys; making one takes a while."""
+    """Two private keys, shared because making one is slow."""
     folder = tmp_path_factory.mktemp("keys")
     for name in ("one.pem", "two.pem"):
         keys.new(folder / name, bits=2048)
@@ -39,7 +39,7 @@ def key_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def payload() -> bytes:
-    """An application by its vectors; the rest is random."""
+    """A payload with the vectors of an application; the rest is random."""
     return struct.pack("<II", 0x2000_9000, 0x0800_00C1) + random.Random(1).randbytes(4992)
 
 
@@ -80,7 +80,7 @@ class Ran(NamedTuple):
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Runs the command: run("--json", "status") -> exit status and what it printed."""
+    """Runs the command: run("--json", "status") -> exit status and output."""
 
     def run(*arguments: object) -> Ran:
         status = main.run([str(argument) for argument in arguments])

@@ -1,8 +1,7 @@
-"""A stand-in for a MicroPython board: the raw REPL over TCP, its filesystem in a folder.
+"""A fake MicroPython board: the raw REPL over TCP, its filesystem in a folder.
 
-Code sent to it runs in CPython, with `open` and `os` turned to that folder, and with a stand-in
-for the updater. Only what mpremote and stm32up use is there. The real thing is the simulated host
-of stm32sim.
+Code sent to it runs in CPython, with `open` and `os` redirected to that folder and a fake updater.
+It has only what mpremote and stm32up use. A realistic board is the simulated host of stm32sim.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class UpdaterError(Exception):
 
 
 class FakeUpdater:
-    """Answers like the device's Updater; a test sets what."""
+    """Answers like the device's Updater; tests set the answers."""
 
     def __init__(self) -> None:
         self.events_to_come: list[Any] = [
@@ -62,15 +61,16 @@ class FakeUpdater:
 
 
 class _Unplugged(BaseException):
-    """Passes what stm32up wraps around the code."""
+    """Passes through the code that stm32up adds around a call."""
 
 
 class Reset(BaseException):
-    """A test raises it while code runs: a watchdog bites, and the program starts again."""
+    """A test raises it while code runs: a watchdog resets the board, and the program starts
+    again."""
 
 
 class _Noisy:
-    """A line on which others talk as well: `noise` makes what arrives of what the board sends."""
+    """A line that others also write to: `noise` turns the board's output into what arrives."""
 
     def __init__(self, stream: Any, board: FakeBoard) -> None:
         self._stream = stream
@@ -120,35 +120,35 @@ def _trace(error: BaseException) -> str:
 
 
 class FakeBoard:
-    """Serves one connection after the other until it is closed."""
+    """Serves connections one after the other until it is closed."""
 
     platform = "rp2"
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.updater: FakeUpdater | None = FakeUpdater()
-        self.bench: Any = None  # stands for the module stm32_bench
+        self.bench: Any = None  # replaces the module stm32_bench
         self.executed: list[str] = []
         self.soft_resets = 0
         self.before_exec: Callable[[str], None] = lambda code: None
         self.free = 1 << 20
         self.block = 1
-        self.frozen = False  # whether its firmware brings the updater
+        self.frozen = False  # whether the updater is frozen into its firmware
         self.silent = False
         self.machine = FakeMachine()
         self.noise: Callable[[bytes], bytes] = lambda data: data
-        self.program = ""  # what main.py has run before it is interrupted
+        self.program = ""  # code that main.py has run before it is interrupted
         self.implementation = SimpleNamespace(
             name="micropython", version=(1, 29, 0, ""), _mpy=0x306, _machine="a board"
         )
-        self.boot = "ends"  # or "hangs" until a Ctrl-C, or "swallows" that
+        self.boot = "ends"  # or "hangs" until a Ctrl-C, or "swallows" the Ctrl-C
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Ends its thread, too: one left in `accept` could go on with the next board's socket,
+        """Also end the thread: if it stayed in `accept`, it could use the next board's socket,
         which gets the same file descriptor."""
         self._server.shutdown(socket.SHUT_RDWR)
         self._thread.join()
@@ -168,7 +168,7 @@ class FakeBoard:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with (
-                contextlib.suppress(OSError),  # the line may be cut
+                contextlib.suppress(OSError),  # the connection may be lost
                 connection,
                 connection.makefile("rwb", buffering=0) as stream,
             ):
@@ -218,7 +218,7 @@ class FakeBoard:
                 stream.write(BANNER)
 
     def _run(self, code: str, names: dict[str, Any], stream: Any) -> bytes:
-        """Runs what was typed. Returns the traceback, if stm32up's own wrapper lets one pass."""
+        """Run typed code. Return the traceback if stm32up's wrapper lets one pass."""
         self.output = stream
         names["print"] = lambda *a, sep=" ", end="\n": stream.write(
             (sep.join(map(str, a)) + end).replace("\n", "\r\n").encode()
@@ -269,7 +269,7 @@ class FakeBoard:
         builtins["open"] = lambda path, mode="r": self.file(path).open(mode)
 
         def execute(code: str, names: dict[str, Any]) -> None:
-            """What stm32up sends to be run comes through here."""
+            """All code of stm32up's calls is executed here."""
             if "def _send(" not in code:
                 self.executed.append(code)
                 try:

@@ -1,4 +1,4 @@
-"""Application files of every format, made by hand so that they can be wrong in one way."""
+"""Application files of every format, made by hand so that single faults are possible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RAM_END = 0x20009000
 
 
 def application(size: int = 256, seed: int = 1) -> bytes:
-    """Vectors that make sense, the rest random; `size` is a multiple of 8 bytes."""
+    """Valid vectors, the rest random; `size` is a multiple of 8 bytes."""
     return struct.pack("<II", RAM_END, FLASH + 0xC1) + random.Random(seed).randbytes(size - 8)
 
 
@@ -20,7 +20,7 @@ def hex_line(kind: int, data: bytes = b"", offset: int = 0) -> str:
 
 
 END = hex_line(1)
-UPPER = hex_line(4, b"\x08\x00")  # what follows is in flash
+UPPER = hex_line(4, b"\x08\x00")  # the data after it are in flash
 
 
 def hex_data(data: bytes, offset: int = 0, width: int = 16) -> list[str]:
@@ -28,7 +28,7 @@ def hex_data(data: bytes, offset: int = 0, width: int = 16) -> list[str]:
 
 
 def hex_file(*parts: tuple[int, bytes]) -> list[str]:
-    """Of (offset in flash, bytes), all in the first 64 KB."""
+    """Lines for (offset in flash, bytes), all in the first 64 KB."""
     data = [line for offset, content in parts for line in hex_data(content, offset)]
     return [UPPER, *data, END]
 
@@ -62,7 +62,7 @@ def elf(
     endian: int = 1,
     extra_in_memory: int = 0,
 ) -> bytes:
-    """A small ELF: (virtual address, physical address, bytes) of each PT_LOAD segment."""
+    """A small ELF from (virtual address, physical address, bytes) of each PT_LOAD segment."""
     header_size, program_size, section_size = 52, 32, 40
     names = b"\0.text\0"
     offset = header_size + program_size * len(segments)

@@ -112,8 +112,8 @@ def test_the_word_typed_sends_the_plan_that_was_shown(run, bench, terminal):
     assert ran.status == 0, ran.err
     assert bench.bench.Provision.wishes == {"bor": 2}
     assert applied(bench) == [{k: v for k, v in PLAN.items() if k not in ("event", "ok")}]
-    assert "must stay on and steady" in ran.out and "look yourself" in ran.out
-    assert "nBOOT_SEL  1 -> 0" in ran.out and "BOOT0 pin counts" in ran.out
+    assert "must stay on and steady" in ran.out and "measure it yourself" in ran.out
+    assert "nBOOT_SEL  1 -> 0" in ran.out and "BOOT0 pin is used" in ran.out
     assert ran.out.splitlines()[-1].startswith("provisioned: OPTR is 0xFEFFFEAA")
 
 
@@ -137,7 +137,7 @@ def test_a_production_line_says_yes_beforehand(run, bench, verb):
 def test_giving_the_target_up_takes_a_word_before_anything_is_sent(run, bench, terminal):
     terminal("yes")
     ran = run("--port", bench.port, "unprotect", "--power-cycled")
-    assert ran.status == 2 and "locks it for good" in ran.out and bench.executed == []
+    assert ran.status == 2 and "locks it permanently" in ran.out and bench.executed == []
     terminal("power-cycled\nerase")
     assert run("--port", bench.port, "unprotect", "--power-cycled").status == 0
     assert bench.bench.Unprotect.wishes == {"power_cycled": True}
@@ -166,7 +166,7 @@ def test_a_supply_switch_and_a_brown_out_level_are_warned_of(run, bench, termina
 def test_nothing_is_installed_where_boot0_would_not_count(run, bench, image):
     bench.bench.Unprotect.done = {**OPENED, "boot0_counts": False}
     ran = run("--port", bench.port, "unprotect", "--yes", "--install", image)
-    assert ran.status == 1 and "provision now, while it is blank" in ran.err
+    assert ran.status == 1 and "provision now, while the flash is blank" in ran.err
     assert "/updater/inbox/app.img" not in bench.files()
     ran = run("--port", bench.port, "unprotect", "--yes")
     assert ran.status == 0 and "provision now" in ran.out
@@ -268,7 +268,7 @@ def test_what_is_unfinished_keeps_its_package(run, fake):
     fake.file(paths.HANDS_OFF).write_text('{"what": "provision"}')
     before = fake.files()
     ran = run("--port", fake.port, "deploy")
-    assert ran.status == 1 and "begun and not ended" in ran.err
+    assert ran.status == 1 and "has not ended" in ran.err
     assert fake.files() == before
     assert run("--port", fake.port, "deploy", "--bench").status == 0
 

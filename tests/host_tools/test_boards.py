@@ -138,16 +138,16 @@ REGION = "preserve = [{start = %s, length = %s}]"
 
 MISTAKES = [
     # (what stands in the good file, what stands there instead, what the message says)
-    ("frequency", "frequncy", "[i2c] frequncy is not a key here; did you mean frequency?"),
+    ("frequency", "frequncy", "[i2c] frequncy is not a known key; did you mean frequency?"),
     ("400_000", "2_000_000", "[i2c] frequency is 2000000; it must be 10000 to 1000000 Hz"),
     ("frequency = 400_000", 'frequency = "fast"', "[i2c] frequency must be 10000 to 1000000 Hz"),
     ("frequency = 400_000", "frequency = true", "[i2c] frequency must be"),
     ('host = "rp2"', 'host = "rp2040"', 'host must be "rp2" or "esp32"'),
     ('chip = "STM32G071RB"', 'chip = "STM32Z999RB"', "chip STM32Z999RB is not"),
     ('chip = "STM32G071RB"', "chip = 71", "chip must be text"),
-    ('chip = "STM32G071RB"', 'chipp = "STM32G071RB"', "chipp is not a key here; did you mean"),
-    ("title = ", 'pins2 = "x"\ntitle = ', "pins2 is not a key here; did you mean pins?"),
-    ("[flash]", "[flahs]", "flahs is not a key here; did you mean flash?"),
+    ('chip = "STM32G071RB"', 'chipp = "STM32G071RB"', "chipp is not a known key; did you mean"),
+    ("title = ", 'pins2 = "x"\ntitle = ', "pins2 is not a known key; did you mean pins?"),
+    ("[flash]", "[flahs]", "flahs is not a known key; did you mean flash?"),
     ("id = 0", "id = 2", '[i2c] id must be 0, 1 or "soft"'),
     ("id = 0", "id = 1", "[i2c] sda I2C 1 has SDA on 2, 6, 10"),
     ("scl = 5", "scl = 30", "[i2c] scl is 30; it must be 0 to 29"),
@@ -159,22 +159,26 @@ MISTAKES = [
     ('method = "boot0"', 'method = "command"', "[enter] command is missing"),
     ('method = "boot0"', 'method = "boot0"\ncommand = {}', "[enter] command is only for"),
     ("address = 0x2A", "address = 0x80", "[confirm] address is 0x80; it must be 0x8 to 0x77"),
-    ("address = 0x2A", "address = 0x51", "[confirm] address is that of the loader"),
+    ("address = 0x2A", "address = 0x51", "[confirm] address is the address of the loader"),
     (
         'method = "boot0"',
         'method = "command"\ncommand = {address = 0x51, bytes = [0x92, 0x6D]}',
-        "[enter] command address is that of the loader",
+        "[enter] command address is the address of the loader",
     ),
     ("register = 0x01\n", "", "[confirm] register is missing"),
     ("tries = 3", "tries = 0", "[confirm] tries is 0; it must be 1 to 100"),
-    ("preserve = []", REGION % ("0x0801F801", "0x800"), "0x0801F801 + 0x800 is not in whole"),
-    ("preserve = []", REGION % ("0x0801F800", "0x801"), "is not in whole pages"),
+    (
+        "preserve = []",
+        REGION % ("0x0801F801", "0x800"),
+        "0x0801F801 + 0x800 does not consist of whole",
+    ),
+    ("preserve = []", REGION % ("0x0801F800", "0x801"), "does not consist of whole pages"),
     ("preserve = []", REGION % ("0x0801F800", "0x1000"), "outside the flash, 0x08000000 to"),
     ("preserve = []", REGION % ("0x08000000", "0x800"), "covers the first page"),
     ("preserve = []", "preserve = [{start = 0x0801F800}]", "needs start and length"),
-    ("preserve = []", "preserve = [{lenght = 1}]", "lenght is not a key here; did you mean"),
+    ("preserve = []", "preserve = [{lenght = 1}]", "lenght is not a known key; did you mean"),
     ("preserve = []", "preserve = 5", "[flash] preserve must be"),
-    ("preserve = []", "preserve = [5]", "[flash] preserve must hold"),
+    ("preserve = []", "preserve = [5]", "[flash] preserve must contain"),
     ("unsigned = true", "unsigned = 1", "[images] unsigned must be true or false"),
     ("[flash]", "[bench]\nsupply_adc = 3\nmin_mv = 3000\n[flash]", "pin 3 is also [pins] boot0"),
     ("[flash]", "[bench]\nsupply_adc = 7\nmin_mv = 3000\n[flash]", "pin 7 has no ADC"),
@@ -230,7 +234,7 @@ def test_all_mistakes_of_a_file_are_told_together_each_at_its_line(tmp_path, run
         f"{number['[i2c]']}: [i2c] frequency is missing (of the bus, in Hz); "
         "it must be 10000 to 1000000 Hz",
         f"{number['scl']}: [i2c] scl is 50; it must be 0 to 29",
-        f"{number['trees']}: [confirm] trees is not a key here; did you mean tries?",
+        f"{number['trees']}: [confirm] trees is not a known key; did you mean tries?",
         f"{number['unsigned']}: [images] unsigned must be true or false",
     ]
     ran = run("--board", str(tmp_path), "status")
@@ -253,7 +257,7 @@ def test_a_key_beside_its_misspelled_double_is_looked_at_as_well(tmp_path):
     said = mistakes(tmp_path, GOOD.replace("tries = 3", "tries = 900\ntrys = 3"))
     assert [line.partition(": ")[2].partition(";")[0] for line in said] == [
         "[confirm] tries is 900",
-        "[confirm] trys is not a key here",
+        "[confirm] trys is not a known key",
     ]
 
 

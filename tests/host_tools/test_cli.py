@@ -158,7 +158,7 @@ def test_an_image_that_arrives_damaged_never_gets_its_name(run, fake, image):
             part.write_bytes(part.read_bytes()[:-1] + b"?")
 
     fake.before_exec = damage
-    assert "did not arrive" in one_line(run("--port", fake.port, "push", image), 1)
+    assert "arrived damaged" in one_line(run("--port", fake.port, "push", image), 1)
     assert fake.files() == set()
 
 
@@ -362,8 +362,8 @@ def test_a_board_without_a_log_has_an_empty_one(run, fake):
             2,
             "no.pem",
         ),
-        (["--board", "none", "status"], 2, "there is no board none. Known are esp32_nucleo"),
-        (["--board", "bad.toml", "status"], 2, "bad.toml:1: titel is not a key here"),
+        (["--board", "none", "status"], 2, "there is no board none. Known boards: esp32_nucleo"),
+        (["--board", "bad.toml", "status"], 2, "bad.toml:1: titel is not a known key"),
         (["--port", "/dev/none", "status"], 3, "cannot open port /dev/none"),
         (["--sim-option", "x", "--port", "sim", "status"], 2, "NAME=VALUE"),
         (["frobnicate"], 2, "No such command 'frobnicate'"),
@@ -449,7 +449,7 @@ def test_image_show_names_the_product(run, tmp_path, payload):
     toml = (boards.BOARDS / "pico_nucleo_g071rb" / "board.toml").read_text()
     known = boards.load("pico_nucleo_g071rb").product
     (board / "board.toml").write_text(toml.replace(f'"{known}"', '"kettle"'))
-    for product, named in ((known, known), ("kettle", "not one of the boards known here")):
+    for product, named in ((known, known), ("kettle", "not one of the known boards")):
         target = tmp_path / f"{product}.img"
         build = ["image", "build", tmp_path / "app.bin", "--version", "1.4.2"]
         assert run(*build, "--product", product, "-o", target).status == 0
@@ -547,7 +547,7 @@ def test_ctrl_c_is_one_line_and_status_130(fake, image):
         ended.set()
         process.kill()
     assert process.returncode == 130
-    assert err == "error: interrupted. Run it again: it goes on where it was.\n"
+    assert err == "error: interrupted. Run it again: it continues where it stopped.\n"
     assert "pushed" in out and json.loads(out.splitlines()[-1])["ok"] is False
 
 

@@ -75,7 +75,7 @@ def test_without_the_bench_modules_or_main_nothing_is_changed(
 
 def test_without_the_boards_the_message_says_so(deployed, refused, monkeypatch, tmp_path):
     monkeypatch.setattr(boards, "BOARDS", tmp_path)
-    assert "installed without the boards" in refused(status=2)
+    assert "installed without its boards" in refused(status=2)
 
 
 # The host
@@ -234,7 +234,8 @@ def test_a_file_that_reads_back_otherwise_is_not_taken_for_copied(deployed, run)
             deployed.file(MODULE).write_text("rotten")
 
     deployed.before_exec = rot
-    assert f"{MODULE} cannot be read back" in one_line(run("--port", deployed.port, "deploy"), 1)
+    line = one_line(run("--port", deployed.port, "deploy"), 1)
+    assert f"{MODULE} differs from what was sent" in line
     assert stale.exists()
 
 

@@ -40,8 +40,8 @@ def test_it_tells_all_lanes_and_that_nothing_brings_the_chip_back(counted):
     ways = [event for event in counted if event["event"] == "way-back"]
     assert len(ways) == 6 and not any(event["answered"] for event in ways)
     told = {event["what"] for event in counted if event["event"] == "told"}
-    assert {"Get ID: 0x460", "No-Stretch Readout Unprotect (0x93)", "in the end: locked"} <= told
-    assert {"result: unprotected", "in the end: recovered"} <= told
+    assert {"Get ID: 0x460", "No-Stretch Readout Unprotect (0x93)", "outcome: locked"} <= told
+    assert {"result: unprotected", "outcome: recovered"} <= told
 
 
 def test_every_loss_of_supply_is_counted_once(counted):

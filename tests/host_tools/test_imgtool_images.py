@@ -95,10 +95,10 @@ CASES: dict[str, tuple[list[str], str]] = {
     ),
     "encrypted by curve": ([*GOOD, "-k", "p256.pem", "-E", "public-p256.pem"], "is encrypted, is"),
     "clear": ([*GOOD, "-k", "rsa.pem", "-E", "public-rsa.pem", "--clear"], "is encrypted"),
-    "non-bootable": ([*GOOD, "--non-bootable"], "not to be started.*without --non-bootable"),
+    "non-bootable": ([*GOOD, "--non-bootable"], "not bootable.*without --non-bootable"),
     "RAM": (
         ["--load-addr", "0x20000000", *GOOD[2:]],
-        "is to run from RAM, names no flash address.*--load-addr.*--rom-fixed 0x08000000",
+        "is linked to run from RAM, names no flash address.*--load-addr.*--rom-fixed 0x08000000",
     ),
     "no address": (GOOD[2:], "names no flash address.*--rom-fixed 0x08000000"),
     "no chip": (GOOD[:2] + GOOD[5:], "names no chip.*--custom-tlv 0xA0 0x6004"),
@@ -140,7 +140,7 @@ def test_every_tlv_has_a_name_and_it_is_said_how_to_check_the_image(sign, run):
 
 def test_tlvs_of_others_are_named_as_such(sign, run):
     path = sign(*GOOD, "--custom-tlv", "0xB0", "0x01")
-    assert re.search(r"0xB0 +a vendor's own, 1 bytes", run("image", "show", path).out)
+    assert re.search(r"0xB0 +vendor-specific, 1 bytes", run("image", "show", path).out)
 
 
 def test_what_is_advised_makes_the_image_right(sign):
@@ -155,7 +155,7 @@ def test_hex_of_imgtool_is_named_as_an_image_in_a_hex_file(sign, run, folder, tm
     path = sign(*GOOD, "--hex-addr", "0x08000000", output="signed.hex")
     assert "signed.hex is Intel hex, not an MCUboot image" in run("update", path).err
     build = ["image", "build", path, "--version", "1", "-o", tmp_path / "x.img"]
-    assert "holds an MCUboot image already" in run(*build).err
+    assert "already contains an MCUboot image" in run(*build).err
 
 
 def test_bytes_after_the_end_are_no_padding(sign):

@@ -79,10 +79,10 @@ WRONG_HEX: dict[str, tuple[list[str], str]] = {
     "text after the end": ([*SOUND_HEX, "done"], "19: not a record"),
     "a wrong checksum": (swapped(SOUND_HEX, 2, SOUND_HEX[2][:-1] + "X"), "3: not pairs"),
     "a checksum off by one": (swapped(SOUND_HEX, 0, ":020000040800F3"), "1: wrong checksum"),
-    "a short line": (swapped(SOUND_HEX, 2, SOUND_HEX[2][:-2]), "3: the record has another length"),
+    "a short line": (swapped(SOUND_HEX, 2, SOUND_HEX[2][:-2]), "3: the record has a wrong length"),
     "a long line": (
         swapped(SOUND_HEX, 2, SOUND_HEX[2] + "00"),
-        "3: the record has another length",
+        "3: the record has a wrong length",
     ),
     "half a byte": (swapped(SOUND_HEX, 2, SOUND_HEX[2][:-1]), "3: not pairs of hex digits"),
     "two records on a line": (
@@ -201,7 +201,7 @@ WRONG_SREC: dict[str, tuple[list[str], str]] = {
     ),
     "a short line": (
         swapped(SOUND_SREC, 3, SOUND_SREC[3][:-2]),
-        "4: the record has another length",
+        "4: the record has a wrong length",
     ),
     "half a byte": (swapped(SOUND_SREC, 3, SOUND_SREC[3][:-1]), "4: not pairs of hex digits"),
     "nothing behind its type": (swapped(SOUND_SREC, 3, "S3"), "4: not pairs of hex digits"),
@@ -392,19 +392,25 @@ WRONG_ELF: dict[str, tuple[bytes, str]] = {
     ),
     "a segment past the file": (
         changed(changed(SOUND_ELF, 52 + 16, "<I", 0x1000), 52 + 20, "<I", 0x1000),
-        "app.elf is cut",
+        "app.elf is truncated",
     ),
     "more in the file than in memory": (
         changed(SOUND_ELF, 52 + 20, "<I", 8),
         "segment 0: 256 bytes in the file for 8",
     ),
-    "program headers past the file": (changed(SOUND_ELF, 28, "<I", 0x10000), "app.elf is cut"),
+    "program headers past the file": (
+        changed(SOUND_ELF, 28, "<I", 0x10000),
+        "app.elf is truncated",
+    ),
     "program headers of another size": (changed(SOUND_ELF, 42, "<H", 56), "unknown form"),
-    "sections past the file": (changed(SOUND_ELF, 32, "<I", 0x10000), "app.elf is cut"),
-    "a section past the file": (changed(SOUND_ELF, len(SOUND_ELF) - 20, "<I", 9999), "is cut"),
+    "sections past the file": (changed(SOUND_ELF, 32, "<I", 0x10000), "app.elf is truncated"),
+    "a section past the file": (
+        changed(SOUND_ELF, len(SOUND_ELF) - 20, "<I", 9999),
+        "is truncated",
+    ),
     "another version": (changed(SOUND_ELF, 20, "<I", 2), "unknown version"),
     "only empty segments": (elf((FLASH, FLASH, b"")), "holds no data"),
-    "only its magic": (b"\x7fELF", "app.elf is cut"),
+    "only its magic": (b"\x7fELF", "app.elf is truncated"),
 }
 
 
@@ -475,7 +481,7 @@ def test_only_unknown_bytes_may_be_a_raw_binary(refusal):
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_address_is_for_raw_binaries_only(tmp_path, name):
     (tmp_path / name).write_bytes(FORMATS[name])
-    with pytest.raises(UsageError, match="says itself where it begins"):
+    with pytest.raises(UsageError, match="contains its own addresses"):
         inputs.read(tmp_path / name, CHIP, FLASH)
 
 
@@ -496,7 +502,7 @@ def test_an_image_inside_any_format_is_named(refusal):
         ("app.srec", text(s_file(image))),
         ("app.elf", elf((FLASH, FLASH, image))),
     ):
-        assert "holds an MCUboot image already" in refusal(name, content)
+        assert "already contains an MCUboot image" in refusal(name, content)
 
 
 @pytest.mark.parametrize(

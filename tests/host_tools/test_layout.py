@@ -117,7 +117,7 @@ def every_other_page(parts: int) -> bytes:
 def test_sixteen_holes_are_listed_and_more_are_refused(build):
     listed = kept_tlv(build(every_other_page(17), "app.srec"))
     assert listed == [((2 * n + 1) * PAGE, PAGE) for n in range(16)]
-    with pytest.raises(ImageError, match="app.srec leaves 17 stretches of whole pages.*name 16"):
+    with pytest.raises(ImageError, match="app.srec has 17 gaps of whole pages.*list 16"):
         build(every_other_page(18), "app.srec")
 
 
@@ -274,7 +274,7 @@ def test_a_file_with_many_gaps_does_not_fill_the_screen(run, tmp_path):
     (tmp_path / "app.hex").write_bytes(with_gaps(*[(n, 1) for n in range(300, 500, 2)]))
     command = ["image", "build", tmp_path / "app.hex", "--version", "1", "-o", tmp_path / "a"]
     out = run(*command).out
-    assert len(out.splitlines()) < 30 and "more, which --json shows" in out
+    assert len(out.splitlines()) < 30 and "more; --json shows all" in out
     assert len(run("--json", *command).result["layout"]) > 200
 
 
@@ -343,11 +343,11 @@ def test_a_version_may_be_written_like_a_tag(tmp_path, version, taken):
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        ("1.2.3-rc1", "no pre-release.*1.2.3\\+1"),
-        ("v2.0.0-beta.2", "no pre-release.*2.0.0\\+1"),
-        ("1.2rc1", "no pre-release.*1.2.0\\+1"),
-        ("1.2.3-4-gdeadbee", "no pre-release"),
-        ("1.2.3-dirty", "no pre-release"),
+        ("1.2.3-rc1", "without a pre-release.*1.2.3\\+1"),
+        ("v2.0.0-beta.2", "without a pre-release.*2.0.0\\+1"),
+        ("1.2rc1", "without a pre-release.*1.2.0\\+1"),
+        ("1.2.3-4-gdeadbee", "without a pre-release"),
+        ("1.2.3-dirty", "without a pre-release"),
         ("1.2.3.4", "build number after a \\+.*1.2.3\\+4"),
         ("1.2.3+x", "Write it as 1.4.2"),
         ("latest", "Write it as 1.4.2"),
@@ -402,7 +402,7 @@ def test_a_name_with_other_letters_says_what_it_became(run, fake, tmp_path):
     assert (
         "pushed größe.img to the inbox as gr_e.img" in run("--port", fake.port, "push", image).out
     )
-    assert "already as gr_e.img" in run("--port", fake.port, "push", image).out
+    assert "already in the inbox as gr_e.img" in run("--port", fake.port, "push", image).out
 
 
 def test_a_huge_file_is_no_image_and_no_key(run, tmp_path):

@@ -71,7 +71,8 @@ STATUS: Any = {
         ),
         (
             {"event": "checked", "image": "x", "version": "1", "hash_ms": 1, "key": None},
-            "checked 1: sound (1 ms), not signed by a key of this board, which allows that",
+            "checked 1: sound (1 ms), not signed by a key of this board, which allows unsigned "
+            "images",
         ),
         (
             {"event": "retry", "page": 3, "error": "loader-timeout", "message": "no answer"},
@@ -102,7 +103,7 @@ STATUS: Any = {
                 "next_step": "Push the image again.",
             },
             "it runs, but the host cannot keep it: candidate.img is damaged; the last good image "
-            "stays the earlier one. To have it kept: stm32up update --force IMAGE",
+            "is still the earlier one. To keep this one: stm32up update --force IMAGE",
         ),
         (
             {
@@ -110,12 +111,13 @@ STATUS: Any = {
                 "version": "1.1.0",
                 "reason": "built as 1.2.0, answers 1.1.0: was --version right?",
             },
-            "no proof of the new application: built as 1.2.0, answers 1.1.0: was --version right? "
+            "the new application did not prove itself: built as 1.2.0, answers 1.1.0: was "
+            "--version right? "
             "Going back to 1.1.0",
         ),
         (
             {"event": "rolling-back", "version": "1.1.0", "reason": "it is silent"},
-            "no proof of the new application: it is silent; going back to 1.1.0",
+            "the new application did not prove itself: it is silent; going back to 1.1.0",
         ),
         (
             {"event": "written", "bytes": 4096, "verified": 4096, "erased_pages": 0},
@@ -152,7 +154,7 @@ def test_the_end_of_an_update_says_what_runs_and_how_long_it_took():
     assert endings.ending("update", without) == ["installed 1.1.0"]
     assert "nothing" in endings.ending("update", {"status": "idle"})[0]
     assert endings.ending("update", {"status": "up-to-date", "version": "1.1.0"})[0].startswith(
-        "1.1.0 is installed already"
+        "1.1.0 is already installed"
     )
 
 
@@ -174,7 +176,7 @@ def test_pages_are_told_only_while_an_update_is_under_way():
         "pages",
         "to",
         "do",
-        "at least 41  in doubt: erased and written by the next run",
+        "at least 41  uncertain: the next run erases and writes them",
     ]
 
 
@@ -212,11 +214,11 @@ LOG: list[dict[str, Any]] = [
 def test_a_log_becomes_a_story():
     assert words.story(LOG) == [
         "- 1.0.0 was installed: 1096 bytes",
-        "- the installation of 1.1.0 was interrupted; the next start went on with it",
+        "- the installation of 1.1.0 was interrupted; the next start continued it",
         "- 1.1.0 was installed: 131072 bytes",
         "- refused: old.img is older",
         "- 2.0.0 did not prove itself (it is silent)",
-        "- 1.1.0 came back",
+        "- 1.1.0 was restored",
         "- it failed: SDA is held low",
     ]
 
@@ -251,7 +253,7 @@ def test_a_refusal_before_something_else_is_told_in_order(run, fake, image):
     lines = run("--port", fake.port, "update", image).out.splitlines()
     assert lines[1:] == [
         f"refused: {REFUSED['message']}",
-        "left out 1.3.0: a newer image is there",
+        "skipped 1.3.0: there is a newer image",
         "installed 1.4.2",
     ]
 
@@ -264,7 +266,7 @@ def test_a_deployment_lists_what_changed_but_not_everything_anew():
     ]
     assert endings.ending("deploy", {**done, "unchanged": 9})[:2] == ["copied /x", "copied /y"]
     nothing = {**done, "copied": [], "removed": [], "unchanged": 9}
-    assert endings.ending("deploy", nothing) == ["b: all 9 files are there already"]
+    assert endings.ending("deploy", nothing) == ["b: all 9 files are up to date"]
 
 
 def test_probe_is_grouped_explained_and_narrow():
@@ -272,11 +274,11 @@ def test_probe_is_grouped_explained_and_narrow():
     assert lines[:4] == [
         "chip         STM32G071RB, product ID 0x460",
         "loader       V11.4, protocol V1.2",
-        "application  there is none: the flash is blank",
+        "application  none: the flash is blank",
         "option bytes (OPTR 0xFEFFFEAA)",
     ]
     assert "  RDP        0    not protected" in lines
-    assert "  nBOOT_SEL  0    BOOT0 pin counts" in lines
+    assert "  nBOOT_SEL  0    BOOT0 pin is used" in lines
     assert "  WRP1B      3-5  pages 3 to 5 are write-protected" in lines
     assert max(map(len, lines)) < 80
     assert tables.probe(dict(reversed(PROBED.items()))) == lines  # whatever order it came in

@@ -97,7 +97,7 @@ def test_a_board_that_only_talks_is_silent(fake, monkeypatch):
 def test_characters_that_get_lost_are_told(fake):
     with transport.connected(fake.port) as connection:
         fake.noise = lambda data: data.replace(b"\xfb", b"", 1)
-        with pytest.raises(ContactLost, match="characters get lost on the line"):
+        with pytest.raises(ContactLost, match="characters are lost on the line"):
             connection.exec("print('many characters, of which one gets lost')")
         fake.noise = lambda data: data
 

@@ -66,7 +66,7 @@ def test_no_event_or_result_brings_control_characters_to_the_terminal(
     for verb in (["status"], ["probe"], ["update", image]):
         ran = run(*json_option, "--port", fake.port, *verb)
         assert is_safe(ran.out) and is_safe(ran.err)
-        assert "a mistake in stm32up" not in ran.err
+        assert "an internal error of stm32up" not in ran.err
         assert "\ninstalled 9.9.9" not in ran.out
         if json_option:
             assert all(is_safe(str(event)) for event in ran.events)
@@ -142,7 +142,7 @@ def test_an_event_that_makes_no_sense_ends_in_one_clear_error(
     fake.updater.events_to_come = [event, INSTALLED]
     ran = run(*json_option, "--port", fake.port, "update", image)
     assert ran.status == 1 and ran.err.count("\n") == 1
-    assert ran.err.startswith("error: the updater on the board told something that ")
+    assert ran.err.startswith("error: the updater on the board reported an event that ")
     assert "stm32up deploy" in ran.err and "mistake" not in ran.err
 
 
@@ -174,6 +174,6 @@ def test_unknown_events_and_unknown_keys_pass():
 
 @pytest.mark.parametrize("line", ['{"event": "x"', '{"event": "x", "n": NaN}', "{" * 100_000])
 def test_broken_json_is_an_error_and_other_text_is_output(line):
-    with pytest.raises(DeviceError, match="is no JSON"):
+    with pytest.raises(DeviceError, match="is not JSON"):
         from_board(line)
     assert from_board("hello") == {"event": "output", "text": "hello"}

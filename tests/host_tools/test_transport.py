@@ -69,7 +69,7 @@ def test_a_file_that_arrives_damaged_does_not_replace_the_old_one(fake, connecti
             fake.file("/file.part").write_bytes(b"bad")
 
     fake.before_exec = damage
-    with pytest.raises(DeviceError, match="did not arrive"):
+    with pytest.raises(DeviceError, match="arrived damaged"):
         connection.replace_file("/file", b"new" * 2000)  # more than one chunk
     assert fake.file("/file").read_bytes() == b"old"
 
@@ -201,6 +201,9 @@ def test_a_port_that_may_not_be_opened_names_the_group(tmp_path, monkeypatch):
     port = tmp_path / "ttyACM0"
     port.touch()
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    with pytest.raises(NoBoard, match="may not open") as caught, transport.connected(str(port)):
+    with (
+        pytest.raises(NoBoard, match="has no permission to open") as caught,
+        transport.connected(str(port)),
+    ):
         pass
     assert "dialout" in caught.value.next_step

@@ -104,7 +104,7 @@ def test_safety_warnings_are_paragraphs(verb, width):
     for text in texts:
         assert text.endswith(".")
         assert max(map(len, wrapped(text, width, indent=0))) <= width
-    assert "nothing may reset it: a chip that is cut off" in " ".join(texts)
+    assert "nothing may reset it: a chip that loses its supply" in " ".join(texts)
 
 
 UPDATE = f"""

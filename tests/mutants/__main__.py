@@ -1,16 +1,16 @@
-"""Changes the device code in one small way after the other, and looks whether a test notices.
+"""Makes small changes to the device code, one at a time, and checks whether a test notices.
 
     python -m tests.mutants --sample 200 --seed 1 --jobs 2
     python -m tests.mutants --only store-3fa9c1d2,target      these mutants, or whole modules
-    python -m tests.mutants --tests tests/firmware            notice by these tests alone
+    python -m tests.mutants --tests tests/firmware            use only these tests
 
-The tests are run once in a copy of the project, to see which of them reach which statements. Each
-mutant then meets the tests that reach it, the quick ones first, until one fails. A run that was
-interrupted goes on where it was, as long as code and tests are the same.
+The tests are run once in a copy of the project, to record which of them reach which statements.
+Then each mutant is run with the tests that reach it, the fast ones first, until one fails. An
+interrupted run continues where it stopped, if code and tests are the same.
 
 survivors.toml lists mutants that need not be noticed, each with its reason: "equivalent" ones
-behave as before; "accepted" ones do not, and count as survivors. Exit status 1 if more than 5 %
-of those not equivalent survive.
+behave as before; "accepted" ones do not, and count as survivors. Exit status 1 if more than 5 % of
+those not equivalent survive.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def chosen(mutants: Sequence[Mutant], only: Sequence[str], sample: int, seed: in
 
 
 class Results:
-    """What came of each mutant, kept in a file for the next run. A mutant stays killed as long as
-    the file with the test that did it is the same, and survives the same tests only."""
+    """The result of each mutant, kept in a file for the next run. A mutant stays killed while the
+    file with the killing test is the same; a surviving result is valid only for the same tests."""
 
     def __init__(self, path: Path, digests: Digests, tests: Sequence[str]) -> None:
         self._path = path
@@ -112,10 +112,10 @@ class Results:
         try:
             return bool(result["depends_on"] == self._depends_on(result["by"]))
         except KeyError:
-            return False  # that test is gone
+            return False  # that test no longer exists
 
     def forget(self, mutants: Sequence[Mutant]) -> None:
-        """They are to be tried again."""
+        """Mark mutants to be tried again."""
         for mutant in mutants:
             self.found.pop(mutant.id, None)
 
@@ -207,7 +207,7 @@ def table(results: Sequence[dict[str, Any]], mutants: Sequence[Mutant]) -> Table
 
 
 def surviving(results: Sequence[dict[str, Any]]) -> float:
-    """Which part of those not equivalent."""
+    """The surviving share of the mutants that are not equivalent."""
     counts = Counter(result["status"] for result in results)
     total = len(results) - counts[EQUIVALENT]
     return (counts[SURVIVED] + counts[ACCEPTED]) / total if total else 0.0
@@ -217,10 +217,12 @@ def main(arguments: Sequence[str] | None = None, project: Project = OURS) -> int
     parser = argparse.ArgumentParser(
         prog="mutants", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--sample", type=int, default=200, help="how many; 0: all")
+    parser.add_argument("--sample", type=int, default=200, help="number of mutants; 0: all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", default="", help="names of mutants or modules, by commas")
+    parser.add_argument(
+        "--only", default="", help="names of mutants or modules, separated by commas"
+    )
     parser.add_argument("--tests", nargs="+", default=["tests"])
     given = parser.parse_args(arguments)
     console = Console(width=120)
@@ -236,9 +238,7 @@ def main(arguments: Sequence[str] | None = None, project: Project = OURS) -> int
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise SystemExit(
-            f"error: another run is at work in {project.place}; wait for it"
-        ) from None
+        raise SystemExit(f"error: another run uses {project.place}; wait for its end") from None
     digests = Digests(project.root)
     results = Results(project.place / "results.jsonl", digests, given.tests)
     if only:
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None, project: Project = OURS) -> int
             console.print(f"left out, it fails without a mutant: {test}", markup=False)
         run(crew, project.root, tried, recording, results, console)
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from here")
+        console.print("stopped; the same command continues here")
         return 2
     finally:
         crew.close()

@@ -1,4 +1,4 @@
-"""Processes that run tests, each in a copy of the project of its own."""
+"""Processes that run tests, each in its own copy of the project."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ignore = shutil.ignore_patterns(
 
 
 def copy_project(root: Path, copy: Path) -> None:
-    """What is tracked, and links to what `make setup` made."""
+    """Copy tracked files, and link the output of `make setup`."""
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(root, copy, ignore=ignore, symlinks=True)
     (copy / "build").mkdir()
@@ -34,7 +34,7 @@ def copy_project(root: Path, copy: Path) -> None:
 
 
 class Worker:
-    """A process that runs tests in a copy of its own; see worker.py."""
+    """A process that runs tests in its own copy; see worker.py."""
 
     def __init__(self, root: Path, copy: Path, tests: Sequence[str]) -> None:
         copy_project(root, copy)
@@ -52,12 +52,12 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log.open("w"),
             text=True,
-            start_new_session=True,  # a Ctrl-C is for the driver
+            start_new_session=True,  # only the driver gets a Ctrl-C
         )
-        self.tests: list[str] = self._answer()["tests"]  # all it knows
+        self.tests: list[str] = self._answer()["tests"]  # all collected tests
 
     def ask(self, **request: Any) -> Iterator[dict[str, Any]]:
-        """The answers to a request, as long as one follows the other."""
+        """The answers to a request, one by one."""
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
         while True:
@@ -97,7 +97,7 @@ class Crew:
     def map(
         self, requests: Sequence[Callable[[], dict[str, Any]]]
     ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        """(which request, its answers), in the order in which they come. A request is made once a
+        """(index of the request, its answers), in the order of arrival. A request is made when a
         worker is free."""
         futures = {
             self._pool.submit(self._one, request): number
@@ -120,7 +120,7 @@ class Crew:
 
 
 class Progress:
-    """A line every now and then: how many, how fast, how long still."""
+    """Prints from time to time: how many are done, how fast, how long the rest will take."""
 
     def __init__(self, console: Console, total: int, what: str) -> None:
         self._console = console

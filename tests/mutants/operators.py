@@ -1,8 +1,8 @@
 """Small changes of one Python source, each of which some test should notice.
 
-They are changes of the text, so line numbers and everything around stay as they are. Left out is
-what no behaviour depends on (docstrings, texts for people) and what fails wherever it is run.
-Small numbers change by one, large ones by a factor of two: one millisecond more or less is no bug.
+They are changes of the text, so line numbers and the surrounding code are unchanged. Texts without
+effect on behaviour (docstrings, texts for people) and code that always fails are left out. Small
+numbers change by one, large ones by a factor of two: one millisecond more or less is not a bug.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ _COMPUTED = {
 _SMALL = 8
 _LETTERS = re.compile(r"[\w.]+")  # a text for machines: an event, a key, a name
 
-Edit = tuple[int, int, str]  # from, to (offsets into the source's bytes), what stands there then
+Edit = tuple[int, int, str]  # from, to (offsets into the source's bytes), new text
 
 
 @dataclass(frozen=True)
 class Mutant:
     """One change of one module. `old` and `new`: the lines it changes, before and after, with
-    single spaces; with `function` they say where it is, whatever the line number."""
+    single spaces; with `function` they identify it independently of the line number."""
 
     module: str  # path below firmware/
     function: str  # "Class.method"; "" is the module itself
     old: str
     new: str
     nth: int  # of several with the same lines in one function
-    line: int  # of the statement, by which it is known which tests reach it
+    line: int  # of the statement, to find the tests that reach it
     edit: Edit
 
     @property
     def id(self) -> str:
-        """Stays the same as long as the function's name and the changed lines do."""
+        """Unchanged while the function's name and the changed lines are the same."""
         text = "\0".join((self.function, self.old, self.new, str(self.nth)))
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         return f"{PurePosixPath(self.module).stem}-{digest}"
@@ -196,7 +196,7 @@ class _Text:
         return self._data[start:end].decode()
 
     def _instead(self, node: ast.expr | ast.stmt, text: str) -> Edit:
-        """As many lines as before: the lines after it keep their numbers."""
+        """An edit with the same number of lines, so that later lines keep their numbers."""
         start, end = self._span(node)
         lines = self._data[start:end].count(b"\n")
         return start, end, text + " \\\n" * lines
@@ -207,7 +207,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _is_formatting(node: ast.BinOp) -> bool:
-    """A text with values in it."""
+    """Whether it formats values into a text."""
     left = node.left
     return isinstance(left, ast.Constant) and isinstance(left.value, (str, bytes))
 

@@ -1,4 +1,4 @@
-"""Which tests reach which statements: one run of all of them, kept for the next time."""
+"""Which tests reach which statements: recorded in one run of all tests and kept."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _DECIDING = ("firmware", "host_tools", "boards", "tests", "pyproject.toml")
 
 
 class Digests:
-    """Of what decides whether a test passes: `code` of everything the tests use, `tests` of all
-    their files, `of(test)` of the file that a test is in."""
+    """Digests of everything that affects tests: `code` of all code that they use, `tests` of all
+    their files, `of(test)` of the file of one test."""
 
     def __init__(self, root: Path) -> None:
         self._files: dict[str, str] = {}
@@ -43,7 +43,7 @@ class Digests:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Those in a folder, but what is not copied and this tool's own."""
+    """The files in a folder, without uncopied ones and those of this tool."""
     if path.is_file():
         yield path
         return
@@ -58,10 +58,10 @@ def _files(path: Path) -> Iterator[Path]:
 
 @dataclass
 class Recording:
-    """What one run of all tests showed."""
+    """The results of one run of all tests."""
 
     seconds: dict[str, float]
-    reaching: dict[tuple[str, int], list[str]]  # a statement, by module and line: tests
+    reaching: dict[tuple[str, int], list[str]]  # (module, line) of a statement: tests
     elsewhere: list[str]  # tests that start other processes
     failed: list[str]
 
@@ -81,8 +81,9 @@ class Recording:
         )
 
     def tests_for(self, mutant: Mutant, killers: Counter[str]) -> list[tuple[str, float]]:
-        """The tests that may notice, and their seconds: those that killed the mutant's neighbours,
-        then the quick ones; at last those that may reach it unseen."""
+        """The tests that may notice the mutant, and their seconds: first those that killed
+        neighbouring mutants, then the fast ones, then those that may reach it in another
+        process."""
         seen = self.reaching.get((mutant.module, mutant.line), [])
         tests = sorted(seen, key=lambda test: (-killers[test], self.seconds[test]))
         tests += sorted(set(self.elsewhere) - set(seen), key=lambda test: self.seconds[test])
@@ -92,7 +93,8 @@ class Recording:
 def recorded(
     crew: Crew, digests: Digests, modules: Sequence[str], place: Path, console: Console
 ) -> Recording:
-    """It takes as long as all tests do, so it is kept; only changed files are recorded again."""
+    """The recording takes as long as all tests, so it is kept; only changed files are recorded
+    again."""
     kept = place / "recorded.json"
     known = json.loads(kept.read_text()) if kept.exists() else {}
     files: dict[str, list[str]] = defaultdict(list)
@@ -122,7 +124,7 @@ def recorded(
 
 
 def _look_again(failed: Sequence[dict[str, Any]], crew: Crew) -> None:
-    """A test that fails because it is recorded may still notice mutants: whichever."""
+    """A test that fails only while it is recorded may still notice any mutant."""
     requests: list[Callable[[], dict[str, Any]]] = [
         functools.partial(dict, modules={}, tests=[[answer["test"], answer["seconds"]]])
         for answer in failed

@@ -13,7 +13,7 @@ EQUIVALENT, ACCEPTED = "equivalent", "accepted"
 
 @dataclass(frozen=True)
 class Listed:
-    """An entry of survivors.toml. Without `new` it is about every change of the line."""
+    """An entry of survivors.toml. Without `new` it covers every change of the line."""
 
     module: str  # the file's name without .py
     function: str

@@ -187,7 +187,7 @@ def test_two_runs_do_not_disturb_each_other(project):
     project.place.mkdir(parents=True)
     with (project.place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(SystemExit, match="another run is at work"):
+        with pytest.raises(SystemExit, match="another run uses"):
             run(project)
     assert run(project, "--only", mutant_id(project, "return a - b"))[0] == 0
 

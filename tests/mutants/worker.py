@@ -1,8 +1,8 @@
 """Runs chosen tests of one copy of the project, as often as asked: python worker.py TESTS...
 
-The tests are collected once; each request is then served by a fork of that process, so a mutant
-costs little more than the tests that it fails. It imports nothing of the project: all that comes
-from the copy. Requests and answers are lines of JSON on stdin and stdout:
+The tests are collected once; then a fork of that process serves each request, so a mutant takes
+little more time than its tests. This module imports nothing from the project, because that must
+come from the copy. Requests and answers are lines of JSON on stdin and stdout:
 
     {"record": [test, ...], "modules": [path, ...]}
         for each test {"test", "seconds", "failed", "elsewhere", "lines"}, then {"recorded": true}
@@ -10,7 +10,7 @@ from the copy. Requests and answers are lines of JSON on stdin and stdout:
         {"by": test or null, "how": "failed", "time" or "died"}
 
 `lines`: the lines of the statements that the test reached, by module. `elsewhere`: it starts other
-processes, which may reach any of them unseen.
+processes, which may reach any statement unnoticed.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from typing import Any, TextIO
 
 import pytest
 
-# What a test may take, and how many times what it took when it was recorded. The first is the
-# processor's time; other processes may need it as well.
+# Time limits of a test: a minimum, and a multiple of its recorded time. The first is processor
+# time, which other processes may need too.
 CPU_SECONDS, CPU_TIMES = float(os.environ.get("MUTANTS_CPU_SECONDS", "10")), 10
 WALL_SECONDS, WALL_TIMES = 60, 30
-MOST_MEMORY = 6 << 30  # bytes; a mutant may fill a list without end
+MOST_MEMORY = 6 << 30  # bytes; a mutant may fill a list endlessly
 
 
 class Worker:
-    """A pytest plugin that takes the place of its run loop."""
+    """A pytest plugin that replaces its run loop."""
 
     def __init__(self, requests: TextIO, answers: TextIO) -> None:
         self._requests = requests
@@ -64,8 +64,8 @@ class Worker:
         print(json.dumps(answer), file=self._answers, flush=True)
 
     def _fork(self, work: Callable[[], int]) -> int:
-        """Do `work` in a process of its own, and end whatever it leaves behind. Its exit status,
-        or the negative number of the signal that ended it."""
+        """Do `work` in a separate process, and end all processes that it leaves. Return its exit
+        status, or the negative number of the signal that ended it."""
         child = os.fork()
         if not child:
             status = 1
@@ -74,7 +74,7 @@ class Worker:
                 os.setsid()
                 resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
                 status = work()
-            except BaseException:  # a mutant may raise any; the parent's code must not go on here
+            except BaseException:  # a mutant may raise any; the child must not leave this block
                 traceback.print_exc()
             finally:
                 os._exit(status)
@@ -94,7 +94,7 @@ class Worker:
     def _try(
         self, session: pytest.Session, modules: dict[str, str], tests: Sequence[tuple[str, float]]
     ) -> dict[str, Any]:
-        """Run `tests` until one fails, with other sources in place of some modules'."""
+        """Run `tests` until one fails, with the sources of some modules replaced."""
         before = {path: Path(path).read_text() for path in modules}
         reader, writer = os.pipe()
         try:
@@ -169,8 +169,8 @@ def _lines(path: str, reached: set[tuple[str, int]]) -> list[int]:
 
 
 def _mark(paths: dict[str, str], reached: set[tuple[str, int]]) -> None:
-    """From now on, code compiled from these files puts its statements into `reached`. Device code
-    has builtins of its own, copied from Python's."""
+    """From now on, code compiled from these files adds its executed statements to `reached`.
+    Device code has its own builtins, copied from Python's."""
     compiled = builtins.compile
 
     def marking(source: Any, filename: Any, mode: str, *more: Any, **options: Any) -> Any:
@@ -218,7 +218,7 @@ def main(tests: list[str]) -> int:
     requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    os.dup2(2, 1)  # what tests print is for the log
+    os.dup2(2, 1)  # output of tests goes to the log
     plain = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=line"]
     return pytest.main([*plain, "--basetemp", "build/tmp", *tests], [Worker(requests, answers)])
 

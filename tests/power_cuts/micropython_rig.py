@@ -1,4 +1,4 @@
-"""The scenarios in real MicroPython, with the updater as `stm32up deploy` puts it there."""
+"""The scenarios in real MicroPython, with the updater as `stm32up deploy` installs it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _deployed(bench: Bench) -> Mapping[str, bytes]:
 
 
 def in_micropython(name: str) -> contextlib.AbstractContextManager[rig.Scenario]:
-    """A scenario there."""
+    """A scenario in MicroPython."""
     return library.in_micropython(SCENARIOS[name], _deployed)
 
 
@@ -31,13 +31,13 @@ def replay(
     tell: rig.Tell = lambda event: None,
     counted_by: type[rig.Rig] = library.Rig,
 ) -> rig.Case:
-    """One case of a scenario, which may be the only time it is tried. Counted by `rig.Rig`, the
+    """One case of a scenario, which may not be in the sample. With `rig.Rig` as the counter, the
     numbers of the cuts are those in CPython."""
     with in_micropython(name) as scenario:
         return rig.replay(scenario, cuts, tell, counted_by)
 
 
 def sample(name: str, rounds: int) -> list[rig.Cut]:
-    """Every way to cut every place so many times."""
+    """`rounds` cuts of each kind at each place."""
     with in_micropython(name) as scenario:
         return library.sample(scenario, rounds)

@@ -1,7 +1,7 @@
-"""One case of the rig again: python -m tests.power_cuts.replay SCENARIO/CUT@N[/CUT@M]
+"""Replays one case of the rig: python -m tests.power_cuts.replay SCENARIO/CUT@N[/CUT@M]
 
-`in-micropython/SCENARIO/...` is one in real MicroPython. Prints what the host did, boot by boot,
-and the verdict; exit status 1 if it is violated.
+`in-micropython/SCENARIO/...` runs in real MicroPython. Prints what the host did, boot by boot, and
+the verdict; exit status 1 if there is a violation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What `make torture` prints, calls a fault, and puts into docs/power-cuts.md."""
+"""The output of `make torture`: what it prints, counts as a fault, and writes into
+docs/power-cuts.md."""
 
 from __future__ import annotations
 
@@ -11,14 +12,14 @@ from tests.support import between_marks
 
 KINDS = ("single", "double", "micropython", "no-boot0", "bug")
 INTACT, CHANGING = "first granule at rest", "first granule changing"
-AT_LEAST = 100_000  # single cuts, and double cuts, of a whole run
+AT_LEAST = 100_000  # least number of single cuts, and of double cuts, in a complete run
 REPLAY = "python -m tests.power_cuts.replay"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "power-cuts.md"
 Rows = dict[str, list[Row]]  # by kind
 
 
 def faults(rows: Rows, share: int) -> list[str]:
-    """What is not as it must be, each with the command that shows it."""
+    """All faults, each with the command that replays it."""
     found = [f"NOT CAUGHT: {row.scenario}" for row in rows["bug"] if not row.violations]
     changing = [row for row in rows["no-boot0"] if row.scenario == CHANGING]
     for kind in ("single", "double", "micropython", "no-boot0"):
@@ -50,7 +51,7 @@ def summary(rows: Rows) -> list[str]:
 
 
 def document(report: dict[str, Any]) -> None:
-    """Put the numbers of a run into docs/power-cuts.md, between its two marks."""
+    """Write the numbers of a run into docs/power-cuts.md, between its two marks."""
     rows = {kind: [as_row(values) for values in report.get(kind, [])] for kind in KINDS}
     lines = []
     for title, kinds in (

@@ -20,7 +20,7 @@ from tests.support import FLASH, image, known, payload, signing_key, trust
 
 
 def _sparse(size: int, seed: int) -> bytes:
-    """A payload whose pages are mostly blank: as many pages as wanted, few bytes to write. NMI and
+    """A payload with mostly blank pages: any number of pages with few bytes to write. NMI and
     HardFault have handlers."""
     content = bytearray(b"\xff" * size)
     content[:64] = payload(64, seed)
@@ -36,7 +36,7 @@ NEW = _sparse(PAGE + 320, 2)
 CHANGED = OLD[: PAGE + 256] + b"changed!" + OLD[PAGE + 264 :]
 FULL = payload(128 * 1024, 3)
 FULL_OLD = payload(100_000, 4)
-NINE_OLD = _sparse(9 * PAGE, 7)  # more pages than lie between two checkpoints
+NINE_OLD = _sparse(9 * PAGE, 7)  # more pages than between two checkpoints
 NINE = _sparse(9 * PAGE, 8)
 TINY = _sparse(256, 6)
 DEAD = _sparse(PAGE + 320, 5)
@@ -53,7 +53,7 @@ APPLICATIONS = known_images(
 )
 ENTER_BY_COMMAND = {"method": "command", "address": 0x2A, "command": "10424f4f54"}
 
-# Device code other than the product's own, for the seeded bugs.
+# Other device code than the product's, for the seeded bugs.
 packages: Path | None = None
 
 
@@ -62,7 +62,7 @@ def _bench(**arguments: Any) -> Bench:
 
 
 def _installed(old: bytes, version: str, **arguments: Any) -> Bench:
-    """A product in the field: `old` is installed and confirmed, and the target has been off
+    """A product in the field: `old` is installed and confirmed, and the target was switched off
     since."""
     bench = _bench(**arguments)
     result = bench.install(image(old, version))
@@ -77,7 +77,7 @@ def _installed(old: bytes, version: str, **arguments: Any) -> Bench:
 
 
 def _update(name: str, **arguments: Any) -> Scenario:
-    """From OLD to NEW, on whatever wiring, loader or host."""
+    """An update from OLD to NEW, on any wiring, loader or host."""
 
     def build() -> Bench:
         bench = _installed(OLD, "1.0.0", **arguments)
@@ -88,7 +88,7 @@ def _update(name: str, **arguments: Any) -> Scenario:
 
 
 def _debugger_seen() -> Bench:
-    """A debugger was attached since power-on: BOOT0 counts only after a power-on, and the host
+    """A debugger was attached since power-on: BOOT0 is used only after a power-on, and the host
     can switch the supply."""
     bench = _installed(OLD, "1.0.0", **_SUPPLY)
     assert bench.target.attach_debugger()
@@ -97,7 +97,7 @@ def _debugger_seen() -> Bench:
 
 
 def _full_log() -> Bench:
-    """The first of the log's two files is full in the middle of the update."""
+    """The first of the log's two files becomes full in the middle of the update."""
     bench = _installed(OLD, "1.0.0")
     log = bench.read_file("/updater/log.0")
     for number in range(log.count(b"\n"), 1000):
@@ -137,14 +137,14 @@ def _forgot_roll_back() -> Bench:
 
 
 def _heartbeat() -> Bench:
-    """OLD toggles a line, which is its proof; what is pushed does not."""
+    """OLD proves itself by toggling a line; the pushed image does not."""
     bench = _installed(OLD, "1.0.0", **_BEATING)
     bench.push(image(DEAD, "1.5.0"))
     return bench
 
 
 def _push_another(bench: Bench) -> None:
-    """While the host was off, somebody who could write to its files pushed a newer image."""
+    """While the host was off, a newer image was put into its inbox."""
     bench.files.mount()
     bench.push(image(TINY, "1.2.0"), "newer")
 
@@ -178,7 +178,8 @@ def _tiny() -> Bench:
 
 
 def _format_and_push(bench: Bench) -> None:
-    """The host's filesystem did not mount and was formatted; deployed and pushed again."""
+    """The host's filesystem did not mount and was formatted; then it was deployed and pushed
+    again."""
     assert isinstance(bench.host_flash, HostFlash)
     bench.host_flash.restore([b"\xff" * BLOCK_SIZE] * (bench.host_flash.size // BLOCK_SIZE))
     bench.files.mount()
@@ -187,7 +188,7 @@ def _format_and_push(bench: Bench) -> None:
 
 
 def _forgotten() -> Bench:
-    """The host lost its record; somebody pushed an image again."""
+    """The host lost its record; an image was pushed again."""
     bench = _installed(OLD, "1.0.0")
     bench.forget("state.0", "state.1", "confirmed.img")
     bench.push(image(NEW, "1.1.0"))
@@ -207,14 +208,14 @@ def _full() -> Bench:
 
 
 def _downgrade() -> Bench:
-    """Sound, for this product, but with a lower security counter than what runs."""
+    """A sound image for this product, but with a lower security counter than the running one."""
     bench = _installed(NEW, "1.1.0")
     bench.push(image(OLD, "1.0.0"))
     return bench
 
 
 def _after_roll_back() -> Bench:
-    """An update failed; the next one has a lower security counter than that one had."""
+    """An update failed; the next image has a lower security counter than the failed one."""
     bench = _installed(OLD, "1.0.0")
     bench.install(image(DEAD, "1.5.0"))
     bench.boot()
@@ -223,8 +224,8 @@ def _after_roll_back() -> Bench:
 
 
 def _signed() -> Bench:
-    """A product that takes signed images only, and beside its update one with a signature that
-    was made for other content."""
+    """A product that accepts signed images only. Besides its update there is one with a signature
+    of other content."""
     bench = _bench(settings={"unsigned": False})
     key = signing_key()
     trust(bench, key)
@@ -248,7 +249,7 @@ def _back_to_old(bench: Bench) -> Judge:
 
 
 def without_boot0(supply: int | None = None) -> dict[str, Any]:
-    """Arguments of a bench: the application opens the loader. `supply`: the host's pin that
+    """Arguments of a bench: the application enters the loader. `supply`: the host's pin that
     switches it."""
     return {
         "wiring": Wiring(boot0=None, supply=supply),

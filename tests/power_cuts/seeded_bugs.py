@@ -298,7 +298,9 @@ def planted(bug: Bug) -> Iterator[None]:
         module = Path(name, f"{bug.module}.py")
         source = module.read_text()
         if source.count(bug.old) != 1:
-            raise ValueError(f"the place for {bug.name!r} in {bug.module} is gone or not unique")
+            raise ValueError(
+                f"the place for {bug.name!r} in {bug.module} is missing or not unique"
+            )
         module.write_text(source.replace(bug.old, bug.new))
         before, scenarios.packages = scenarios.packages, Path(name)
         try:

@@ -1,9 +1,9 @@
-"""Every cut, everywhere, and the table of what came of it.
+"""Every cut at every event, and a table of the results.
 
     python -m tests.power_cuts.torture [--jobs N] [--share PER_CENT] [-o FILE.json]
     python -m tests.power_cuts.torture --document FILE.json     its numbers, for docs/power-cuts.md
 
-Exit status 1 if anything is not as it must be.
+Exit status 1 if there is any violation.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ WITHOUT_BOOT0 = "by-command"
 
 
 def sampled(bytes_of: int, frames_of: int = 1, flash_of: int = 1) -> dict[str, int]:
-    """Every n-th event, but all of the host's flash operations."""
+    """Every n-th event, but all flash operations of the host."""
     return {BYTE: bytes_of, FRAME: frames_of, TARGET_FLASH: flash_of, HOST_FLASH: 1}
 
 
-OFF = (HOST, BOTH, HOST_TORN, BOTH_TORN)  # the host is without power for a while
+OFF = (HOST, BOTH, HOST_TORN, BOTH_TORN)  # the host has no power for a while
 
 
-# Single cuts: which events of which scenario. The two by command have no BOOT0: here their host is
-# cut, the target in `first_granule`.
+# Single cuts: which events of which scenario. The two with an entry command have no BOOT0: here
+# the host is cut; `run_without_boot0` cuts the target.
 SINGLE: dict[str, Campaign] = {
     "first-install": Campaign(EVERY_EVENT),
     "update": Campaign(sampled(3)),
@@ -88,7 +88,8 @@ SINGLE: dict[str, Campaign] = {
     "full-size": Campaign({BYTE: 40009, FRAME: 809, TARGET_FLASH: 2999, HOST_FLASH: 9}),
 }
 # Double cuts: all pairs of flash operations, the target's and the host's, of the tiny image (3 is
-# coprime to the points in an operation: each is cut, at changing points); a sample of the rest.
+# coprime to the points in an operation, so each operation is cut, at changing points); a sample of
+# the rest.
 OPERATIONS = {BYTE: 0, FRAME: 0, TARGET_FLASH: 3, HOST_FLASH: 1}
 _DENSE = (
     {BYTE: 599, FRAME: 47, TARGET_FLASH: 19, HOST_FLASH: 2},
@@ -122,7 +123,7 @@ DOUBLE: dict[str, Campaign] = {
 }
 # The target's own supply, without BOOT0.
 NO_BOOT0 = Campaign(sampled(8), only=(TARGET, BOTH))
-# Real MicroPython: every way to cut each place, so many times.
+# Real MicroPython: the number of cuts of each kind at each place.
 IN_MICROPYTHON = (
     *("first-install", "update", "tiny", "few-pages", "roll-back", "host-forgot"),
     *("esp32", "fat", "loader-11.3", "supply-switch"),
@@ -161,7 +162,8 @@ class Task:
 
 
 def run_bug(name: str) -> Row:
-    """Whether a seeded bug is caught: `cases` tells how many it took, `slowest` where."""
+    """Whether a seeded bug is caught: `cases` is the number of tried cases, `slowest` the
+    place."""
     bug = next(bug for bug in seeded_bugs.BUGS if bug.name == name)
     row = Row(name)
     with seeded_bugs.planted(bug):
@@ -186,7 +188,7 @@ def run_in_micropython(name: str, share: int) -> Row:
 
 
 def run_without_boot0(campaign: Campaign) -> list[Row]:
-    """Cuts of the target's supply, by whether its first granule was being changed."""
+    """Cuts of the target's supply, separated by whether its first granule was being changed."""
     scenario = SCENARIOS[WITHOUT_BOOT0]
     window = first_granule.window(scenario)
     intact, changing = Row(INTACT, 1), Row(CHANGING, 1)
@@ -209,7 +211,8 @@ def tasks(share: int) -> Iterator[Task]:
 
 
 def run(jobs: int, share: int, console: Console) -> tuple[Rows, list[str]]:
-    """All of it; after a Ctrl-C what has been done until then. And what could not be done."""
+    """Run all tasks; after a Ctrl-C return the results so far. Also return what could not be
+    done."""
     undone: list[str] = []
     rows: dict[str, dict[str, Row]] = {kind: {} for kind in KINDS}
     todo = list(tasks(share))
@@ -217,7 +220,7 @@ def run(jobs: int, share: int, console: Console) -> tuple[Rows, list[str]]:
         with progress_on(console, len(todo)) as advance:
             for task, done in in_processes(Task.run, todo, jobs):
                 found = rows[task.kind]
-                if isinstance(done, Exception):  # of the rig: an hour's work is not lost for it
+                if isinstance(done, Exception):  # an error of the rig must not lose an hour's work
                     undone.append(f"DIED: {task.kind} {task.name}, part {task.part}: {done!r}")
                     done = []
                 for row in done:
@@ -234,14 +237,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--share", type=int, default=100, help="per cent of the cuts to try")
     parser.add_argument("-o", "--output", type=Path, default=Path("build/torture.json"))
-    parser.add_argument("--document", type=Path, metavar="FILE.json", help="cut nothing")
+    parser.add_argument(
+        "--document", type=Path, metavar="FILE.json", help="only write the document"
+    )
     given = parser.parse_args(arguments)
     if given.document is not None:
         document(json.loads(given.document.read_text()))
         return 0
     for bug in seeded_bugs.BUGS:
         with seeded_bugs.planted(bug):
-            pass  # a bug that has lost its place says so now, not after an hour
+            pass  # a bug whose place is missing is reported now, not after an hour
     console = Console(width=120)
     began = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -30,7 +30,7 @@ def rig(make_rig: Callable[..., Rig]) -> Rig:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Loaders that refuse the checksum command are not asked to do it."""
+    """Skip tests of the checksum command for loaders that refuse it."""
     left_out = [item for item in items if _asks_in_vain(getattr(item, "callspec", None))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

@@ -1,4 +1,4 @@
-"""A target, a bus and nothing else: frames by hand, byte by byte."""
+"""Only a target and a bus: frames by hand, byte by byte."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Rig:
         self.wait(1)
 
     def reset(self) -> None:
-        """An NRST pulse, and the time to come up."""
+        """An NRST pulse, and the time to start."""
         self.chip.nrst(False)
         self.wait(1)
         self.chip.nrst(True)
@@ -124,7 +124,7 @@ class Rig:
     # --- frames ---
 
     def send(self, frame: bytes, stop: bool = True) -> int:
-        """A write frame; how many of its bytes were ACKed, -1 if not even the address was."""
+        """A write frame; return how many of its bytes were ACKed, -1 if the address was not."""
         acked = -1
         if self.bus.start(I2C_ADDRESS, reading=False):
             acked = 0
@@ -137,7 +137,7 @@ class Rig:
         return acked
 
     def receive(self, count: int, stop: bool = True) -> bytes:
-        """A read frame; nothing if the address was not ACKed."""
+        """A read frame; empty if the address was not ACKed."""
         data = b""
         if self.bus.start(I2C_ADDRESS, reading=True):
             data = bytes(self.bus.read(ack=left > 1) for left in range(count, 0, -1))
@@ -155,7 +155,7 @@ class Rig:
         return self.status()
 
     def held(self, limit_ms: float = 100) -> bool:
-        """Whether a read meets SCL held low for longer than `limit_ms`; gives up then."""
+        """Whether a read finds SCL held low for longer than `limit_ms`; gives up then."""
         self.bus.stretch_limit = int(limit_ms * NS_PER_MS)
         try:
             self.receive(1)
@@ -180,7 +180,7 @@ class Rig:
         return status
 
     def write(self, address: int, data: bytes, code: int = 0x31) -> int | None:
-        """Write Memory; the status that ends it."""
+        """Write Memory; return the final status."""
         for frame in (bytes([code, code ^ 0xFF]), word(address)):
             status = self.ask(frame)
             if status != ACK:
@@ -211,13 +211,14 @@ class Rig:
         return self.final()
 
     def write_options(self, data: bytes, code: int = 0x31) -> int | None:
-        """Write Memory at the option area; the status that ends it, and time for the reset."""
+        """Write Memory at the option area; return the final status, after the time of the
+        reset."""
         status = self.write(OPTIONS, data, code)
         self.wait(1)
         return status
 
     def write_protect(self, *sectors: int, code: int = 0x63) -> int | None:
-        """Length in a frame of its own, then the codes; time for the reset."""
+        """The length in a separate frame, then the codes; then the time of the reset."""
         count = len(sectors) - 1
         for frame in (bytes([code, code ^ 0xFF]), bytes([count, count ^ 0xFF])):
             status = self.ask(frame)
@@ -227,7 +228,7 @@ class Rig:
         return self.ended()
 
     def protection(self, code: int) -> int | None:
-        """A command that is a code and a final status; time for the reset."""
+        """A command with only a code and a final status; then the time of the reset."""
         status = self.command(code)
         return self.ended() if status == ACK else status
 
@@ -237,7 +238,7 @@ class Rig:
         return status
 
     def in_step(self) -> bool:
-        """Whether a loader answers as it should; False leaves the bus free."""
+        """Whether a loader answers correctly; False leaves the bus free."""
         self.bus.deadline = self.clock.now + 50 * NS_PER_MS
         with contextlib.suppress(Stretched):
             answers = [self.command(0x01), self.status(), self.status()]
@@ -248,7 +249,7 @@ class Rig:
         return False
 
     def resets_itself(self) -> bool:
-        """Whether, left alone, the loader resets itself, and not before a second has passed."""
+        """Whether the loader resets itself without access, but not within a second."""
         starts = self.starts
         self.clock.advance(990 * NS_PER_MS)
         early = self.starts
@@ -256,12 +257,12 @@ class Rig:
         return early == starts and self.starts == starts + 1
 
 
-# Loaders that differ in everything the sources leave open about flash errors, Get and BUSY.
+# Loaders with all variants of flash errors, Get and BUSY that the sources leave open.
 EVERY_LOADER = ("11.4", "openbl", "openbl-g0")
 
 
 def rig_with(loader: str) -> Callable[..., Rig]:
-    """Makes rigs with that one of LOADERS, unless they say which they want."""
+    """Makes rigs with this one of LOADERS, unless another is given."""
 
     def make(**arguments: Any) -> Rig:
         if "version" not in arguments:

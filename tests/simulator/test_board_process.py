@@ -147,5 +147,5 @@ def test_a_board_has_the_loader_it_was_asked_for(name: str) -> None:
 
 
 def test_a_loader_that_is_not_known_is_named_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match="no loader '11.9'; there are 11.1, .*, openbl-g0"):
+    with pytest.raises(ValueError, match="no loader '11.9'; loaders are 11.1, .*, openbl-g0"):
         _ = Options.parse(["loader=11.9"]).quirks

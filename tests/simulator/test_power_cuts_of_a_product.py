@@ -64,7 +64,7 @@ def test_the_example_runs_as_a_program_and_replays_a_case(example, capsys):
     [
         (ONCE + "raise ValueError('mine')\n", "raised ValueError('mine')"),
         ("import time\nwhile True:\n    time.sleep(1)\n", "no result in 120 s"),
-        ("print('nothing')\n", "came to its end"),
+        ("print('nothing')\n", "main.py ended"),
     ],
 )
 def test_a_program_that_does_not_begin_is_told(my_product, main, what):
@@ -77,7 +77,7 @@ def test_a_program_that_gives_up_after_a_failure_is_found(my_product):
     scenario = my_product(ONCE)
     cases = [rig.replay(scenario, [rig.Cut(rig.TARGET, at)]) for at in (2000, 2600)]
     assert [kind for kind, _ in violations(cases[0])] == [Kind.UNRECOVERED]
-    assert "came to its end" in violations(cases[0])[0][1]
+    assert "main.py ended" in violations(cases[0])[0][1]
 
 
 def test_a_board_with_another_chip_is_refused(example):

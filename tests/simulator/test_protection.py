@@ -10,7 +10,7 @@ from stm32sim.chip.crc import crc_stm32
 from stm32sim.chip.flash import PAGE, TAPS, TYPICAL, Cell
 from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.chip.option_bytes import FACTORY, OPTR, WRP1AR, WRP1BR
-from stm32sim.chip.quirks import FOR_EVER, Quirks
+from stm32sim.chip.quirks import FOREVER, Quirks
 from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
 from stm32sim.wires.bus import Stretched
@@ -442,7 +442,7 @@ def test_a_reset_while_it_is_busy_for_40_s_bricks_the_chip(
 
 @pytest.mark.parametrize("answer", ["busy", "nack", "stretch"])
 def test_it_may_never_end(make_rig: MakeRig, answer: str) -> None:
-    quirks = Quirks(4, unprotect_delay=FOR_EVER, unprotect_answer=answer)
+    quirks = Quirks(4, unprotect_delay=FOREVER, unprotect_answer=answer)
     rig = make_rig(quirks=quirks, optr=LEVEL_1, content=BLOCK)
     rig.command(0x93)
     rig.wait(365 * 24 * 3600 * 1_000)

@@ -1,6 +1,7 @@
-"""The simulated STM32G071: flash, option bytes, boot, loader, and the application that it runs.
+"""The simulated STM32G071: flash, option bytes, boot, loader, and the running application.
 
-`cortex_m.emulated`, which executes the application, is not imported here: Unicorn takes its time.
+`cortex_m.emulated`, which executes the application, is not imported here: importing Unicorn is
+slow.
 """
 
 from stm32sim.chip.application import KnownImage, known_images

@@ -1,6 +1,7 @@
-"""What runs in main flash: the interface, and a quick model that knows images by their bytes.
+"""The application in main flash: its interface, and a fast model that recognises images by their
+bytes.
 
-The model is for runs by the hundred thousand; `cortex_m.EmulatedApplication` executes the real
+The model is for hundreds of thousands of runs; `cortex_m.EmulatedApplication` executes the real
 machine code. Both answer the register protocol of boards/nucleo_g071rb_app.
 """
 
@@ -24,24 +25,24 @@ class Application(I2CDevice, Protocol):
 
     @property
     def led(self) -> bool:
-        """PA5 is driven high: LD4 of the NUCLEO, and the heartbeat where a wire leads to the
+        """Whether PA5 is driven high: LD4 of the NUCLEO, and the heartbeat if it is wired to the
         host."""
         ...
 
     def halt(self) -> None:
-        """Power loss or reset: nothing of it happens any more."""
+        """Power loss or reset: the application stops."""
         ...
 
 
 class Surroundings(Protocol):
-    """What an application can do to the chip it runs in."""
+    """The parts of the chip that an application uses."""
 
     @property
     def clock(self) -> Clock: ...
 
     @property
     def ram(self) -> bytes | bytearray:
-        """What SRAM holds: noise since power-on, and what a loader wrote."""
+        """The content of SRAM: noise from power-on, and data that a loader wrote."""
         ...
 
     @property
@@ -54,7 +55,7 @@ class Surroundings(Protocol):
     def system_reset(self) -> None: ...
 
 
-# Makes the application that a flash content is, or None if it crashes at once.
+# Makes the application from the content of flash; None if it crashes at once.
 ApplicationFactory = Callable[[bytes, Surroundings], Application | None]
 
 
@@ -65,12 +66,12 @@ class KnownImage:
     content: bytes
     version: bytes  # 8 bytes, MCUboot's image_version
     answers: bool = True  # False: hangs silently
-    enters_loader: bool = True  # False: it knows nothing of the EMPTY flag either
-    blinks_ms: int = 0  # how long PA5 stays high, and then low; 0: for ever low
+    enters_loader: bool = True  # False: it does not set the EMPTY flag either
+    blinks_ms: int = 0  # how long PA5 stays high, and then low; 0: always low
 
 
 class ModelApplication:
-    """A known image at work: answers its version, and enters the loader when told."""
+    """A running known image: answers its version, and enters the loader on command."""
 
     def __init__(self, image: KnownImage, surroundings: Surroundings) -> None:
         self.image = image
@@ -92,7 +93,7 @@ class ModelApplication:
 
     def start(self, address: int, reading: bool) -> bool:
         if not self._running or not self.image.answers or address != APP_ADDRESS:
-            self._writing = False  # a frame that ends in somebody else's START is none
+            self._writing = False  # a START for another device discards the frame
             return False
         if reading:
             self._reply = self._register(self._frame[0] if self._frame else IDENTITY_REGISTER)
@@ -133,7 +134,7 @@ class ModelApplication:
 
 @dataclass(frozen=True)
 class KnownImages:
-    """Applications are run if flash holds one of `images` byte for byte; anything else crashes."""
+    """An application runs if flash holds one of `images` byte for byte; anything else crashes."""
 
     images: tuple[KnownImage, ...]
 

@@ -1,26 +1,25 @@
 """Runs the application in the simulated STM32's flash: its machine code, executed by Unicorn.
 
-How time passes. Each halfword of code costs `HALFWORD_NS` on the program's own clock, which is
-kept apart from the clock of the world and catches up with it
-- whenever something happens on the bus, before the program can notice it,
+How time passes. Each halfword of code takes `HALFWORD_NS` on the program's own clock, which is
+separate from the clock of the world and catches up with it
+- at each event on the bus, before the program can notice it,
 - by alarms: `SLICE` after the last event, and from then on `SLICE` after each tick of SysTick.
-So most of the time the program lags behind the world by less than a slice, and nobody can tell.
-Only while the I2C peripheral holds SCL the program runs ahead instead, up to the instruction that
-lets SCL go; the world reaches that instant by an alarm. Nothing can happen on the bus in between.
+So the program usually lags behind the world by less than a slice, which is not visible. Only while
+the I2C peripheral holds SCL does the program run ahead, up to the instruction that releases SCL;
+the world reaches that instant by an alarm. Nothing can happen on the bus in between.
 
 How time is skipped. At the head of a loop the whole state of the machine (registers, RAM,
-peripherals) is compared with that of the passage before. If nothing differs, and no SysTick flag
-came in between, then a deterministic processor goes on doing the same until a flag or an event on
-the bus comes: it is settled, and its time jumps there. To find the head of a loop, whatever block
-the program is in becomes the head after 32, 64, 128... blocks without success. A program that
-never settles (it counts the rounds of its loop, say) is given `BLOCKS_PER_EVENT` after each event
-and `BLOCKS_PER_SLICE` otherwise: it runs too slowly when nothing happens, but never too fast, and
-costs little.
+peripherals) is compared with that of the previous pass. If nothing differs and no SysTick flag was
+set in between, a deterministic processor repeats the same loop until a flag or an event on the
+bus: it is settled, and its time jumps there. To find the head of a loop, the current block becomes
+the head after 32, 64, 128... blocks without success. A program that never settles (because it
+counts its loops, for example) gets `BLOCKS_PER_EVENT` after each event and `BLOCKS_PER_SLICE`
+otherwise: it runs too slowly when nothing happens, but never too fast, and needs little time.
 
-Differences to silicon: a fault ends the program for good (a Cortex-M would enter HardFault, and
-the application perhaps reset itself); no interrupts, no WFI (a polled program needs neither);
-Unicorn has no Cortex-M0+, so it is a Cortex-M0 with VTOR; an unaligned access to memory goes
-unnoticed; ECC is the flash model's business, which decides whether the application is started.
+Differences to silicon: a fault ends the program permanently (a Cortex-M would enter HardFault, and
+the application might reset itself); no interrupts, no WFI (a polled program needs neither);
+Unicorn has no Cortex-M0+, so it is a Cortex-M0 with VTOR; an unaligned access to memory is not
+detected; the flash model handles ECC and decides whether the application is started.
 """
 
 # mypy: allow-untyped-calls
@@ -61,7 +60,7 @@ from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Alarm, Clock
 
 HALFWORD_NS = 94  # 1.5 cycles at 16 MHz: most instructions take 1, loads, stores and branches 2
 SLICE = 20 * NS_PER_US  # how far the program may lag behind the world
-AHEAD = NS_PER_MS  # how far it runs ahead in one go while it holds SCL
+AHEAD = NS_PER_MS  # how far it runs ahead at once while it holds SCL
 BLOCKS_AT_START = 20_000  # enough to copy .data and clear 36 KB of .bss
 BLOCKS_PER_EVENT = 5_000
 BLOCKS_PER_SLICE = 50
@@ -71,10 +70,10 @@ FIRST_LAP = 32
 FLASH, FLASH_SIZE = 0x0800_0000, 128 * 1024
 SRAM, SRAM_SIZE = 0x2000_0000, 36 * 1024
 SYSTEM_MEMORY, SYSTEM_MEMORY_SIZE = 0x1FFF_0000, 28 * 1024
-# The real words are not published. Any stack in SRAM and any entry in system memory will do here.
+# The real words are not published. Any stack in SRAM and any entry in system memory work here.
 SYSTEM_MEMORY_VECTORS = struct.pack("<II", 0x2000_3000, SYSTEM_MEMORY + 0x101)
 
-_NEVER = 0xF000_0000  # Unicorn wants an address to stop at
+_NEVER = 0xF000_0000  # Unicorn needs an address to stop at
 _ACCESS = {
     UC_MEM_FETCH: "instruction fetch",
     UC_MEM_FETCH_PROT: "instruction fetch",
@@ -106,13 +105,12 @@ def emulated(flash: bytes, surroundings: Surroundings) -> EmulatedApplication | 
 
 
 class EmulatedApplication:
-    """What runs after a reset into main flash. An I2CDevice (see bus.py) that starts at once.
+    """The program after a reset into main flash. An I2CDevice (see bus.py) that starts at once.
 
-    `flash` is the whole main flash, `ram` what SRAM holds when it starts.
-    `on_enter_system_memory` is called once when the program jumps
-    into the loader, `on_reset` once when it requests a reset; it is over then, as after a fault or
-    `halt()`. `empty_flag` is what it finds as EMPTY in FLASH_ACR; `on_empty_flag` is told at once
-    when it changes that bit.
+    `flash` is the whole main flash, `ram` the initial content of SRAM. `on_enter_system_memory` is
+    called once when the program jumps into the loader, `on_reset` once when it requests a reset;
+    then it ends, as after a fault or `halt()`. `empty_flag` is the initial EMPTY in FLASH_ACR;
+    `on_empty_flag` is called at once when it changes that bit.
     """
 
     def __init__(
@@ -133,7 +131,7 @@ class EmulatedApplication:
         self._now = clock.now  # ns; how far the program has run
         self._on_enter_system_memory = on_enter_system_memory
         self._on_reset = on_reset
-        self._ending: Callable[[], None] | None = None  # why it is over, once it is
+        self._ending: Callable[[], None] | None = None  # what ended it; None while it runs
         self._bad_access = ""
         self.peripherals = Peripherals(
             lambda: self._now, self._request_reset, self._map_at_zero, empty_flag, on_empty_flag
@@ -142,11 +140,11 @@ class EmulatedApplication:
         self._released_at = 0  # ns; SCL is low until then
 
         self._slice_end = 0
-        self._until_released = False  # the slice ends when SCL is let go
+        self._until_released = False  # the slice ends when SCL is released
         self._blocks_left = BLOCKS_AT_START
         self._settled = False
         self._stopped = False
-        self._head = 0  # a block, and the state at the last passage through it
+        self._head = 0  # a block, and the state at its last pass
         self._state_at_head: tuple[object, ...] = ()
         self._lap = self._lap_left = FIRST_LAP  # blocks until another one becomes the head
 
@@ -183,7 +181,7 @@ class EmulatedApplication:
         uc.hook_add(UC_HOOK_INTR, self._exception)
         return uc
 
-    # What others see of it
+    # Outputs
 
     @property
     def led(self) -> bool:
@@ -195,13 +193,13 @@ class EmulatedApplication:
         return self.peripherals.led_toggles
 
     def halt(self) -> None:
-        """Stop for good, without a word: power is gone, or the chip was reset."""
+        """Stop permanently, without a callback: power was lost, or the chip was reset."""
         self._uc = None
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
 
-    # What happens on the bus (I2CDevice)
+    # Events on the bus (I2CDevice)
 
     def start(self, address: int, reading: bool) -> bool:
         self._run(self._clock.now)
@@ -234,7 +232,7 @@ class EmulatedApplication:
             self._serve()
 
     def bus_error(self) -> None:
-        """Noise on the wires made a START or STOP in the middle of a byte."""
+        """Noise caused a START or STOP in the middle of a byte."""
         self._run(self._clock.now)
         if self._uc is not None:
             self._i2c.bus_error()
@@ -266,7 +264,7 @@ class EmulatedApplication:
         self._lap = self._lap_left = FIRST_LAP
 
     def _plan(self) -> None:
-        """Set the alarm for the instant at which the program has to be looked after next."""
+        """Set the alarm for the instant at which the program must run next."""
         if self._uc is None:
             return
         if self._alarm is not None:
@@ -296,7 +294,7 @@ class EmulatedApplication:
         self._plan()
 
     def _run(self, until: int, until_released: bool = False) -> None:
-        """Have the program run up to `until` (ns), or to where it lets SCL go."""
+        """Run the program up to `until` (ns), or until it releases SCL."""
         while self._uc is not None and self._now < until:
             if until_released and not self._i2c.holds_scl:
                 break
@@ -315,7 +313,7 @@ class EmulatedApplication:
             self._execute(self._uc)
             if self._ending is not None:
                 self.halt()
-                # by the clock, so that the world does not change under somebody who uses the bus
+                # by an alarm, so that the world does not change during a bus access
                 self._alarm = self._clock.at(self._clock.now, self._ending)
 
     # The processor
@@ -364,7 +362,7 @@ class EmulatedApplication:
         return self._settled
 
     def _state(self, uc: Uc) -> tuple[object, ...]:
-        """All that decides what the program does next, if nothing comes from outside."""
+        """Everything that determines what the program does next without external events."""
         uc.context_update(self._saved)
         parts = self.peripherals
         return bytes(self._saved), self._sram.raw, parts.changes, parts.systick.flags_raised()

@@ -1,10 +1,10 @@
-"""Main flash of an STM32G0: pages, 64-bit granules with ECC, and what a loss of power leaves.
+"""Main flash of an STM32G0: pages, 64-bit granules with ECC, and the effects of power loss.
 
 Evidence: RM0444 ch. 3 / RM0490 ch. 4 (same flash IP), HAL-G0, AN2606; [V] verified in the source,
 [D] derived, [R] recollection.
 
-A marginal granule reads right, or is broken as the next power-on finds it. A broken one is a fault
-when it is read, or reads wrong: ECC is a help against wear, not a proof.
+A marginal granule reads right or is broken; each power-on decides this again. Reading a broken one
+is a fault or gives wrong data: ECC helps against wear but does not prove the content.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ ONES = bytes([ERASED_BYTE]) * GRANULE
 # Points in an operation where `Flash.tap` is called.
 TAPS = {"erase": 16, "program": 8, "option": 16}
 FLASH_START = 0x0800_0000
-# The share of marginal granules that a power-on finds broken. Supply and temperature are others
-# then; often enough to meet every outcome in a torture, not so often that none reads right [D].
+# The share of marginal granules that are broken after a power-on, as supply and temperature may
+# have changed. Large enough that a torture run meets every outcome, small enough that some read
+# right [D].
 FLIPS = 1 / 4
-# The share of power-ons at which any of a page's does: an erase cut early or late leaves all of
-# them alike.
+# The share of power-ons at which any granule of a page can be broken: after an erase that was cut
+# early or late, all granules of the page behave alike.
 PAGE_FLIPS = 1 / 2
 # The share of broken granules whose read raises no fault. 8 ECC bits correct one wrong bit of 72
-# and detect two; of codewords with any number of wrong bits, 73 of 256 syndromes are those of one
-# or none [D].
+# and detect two; with any number of wrong bits, 73 of 256 syndromes mean one wrong bit or none
+# [D].
 MISREAD = 73 / 256
 
 
@@ -45,7 +46,7 @@ class Cell(IntEnum):
     TORN = 2  # interrupted: reading it is an uncorrectable ECC error [D]
     WEAK_ERASED = 3  # reads erased, but the erase was interrupted: it may flip
     WEAK_PROGRAMMED = 4  # reads right, but was interrupted or written on weak cells: it may flip
-    WRONG = 5  # interrupted: ECC takes its many wrong bits for one or none, and reads others [D]
+    WRONG = 5  # interrupted: ECC mistakes its wrong bits for one or none, reads wrong data [D]
 
 
 BLANK = (Cell.ERASED, Cell.WEAK_ERASED)
@@ -84,17 +85,17 @@ class _Operation:
     started: int
     ends: int
     complete: Callable[[], None]
-    tear: Callable[[float], None]  # told the share of its time that had passed
-    granules: range  # of main flash, that it changes
+    tear: Callable[[float], None]  # gets the share of its time that had passed
+    granules: range  # of main flash, changed by it
 
 
 class Flash:
     """Main flash and the state machine that erases and programs it, and the option bytes too.
 
-    An operation is started, is busy until its time is over, and then has happened. Refusals set
-    the error flag, which nobody outside sees; as long as it is set every further operation is
-    refused too (PGSERR, [V RM0490 4.3]; AN2606 4.6 says the same of the loader: one bad write and
-    all following ones fail). With `clears_errors` each operation begins with clearing it.
+    An operation starts, is busy for its time, and then takes effect. A refusal sets the error
+    flag, which is not visible outside. While it is set, every further operation is refused
+    (PGSERR, [V RM0490 4.3]; AN2606 4.6 says the same about the loader: after one bad write all
+    following ones fail). With `clears_errors` each operation first clears the flag.
 
     `tap` is called as tap("erase" | "program" | "option", number of the point) at the TAPS points
     inside each operation, so that power can be cut there.
@@ -106,7 +107,7 @@ class Flash:
         self.times = times
         self.data = bytearray([ERASED_BYTE]) * size
         self.cells = bytearray(size // GRANULE)
-        self.ones: set[int] = set()  # granules that were programmed with ones; they read erased
+        self.ones: set[int] = set()  # granules that were programmed with ones; they read as erased
         self.write_protected: set[int] = set()  # page numbers
         self.error = False
         self.clears_errors = False
@@ -114,7 +115,7 @@ class Flash:
         self.tap: Callable[[str, int], None] | None = None
         self.on_ready: Callable[[], None] | None = None
         self.randomness = random.Random(0)
-        self.option_operations = 0  # ever begun
+        self.option_operations = 0  # started so far
         self.erase_counts = [0] * (size // PAGE)
         self._operation: _Operation | None = None
 
@@ -127,7 +128,7 @@ class Flash:
         return self._operation is not None
 
     def changing(self, offset: int) -> bool:
-        """Whether an operation under way changes the granule at `offset`."""
+        """Whether the current operation changes the granule at `offset`."""
         return self._operation is not None and offset // GRANULE in self._operation.granules
 
     # --- reading ---
@@ -140,7 +141,7 @@ class Flash:
         return bytes(self.data[offset : offset + length])
 
     def sound_length(self, offset: int, length: int) -> int:
-        """How many of `length` bytes from `offset` can be read before one in a torn granule."""
+        """How many of `length` bytes from `offset` can be read before a torn granule."""
         last = (offset + length - 1) // GRANULE
         torn = self.cells.find(Cell.TORN, offset // GRANULE, last + 1)
         return length if torn < 0 else max(0, torn * GRANULE - offset)
@@ -153,8 +154,8 @@ class Flash:
         ]
 
     def load(self, content: bytes, offset: int = 0) -> None:
-        """Put `content` there as a factory would: whole, sound, in no time (tests and set-up).
-        Its blank granules are programmed too."""
+        """Write `content` as a factory would: complete, sound, in no time (for tests and set-up).
+        Blank granules are programmed too."""
         end = offset + len(content)
         self.data[offset:end] = content
         for index in range(offset // GRANULE, (end + GRANULE - 1) // GRANULE):
@@ -163,18 +164,18 @@ class Flash:
 
     # --- operations ---
 
-    # Each says whether it began: refused are protected and absent pages, and a flash that is busy
-    # or has its error flag set.
+    # Each returns whether it started. It is refused for protected or missing pages, and while the
+    # flash is busy or its error flag is set.
 
     def start_page_erase(self, page: int) -> bool:
-        """Begin to erase one page."""
+        """Start to erase one page."""
         if self._refused(page not in range(self.pages) or page in self.write_protected):
             return False
         return self._begin_erase(self.times.page_erase, range(page, page + 1))
 
     def start_mass_erase(self, *, despite_protection: bool = False) -> bool:
-        """Begin to erase everything; refused if any page is protected [V RM0490 4.3], but
-        `despite_protection` when hardware does it on the way from level 1 to 0 [D]."""
+        """Start to erase everything; refused if any page is protected [V RM0490 4.3]. With
+        `despite_protection` as hardware does it on the change from level 1 to 0 [D]."""
         if self._refused(bool(self.write_protected) and not despite_protection):
             return False
         return self._begin_erase(self.times.mass_erase, range(self.pages))
@@ -182,8 +183,8 @@ class Flash:
     def start_options(
         self, options: OptionBytes, values: Mapping[int, int], longer: int = 0
     ) -> bool:
-        """Begin to erase and rewrite the option page (OPTSTRT), with new `values` of some
-        registers. `longer`: ns it takes beyond its time."""
+        """Start to erase and rewrite the option page (OPTSTRT), with new `values` of some
+        registers. `longer`: additional ns."""
         if self._refused():
             return False
         self.option_operations += 1
@@ -196,12 +197,12 @@ class Flash:
         )
 
     def start_program(self, offset: int, data: bytes) -> bool:
-        """Begin to program one granule (8 bytes, 8-aligned offset).
+        """Start to program one granule (8 bytes, 8-aligned offset).
 
-        Refused over anything but an erased granule, all zeros excepted [V RM0490 4.3 PROGERR]. A
+        Refused unless the granule is erased or the data are all zeros [V RM0490 4.3 PROGERR]. A
         granule that was programmed with ones counts as programmed [a G030 was seen to do so], and
-        zeros fail over it as well [erratum 2.2.5 of the G071, as quoted by ST's community; strict:
-        also after a cut, as long as it is not erased]."""
+        zeros fail over it too [erratum 2.2.5 of the G071, as quoted by ST's community; strict:
+        also after a power cut, until it is erased]."""
         index = offset // GRANULE
         if self._refused(
             offset % GRANULE != 0
@@ -261,7 +262,7 @@ class Flash:
 
     def _finish(self, operation: _Operation) -> None:
         if self._operation is not operation:
-            return  # power was lost meanwhile
+            return  # power was lost in the meantime
         self._operation = None
         operation.complete()
         if self.on_ready is not None:
@@ -288,7 +289,7 @@ class Flash:
         return bytes(self.data[index * GRANULE : (index + 1) * GRANULE])
 
     def _note_ones(self, index: int, data: bytes) -> None:
-        """`data` was programmed there, or begun to be."""
+        """Note that `data` was programmed, or was being programmed, there."""
         if data == ONES:
             self.ones.add(index)
         else:
@@ -297,8 +298,9 @@ class Flash:
     # --- losing power or being reset, and coming back ---
 
     def power_on(self) -> None:
-        """Each marginal granule reads right or is broken, until the next power-on. Those of a page
-        have much in common: all of them may read right again, and again [D]."""
+        """Decide for each marginal granule whether it reads right or is broken until the next
+        power-on. The granules of a page are correlated: all of them may read right several times
+        [D]."""
         breaks = [self.randomness.random() < PAGE_FLIPS for _ in range(self.pages)]
         for state in MARGINAL:
             index = self.cells.find(state)
@@ -310,14 +312,14 @@ class Flash:
                 index = self.cells.find(state, index + 1)
 
     def _break(self, index: int, bits: bytes) -> None:
-        """What is left in a granule is no codeword: `bits`, or a fault."""
+        """Leave an invalid codeword in a granule: it reads as `bits`, or as a fault."""
         self._put(index, bits)
         self.cells[index] = Cell.WRONG if self.randomness.random() < MISREAD else Cell.TORN
 
     def interrupt(self) -> None:
-        """Power is gone, or a reset came: what was under way is left torn, flags are cleared.
+        """Power loss or reset: the current operation is torn, and flags are cleared.
 
-        What silicon leaves is not specified; every outcome that physics allows occurs [D]."""
+        The result on silicon is not specified; every physically possible outcome occurs [D]."""
         operation, self._operation = self._operation, None
         self.error = False
         if operation is None:
@@ -334,14 +336,14 @@ class Flash:
             self._note_ones(index, data)
             self.cells[index] = Cell.WEAK_PROGRAMMED
         elif chance < 0.25 * (1 - done):
-            before = self.cells[index]  # not blank when zeros were being put over something
+            before = self.cells[index]  # not blank when zeros were being written over data
             if before not in BROKEN:
                 blank = before in BLANK
                 self.cells[index] = Cell.WEAK_ERASED if blank else Cell.WEAK_PROGRAMMED
         else:
             old = self._held(index)
             self._note_ones(index, data)
-            bits = self.randomness.randbytes(GRANULE)  # those that had not become 0 yet
+            bits = self.randomness.randbytes(GRANULE)  # bits that had not become 0 yet
             mixed = (new | was & bit for new, was, bit in zip(data, old, bits, strict=True))
             self._break(index, bytes(mixed))
 
@@ -350,8 +352,9 @@ class Flash:
             self._tear_page(page, done)
 
     def _tear_page(self, page: int, done: float) -> None:
-        """The cells of a page lose their charge together, more or less: an erase cut early may
-        leave all of it readable, one cut late may leave all of it blank, and both may flip."""
+        """The cells of a page lose their charge roughly together: an erase that was cut early may
+        leave the whole page readable, one that was cut late may leave it blank, and in both cases
+        bits may flip."""
         fate = self.randomness.random()
         for index in self._granules_of(page):
             if fate < (1 - done) / 3:

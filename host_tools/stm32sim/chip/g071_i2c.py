@@ -1,4 +1,4 @@
-"""I2C1 of an STM32G071 as a target, between the wires and the program's registers."""
+"""I2C1 of an STM32G071 as an I2C target, between the wires and the program's registers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from stm32sim.chip.g071_registers import NotModelled
 class I2CTarget:
     """It may stretch the clock. RM0444 "Inter-integrated circuit interface (I2C)".
 
-    `begin`, `receive`, `sending`, `acked`, `stop` and `bus_error` are what happens on the wires.
-    SCL is held from an address match until ADDR is cleared, while a second byte waits for RXDR to
-    be read, and while there is nothing in TXDR to send.
+    `begin`, `receive`, `sending`, `acked`, `stop` and `bus_error` are events on the wires. SCL is
+    held from an address match until ADDR is cleared, while a second byte waits for RXDR to be
+    read, and while TXDR is empty in a read.
     """
 
     CR1, CR2, OAR1, OAR2, TIMINGR, ISR, ICR, RXDR, TXDR = (
         0x00, 0x04, 0x08, 0x0C, 0x10, 0x18, 0x1C, 0x24, 0x28,
     )  # fmt: skip
     PE = 1 << 0
-    CR1_MODELLED = (
-        0x1FFF  # PE, interrupt enables, noise filters: nothing that changes the protocol
-    )
+    CR1_MODELLED = 0x1FFF  # PE, interrupt enables, noise filters: none changes the protocol
     OA1MODE, OA1EN = 1 << 10, 1 << 15
     TXE, TXIS, RXNE, ADDR, NACKF, STOPF = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5
     BERR, ARLO, BUSY, DIR, ADDCODE_SHIFT = 1 << 8, 1 << 9, 1 << 15, 1 << 16, 17
@@ -36,15 +34,15 @@ class I2CTarget:
         self._let_go()
 
     def _let_go(self) -> None:
-        """What clearing PE does: lines released, flags and data at their reset values."""
-        self._flags = 0  # the ones that ICR clears, and BUSY, DIR, ADDCODE
+        """The effect of clearing PE: lines released, flags and data at their reset values."""
+        self._flags = 0  # those that ICR clears, and BUSY, DIR, ADDCODE
         self._received: int | None = None  # RXDR, if RXNE
-        self._in_shift: int | None = None  # a byte that came while RXDR was full
+        self._in_shift: int | None = None  # a byte that arrived while RXDR was full
         self._to_send: int | None = None  # TXDR, if not empty
         self._out_shift: int | None = None  # the byte that the controller clocks out
         self._receiving = self._transmitting = self._involved = False
 
-    # What happens on the wires
+    # Events on the wires
 
     def begin(self, address: int, reading: bool) -> bool:
         self._receiving = self._transmitting = False
@@ -105,12 +103,12 @@ class I2CTarget:
         )
 
     def _load(self) -> None:
-        """TXDR moves on into the shift register as soon as that is free."""
+        """Move TXDR into the shift register when that is free."""
         ready = self._transmitting and not self._flags & self.ADDR
         if ready and self._out_shift is None and self._to_send is not None:
             self._out_shift, self._to_send = self._to_send, None
 
-    # What the program sees
+    # Registers
 
     def _isr(self) -> int:
         value = self._flags

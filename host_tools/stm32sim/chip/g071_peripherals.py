@@ -1,8 +1,8 @@
 """The peripherals of an STM32G071 at their addresses, with their clock enables and resets.
 
-A peripheral whose clock is not enabled reads 0 and ignores writes. Its clock takes two cycles to
-come (RM0444 "Peripheral clock enable"), so it may not be the next thing that is accessed; what
-happens then is not known, and refused. Addresses: RM0444 "Memory map and register boundary
+A peripheral whose clock is not enabled reads 0 and ignores writes. Its clock starts after two
+cycles (RM0444 "Peripheral clock enable"), so the next access must not go to it; the effect is not
+known, and such an access is refused. Addresses: RM0444 "Memory map and register boundary
 addresses".
 """
 
@@ -24,7 +24,7 @@ from stm32sim.chip.g071_registers import (
 
 
 class Peripherals:
-    """All that the program can reach besides its memories."""
+    """Everything that the program can access except its memories."""
 
     PAGE = 0x1000
     LED_PIN = 5  # of port A; UM2324 "LEDs"
@@ -37,8 +37,8 @@ class Peripherals:
         empty_flag: bool,
         on_empty_flag: Callable[[bool], None],
     ) -> None:
-        """`now`: ns of the program; `map_at_zero(True)`: system memory instead of flash at 0;
-        `empty_flag`: EMPTY in FLASH_ACR at the start, and `on_empty_flag` when it changes."""
+        """`now`: ns of the program; `map_at_zero(True)`: system memory instead of flash at address
+        0; `empty_flag`: EMPTY in FLASH_ACR at the start, and `on_empty_flag` when it changes."""
         self.gpioa = Gpio("GPIOA", 0xEBFF_FFFF, 0x0C00_0000, 0x2400_0000)
         self.gpiob = Gpio("GPIOB", 0xFFFF_FFFF, 0, 0)
         self.i2c = I2CTarget(self._i2c_pins_connected)
@@ -50,7 +50,7 @@ class Peripherals:
                 (Rcc.APBRSTR1, Rcc.I2C1): self.i2c.reset,
             }
         )
-        self.changes = 0  # grows with every access that may have changed the state of a peripheral
+        self.changes = 0  # counts accesses that may have changed the state of a peripheral
         self.led_toggles = 0
         self._map_at_zero = map_at_zero
         self._syscfg = Registers("SYSCFG", {0x00: 0})  # CFGR1
@@ -58,7 +58,7 @@ class Peripherals:
         self._led = False
         self._starting: set[tuple[int, int]] = set()  # clocks enabled by the last access
         scb = SystemControl(request_reset)
-        # the first address of each 1 KB, what is there, and where its clock is enabled
+        # the first address of each 1 KB, its peripheral, and where its clock is enabled
         self._map: dict[int, tuple[Peripheral, tuple[int, int] | None]] = {
             0xE000_E000: (self.systick, None),
             0xE000_EC00: (scb, None),
@@ -103,7 +103,7 @@ class Peripherals:
             return 0
         value = peripheral.read(offset)
         if peripheral is self.systick:
-            # a COUNTFLAG is gone by reading it, and the counter never stands still
+            # reading COUNTFLAG clears it, and the counter always changes
             if offset == SysTick.CVR or value & SysTick.COUNTFLAG:
                 self.changes += 1
         elif peripheral is self.i2c and offset == I2CTarget.RXDR:

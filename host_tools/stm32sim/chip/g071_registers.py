@@ -1,8 +1,8 @@
 """Registers of an STM32G071 that a small application needs: ports, clocks, SysTick, reset.
 
-Only what is listed here exists. Anything else raises `NotModelled`, so that an application never
-runs on semantics that were made up. Registers and bits: the RM0444 chapter named at each class;
-for the core, the Armv6-M Architecture Reference Manual.
+Only the listed registers exist. Anything else raises `NotModelled`, so that an application never
+runs on invented behaviour. Registers and bits: the RM0444 chapter named at each class; for the
+core, the Armv6-M Architecture Reference Manual.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class FlashInterface(Registers):
     EMPTY = 1 << 16  # kept through system resets
 
     def __init__(self, empty: bool, on_empty: Callable[[bool], None]) -> None:
-        """`on_empty` is told whenever the program changes the bit."""
+        """`on_empty` is called when the program changes the bit."""
         super().__init__("FLASH", {self.ACR: self.AFTER_RESET | (self.EMPTY if empty else 0)})
         self._on_empty = on_empty
 
@@ -80,7 +80,7 @@ class Gpio(Registers):
         )
 
     def write(self, offset: int, value: int) -> None:
-        if offset == self.BSRR:  # a pin both set and reset is set
+        if offset == self.BSRR:  # a pin that is set and reset is set
             self._values[self.ODR] = self._values[self.ODR] & ~(value >> 16) | value & 0xFFFF
         elif offset == self.BRR:
             self._values[self.ODR] &= ~(value & 0xFFFF)
@@ -105,7 +105,8 @@ class Gpio(Registers):
 
 
 class SysTick:
-    """Armv6-M "System timer, SysTick", polled. In ns: the instant of each COUNTFLAG is known."""
+    """Armv6-M "System timer, SysTick", polled. Computed in ns: the instant of each COUNTFLAG is
+    known."""
 
     CSR, RVR, CVR = 0x10, 0x14, 0x18
     ENABLE, TICKINT, CLKSOURCE, COUNTFLAG = 1 << 0, 1 << 1, 1 << 2, 1 << 16
@@ -115,10 +116,10 @@ class SysTick:
         self._csr = self._rvr = 0
         self._started = 0  # ns at which the counter began to count
         self._period = 0  # ns from one COUNTFLAG to the next; 0: it does not count
-        self._noticed = 0  # how many flags the program has read, or missed for good
+        self._noticed = 0  # how many flags the program has read or missed
 
     def flags_raised(self) -> int:
-        """How many times the counter has reached 0 since it began to count."""
+        """How often the counter has reached 0 since it began to count."""
         return (self._now() - self._started) // self._period if self._period else 0
 
     def next_flag(self) -> int | None:

@@ -1,10 +1,10 @@
 """ST's ROM bootloader ("loader") of the STM32G07x/08x as seen over I2C: AN4221, frame by frame.
 
-The program is written as the ROM is believed to be: straight-line code that waits for flags of the
+The program has the assumed structure of the ROM: straight-line code that waits for flags of the
 I2C peripheral, see polled_i2c.py.
 
 Evidence: AN4221 rev 14 for frames; ST's open bootloader (OPENBL) for what happens between them;
-AN2606 for the versions. Where the sources are silent the simulator refuses.
+AN2606 for the versions. If the sources do not say, the simulator refuses.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ LOADER_ID_ADDRESS = 0x1FFF_6FFE  # AN2606 table 3; 0xBn means V11.n
 # The list that Get answers, in the order of AN4221 section 2.1 for V1.2.
 COMMANDS = bytes.fromhex("0001021121314463738292" + "324564748393a1")
 
-_RAM_NOISE = random.Random(0).randbytes(264)  # what power-on leaves in the payload buffer
+_RAM_NOISE = random.Random(0).randbytes(264)  # content of the payload buffer after power-on
 
 
 class Loader(Protection):
     """The loader running in a chip; an I2CDevice."""
 
     def __init__(self, chip: Chip, quirks: Quirks) -> None:
-        self._buffer = bytearray(_RAM_NOISE)  # payload; keeps what was in it (OPENBL-G0)
+        self._buffer = bytearray(_RAM_NOISE)  # payload; its old content stays (OPENBL-G0)
         super().__init__(chip, quirks)
 
     def _main(self) -> Program:
@@ -63,7 +63,7 @@ class Loader(Protection):
         }
         known = COMMANDS if self.quirks.checksum == "served" else COMMANDS[:-1]
         while True:
-            yield Wait.ADDRESS_FOR_EVER
+            yield Wait.ADDRESS_FOREVER
             code = yield Wait.FIRST_BYTE
             if code == NO_BYTE:
                 yield Wait.STOP
@@ -95,8 +95,8 @@ class Loader(Protection):
     def _allowed_address(
         self, suits: Callable[[Memory, int], bool]
     ) -> Generator[Wait, int, tuple[Memory, int] | None]:
-        """How Read, Go and Write begin: protection, then an address in a memory that suits; None
-        after NACK."""
+        """The beginning of Read, Go and Write: check protection, then receive an address in a
+        suitable memory; None after NACK."""
         if not (yield from self._allowed()):
             return None
         address = yield from self._receive_word()
@@ -129,8 +129,8 @@ class Loader(Protection):
         yield from self._fault()
 
     def _sound_bytes(self, address: int, length: int, protected_too: bool = False) -> bytes:
-        """What the CPU can read from `address` on: it ends before a torn granule, where the
-        memory ends, and at once in flash that readout protection shuts."""
+        """The bytes that the CPU can read from `address` on. They end before a torn granule and at
+        the end of the memory; none in flash that readout protection closes."""
         memory = self.chip.memory_at(address)
         if memory is None:
             return b""
@@ -142,19 +142,19 @@ class Loader(Protection):
         return self.chip.peek(address, length) if length else b""
 
     def _fault(self) -> Program:
-        """The CPU meets an ECC error (NMI) or a bus error in a read: it never comes back by
+        """The CPU gets an ECC error (NMI) or a bus error in a read and never recovers by
         itself."""
         if self.quirks.ecc_error == "reset":
             self.chip.system_reset()
         yield Wait.EVER
 
     def _hard_fault(self) -> Program:
-        """The CPU meets a bus error or an unaligned access in a write."""
+        """The CPU gets a bus error or makes an unaligned access in a write."""
         self.chip.hard_fault()
         yield Wait.EVER
 
     def _go(self) -> Program:
-        """To anywhere in flash or RAM, and nowhere else [V OPENBL]."""
+        """Jump to any address in flash or RAM, and nowhere else [V OPENBL]."""
         place = yield from self._allowed_address(_is_flash_or_ram)
         if place is None:
             return
@@ -164,7 +164,7 @@ class Loader(Protection):
         yield Wait.EVER
 
     def _write_memory(self, no_stretch: bool) -> Program:
-        """What is right is written before the STOP of its frame [V OPENBL], but without that STOP
+        """Valid data is written before the STOP of its frame [V OPENBL], but without that STOP
         there is no status [strict: OPENBL never waits for it]."""
         place = yield from self._allowed_address(_is_writable)
         if place is None:
@@ -187,11 +187,11 @@ class Loader(Protection):
             yield from self._write_ram(address, length, memory)
         else:
             yield from self._program_flash(address, length, memory, no_stretch)
-        yield from self._answer(ACK)  # whatever became of it: OPENBL ignores the result
+        yield from self._answer(ACK)  # in any case: OPENBL ignores the result
 
     def _write_ram(self, address: int, length: int, memory: Memory) -> Program:
-        """Word by word, as OPENBL-G0 does: a length that is no multiple of 4 takes stale bytes
-        along, an unaligned word or one beyond the end is a fault [D]."""
+        """Word by word, as OPENBL-G0 does: if the length is not a multiple of 4, stale bytes are
+        written too; an unaligned word or one beyond the end is a fault [D]."""
         length = (length + 3) // 4 * 4
         if address % 4 or address + length > memory.end:
             yield from self._hard_fault()
@@ -200,9 +200,10 @@ class Loader(Protection):
     def _program_flash(
         self, address: int, length: int, memory: Memory, no_stretch: bool
     ) -> Program:
-        """Double word by double word, each as two words; a length that is no multiple of 8 takes
-        stale bytes along. An address that is no multiple of 4 is an unaligned access, one that is
-        none of 8 an error of the flash; beyond the end of flash is a bus error [D]."""
+        """Double word by double word, each as two words; if the length is not a multiple of 8,
+        stale bytes are written too. An address that is not a multiple of 4 is an unaligned access,
+        one that is not a multiple of 8 a flash error; beyond the end of flash is a bus error
+        [D]."""
         flash = self.chip.flash
         for index in range(0, length, GRANULE):
             if address % 4 or address + index >= memory.end:
@@ -234,7 +235,7 @@ class Loader(Protection):
         yield from self._answer(ACK if done else NACK)
 
     def _erase_pages(self, count: int, no_stretch: bool) -> Program:
-        """The page list in a frame of its own. Errors of pages are never reported (OPENBL)."""
+        """The page list, in a separate frame. Errors of pages are never reported (OPENBL)."""
         if count > MAX_ERASE_PAGES:
             yield from self._answer(NACK)
             return
@@ -282,8 +283,8 @@ def _is_flash_or_ram(memory: Memory, address: int) -> bool:
 
 
 def _is_writable(memory: Memory, address: int) -> bool:
-    """Option bytes are written from their start on, or not at all [V AN4221 2.6; strict: OPENBL
-    takes any address inside them for it]."""
+    """Option bytes can only be written from their start [V AN4221 2.6; strict: OPENBL accepts any
+    address inside them]."""
     if memory.name == "options":
         return address == OPTION_START
     return _is_flash_or_ram(memory, address)

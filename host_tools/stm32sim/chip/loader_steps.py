@@ -1,4 +1,4 @@
-"""What the commands of the loader are made of: frames, words, statuses, waiting for the flash."""
+"""Parts of the loader's commands: frames, words, statuses, waiting for the flash."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Memory:
 
 
 class Chip(Protocol):
-    """What the loader needs of the chip it runs in."""
+    """The parts of the chip that the loader uses."""
 
     clock: Clock
     flash: Flash
@@ -45,7 +45,7 @@ class Chip(Protocol):
         ...
 
     def start_options(self, values: Mapping[int, int], longer: int = 0) -> bool:
-        """OPTSTRT: erase and rewrite the option page; whether it began."""
+        """OPTSTRT: erase and rewrite the option page; return whether it started."""
         ...
 
     def launch_options(self) -> None:
@@ -53,7 +53,7 @@ class Chip(Protocol):
         ...
 
     def memory_at(self, address: int) -> Memory | None:
-        """The memory an address is in; None where the loader refuses it."""
+        """The memory that contains an address; None if the loader refuses it."""
         ...
 
     def peek(self, address: int, length: int) -> bytes:
@@ -63,7 +63,7 @@ class Chip(Protocol):
     def poke_ram(self, address: int, data: bytes) -> None: ...
     def system_reset(self) -> None: ...
     def hard_fault(self) -> None:
-        """The CPU is lost until a reset from outside."""
+        """The CPU stops until an external reset."""
         ...
 
     def jump(self, address: int) -> None: ...
@@ -71,7 +71,7 @@ class Chip(Protocol):
 
 
 class Refused(Exception):
-    """A command is over after a NACK for no reason."""
+    """A command ended after a NACK from `refuses`."""
 
 
 class LoaderSteps(PolledI2C):
@@ -85,7 +85,7 @@ class LoaderSteps(PolledI2C):
         self.quirks = quirks
         self._computing_until = 0
         self.refuses = False  # the next ACK
-        self._stop_due = False  # of a frame that was acted upon before its end
+        self._stop_due = False  # of a frame that was executed before its end
         if quirks.clears_empty_flag:
             chip.set_empty_flag(False)
         chip.flash.clears_errors = quirks.clears_errors
@@ -93,7 +93,7 @@ class LoaderSteps(PolledI2C):
         chip.flash.on_ready = self._run
 
     def halt(self) -> None:
-        """Power loss or reset: nothing of this loader happens any more."""
+        """Power loss or reset: this loader stops."""
         self._running = False
         self.chip.flash.on_ready = None
 
@@ -121,14 +121,15 @@ class LoaderSteps(PolledI2C):
             raise Refused
 
     def _receive_word(self) -> Generator[Wait, int, int | None]:
-        """Four bytes MSB first and their XOR; None if that is wrong."""
+        """Four bytes, MSB first, and their XOR; None if the XOR is wrong."""
         frame = yield from self._receive_frame(5)
         if xor(frame) != 0:
             return None
         return int.from_bytes(frame[:4], "big")
 
     def _wait_until_idle(self, no_stretch: bool) -> Program:
-        """Until the operation is over; a No-Stretch command answers reads meanwhile with BUSY."""
+        """Wait until the operation has ended; a No-Stretch command answers reads meanwhile with
+        BUSY."""
         while self._busy():
             if not no_stretch or self.quirks.stretches_anyway:
                 yield Wait.IDLE

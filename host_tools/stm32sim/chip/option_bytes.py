@@ -1,7 +1,7 @@
-"""Option bytes of the STM32G0x1: how they are stored, what they mean, and what if they are torn.
+"""Option bytes of the STM32G0x1: storage, meaning, and the effect of torn ones.
 
 Evidence: RM0490 table 18 (same layout), CMSIS-G0 for the bits, BMP and RM0490 for factory values,
-RM0444 p. 90 for what an interrupted programming can do, OPENBL-G0 for how a loader writes them.
+RM0444 p. 90 for interrupted programming, OPENBL-G0 for writing by a loader.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 OPTION_START = 0x1FFF_7800
 OPTION_LENGTH = 128  # bytes: 16 slots of a word and its complement [V RM0490 table 18]
 
-# Offsets of the registers that exist in that area [V RM0490 table 18, OPENBL-G0].
+# Offsets of the existing registers in that area [V RM0490 table 18, OPENBL-G0].
 OPTR, PCROP1ASR, PCROP1AER, WRP1AR, WRP1BR, PCROP1BSR, PCROP1BER, SECR = (
     0x00,
     0x08,
@@ -40,10 +40,10 @@ FACTORY = {
 }
 
 RDP_LEVEL_0 = 0xAA
-RDP_LEVEL_1 = 0xBB  # what HAL-G0 writes; every other byte means level 1 too [V RM0490 4.5]
+RDP_LEVEL_1 = 0xBB  # written by HAL-G0; every other byte means level 1 too [V RM0490 4.5]
 RDP_LEVEL_2 = 0xCC
 
-# A write of at least so many bytes to the option area reaches that register [V OPENBL-G0].
+# The shortest write to the option area that changes each register, in bytes [V OPENBL-G0].
 _REACHED = {
     OPTR: 4,
     PCROP1ASR: 10,
@@ -61,11 +61,11 @@ BOR_RISING_MV = (2100, 2300, 2600, 2900)
 
 
 def registers_written(data: bytes) -> dict[int, int]:
-    """What Write Memory of `data` (1 to 128 bytes) at OPTION_START puts into which registers.
+    """The new values of registers after Write Memory of `data` (1 to 128 bytes) at OPTION_START.
 
-    OPTR is always written: by less than 4 bytes with the first of them, and all its other bits
-    become 0. Complements that are sent along are not looked at: hardware makes its own
-    [V OPENBL-G0; the ROM is not known to differ]."""
+    OPTR is always written: less than 4 bytes set its first byte, and all its other bits become 0.
+    The complements in the data are ignored, because hardware computes them [V OPENBL-G0; the ROM
+    is not known to differ]."""
     values = {OPTR: data[0]}
     for offset, least in _REACHED.items():
         if len(data) >= least:
@@ -80,12 +80,12 @@ def write_protected_area(start: int, end: int) -> int:
 
 @dataclass(frozen=True)
 class Options:
-    """What the chip goes by since option bytes were last loaded."""
+    """The options in use, from the last loading of the option bytes."""
 
     optr: int
     wrp1a: int
     wrp1b: int
-    pcrop: bool  # an area that code can be run from but not read
+    pcrop: bool  # there is an area that can be executed but not read
     boot_lock: bool
     valid: bool  # False: a word did not match its complement, the chip has locked itself
 
@@ -96,12 +96,12 @@ class Options:
 
     @property
     def least_supply_mv(self) -> int:
-        """Below it the brown-out reset holds the chip; 0 without BOR_EN [V CMSIS-G0]."""
+        """The brown-out reset holds the chip below this; 0 without BOR_EN [V CMSIS-G0]."""
         return BOR_RISING_MV[self.optr >> 9 & 3] if self.optr >> 8 & 1 else 0
 
     @property
     def boot0_from_pin(self) -> bool:
-        """nBOOT_SEL = 0: the BOOT0 pin counts; 1 (factory): bit nBOOT0 counts."""
+        """nBOOT_SEL = 0: the BOOT0 pin is used; 1 (factory): bit nBOOT0 is used."""
         return not self.optr >> 24 & 1
 
     @property
@@ -113,9 +113,9 @@ class Options:
         return bool(self.optr >> 26 & 1)
 
     def beyond_this_model(self) -> str | None:
-        """A setting that would change how the chip behaves in ways nothing here models."""
+        """A setting whose effect is not modelled; None if there is none."""
         if not self.valid:
-            return None  # locked, whatever else it says
+            return None  # locked, so other options have no effect
         if self.pcrop:
             return "PCROP areas"
         if not self.optr >> 16 & 1:
@@ -123,7 +123,7 @@ class Options:
         if not self.optr >> 22 & 1:
             return "SRAM with parity (RAM_PARITY_CHECK = 0)"
         if self.optr >> 27 & 3 != 3:
-            return "an NRST pin that is no bidirectional reset (NRST_MODE)"
+            return "an NRST pin that is not a bidirectional reset (NRST_MODE)"
         return None
 
     def protected_pages(self, pages: int) -> set[int]:
@@ -136,8 +136,8 @@ class Options:
         return protected
 
 
-# What is loaded when a word and its complement differ: level 1, every page PCROP, boot from main
-# flash for ever; on G0x1 that closes the debug port too [V RM0490, RM0444 p. 90].
+# The loaded options if a word and its complement differ: level 1, every page PCROP, always boot
+# from main flash; on G0x1 that closes the debug port too [V RM0490, RM0444 p. 90].
 LOCKED = Options(optr=0xFFFF_FEFF, wrp1a=0x3F, wrp1b=0x3F, pcrop=True, boot_lock=True, valid=False)
 
 
@@ -150,21 +150,22 @@ class OptionBytes:
             self.store(offset, value)
 
     def store(self, offset: int, value: int) -> None:
-        """Put a register's word and its complement in place, as a completed programming does."""
+        """Store a register's word and its complement, as a completed programming does."""
         self.data[offset : offset + 4] = value.to_bytes(4, "little")
         self.data[offset + 4 : offset + 8] = (value ^ 0xFFFF_FFFF).to_bytes(4, "little")
 
     def program(self, values: Mapping[int, int]) -> None:
-        """A whole option programming: these registers get new values, all others keep theirs."""
+        """A complete option programming: these registers get new values, all others keep
+        theirs."""
         for offset, value in values.items():
             self.store(offset, value)
 
     def tear(self, values: Mapping[int, int], done: float, randomness: random.Random) -> None:
-        """An option programming was cut when the share `done` of its time had passed.
+        """Interrupt an option programming after the share `done` of its time.
 
-        Only a cut before the first cell changes leaves what was there. From then on any word may
-        be old, blank, new or in between, and at least one does not match its complement
-        [V RM0444 p. 90 that it can be so; strict that it always is]."""
+        Only a cut before the first cell changes keeps the old values. After that, any word may be
+        old, blank, new or in between, and at least one does not match its complement [V RM0444 p.
+        90 that this is possible; strict that it always happens]."""
         if not done:
             return
         for offset in FACTORY:
@@ -183,19 +184,19 @@ class OptionBytes:
 
     @property
     def torn(self) -> bool:
-        """Whether a register that exists does not match its complement."""
+        """Whether any existing register does not match its complement."""
         return any(self.word(offset) ^ self.word(offset + 4) != 0xFFFF_FFFF for offset in FACTORY)
 
     def word(self, offset: int) -> int:
         return int.from_bytes(self.data[offset : offset + 4], "little")
 
     def _area(self, start: int, end: int) -> bool:
-        """Whether two PCROP registers span something; 8 bits of each, 512 bytes a unit
-        [V CMSIS-G0]."""
+        """Whether two PCROP registers define an area; 8 bits of each, in units of 512 bytes [V
+        CMSIS-G0]."""
         return self.word(start) & 0xFF <= self.word(end) & 0xFF
 
     def load(self) -> Options:
-        """What the chip takes over at power-on or option launch."""
+        """The options that the chip loads at power-on or option launch."""
         if self.torn:
             return LOCKED
         return Options(

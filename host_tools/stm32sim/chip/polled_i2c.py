@@ -1,8 +1,8 @@
-"""An STM32's I2C peripheral as a target, and a program that does nothing but poll its flags.
+"""An STM32's I2C peripheral as an I2C target, and a program that only polls its flags.
 
-The program is a generator: it yields what it waits for and goes on when flags allow. Whatever a
-host does out of turn meets the flags as on silicon: SCL held low, a byte left over in a data
-register, and after the program's own timeout a system reset.
+The program is a generator: it yields what it waits for and continues when the flags allow. A host
+that breaks the protocol meets the flags as on silicon: SCL held low, a byte left in a data
+register, and a system reset after the program's own timeout.
 
 Evidence: RM0444 "Inter-integrated circuit interface (I2C)" for the flags; ST's open bootloader
 (OPENBL, Interfaces/Patterns/I2C) for how a loader polls them.
@@ -21,19 +21,19 @@ from stm32sim.wires.clock import Clock
 class Wait(IntEnum):
     """What the program waits for."""
 
-    RECEIVE = auto()  # as many bytes as `_receive` was asked for
-    SEND = auto()  # until the last of the bytes given to `_send` is in TXDR
+    RECEIVE = auto()  # the number of bytes that `_receive` needs
+    SEND = auto()  # until the last byte of `_send` is in TXDR
     ADDRESS = auto()
     NACK = auto()
     STOP = auto()
-    FIRST_BYTE = auto()  # one byte, or a frame without any
-    ADDRESS_FOR_EVER = auto()  # ADDRESS with another timeout, or none
-    IDLE = auto()  # nothing keeps the CPU busy
+    FIRST_BYTE = auto()  # one byte, or a frame without bytes
+    ADDRESS_FOREVER = auto()  # ADDRESS with another timeout, or none
+    IDLE = auto()  # the CPU is not busy
     IDLE_OR_ADDRESS = auto()
     EVER = auto()
 
 
-# To look up a member of an enumeration takes CPython longer than what is done with it here.
+# Looking up a member of an enumeration is slow in CPython, so they are globals here.
 (
     RECEIVE,
     SEND,
@@ -41,14 +41,14 @@ class Wait(IntEnum):
     NACK,
     STOP,
     FIRST_BYTE,
-    ADDRESS_FOR_EVER,
+    ADDRESS_FOREVER,
     IDLE,
     IDLE_OR_ADDRESS,
     EVER,
 ) = Wait
 
 Program = Generator[Wait, int, None]
-NO_BYTE = -1  # FIRST_BYTE of a frame that had none
+NO_BYTE = -1  # FIRST_BYTE of a frame without bytes
 
 
 class PolledI2C:
@@ -67,7 +67,7 @@ class PolledI2C:
         self._address_match = False
         self._received: deque[int] = deque()  # RXDR and the shift register: SCL is held at two
         self._sending = False
-        self._transmit: int | None = None  # TXDR; nobody flushes it, so it can outlast its frame
+        self._transmit: int | None = None  # TXDR; never flushed, so it can outlast its frame
         self._nack_flag = False
         self._stop_flag = False
         self._selected = False  # between address match and STOP
@@ -88,26 +88,26 @@ class PolledI2C:
         raise NotImplementedError
 
     def _busy(self) -> bool:
-        """Whether an operation keeps the CPU from polling."""
+        """Whether an operation stops the CPU from polling."""
         raise NotImplementedError
 
     def _give_up(self) -> None:
-        """The program has waited for too long."""
+        """The program has waited too long."""
         raise NotImplementedError
 
     def _survives_empty_frame(self) -> bool:
-        """Whether an address match without bytes does no harm where a command is expected."""
+        """Whether an address match without bytes is harmless when a command is expected."""
         raise NotImplementedError
 
     def _idle_patience(self) -> int | None:
-        """ns for ADDRESS_FOR_EVER; None: really for ever."""
+        """ns for ADDRESS_FOREVER; None: no limit."""
         return None
 
     # --- the peripheral, as the bus sees it ---
 
     def start(self, address: int, reading: bool) -> bool:
         if address != self.address:
-            self._selected = self._sending = False  # and no STOPF to come [strict]
+            self._selected = self._sending = False  # and no STOPF follows [strict]
             return False
         self._selected = True
         self._address_match = True
@@ -124,7 +124,7 @@ class PolledI2C:
         if not self._selected or self._sending:
             return False
         if self._waiting is RECEIVE and self._missing > 1 and not self._received:
-            self._take(byte)  # nothing else can become due: no need to wake the program
+            self._take(byte)  # nothing else can become due, so the program need not run
         else:
             self._received.append(byte)
             self._run()
@@ -132,7 +132,7 @@ class PolledI2C:
 
     def read(self) -> int:
         byte, self._transmit = self._transmit, None
-        # TXDR is empty: the next byte is put there while this one is on the wires
+        # TXDR is empty: the next byte is written while this one is on the wires
         if self._waiting is SEND and self._sending and self._sent + 1 < len(self._outgoing):
             self._give()
         else:
@@ -196,7 +196,7 @@ class PolledI2C:
         self._deadline = self._clock.now + self.patience
 
     def _run(self) -> None:
-        """Let the program go on as far as flags allow."""
+        """Run the program as far as the flags allow."""
         if self._clock.now < self._held_until:
             return
         while self._running:
@@ -209,7 +209,7 @@ class PolledI2C:
             self._watch()
 
     def _flag(self) -> int | None:
-        """What the program waits for, consumed; None if it is not there yet."""
+        """Consume what the program waits for; None if it has not happened yet."""
         wait = self._waiting
         if wait is RECEIVE:
             while self._received and self._missing:
@@ -227,7 +227,7 @@ class PolledI2C:
         if wait is NACK:
             was, self._nack_flag = self._nack_flag, False
             return 0 if was else None
-        if wait is ADDRESS or wait is ADDRESS_FOR_EVER:
+        if wait is ADDRESS or wait is ADDRESS_FOREVER:
             was, self._address_match = self._address_match, False
             return 0 if was else None
         if wait is FIRST_BYTE:
@@ -241,7 +241,7 @@ class PolledI2C:
         return None
 
     def _watch(self) -> None:
-        """One alarm serves all timeouts: when it goes off early it looks again later."""
+        """Set the one alarm for all timeouts; an early alarm sets itself again."""
         if self._deadline is None:
             limit = self._limit()
             if limit is None:
@@ -252,10 +252,10 @@ class PolledI2C:
             self._clock.at(self._deadline, self._timeout)
 
     def _limit(self) -> int | None:
-        """ns the program waits where it is now; None: for ever."""
+        """ns that the program waits at its current place; None: no limit."""
         if self._waiting <= FIRST_BYTE:
             return self.patience
-        if self._waiting is ADDRESS_FOR_EVER and self._connected:
+        if self._waiting is ADDRESS_FOREVER and self._connected:
             return self._idle_patience()
         return None
 
@@ -285,13 +285,13 @@ class PolledI2C:
         return data
 
     def _send(self, data: bytes) -> Program:
-        """Bytes of a read frame, one after the other as TXDR becomes free."""
+        """Bytes of a read frame, one by one when TXDR is free."""
         self._outgoing = data
         self._sent = 0
         yield SEND
 
     def _send_frame(self, data: bytes) -> Program:
-        """A reply in one read frame; a host that reads another length loses step."""
+        """A reply in one read frame; a host that reads another length gets out of step."""
         yield ADDRESS
         yield from self._send(data)
         yield NACK

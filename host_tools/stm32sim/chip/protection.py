@@ -30,9 +30,9 @@ class Protection(LoaderSteps):
     def _program_options(
         self, programmings: Sequence[Mapping[int, int]], no_stretch: bool
     ) -> Program:
-        """Rewrite the option page once for each of `programmings`, tell so, launch. Nobody looks
-        whether a programming began: after an earlier error it does not, unless the loader clears
-        errors, and the ACK comes all the same."""
+        """Rewrite the option page once for each of `programmings`, send the status, launch. The
+        loader does not check whether a programming started: after an earlier error it does not,
+        unless the loader clears errors, and the ACK is sent anyway."""
         ack = self.quirks.option_ack
         for number, values in enumerate(programmings):
             if number:
@@ -46,13 +46,13 @@ class Protection(LoaderSteps):
         yield from self._launch()
 
     def _launch(self) -> Program:
-        """Over I2C every version reloads option bytes: V11.2 forgets to only over USART."""
+        """Over I2C every version reloads option bytes: V11.2 omits that only over USART."""
         self.chip.launch_options()
         yield Wait.EVER
 
     def _write_protect(self, no_stretch: bool) -> Program:
-        """Pairs of first and last page, area A, then B; unchecked, and each programmed for itself
-        [V OPENBL-G0]. An area without its pair stays as it is."""
+        """Pairs of first and last page, area A, then B; not checked, and each area programmed
+        separately [V OPENBL-G0]. An area without a pair is unchanged."""
         if not (yield from self._allowed()):
             return
         codes = yield from self._receive_sector_codes()
@@ -68,7 +68,7 @@ class Protection(LoaderSteps):
 
     def _receive_sector_codes(self) -> Generator[Wait, int, bytes | None]:
         """Number of codes less one, then the codes and their XOR; None if a checksum is wrong.
-        Codes that are right are acted upon before their STOP [V OPENBL]."""
+        Valid codes take effect before their STOP [V OPENBL]."""
         if self.quirks.write_protect_in_one_frame:
             yield Wait.ADDRESS
             count = check = (yield from self._receive(1))[0]
@@ -97,8 +97,8 @@ class Protection(LoaderSteps):
 
     def _readout_unprotect(self, no_stretch: bool) -> Program:
         """Flash is erased and option bytes are rewritten for level 0, at level 0 too, and then
-        again without PCROP areas [V OPENBL-G0]. NACK if a step is refused: at level 0 the erase
-        heeds write protection [D from AN4221 2.11, RM0490 4.3]."""
+        again without PCROP areas [V OPENBL-G0]. NACK if a step is refused: at level 0 the erase is
+        subject to write protection [D from AN4221 2.11, RM0490 4.3]."""
         if not (yield from self._allowed(up_to=1)):
             return
         quirks = self.quirks

@@ -1,4 +1,4 @@
-"""How versions of the loader differ, and what the sources leave open about all of them."""
+"""Differences between versions of the loader, and behaviour that the sources leave open."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, NS_PER_US
 
 PRODUCT_ID = 0x460  # G07x/08x, AN2606 table 226
 CONNECTION = 2 * NS_PER_US  # AN2606 table 230: stretch at the first address match
-FOR_EVER = 10 * 365 * 24 * 3600 * NS_PER_S  # longer than any world lasts
+FOREVER = 10 * 365 * 24 * 3600 * NS_PER_S  # longer than any simulation
 
 
 @dataclass(frozen=True)
 class Quirks:
-    """How a loader version misbehaves (AN2606 table 108) and what the sources leave open."""
+    """Known faults of a loader version (AN2606 table 108), and choices that the sources leave
+    open."""
 
     version: int  # 1 is V11.1
     product_id: int = PRODUCT_ID
     clears_empty_flag: bool = False
     does_not_wait_for_erase: bool = False
     connection_stretch: int = CONNECTION  # ns SCL is held at the first address match
-    survives_probe: bool = False  # a zero-length write; [?] V1.2 is said to bear i2cdetect
-    ecc_error: str = "hang"  # what a fault in a read leads to: "hang" or "reset" [?]
+    survives_probe: bool = False  # a zero-length write; [?] V1.2 is said to survive i2cdetect
+    ecc_error: str = "hang"  # the effect of a fault in a read: "hang" or "reset" [?]
     # No-Stretch commands too, and BUSY is never sent [V OPENBL-G0; G05x and F723 were seen to].
     stretches_anyway: bool = False
     # 0xA1: "served" [V AN4221 for V1.2]; "refused", though Get lists it [V OPENBL 3.0.1; a G070
@@ -34,26 +35,26 @@ class Quirks:
     # port to the G0C1 resets itself there too.
     idle_timeout: int | None = None
     # Status after option bytes were written (Write Memory, Write (Un)protect, Readout Protect;
-    # they are torn by whatever resets the chip before they are programmed):
-    # "before" the launch that resets the chip; "early", while they are still being programmed
+    # any reset of the chip before they are programmed tears them): "before" the launch that resets
+    # the chip; "early", while they are still being programmed
     # [V OPENBL-G0: it does not wait]; or "lost" in that reset [AN4221 2.6; D].
     option_ack: str = "before"
-    # Readout Unprotect. Second status: "late", when all is done [V AN4221]; "early", before
-    # anything begins [V OPENBL]; or "never".
+    # Readout Unprotect. Second status: "late", after everything [V AN4221]; "early", before
+    # anything starts [V OPENBL]; or "never".
     unprotect_ack: str = "late"
-    # What a read meets meanwhile: "busy" (0x93; 0x92 stretches), "stretch", or "nack": nobody at
-    # the address [V AN4221, OPENBL; which of them is open].
+    # The answer to a read meanwhile: "busy" (0x93; 0x92 stretches), "stretch", or "nack": the
+    # address is not acknowledged [V AN4221, OPENBL; which of them is open].
     unprotect_answer: str = "busy"
-    # ns it takes beyond its time: the option page stays erased so long [D: a G071 was seen BUSY
-    # for 40 s and was locked by the reset that followed]. FOR_EVER: it never ends.
+    # Additional ns, during which the option page stays erased [D: a G071 was seen BUSY for 40 s
+    # and was locked by the reset that followed]. FOREVER: it never ends.
     unprotect_delay: int = 0
     erases_first: bool = True  # False: option bytes are rewritten before flash is erased [?]
     # At readout protection level 1 with nBOOT_SEL = 0 a power-on may fail to boot, until the next
     # one [V errata of the G030, 2.2.3; whether a G071 does is not known].
     may_fail_to_boot: bool = False
-    write_protect_in_one_frame: bool = False  # OPENBL wants the length in a frame of its own
-    # The checksum command is listed as available under level 1 [V AN4221 table 2], where flash
-    # is a bus error to a loader [V RM0490 4.5]: False takes the second for true.
+    write_protect_in_one_frame: bool = False  # OPENBL expects the length in a separate frame
+    # AN4221 table 2 lists the checksum command as available at level 1 [V], but there a loader
+    # gets a bus error from flash [V RM0490 4.5]: False follows the second source.
     checksum_when_protected: bool = False
 
     def __post_init__(self) -> None:
@@ -69,7 +70,8 @@ class Quirks:
 
 
 def quirks_of(version: int, *, pc11_low: bool = False) -> Quirks:
-    """Quirks of V11.`version`; `pc11_low`: USART3_RX is low, which V11.3 takes for a start bit."""
+    """Quirks of V11.`version`; `pc11_low`: USART3_RX is low, which V11.3 mistakes for a start
+    bit."""
     if version not in (0, 1, 2, 3, 4):
         raise ValueError(f"loader V11.{version} is not modelled")
     flawed = version == 3
@@ -83,8 +85,8 @@ def quirks_of(version: int, *, pc11_low: bool = False) -> Quirks:
 
 
 _OPENBL = replace(quirks_of(4), clears_errors=True, unprotect_ack="early")
-# Loaders by name: versions of the ROM, and the two of ST's open bootloader, which is not the ROM
-# but shows what else a loader by ST does: 6.1.3 with its generic I2C pattern, and 3.0.1 with ST's
+# Loaders by name: versions of the ROM, and two of ST's open bootloader, which is not the ROM but
+# shows other behaviour of a loader by ST: 6.1.3 with its generic I2C pattern, and 3.0.1 with ST's
 # port to the G0.
 LOADERS = {
     **{f"11.{version}": quirks_of(version) for version in (1, 2, 3, 4)},

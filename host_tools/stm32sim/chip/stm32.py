@@ -1,4 +1,4 @@
-"""The STM32G071 as a whole: supply, NRST, BOOT0, what it boots, and who answers on its I2C pins.
+"""The whole STM32G071: supply, NRST, BOOT0, what it boots, and what answers on its I2C pins.
 
 Evidence: RM0490 table 9 and sections 3.1, 4.5 (same boot logic), AN2606 table 2 pattern 11 and
 48.3.1, AN2606 table 227 for start-up.
@@ -30,50 +30,51 @@ from stm32sim.wires.bus import NOT_DRIVEN
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Clock
 
 LEAST_START_UP = 390 * NS_PER_US  # G0, reset to listening: AN2606 table 227, a minimum
-START_UP = 3 * NS_PER_MS  # what a part may need; hosts in the field wait 20 ms and more [D]
-# A supply that is away for less than that does not fall to nothing: capacitors, and whatever pins
-# of the host feed [D]. The core is reset and RAM is lost, but it is no power-on reset [strict].
+START_UP = 3 * NS_PER_MS  # a part may need this long; hosts in the field wait 20 ms and more [D]
+# If the supply is off for less than this, its voltage does not fall to 0 because of capacitors and
+# currents from host pins [D]. The core is reset and RAM is lost, but without a power-on reset
+# [strict].
 DISCHARGE = 50 * NS_PER_MS
 RAM_START, RAM_SIZE = 0x2000_0000, 36 * 1024  # SRAM with parity off: RM0444 ch. 2
-LOADER_RAM_END = 0x2000_2700  # below: the loader's own, AN2606 table 226
+LOADER_RAM_END = 0x2000_2700  # below: used by the loader, AN2606 table 226
 RESET_VECTOR, NMI_VECTOR = 0x04, 0x08  # offsets in the vector table: PM0223 section 2.3.4
-BOOT_FAILURES = 1 / 4  # the share of power-ons that Quirks.may_fail_to_boot is about [D]
+BOOT_FAILURES = 1 / 4  # the share of failing power-ons with Quirks.may_fail_to_boot [D]
 OTP_START, OTP_LENGTH = 0x1FFF_7000, 1024  # RM0444 p. 69
 ENGINEERING_START, ENGINEERING_END = 0x1FFF_7500, 0x1FFF_7800  # RM0444 p. 69
 UNIQUE_ID_ADDRESS, FLASH_SIZE_ADDRESS = 0x1FFF_7590, 0x1FFF_75E0  # CMSIS-G0
 
 
 class NotModelled(Exception):
-    """A host used something this simulator has no honest answer for."""
+    """A host used something that this simulator cannot answer correctly."""
 
 
 class Running(Enum):
     """What the chip is doing."""
 
     OFF = "off"
-    RESET = "reset"  # held in reset, by NRST or a low supply, or starting up
+    RESET = "reset"  # held in reset by NRST or a low supply, or starting up
     LOADER = "loader"
     APPLICATION = "application"
-    CRASHED = "crashed"  # fetched what is no application, or the loader met a HardFault
+    CRASHED = "crashed"  # fetched something that is not an application, or HardFault in the loader
     LOCKED = "locked"  # option bytes torn: main flash forced and protected, debug port closed
 
 
 @dataclass(frozen=True)
 class Boot:
-    """One entry of the chip's history: when it began to run what."""
+    """One entry of the chip's history: what began to run, and when."""
 
     instant: int  # ns
     running: Running
-    flash: bytes | None = None  # for an application: what main flash held then
+    flash: bytes | None = None  # for an application: the content of main flash at that time
     reason: str = ""
-    # It crashed, but not before the first instruction of an application that is not whole.
+    # It crashed, but after executing at least one instruction of an incomplete application.
     ran_partial_application: bool = False
-    # It crashed in an application that is whole, but was entered by the vector of a torn granule.
+    # It crashed in a complete application that was entered through the vector of a torn granule.
     by_wrong_door: bool = False
 
 
 class Stm32:
-    """An STM32G071RB. Drive its pins with `power`, `nrst`, `boot0`; it is a device on a bus."""
+    """An STM32G071RB, a device on a bus. Drive its pins with `power`, `nrst`, `boot0`."""
 
     def __init__(
         self,
@@ -83,13 +84,13 @@ class Stm32:
         flash_size: int = 128 * 1024,
         times: FlashTimes = TYPICAL,
         applications: ApplicationFactory | None = None,
-        engineering_area_readable: bool = False,  # not stated for G071: refuse unless asked for
+        engineering_area_readable: bool = False,  # not documented for the G071: refused by default
         start_up: int = START_UP,  # ns
     ) -> None:
         self.clock = clock
         self.quirks = quirks or quirks_of(4)
         self._start_up = start_up
-        if self.quirks.does_not_wait_for_erase:  # and so it is the host that has to wait
+        if self.quirks.does_not_wait_for_erase:  # so the host must wait
             times = replace(times, page_erase=max(times.page_erase, SLOWEST.page_erase))
         self.flash = Flash(clock, flash_size, times)
         self.option_bytes = OptionBytes()
@@ -111,20 +112,21 @@ class Stm32:
         self._discharged_at = 0  # ns
         self._empty_flag = False
         self._fails_to_boot = False  # until the next power-on
-        self.supply_mv = 3300  # while it is on
+        self.supply_mv = 3300  # while the supply is on
         self.debugger_seen = False  # an SWD access since power-on forces BOOT0 to 0
         self._flash_shut = False  # level 1 was entered since power-on: reading flash is a fault
         self.boots: list[Boot] = []
         self._nrst_high = True
         self._boot0_high = False
         self._occupant: Loader | Application | None = None
-        self.resets = 0  # how often whatever ran was ended; an old start-up finds itself outdated
+        self.resets = 0  # how often running code was stopped; an old start-up sees it
 
     # --- supply and pins ---
 
     def power(self, on: bool) -> None:
-        """Switch the supply. Off: RAM is gone and a flash operation is torn. On again, after
-        DISCHARGE: a power-on reset; before: a brown-out, which keeps what only that clears."""
+        """Switch the supply. Off: RAM is lost and a flash operation is torn. On again after
+        DISCHARGE: a power-on reset; earlier: a brown-out, which keeps everything that only a
+        power-on reset clears."""
         if on == (self.running is not Running.OFF):
             return
         self._stop()
@@ -143,7 +145,7 @@ class Stm32:
         self._reset()
 
     def nrst(self, high: bool) -> None:
-        """Drive or release NRST; the rising edge is what starts the chip."""
+        """Drive or release NRST; its rising edge starts the chip."""
         if high == self._nrst_high:
             return
         self._nrst_high = high
@@ -152,16 +154,16 @@ class Stm32:
 
     @property
     def nrst_high(self) -> bool:
-        """Nobody drives NRST low, and it has a supply to rise to [D]."""
+        """Whether NRST is high: nothing drives it low, and the supply is on [D]."""
         return self._nrst_high and self.running is not Running.OFF
 
     def boot0(self, high: bool) -> None:
-        """BOOT0, shared with SWCLK (PA14); looked at when a reset ends."""
+        """Drive BOOT0, shared with SWCLK (PA14); sampled when a reset ends."""
         self._boot0_high = high
 
     def attach_debugger(self) -> bool:
-        """ST-LINK talks over SWD; whether it is answered. If so, BOOT0 is forced low until the
-        next power-on [V RM0490 3.1]."""
+        """An ST-LINK connects over SWD; return whether the chip answers. If so, BOOT0 is forced
+        low until the next power-on [V RM0490 3.1]."""
         if not self.debug_port_open:
             return False
         self.debugger_seen = True
@@ -169,27 +171,26 @@ class Stm32:
 
     @property
     def bricked(self) -> bool:
-        """Option bytes are torn: whatever reset or power-on comes, nothing answers any more, and
-        nothing is left that could write them anew [V RM0444 p. 90]."""
+        """Whether the option bytes are torn: after the next reset or power-on nothing answers, and
+        nothing can write them again [V RM0444 p. 90]."""
         return self.option_bytes.torn
 
     @property
     def debug_port_open(self) -> bool:
-        """Whether SWD answers: never at level 2 [V RM0490 4.5], nor under level 1 together with
-        BOOT_LOCK, which is what torn option bytes amount to [R]."""
+        """Whether SWD answers: never at level 2 [V RM0490 4.5], nor at level 1 together with
+        BOOT_LOCK, the state of torn option bytes [R]."""
         if self.running is Running.OFF or self.options.rdp_level == 2:
             return False
         return not (self.options.rdp_level == 1 and self.options.boot_lock)
 
-    # --- resets and what they lead to ---
+    # --- resets and their effects ---
 
     def system_reset(self) -> None:
-        """A reset from inside (watchdog, SYSRESETREQ, the loader's timeout)."""
+        """An internal reset (watchdog, SYSRESETREQ, the loader's timeout)."""
         self._reset()
 
     def start_options(self, values: Mapping[int, int], longer: int = 0) -> bool:
-        """OPTSTRT, as Flash.start_options; at level 2 nothing is changed any more
-        [V RM0490 4.5]."""
+        """OPTSTRT, as Flash.start_options; at level 2 nothing can be changed [V RM0490 4.5]."""
         if self.rdp_level == 2:
             return False
         return self.flash.start_options(self.option_bytes, values, longer)
@@ -197,7 +198,7 @@ class Stm32:
     def launch_options(self) -> None:
         """OBL_LAUNCH: option bytes are loaded and the chip is reset [V RM0490].
 
-        A part that so comes under readout protection needs a power-on: until then every read of
+        If this activates readout protection, the part needs a power-on: until then every read of
         flash data is a fault [V RM0490, for level 1; D for 2]."""
         self._stop()
         was_open = self.rdp_level == 0
@@ -206,8 +207,9 @@ class Stm32:
         self._reset()
 
     def hard_fault(self) -> None:
-        """Of the loader: until a reset from outside it does nothing, and its address is not
-        acknowledged any more [loaders V13.0 of the G0B0 and V9.2 of the G0B1 were seen so]."""
+        """HardFault of the loader: until an external reset it does nothing and does not
+        acknowledge its address [loaders V13.0 of the G0B0 and V9.2 of the G0B1 were seen to do
+        so]."""
         self._crash("HardFault in the loader")
 
     def enter_system_memory(self) -> None:
@@ -217,40 +219,42 @@ class Stm32:
         self._after_start_up(self._start_loader)
 
     def deafen(self) -> None:
-        """The loader heard another interface first: it does nothing on I2C any more, not even
-        reset itself [V AN2606]."""
+        """The loader saw another interface first: it does nothing on I2C, and does not reset
+        itself [V AN2606]."""
         if isinstance(self._occupant, Loader):
             self._occupant.halt()
             self._occupant = None
 
     def refuse_next(self) -> None:
-        """The loader's next ACK is a NACK."""
+        """Replace the loader's next ACK by a NACK."""
         if isinstance(self._occupant, Loader):
             self._occupant.refuses = True
 
     @property
     def application(self) -> Application | None:
-        """What runs from main flash, if it does."""
+        """The application that runs from main flash, if any."""
         return None if isinstance(self._occupant, Loader) else self._occupant
 
     @property
     def empty_flag(self) -> bool:
-        """EMPTY in FLASH_ACR: the boot logic takes main flash for empty."""
+        """EMPTY in FLASH_ACR: the boot logic considers main flash empty."""
         return self._empty_flag
 
     def set_empty_flag(self, value: bool) -> None:
-        """By software; system resets leave it so [V COLDCARD, HAL_FLASHEx_ForceFlashEmpty]."""
+        """Set EMPTY by software; system resets keep it [V COLDCARD,
+        HAL_FLASHEx_ForceFlashEmpty]."""
         self._empty_flag = value
 
     def jump(self, address: int) -> None:
-        """Go: the word at `address` becomes SP, the next one the program counter, unchecked."""
+        """Go: the word at `address` becomes SP, the next one the program counter, without
+        checks."""
         if address == FLASH_START:
             self._start_main_flash("Go")
         else:
             self._crash(f"Go to {address:#010x}, where no application is known to be")
 
     def _stop(self) -> None:
-        """End whatever runs; a flash operation under way is torn."""
+        """Stop the running code; a current flash operation is torn."""
         self._evict()
         self.flash.interrupt()
 
@@ -266,7 +270,7 @@ class Stm32:
         if not self.option_bytes.load().valid:
             self.options = LOCKED  # "at next reset", not only at power-on [V RM0444 p. 90]
         if self._nrst_high and self.supply_mv >= self.options.least_supply_mv:
-            boot0 = self._boot0_high and not self.debugger_seen  # latched now
+            boot0 = self._boot0_high and not self.debugger_seen  # sampled now
             self._after_start_up(lambda: self._boot(boot0))
 
     def _after_start_up(self, action: Callable[[], None]) -> None:
@@ -274,9 +278,10 @@ class Stm32:
         self.clock.after(self._start_up, lambda: action() if resets == self.resets else None)
 
     def _load_options(self) -> None:
-        """At power-on and option launch: options take effect, the EMPTY flag is set or cleared.
+        """At power-on and option launch: options take effect, and the EMPTY flag is set or
+        cleared.
 
-        A torn first granule counts as written: the chip then crashes instead of coming up in the
+        A torn first granule counts as written: the chip then crashes instead of starting the
         loader [strict]."""
         self.options = self.option_bytes.load()
         beyond = self.options.beyond_this_model()
@@ -317,7 +322,7 @@ class Stm32:
         if self._flash_shut:
             self._crash(f"readout protection is new and needs a power-on ({reason})")
             return
-        torn = self.flash.cells[0] == Cell.TORN  # stack pointer and reset vector
+        torn = self.flash.cells[0] == Cell.TORN  # it has stack pointer and reset vector
         application = None if torn else self.applications(content, self)
         if application is None:
             executes, whole = self._executes(torn, content), self._holds_a_whole_one(content)
@@ -329,11 +334,12 @@ class Stm32:
         self.boots.append(Boot(self.clock.now, Running.APPLICATION, content, reason))
 
     def _executes(self, torn: bool, content: bytes) -> bool:
-        """Whether the core comes to a first instruction.
+        """Whether the core executes a first instruction.
 
-        The reset vector in a torn granule is an NMI, whose vector is in the next one; a fault
-        there is a lockup, as is a vector without the Thumb bit or into nowhere (Armv6-M
-        Architecture Reference Manual, B1.5.5; strict: what SP points to does not matter)."""
+        Reading the reset vector from a torn granule causes an NMI, whose vector is in the next
+        granule. A fault there is a lockup, as is a vector without the Thumb bit or to an unmapped
+        address (Armv6-M Architecture Reference Manual, B1.5.5; strict: the value of SP does not
+        matter)."""
         if torn and self.flash.cells[1] == Cell.TORN:
             return False
         vector = NMI_VECTOR if torn else RESET_VECTOR
@@ -341,15 +347,14 @@ class Stm32:
         return bool(entry & 1) and FLASH_START <= entry < FLASH_START + len(content)
 
     def _holds_a_whole_one(self, content: bytes) -> bool:
-        """Whether a known image is there but for its first granule: what is executed begins at a
-        wrong address, but nothing of it is missing. Code that is not known may be anything
-        [strict]."""
+        """Whether a known image is complete except for its first granule: execution begins at a
+        wrong address, but no code is missing. Unknown code may do anything [strict]."""
         known = self.applications
         return isinstance(known, KnownImages) and known.whole_behind_first_granule(content)
 
     def _fetched(self) -> bytes:
-        """Main flash as a program meets it. A torn granule may hold the right bytes, but fetching
-        it is an NMI: its bits come inverted, so that nobody takes it for sound."""
+        """Main flash as a program sees it. A torn granule may hold the right bytes, but fetching
+        it is an NMI, so its bits are inverted here and never look sound."""
         content = bytearray(self.flash.data)
         for index, cell in enumerate(self.flash.cells) if Cell.TORN in self.flash.cells else ():
             if cell == Cell.TORN:
@@ -375,14 +380,14 @@ class Stm32:
 
     @property
     def flash_readable(self) -> bool:
-        """Flash is a bus error to code in system memory under level 1 [V RM0490 4.5], and so it
-        stays until a power-on if that level was entered since the last [V; strict: back at level 0
-        too]."""
+        """At level 1, code in system memory gets a bus error from flash [V RM0490 4.5]. If that
+        level was entered since the last power-on, this lasts until the next one [V; strict: even
+        back at level 0]."""
         return self.rdp_level == 0 and not self._flash_shut
 
     def memory_at(self, address: int) -> Memory | None:
-        """The memory with `address` in it; None where the loader refuses: peripherals, its own
-        RAM, holes [V AN2606 tables 5 and 226]."""
+        """The memory that contains `address`; None if the loader refuses it: peripherals, its own
+        RAM, gaps [V AN2606 tables 5 and 226]."""
         for memory in self._memories:
             if memory.start <= address < memory.end:
                 return memory
@@ -424,12 +429,12 @@ class Stm32:
 
     @property
     def led(self) -> bool | None:
-        """The level that the application gives PA5; None in reset and in the loader, where nobody
-        drives it."""
+        """The level of PA5 from the application; None in reset and in the loader, where it is not
+        driven."""
         occupant = self._occupant
         return None if occupant is None or isinstance(occupant, Loader) else occupant.led
 
-    # --- on the bus: whoever runs answers ---
+    # --- on the bus: the running code answers ---
 
     def start(self, address: int, reading: bool) -> bool:
         return self._occupant is not None and self._occupant.start(address, reading)

@@ -1,9 +1,9 @@
 """The power-cut rig: count the events of a run, and cut the power at each of them.
 
-`product` makes a scenario of one's own main.py, `explore` judges every cut of it, `replay`
-runs one again, `command.main` is both as a program. `judge` says what is a violation, `outcome`
-makes tables of many cases. `in_micropython` does the same in real MicroPython, `first_granule`
-finds the events that a target without BOOT0 does not survive.
+`product` makes a scenario from a user's main.py, `explore` judges every cut of it, `replay`
+repeats one, `command.main` is a program for both. `judge` defines violations, `outcome` makes
+tables of many cases. `in_micropython` does the same in real MicroPython, `first_granule` finds the
+events that a target without BOOT0 does not survive.
 """
 
 from stm32sim.cuts.campaign import Campaign, explore

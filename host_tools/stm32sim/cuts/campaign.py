@@ -1,7 +1,7 @@
 """Every chosen cut of a scenario: at each event the process forks.
 
 Instead of replaying a run up to its n-th event, the process forks there: the child cuts, recovers,
-is judged and ends; the parent goes on to event n + 1.
+is judged and ends; the parent continues to event n + 1.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from stm32sim.cuts.rig import (
 
 @dataclass(frozen=True)
 class Campaign:
-    """What is tried of a scenario.
+    """The cuts to try in a scenario.
 
-    `every`: of the events of each place every n-th is cut (0: none), in every way of `CUTS` that
-    `only` allows. `second`: the same for a second cut, during the boot that recovers from the
-    first, but each event in one of these ways only, in turn: a pair of events is one case for each
-    way of its first. `share`: (k, of) leaves all but the k-th of every `of` first events to
-    others."""
+    `every`: every n-th event of each place is cut (0: none), with every kind of `CUTS` that `only`
+    allows. `second`: the same for a second cut, during the boot that recovers from the first, but
+    with only one kind per event, in turn: a pair of events is one case for each kind of its first
+    cut. `share`: (k, of) takes only the k-th of every `of` first events; other processes take the
+    rest."""
 
     every: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 1))
     second: dict[str, int] | None = None
@@ -53,7 +53,7 @@ class Campaign:
     stop_at_violation: bool = False
 
     def thinned(self, share: int) -> Campaign:
-        """About `share` per cent of it."""
+        """About `share` per cent of this campaign."""
         factor = max(1, round(100 / share))
         if self.second is not None:
             factor = round(factor**0.5)
@@ -87,7 +87,7 @@ _FINE, _DIED, _VIOLATION = 0, 1, 3  # exit statuses of a child
 
 @dataclass
 class Explorer:
-    """Forks its way through a campaign."""
+    """Runs a campaign by forking."""
 
     scenario: Scenario
     campaign: Campaign
@@ -96,9 +96,9 @@ class Explorer:
     results: Path
 
     def run(self, before: list[Cut], every: dict[str, int]) -> None:
-        """One run of the host. At each chosen event, and for each cut there, a child takes over:
-        it cuts, and never returns from here. A child that has cut the target alone goes on with
-        the run, whose recovery has begun, and takes its second cuts there."""
+        """Run the host once. For each cut at each chosen event a child is forked, which cuts and
+        never returns from here. A child that cut only the target continues the run, which is its
+        recovery, and makes its second cuts there."""
         rig, cuts = self.rig, list(before)
         place = ""
         seen = dict.fromkeys(PLACES, before[0].at if before else 0)
@@ -114,7 +114,7 @@ class Explorer:
             if chosen % of != k:
                 return
             ways = [what for what in CUTS[where] if what in self.campaign.only]
-            if cuts and ways:  # a second cut: at each event another way, in turn
+            if cuts and ways:  # a second cut: at each event another kind, in turn
                 ways = [ways[chosen % len(ways)]]
             for what in ways:
                 if not self._in_child():
@@ -145,7 +145,7 @@ class Explorer:
                 os._exit(status)
 
     def _in_child(self) -> bool:
-        """Fork and, in the parent, wait for the child's end."""
+        """Fork; the parent waits for the end of the child."""
         pid = os.fork()
         if not pid:
             return True
@@ -158,7 +158,7 @@ class Explorer:
         return False
 
     def _recover(self, cuts: list[Cut], place: str, result: dict[str, Any] | None) -> int:
-        """After the last cut: the double cuts below it, then its own end; the exit status."""
+        """After the last cut: the second cuts, then the judgement; return the exit status."""
         rig = self.rig
         if result is None and cuts[-1].what != CTRL_C:
             rig.is_over(cuts[-1], self.scenario)

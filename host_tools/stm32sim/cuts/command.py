@@ -1,6 +1,6 @@
-"""The rig as a program: every cut of some scenarios and a table, or one case again.
+"""The rig as a program: every cut of some scenarios with a table, or a replay of one case.
 
-A file of one's own ends with
+A user's file ends with
 
     if __name__ == "__main__":
         sys.exit(command.main(SCENARIOS, "python power_cuts.py"))
@@ -33,8 +33,8 @@ class _Task:
 def main(
     scenarios: Mapping[str, rig.Scenario], program: str, arguments: Sequence[str] | None = None
 ) -> int:
-    """Exit status 1 if any case is violated or could not be judged, 2 for wrong arguments.
-    `program`: the command that runs this again, for the replays it prints."""
+    """Exit status 1 if any case has a violation or could not be judged, 2 for wrong arguments.
+    `program`: the command that runs this program, for printed replays."""
     parser = argparse.ArgumentParser(
         prog=program, description="Cut the power at every event of these scenarios."
     )
@@ -83,8 +83,8 @@ def replay(
     scenarios: Mapping[str, rig.Scenario],
     again: Callable[[rig.Scenario, list[rig.Cut], rig.Tell], rig.Case],
 ) -> int:
-    """One case again, by `again`. Prints what the host did, boot by boot, and the verdict; exit
-    status 1 if it is violated."""
+    """Repeat one case with `again`. Prints what the host did, boot by boot, and the verdict; exit
+    status 1 if there is a violation."""
     name, *texts = case_id.split("/")
     if name not in scenarios:
         print(f"no scenario {name}; there are {', '.join(scenarios)}", file=sys.stderr)

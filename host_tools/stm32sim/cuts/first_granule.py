@@ -1,8 +1,8 @@
-"""What no host can close: without BOOT0, a target that loses its own supply while its first
-granule is being changed comes back neither in an application nor in its loader.
+"""A window that no host can close: without BOOT0, a target that loses its own supply while its
+first granule is being changed starts neither an application nor its loader.
 
-A blank first granule is no such state: the chip finds itself EMPTY at power-on and starts its
-loader. Zeros are, and a torn granule.
+A blank first granule is safe: at power-on the chip is EMPTY and starts its loader. Zeros and a
+torn granule are not.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from stm32sim.wires.clock import NS_PER_MS
 
 def window(scenario: Scenario) -> frozenset[int]:
     """The events of an uncut run at which a loss of the target's supply leaves that granule
-    neither whole nor blank: an operation of the flash is changing it, or it holds zeros, or what
-    it holds is broken or may flip."""
+    neither complete nor blank: a flash operation is changing it, or it holds zeros, or it is
+    broken or may flip."""
     return frozenset(
         number for number, (at_risk, _) in enumerate(_watched(scenario), 1) if at_risk
     )
 
 
 def longest_ms(scenario: Scenario) -> float:
-    """How long the longest of its parts lasts, up to the first event after it."""
+    """The length of the longest part of the window, up to the first event after it."""
     longest = began = 0
     was_at_risk = False
     for at_risk, instant in _watched(scenario):
@@ -35,7 +35,7 @@ def longest_ms(scenario: Scenario) -> float:
 
 
 def _watched(scenario: Scenario) -> list[tuple[bool, int]]:
-    """Of every event of an uncut run, whether it is in the window, and when it is (ns)."""
+    """For every event of an uncut run: whether it is in the window, and its instant (ns)."""
     bench = scenario.build()
     flash = bench.target.flash
     found = []

@@ -1,10 +1,10 @@
-"""The rig on real MicroPython: the updater as it is deployed, run by a main.py at every boot.
+"""The rig on real MicroPython: the deployed updater, run by a main.py at every boot.
 
-What `rig.replay` does with device code in CPython it does here with a board that has a supply: its
-Node.js process is killed in the middle of a call, its littlefs stays as it is at that instant, and
-the next boot is another process. A case takes a second or two instead of some hundredths, so this
-is a sample. That the sample stands for the rest is checked as well: event by event, an update does
-the same in both.
+`rig.replay` does this with device code in CPython; here it is a board with a supply: its Node.js
+process is killed in the middle of a call, its littlefs keeps its state of that instant, and the
+next boot is another process. A case takes a second or two instead of some hundredths, so only a
+sample is run. A test also checks that the sample represents the rest: event by event, an update
+does the same in both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from stm32sim.in_process import Bench
 PREFIX = "in-micropython"  # of a case's name
 CALL = "call"  # a call of device code: time, pins, files, the bus
 CUTS = {**rig.CUTS, CALL: (HOST, BOTH)}
-LIMIT_S = 120.0  # a boot that takes longer has hung
+LIMIT_S = 120.0  # a longer boot has hung
 CRASH = "/crash"
 MAIN = f"""\
 import sys
@@ -38,12 +38,12 @@ except Exception as error:
         sys.print_exception(error, file)
 """.encode()
 
-# What is deployed on the host of a bench: path -> content.
+# The files that are deployed on the host of a bench: path -> content.
 Deployed = Callable[[Bench], Mapping[str, bytes]]
 
 
 class MicroPythonBench(Bench):
-    """Goes on where another bench has been left, in real MicroPython with the updater deployed."""
+    """Continues the state of another bench, in real MicroPython with the updater deployed."""
 
     def __init__(self, before: Bench, deployed: Deployed, main: bytes = MAIN) -> None:
         vars(self).update(vars(before))
@@ -57,7 +57,7 @@ class MicroPythonBench(Bench):
         return self.world.call(name, *arguments)
 
     def boot(self) -> DevicePackages:
-        """Off; `updater` switches it on again, for main.py starts at once."""
+        """Switch off; `updater` switches on again, because main.py starts at once."""
         self.host.power_off()
         self.world.mount()
         self._logged = self.last_logged()[0]
@@ -68,7 +68,7 @@ class MicroPythonBench(Bench):
         return self
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The result, when main.py has come to its end."""
+        """Wait until main.py has ended; yield the result."""
         if not self.host.wait_idle(LIMIT_S):
             if self.host.powered:
                 raise TimeoutError(f"the board has been busy for {LIMIT_S} s")
@@ -81,8 +81,8 @@ class MicroPythonBench(Bench):
 
 
 class Rig(rig.Rig):
-    """Counts calls as well, and knows what is going on: `call`, its name and arguments, the file
-    opened last, and the operation of a flash."""
+    """Counts calls too, and knows the current activity: `call` with name and arguments, the last
+    opened file, and the operation of a flash."""
 
     def __init__(self, bench: Bench, name: str = "") -> None:
         super().__init__(bench, name)
@@ -104,8 +104,8 @@ class Rig(rig.Rig):
         super()._target_flash(what, point)
 
     def connect_when(self, is_now: Callable[[str], bool]) -> Callable[[], None]:
-        """Hold the board in the middle of the first event for which `is_now(place)`, until a
-        laptop's Ctrl-C has arrived there. Returns what waits for that event."""
+        """Hold the board in the middle of the first event for which `is_now(place)` is true, until
+        a Ctrl-C from a PC has arrived. Returns a function that waits for that event."""
         held = threading.Event()
 
         def on_event(number: int, place: str) -> None:
@@ -126,7 +126,7 @@ class Rig(rig.Rig):
 
 @contextlib.contextmanager
 def in_micropython(scenario: Scenario, deployed: Deployed) -> Iterator[Scenario]:
-    """The same situation there. The boards it makes live until the end of the block."""
+    """The same scenario in MicroPython. Its boards exist until the end of the block."""
     with contextlib.ExitStack() as boards:
 
         def build() -> Bench:
@@ -152,7 +152,7 @@ def events_of(scenario: Scenario, counted_by: type[rig.Rig]) -> list[str]:
 
 
 def sample(scenario: Scenario, rounds: int) -> list[Cut]:
-    """Every way to cut every place so many times, spread over the events of that place."""
+    """`rounds` cuts of each kind at each place, spread over the events of that place."""
     places = events_of(scenario, Rig)
     ways = [(place, what) for place in CUTS for what in CUTS[place] if what != rig.CTRL_C]
     cuts = []

@@ -1,4 +1,4 @@
-"""Work for several processes, with a bar or a line a minute that tells how far it is."""
+"""Work in several processes, with a progress bar or a line every minute."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Result = TypeVar("Result")
 def in_processes(
     work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
 ) -> Iterator[tuple[Task, Result | Exception]]:
-    """Each task as it is done: its result, or the exception that `work` raised. `work` may be any
-    function, since the processes are forked. A Ctrl-C drops what has not begun, and comes out of
-    here."""
+    """Yield each finished task with its result, or the exception of `work`. `work` may be any
+    function, because the processes are forked. A Ctrl-C drops tasks that have not begun, and is
+    raised here."""
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_begin, initargs=(work,)
@@ -40,11 +40,11 @@ def in_processes(
             raise
 
 
-_work: Callable[[Any], Any]  # of this process, a worker
+_work: Callable[[Any], Any]  # set in a worker process
 
 
 def _begin(work: Callable[[Any], Any]) -> None:
-    """A worker begins. A Ctrl-C is for the parent; here it would be one more cut."""
+    """Start a worker. It ignores Ctrl-C, which is for the parent and would be another cut here."""
     global _work
     _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -57,8 +57,8 @@ def _do(task: Any) -> Any:
 
 @contextlib.contextmanager
 def progress_on(console: Console, total: int) -> Iterator[Callable[[str], None]]:
-    """Yields what is called with a description after each of `total` tasks: a bar on a terminal,
-    a line every minute elsewhere."""
+    """Yield a function to call with a description after each of `total` tasks: it shows a bar on a
+    terminal, elsewhere a line every minute."""
     if console.is_terminal:
         columns = (
             TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""What must be true after any cut, asked of the simulated world itself and not of the device
+"""What must be true after any cut, checked in the simulated world itself, not by the device
 code."""
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 
 SETTLING_LIMIT = 60 * NS_PER_S  # from power-on to the application running
-ENDED = "ended"  # event and status: the host's program is over, and nothing starts it again
+ENDED = "ended"  # event and status: the host's program has ended, and nothing starts it again
 DANGEROUS = (0x63, 0x64, 0x73, 0x74, 0x82, 0x83, 0x92, 0x93)  # AN4221 table 2
 
 
 class Kind(StrEnum):
-    """What must not be."""
+    """Kinds of violations."""
 
-    UNRECOVERED = "unrecovered"  # in time, with the right image, and with what belongs to it
-    PARTIAL = "partial"  # a part of an application ran
-    MARGINAL = "marginal"  # what runs may be something else tomorrow
-    OPCODES = "opcodes"  # option bytes or protection were touched
+    UNRECOVERED = "unrecovered"  # not in time, or not with the right image and files
+    PARTIAL = "partial"  # an incomplete application ran
+    MARGINAL = "marginal"  # the content of flash may change by itself
+    OPCODES = "opcodes"  # option bytes or protection were changed
     PRESERVED = "preserved"
     LOG = "log"
 
@@ -42,31 +42,31 @@ class Violation:
 
 @dataclass
 class Verdict:
-    """What came of one case. `violations` is empty if all is well."""
+    """The result of one case. `violations` is empty if all is right."""
 
     settled_on: str  # "new", "old" or "nothing"
     boots: int
     recovery_ms: int
     violations: list[Violation] = field(default_factory=list)
-    wrong_doors: int = 0  # how often the core entered the whole application at a wrong address
+    wrong_doors: int = 0  # how often the core entered the complete application at a wrong address
 
 
 @dataclass
 class Judge:
-    """Knows what was there before the cut."""
+    """Knows the state before the cut."""
 
     new: bytes  # what the target should hold in the end
-    old: bytes | None  # what may be there instead if `old_is_fine`
+    old: bytes | None  # what it may hold instead if `old_is_fine`
     old_is_fine: bool
     option_bytes: bytes
     option_operations: int
-    preserved: dict[int, bytes]  # offset in flash -> content that must stay
-    may_run: tuple[bytes, ...]  # what may run on the way, besides these two
-    forgets: bool  # the host's files are lost on the way, the log and confirmed.img among them
-    known: int  # lines of the log that were there before
-    erases: int | None = None  # of the target so far, if there may be no more
-    hears_all: bool = True  # False: of what the host says, the results only
-    told: list[dict[str, Any]] = field(default_factory=list)  # what the host said since
+    preserved: dict[int, bytes]  # offset in flash -> content that must not change
+    may_run: tuple[bytes, ...]  # what else may run before the end
+    forgets: bool  # the host's files are lost, with the log and confirmed.img
+    known: int  # number of log lines before the cut
+    erases: int | None = None  # erases of the target so far, if no more are allowed
+    hears_all: bool = True  # False: only the results of the host are heard
+    told: list[dict[str, Any]] = field(default_factory=list)  # the host's events since then
 
     @classmethod
     def of(
@@ -97,14 +97,14 @@ class Judge:
         )
 
     def heard(self, event: dict[str, Any]) -> None:
-        """The host says something, which its log has to hold."""
+        """The host reports an event, which its log must contain."""
         if event["event"] not in ("progress", ENDED):
             self.told.append(_event(json.loads(json.dumps(event))))
 
     def verdict(
         self, bench: Bench, boots: int, took: int, result: dict[str, Any] | None
     ) -> Verdict:
-        """Of a host that says it has nothing left to do."""
+        """The verdict when the host reports that nothing is left to do."""
         if bench.target.running is not Running.APPLICATION:
             settled_on = "nothing"
         elif bytes(bench.target.flash.data[: len(self.new)]) == self.new:
@@ -126,7 +126,7 @@ class Judge:
     def _in_the_end(
         self, bench: Bench, settled_on: str, result: dict[str, Any] | None
     ) -> Iterator[Violation]:
-        """What a host with nothing left to do must not leave."""
+        """Violations in the final state."""
         if settled_on == "nothing" or (settled_on == "old" and not self.old_is_fine):
             yield Violation(Kind.UNRECOVERED, f"settled on {settled_on}: {result}")
             return
@@ -140,7 +140,7 @@ class Judge:
             yield Violation(Kind.UNRECOVERED, wrong)
 
     def _on_the_way(self, bench: Bench) -> Iterator[Violation]:
-        """What must never happen."""
+        """Violations during the run."""
         target = bench.target
         for boot in target.boots:
             if boot.running is Running.CRASHED and boot.ran_partial_application:
@@ -172,7 +172,8 @@ class Judge:
         return any(image and flash.startswith(image) for image in images)
 
     def _wrong_in_memory(self, bench: Bench, image: bytes) -> str | None:
-        """What the host keeps: nothing under way, and as the last good image what is installed."""
+        """What is wrong with the host's files: nothing may be under way, and the last good image
+        must be the installed one."""
         if not bench.exists("/updater/confirmed.img"):
             return None if self.forgets else "the host keeps no image"
         if payload_of(bench.read_file("/updater/confirmed.img")) != image:
@@ -185,8 +186,9 @@ class Judge:
         return None
 
     def _wrong_in_log(self, bench: Bench) -> str | None:
-        """The log holds all that the host said, in that order, and hardly more: what it was about
-        to say when it was cut, and a line that a cut tore. Its last line is the result."""
+        """What is wrong with the log. It must hold all of the host's events in order and little
+        else: an event that was interrupted by a cut, and a line torn by one. Its last line is the
+        result."""
         lines, bad = _log(bench)
         numbers = [line["n"] for line in lines]
         if len(set(numbers)) != len(numbers):
@@ -202,14 +204,14 @@ class Judge:
             if missing and event == missing[0]:
                 del missing[0]
         if missing:
-            return f"the log does not tell that {missing[0]}"
+            return f"the log does not contain {missing[0]}"
         if self.hears_all and bad + len(since) - len(self.told) > 2:
             return f"the log holds {len(since)} lines for {len(self.told)} events, {bad} torn"
         return None
 
 
 def payload_of(image: bytes) -> bytes:
-    """What an MCUboot image puts into flash."""
+    """The payload that an MCUboot image puts into flash."""
     header, size = struct.unpack_from("<H2xI", image, 8)  # ih_hdr_size, ih_img_size
     return image[header : header + size]
 
@@ -223,7 +225,7 @@ def _event(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _log(bench: Bench) -> tuple[list[dict[str, Any]], int]:
-    """The lines of the log, and how many cannot be read."""
+    """The lines of the log, and the number of unreadable ones."""
     lines: list[dict[str, Any]] = []
     bad = 0
     for name in ("/updater/log.0", "/updater/log.1"):

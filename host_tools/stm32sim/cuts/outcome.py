@@ -1,4 +1,4 @@
-"""What came of many cases: sums for each scenario, and tables."""
+"""Results of many cases: sums for each scenario, and tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Row:
     settled_on: Counter[str] = field(default_factory=Counter)
     violations: list[tuple[str, str]] = field(default_factory=list)  # case, and what is wrong
     violated: Counter[str] = field(default_factory=Counter)
-    wrong_doors: int = 0  # cases in which one was taken
+    wrong_doors: int = 0  # cases with at least one
     slowest_ms: int = 0
     slowest: str = ""
 
@@ -50,7 +50,7 @@ class Row:
             self.slowest_ms, self.slowest = other.slowest_ms, other.slowest
 
     def told(self, command: str) -> list[str]:
-        """The kept violations, each with the command that shows it: `command` and the case."""
+        """The kept violations, each with the command that replays it: `command` and the case."""
         return [f"{case}: {text}\n    {command} {case}" for case, text in self.violations]
 
 
@@ -65,7 +65,7 @@ COLUMNS = ("cuts", "on new", "on old", *Kind, "slowest s")
 
 
 def cells(row: Row) -> list[str]:
-    """A line of a table: the scenario, and what stands under COLUMNS."""
+    """A row of a table: the scenario, and the values for COLUMNS."""
     counts = [row.cases, row.settled_on["new"], row.settled_on["old"]]
     counts += [row.violated[kind] for kind in Kind]
     return [row.scenario, *map(str, counts), f"{row.slowest_ms / 1000:.1f}"]

@@ -1,9 +1,9 @@
-"""The rig for a product of one's own: its main.py, its board.json, an installed and a new image.
+"""The rig for a user's product: its main.py, its board.json, an installed and a new image.
 
-The program runs in CPython, as the rig's device code does, from main.py's first line to the
-updater's result; then the product is switched off and judged. A main.py that comes to its end
-before, or raises, is at the REPL: nothing starts it again on a board, so that is a violation. So
-is one that brings no result in LIMIT.
+The program runs in CPython, like the rig's device code, from main.py's first line to the updater's
+result; then the product is switched off and judged. A main.py that ends earlier, or raises, leaves
+the board at the REPL, and nothing starts it again: that is a violation. So is a main.py without a
+result within LIMIT.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ LIMIT = 2 * SETTLING_LIMIT  # ns from the start of main.py
 
 
 class ProductBench(Bench):
-    """A bench whose host runs a program of its own. Modules beside `main` can be imported."""
+    """A bench whose host runs a user's program. Modules in the folder of `main` can be
+    imported."""
 
     def __init__(self, main: Path, **arguments: Any) -> None:
         self._main = main
         self._deadline = 0
-        self._logged = -1  # number of the last line of the log at the start
+        self._logged = -1  # number of the last log line at the start
         self._progs = 0  # of the host's flash, when the log was last read
         self._result: Event | None = None
         super().__init__(**arguments)
@@ -50,7 +51,7 @@ class ProductBench(Bench):
         return self.world.call(name, *arguments)
 
     def _look(self) -> None:
-        """Between two calls of the program: whether it is time to switch it off."""
+        """Between two calls of the program: check whether to switch it off."""
         if self.host_flash.progs != self._progs:
             self._progs = self.host_flash.progs
             number, event = self.last_logged()
@@ -80,11 +81,11 @@ class ProductBench(Bench):
         yield self._result
 
     def _result_of_last_line(self) -> Event:
-        """Of a program that has come to its end."""
+        """The result of a program that has ended."""
         number, event = self.last_logged()
         if number > self._logged and event["event"] == "result" and is_done(event):
             return event
-        return _ended(f"{self._main.name} came to its end: {event}")
+        return _ended(f"{self._main.name} ended: {event}")
 
 
 def _ended(message: str) -> Event:
@@ -104,10 +105,10 @@ def product(
 ) -> Scenario:
     """An update of a product in the field from `old` to `new`, two MCUboot images.
 
-    `board`: the content of board.json. `files`: what else is on the host, by path, such as
-    /updater/keys/NAME. `applications`: how the target runs them; by default a quick model that
+    `board`: the content of board.json. `files`: other files on the host, by path, such as
+    /updater/keys/NAME. `applications`: how the target runs them; by default a fast model that
     answers the version of each image (stm32sim.chip.cortex_m.emulated executes them). `packages`:
-    the folder of the device packages, if not the installed ones. Raises ValueError for another
+    the folder of the device packages, by default the installed ones. Raises ValueError for another
     chip than the simulated one."""
     if board["chip"] != CHIP:
         raise ValueError(f"the simulated target is an {CHIP}, not an {board['chip']}")

@@ -1,7 +1,8 @@
-"""Counts the events of a host's run, cuts the power at one of them, and boots until all is well.
+"""Counts the events of a host's run, cuts the power at one of them, and boots until the work is
+done.
 
 An event is a byte or the end of a frame on the bus, one of several points inside a flash operation
-of the target, or an operation on the host's own flash. `explore` does that at all of them.
+of the target, or an operation on the host's own flash. `explore` does that at all events.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 BYTE, FRAME, TARGET_FLASH, HOST_FLASH = "bus byte", "bus frame", "target flash", "host flash"
 PLACES = (BYTE, FRAME, TARGET_FLASH, HOST_FLASH)
 
-# Who loses power (or is reset) at an event.
+# What loses power (or is reset) at an event.
 TARGET, RESET, HOST, BOTH, HOST_TORN, BOTH_TORN, CTRL_C = (
     "target",
     "reset",  # the target's NRST is pulled low for a moment
@@ -26,32 +27,32 @@ TARGET, RESET, HOST, BOTH, HOST_TORN, BOTH_TORN, CTRL_C = (
     "both",
     "host-torn",  # the host's flash operation is half done
     "both-torn",
-    "ctrl-c",  # a laptop connects: KeyboardInterrupt, then a soft reset
+    "ctrl-c",  # a PC connects: KeyboardInterrupt, then a soft reset
 )
-TARGET_ALONE = (TARGET, RESET)  # the host goes on
+TARGET_ALONE = (TARGET, RESET)  # the host continues
 CUTS = {
     BYTE: (TARGET, HOST, BOTH, CTRL_C),
     FRAME: (TARGET, HOST, BOTH, CTRL_C),
     TARGET_FLASH: (TARGET, RESET, HOST, BOTH, CTRL_C),
     HOST_FLASH: (TARGET, HOST, BOTH, HOST_TORN, BOTH_TORN),
 }
-# How long the supply is away: less than a flash operation, longer than one, and longer than the
+# Durations of an outage: less than a flash operation, longer than one, and longer than the
 # loader's own timeout.
 OUTAGES = (2 * NS_PER_MS, 60 * NS_PER_MS, 1500 * NS_PER_MS)
-LONG_OUTAGES = (15 * NS_PER_S, 45 * NS_PER_S, 110 * NS_PER_S)  # the host tries again and again
-# How long the host takes until its program runs: less than a flash operation of the target, about
-# as long as one, longer.
+LONG_OUTAGES = (15 * NS_PER_S, 45 * NS_PER_S, 110 * NS_PER_S)  # the host repeats its attempts
+# Times until the host's program runs: less than a flash operation of the target, about as long,
+# and longer.
 STARTS = (1 * NS_PER_MS, 15 * NS_PER_MS, 100 * NS_PER_MS)
-AGAIN, LATEST = 10_000 * NS_PER_MS, 60_000 * NS_PER_MS  # after a failure: as firmware/main.py
-# Of an operation on the host's flash, what happens before it is torn.
+AGAIN, LATEST = 10_000 * NS_PER_MS, 60_000 * NS_PER_MS  # after a failure, as in firmware/main.py
+# The shares of an operation on the host's flash that are done before it is torn.
 FRACTIONS = (0.0, 0.1, 0.5, 0.99)
 MAX_BOOTS = 6
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut at the n-th event (from 1) of the run it strikes; a second one after one that left the
-    host alone counts on from that."""
+    """A cut at the n-th event (from 1) of its run. After a cut of the target alone, a second cut
+    counts on from there."""
 
     what: str
     at: int
@@ -61,20 +62,20 @@ class Cut:
 
     @classmethod
     def parse(cls, text: str) -> Cut:
-        """As `str` gives it. Raises ValueError."""
+        """Parse the output of `str`. Raises ValueError."""
         what, _, at = text.partition("@")
         if what not in {way for ways in CUTS.values() for way in ways} or not at.isdecimal():
-            raise ValueError(f"{text!r} is no cut; one is CUT@N, such as {BOTH}@1411")
+            raise ValueError(f"{text!r} is not a cut; write CUT@N, such as {BOTH}@1411")
         return cls(what, int(at))
 
 
 @dataclass
 class Case:
-    """One judged run: the cuts it took, and what came of it."""
+    """One judged run: its cuts and the verdict."""
 
     scenario: str
     cuts: list[str]
-    place: str  # what kind of event the last cut struck
+    place: str  # the kind of event of the last cut
     verdict: Verdict
 
     @property
@@ -84,20 +85,20 @@ class Case:
 
 @dataclass
 class Scenario:
-    """How a world is made, and what is right for it in the end."""
+    """How to make a world, and how to judge it in the end."""
 
     name: str
     build: Callable[[], Bench]
     judge: Callable[[Bench], Judge]
-    restart: Callable[[Bench], None] = lambda bench: None  # what else happens while power is away
+    restart: Callable[[Bench], None] = lambda bench: None  # what else happens during an outage
     outages: tuple[int, int, int] = OUTAGES
 
 
 class Rig:
     """Counts the events of one bench and hands each to `on_event(number, place)`.
 
-    `history`: a name, and the cuts so far; it says in which way the next one tears. `since`: the
-    instant at which the supply came back; `start`: how long a host takes then."""
+    `history`: a name and the cuts so far; it determines how the next one tears. `since`: the
+    instant at which the supply returned; `start`: how long the host then takes."""
 
     outages = OUTAGES
 
@@ -119,7 +120,7 @@ class Rig:
 
     @on_event.setter
     def on_event(self, on_event: Callable[[int, str], None] | None) -> None:
-        """Without `on_event`, bytes may pass together, uncounted."""
+        """Without `on_event`, bytes may be transferred together and are not counted."""
         self._on_event = on_event
         bench = self.bench
         bench.world.bus.stream_tap = bench.trace.stream_tap if on_event is None else None
@@ -144,13 +145,13 @@ class Rig:
             self._on_event(self.count, place)
 
     def go_on(self, on_event: Callable[[int, str], None], from_one: bool = True) -> None:
-        """Watch again, counting from 1 or from where it was."""
+        """Watch again, counting from 1 or from the current count."""
         if from_one:
             self.count = 0
         self.on_event = on_event
 
     def cut(self, cut: Cut) -> None:
-        """Do it, here and now. Ends the host's run by an exception unless only the target is
+        """Make the cut now. Ends the host's run with an exception unless only the target is
         cut."""
         self.on_event = None
         bench, what = self.bench, cut.what
@@ -174,12 +175,12 @@ class Rig:
             raise HostPowerLost
 
     def is_over(self, cut: Cut, scenario: Scenario) -> None:
-        """The host was off as well, for a time of its own."""
+        """The outage is over; a host that was also off starts after its own time."""
         bench = self.bench
         bench.world.power_loss()
         bench.clock.advance(self.outages[cut.at // 3 % 3])
         self.since = max(self.since, bench.clock.now)
-        if len(self.history) == 2:  # what else happens meanwhile, happens once
+        if len(self.history) == 2:  # the other event happens only once
             scenario.restart(bench)
 
 
@@ -187,11 +188,11 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class CannotBegin(Exception):
-    """A scenario fails without any cut: its world did not come up, or its host went down."""
+    """A scenario fails without any cut: its world did not start, or its host stopped."""
 
 
 def run_host(bench: Bench, *tell: Tell) -> dict[str, Any] | None:
-    """Let the host do its work; the result, or None if it was cut short."""
+    """Run the host; return the result, or None if it was interrupted."""
     event: dict[str, Any] = {}
     try:
         for event in bench.work():
@@ -208,8 +209,8 @@ def run_host(bench: Bench, *tell: Tell) -> dict[str, Any] | None:
 def settle(
     rig: Rig, judge: Judge, result: dict[str, Any] | None = None, tell: Tell = lambda event: None
 ) -> Verdict:
-    """Boot the host again and again, as a product does, until nothing is left to do. `result`: of
-    the run before, if it had one."""
+    """Boot the host repeatedly, as a product does, until nothing is left to do. `result`: of the
+    previous run, if any."""
     bench = rig.bench
     results = [result]
     again = AGAIN
@@ -224,7 +225,7 @@ def settle(
         took = bench.clock.now - rig.since
         results.append(result)
         if result is not None and is_done(result):
-            bench.clock.advance(2 * max(rig.outages))  # a target that is off just now comes back
+            bench.clock.advance(2 * max(rig.outages))  # a target that is off starts again
             return judge.verdict(bench, len(results) - 1, took, result)
     return judge.unsettled(bench, len(results) - 1, result)
 
@@ -240,9 +241,9 @@ def replay(
     tell: Tell = lambda event: None,
     counted_by: type[Rig] = Rig,
 ) -> Case:
-    """One case again, without forking."""
+    """Repeat one case without forking."""
     bench = scenario.build()
-    rig = counted_by(bench, scenario.name.rpartition("/")[2])  # tears alike in both Pythons
+    rig = counted_by(bench, scenario.name.rpartition("/")[2])  # tears the same way in both Pythons
     rig.outages = scenario.outages
     judge = scenario.judge(bench)
     to_come = list(cuts)
@@ -263,7 +264,7 @@ def replay(
         result = run_host(bench, judge.heard, tell)
         rig.on_event = None
         if left == len(cuts) and left == len(to_come) and result is None:
-            raise CannotBegin("the host went down before the first cut")
+            raise CannotBegin("the host stopped before the first cut")
         last = cuts[len(cuts) - len(to_come) - 1]
         if result is None and last.what != CTRL_C:
             rig.is_over(last, scenario)

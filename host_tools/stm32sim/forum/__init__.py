@@ -1,5 +1,5 @@
-"""The forum case: how an STM32G071RB was locked for good over I2C, and what keeps others from it.
+"""The forum case: how an STM32G071RB was locked permanently over I2C, and what prevents that.
 
-`lanes` are the ways to handle such a chip, `supply_failures` lets the supply fail in them at
-seeded instants, `recording` notes what is on the bus and in the flash.
+`lanes` are ways to handle such a chip, `supply_failures` makes the supply fail in them at seeded
+instants, `recording` records activity on the bus and in the flash.
 """

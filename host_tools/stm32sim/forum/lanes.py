@@ -1,8 +1,7 @@
-"""Four ways through: a world, what the host does in it, and what becomes of it after a loss of
-supply.
+"""Four lanes: a world, what the host does in it, and the outcome after a loss of supply.
 
-The part of the case says BUSY for longer than anybody waits. Why the real one did nobody knows; in
-this model its option page stays erased for so long (Quirks.unprotect_delay).
+The part of the case answers BUSY for longer than its host waits. Why the real one did so is not
+known; in this model its option page stays erased for this time (Quirks.unprotect_delay).
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from stm32sim.in_process import Bench, Event
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 
 PATIENCE = 40 * NS_PER_S  # the report says 40 s
-# What the part of the case takes beyond its time: more than that host waited. That it would have
-# ended at all is our choice.
+# Additional time of the part of the case: more than its host waited. That it ends at all is our
+# assumption.
 TAKES_LONGER = 41 * NS_PER_S
 OUTAGE = 3 * NS_PER_S
 COMES_UP = 10 * NS_PER_MS
@@ -35,13 +34,13 @@ LOCKED, RECOVERED, STUCK = "locked", "recovered", "stuck"
 SWITCHED_OFF = "switched-off"  # an event: by hand, now, for OUTAGE
 
 _NBOOT_SEL = 1 << 24
-# BOOT0 counts, and readout protection is at level 1.
+# The BOOT0 pin is used, and readout protection is at level 1.
 PROTECTED = {OPTR: FACTORY[OPTR] & ~_NBOOT_SEL & ~0xFF | RDP_LEVEL_1}
 
 
 @dataclass(frozen=True)
 class Firmware:
-    """An application: what main flash holds, its version as it answers it (8 bytes), and its
+    """An application: the content of main flash, the version that it answers (8 bytes), and its
     image."""
 
     payload: bytes
@@ -50,19 +49,19 @@ class Firmware:
 
 
 def payload(size: int, seed: int) -> bytes:
-    """A bootable payload: stack pointer and reset vector that make sense, the rest random."""
+    """A bootable payload: valid stack pointer and reset vector, the rest random."""
     vectors = struct.pack("<II", RAM_START + RAM_SIZE, FLASH_START + 0xC1)
     return vectors + random.Random(seed).randbytes(size - len(vectors))
 
 
 def supply_fails(bench: Bench) -> None:
-    """Of host and target at once. Raises HostPowerLost."""
+    """Host and target lose their supply at once. Raises HostPowerLost."""
     bench.target.power(False)
     raise HostPowerLost
 
 
 def supply_returns(bench: Bench) -> None:
-    """After a while; the target has come up, and the host is yet to start."""
+    """The supply returns after an outage; the target has started, the host has not yet."""
     bench.world.power_loss()
     bench.clock.advance(OUTAGE)
     bench.target.power(True)
@@ -76,18 +75,19 @@ class Lane(ABC):
 
     @abstractmethod
     def build(self) -> Bench:
-        """The world before the host begins."""
+        """Make the world before the host starts."""
 
     @abstractmethod
     def work(self, bench: Bench) -> Iterator[Event]:
-        """What the host does, from its start to its end."""
+        """The host's whole run."""
 
     @abstractmethod
     def again(self, bench: Bench) -> bool:
-        """One more start of the host after the supply came back; whether all is well now."""
+        """Start the host once more after the supply returned; return whether the result is
+        good."""
 
     def afterwards(self, bench: Bench) -> str:
-        """What becomes of it once the supply is back: LOCKED, RECOVERED, or STUCK and in what."""
+        """The outcome after the supply returned: LOCKED, RECOVERED, or STUCK with the state."""
         supply_returns(bench)
         if bench.target.bricked:
             return LOCKED
@@ -124,7 +124,7 @@ def _switched_off_and_on(bench: Bench) -> Bench:
 
 
 class Naive(_Protected):
-    """It polls without a deadline, until somebody pulls the plug."""
+    """Polls without a deadline, until the plug is pulled."""
 
     name = "naive"
     quirks = replace(quirks_of(4), unprotect_delay=TAKES_LONGER)
@@ -143,20 +143,20 @@ class Naive(_Protected):
             plug.cancel()
 
     def again(self, bench: Bench) -> bool:
-        """It is asked for its ID, and no more: this host would only do the same again."""
+        """Only ask for its ID: this host would only repeat the same."""
         host = bench.device.imports("naive_host")
         host.enter_loader()
         return bool(host.get_id() == bench.target.quirks.product_id)
 
 
 class Unprotect(_Protected):
-    """What stm32up unprotect runs, on a part that takes its usual time."""
+    """The code of stm32up unprotect, on a part with the usual time."""
 
     name = "unprotect"
 
     def work(self, bench: Bench) -> Iterator[Event]:
-        """The verb, and once more after a power-on where it asks for that: the last status of a
-        slow part may be missed, and without it the part does not load what it has programmed."""
+        """The verb, repeated after a power-on if it asks for that: the last status of a slow part
+        may be missed, and without it the part does not load the new option bytes."""
         event: Event = {}
         for event in self._verb(bench):
             yield event
@@ -179,7 +179,7 @@ class Unprotect(_Protected):
 
 
 class UnprotectSlow(Unprotect):
-    """... and on the part of the case."""
+    """The same on the part of the case."""
 
     name = "unprotect-slow"
     quirks = Naive.quirks
@@ -213,7 +213,7 @@ class Update(Lane):
 
 
 def ways_back(bench: Bench) -> list[tuple[str, bool]]:
-    """What one tries on a chip that answers nothing, and whether anything answered."""
+    """Try to reach a chip that does not answer: each attempt, and whether anything answered."""
     target, clock = bench.target, bench.clock
     machine = bench.boot().imports("machine")
     wiring = bench.world.wiring

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""How not to do it: a host that takes readout protection away and polls until the chip relents.
+"""How not to do it: a host that removes readout protection and polls until the chip is ready.
 
 Runs on the simulated host as any MicroPython program does. The wiring is that of
 boards/pico_nucleo_g071rb.
@@ -40,5 +40,5 @@ def get_id():
 
 
 def wait_while_busy():
-    while i2c.readfrom(LOADER, 1)[0] == BUSY:  # for as long as the chip likes
+    while i2c.readfrom(LOADER, 1)[0] == BUSY:  # without any limit
         time.sleep_ms(10)

@@ -1,4 +1,4 @@
-"""Notes what is on the bus and in the flash of a world while its host works."""
+"""Records activity on the bus and in the flash of a world while its host runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stm32sim.in_process import Bench, Event
 
 @dataclass
 class Span:
-    """Something that took from `start` to `end`, in ns after the recording began."""
+    """An activity from `start` to `end`, in ns after the recording began."""
 
     what: str  # "bus"; "erase", "program", "option" in the target's flash; "off": no supply
     start: int
@@ -24,7 +24,7 @@ class Span:
 
 @dataclass
 class Recording:
-    """One run: what took its time, and what the host told, in ns after the host began."""
+    """One run: the activities and the host's events, in ns after the host started."""
 
     spans: list[Span] = field(default_factory=list)
     told: list[tuple[int, Event]] = field(default_factory=list)
@@ -36,12 +36,13 @@ class Recording:
 
     @property
     def window(self) -> int:
-        """ns in which a loss of supply locks the chip: its option bytes are being programmed."""
+        """ns during which a loss of supply locks the chip, because its option bytes are being
+        programmed."""
         return sum(span.end - span.start for span in self.of("option"))
 
 
 def record(lane: Lane, cut_at: int | None = None) -> tuple[Recording, Bench]:
-    """One run, and the world it leaves. `cut_at`: ns after which the supply fails; then the
+    """Record one run; return it and its world. `cut_at`: ns after which the supply fails; then the
     recovery is recorded too."""
     bench = lane.build()
     recorder = Recorder(bench)
@@ -63,7 +64,7 @@ def record(lane: Lane, cut_at: int | None = None) -> tuple[Recording, Bench]:
 
 
 class Recorder:
-    """Attached to a bench from now on."""
+    """Records a bench from now on."""
 
     def __init__(self, bench: Bench) -> None:
         self.recording = Recording()
@@ -77,7 +78,7 @@ class Recorder:
         bench.target.flash.tap = self._on_flash
 
     def detach(self) -> None:
-        """The end of the recording. Option programmings that follow each other at once are one."""
+        """End the recording. Option programmings without a gap between them become one."""
         self.recording.end = self.now
         for before, after in pairwise(self.recording.of("option")):
             if before.end == after.start:
@@ -112,7 +113,7 @@ class Recorder:
             self._bus = None
 
     def _on_flash(self, what: str, point: int) -> None:
-        """The points of an operation are equally far from each other and from its end."""
+        """The points of an operation have equal distances from each other and from its end."""
         if point == 0 or self._flash is None:
             self._flash = self._begin(what)
         else:

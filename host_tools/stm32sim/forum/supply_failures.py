@@ -1,10 +1,10 @@
-"""The supply fails at seeded instants, spread evenly over all that a host does.
+"""The supply fails at seeded instants, spread evenly over the host's run.
 
-A host's work is run once for a batch of instants. At each of them the process forks: the child
-loses its supply, gets it back, and is judged; the parent goes on. Instants between two changes of
-anything that outlives the supply leave the same world behind, so only the first of those is
-judged, and the others get its outcome. An instant inside a flash operation, of the target or of
-the host, always has a child of its own.
+The host runs once for a batch of instants. At each instant the process forks: the child loses its
+supply, gets it back, and is judged; the parent continues. Instants between two changes of
+non-volatile state leave the same world, so only the first of them is judged, and the others get
+its outcome. Each instant inside a flash operation, of the target or of the host, has its own
+child.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stm32sim.in_process import Bench, Event
 
 @dataclass(frozen=True)
 class Case:
-    """One loss of supply, and what came of it."""
+    """One loss of supply and its outcome."""
 
     lane: str
     number: int
@@ -48,12 +48,12 @@ def duration(lane: Lane) -> int:
 
 
 def instant_of(lane: Lane, seed: int, number: int, total: int) -> int:
-    """When the supply fails in a case: ns, evenly distributed over [0, total)."""
+    """The instant of a supply failure: ns, evenly distributed over [0, total)."""
     return random.Random(f"{seed}/{lane.name}/{number}").randrange(total)
 
 
 def batches(lane: Lane, seed: int, count: int, total: int, size: int) -> list[list[int]]:
-    """The numbers of all cases, in batches of instants that lie together."""
+    """The numbers of all cases, in batches of neighbouring instants."""
     numbers = sorted(range(count), key=lambda n: instant_of(lane, seed, n, total))
     return [numbers[at : at + size] for at in range(0, count, size)]
 
@@ -63,7 +63,7 @@ def judge(lane: Lane, seed: int, numbers: Iterable[int], total: int) -> list[Cas
     batch = _Batch(lane, seed)
     instants = sorted((instant_of(lane, seed, n, total), n) for n in numbers)
     gc.collect()
-    gc.freeze()  # children share what is here instead of copying it page by page
+    gc.freeze()  # so that children share memory instead of copying it page by page
     try:
         batch.run(instants)
     finally:
@@ -74,7 +74,7 @@ def judge(lane: Lane, seed: int, numbers: Iterable[int], total: int) -> list[Cas
 def replay(
     lane: Lane, seed: int, number: int, total: int, tell: Callable[[int, Event], None]
 ) -> Case:
-    """One case again, in this process; `tell` gets ns since the host began, and each event."""
+    """Repeat one case in this process; `tell` gets ns since the host started, and each event."""
     bench = lane.build()
     began = bench.clock.now
     instant = instant_of(lane, seed, number, total)
@@ -91,7 +91,7 @@ def replay(
 
 
 class Struck:
-    """A loss of supply: what it does to a world, in its own way for each `seed`."""
+    """The effect of a loss of supply on a world; `seed` determines the details."""
 
     def __init__(self, bench: Bench, seed: str) -> None:
         self._bench = bench
@@ -100,7 +100,7 @@ class Struck:
         self.in_operation = False
 
     def now(self) -> None:
-        """Raises HostPowerLost; nothing that runs while the stack unwinds can still write."""
+        """Raise HostPowerLost; code that runs while the stack unwinds can no longer write."""
         flash = self._bench.target.flash
         self.in_operation = flash.busy
         flash.randomness.seed(self._seed)
@@ -126,7 +126,7 @@ class _Batch:
         self._seed = seed
         self._bench = lane.build()
         self._known: dict[tuple[bytes, int, int], str] = {}
-        self._struck: Struck | None = None  # in a child
+        self._struck: Struck | None = None  # set in a child
         self._answer = -1  # the pipe of a child
 
     def run(self, instants: list[tuple[int, int]]) -> None:
@@ -169,7 +169,7 @@ class _Batch:
         self.cases.append(Case(self._lane.name, number, instant, busy, outcome))
 
     def _durable(self) -> tuple[bytes, int, int]:
-        """What a loss of supply leaves: the target's flash, and what the host has written."""
+        """The state that survives a loss of supply: the target's flash, and the host's writes."""
         target, host = self._bench.target, self._bench.host_flash
         assert isinstance(host, HostFlash)
         digest = hashlib.blake2b(target.flash.data)
@@ -195,6 +195,6 @@ class _Batch:
         return str(json.loads(answer))
 
     def _tell(self, outcome: str) -> None:
-        """To the parent; the end of a child."""
+        """Send the outcome to the parent and end this child."""
         os.write(self._answer, json.dumps(outcome).encode())
         os._exit(0)

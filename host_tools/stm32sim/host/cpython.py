@@ -1,16 +1,16 @@
-"""Device code inside this process: an importer private to one simulated host.
+"""Device code in this process, with a private importer for one simulated host.
 
 `DevicePackages(call, [Path("firmware")]).imports("stm32_updater")` runs the package against the
-shims of that host. Each `DevicePackages` is one boot: its modules are its RAM, and nothing of it
-goes into CPython's `sys.modules`. Dropping it and making another one is a reboot. Its calls end
-with it: see `_Calls`.
+shims of that host. Each `DevicePackages` is one boot: its modules are its RAM, and none of them is
+in CPython's `sys.modules`. Discarding it and making another one is a reboot. Its calls end with
+it: see `_Calls`.
 
-What MicroPython has and the shims do not (json, struct, ...) is CPython's own module.
-What MicroPython does not have is an ImportError.
+Modules of MicroPython without a shim (json, struct, ...) are CPython's own. Modules that
+MicroPython does not have raise ImportError.
 
-Two things differ from a board, and code for both must not lean on them. `OSError(5).errno` is None
-in CPython where device code raises it itself; `args[0]` is right in both, and errors that come out
-of a `call` have both. And integers, floats and strings have CPython's limits.
+Two things differ from a board, and code for both must not rely on them. `OSError(5).errno` is None
+in CPython if device code raises it itself; `args[0]` is right in both, and errors from a `call`
+have both. And integers, floats and strings have CPython's limits.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _code_of: dict[Path, tuple[int, int, types.CodeType]] = {}
 class DevicePackages:
     """The modules of one boot of one host.
 
-    `platform` is what `sys.platform` says there.
+    `platform` is the value of `sys.platform` there.
     """
 
     def __init__(self, call: Call, search_path: Sequence[Path], platform: str = "rp2") -> None:
@@ -60,18 +60,18 @@ class DevicePackages:
         self._builtins["open"] = self.modules["builtins"].open = self._open  # type: ignore[attr-defined]
 
     def imports(self, name: str) -> types.ModuleType:
-        """The module `name`, dots and all, imported as by this host's device code."""
+        """The module with this full dotted name, imported as this host's device code would."""
         module = self._load(name)
         for depth in range(1, name.count(".") + 1):
             self._load(name.rsplit(".", depth)[0])
         return module
 
     def end(self) -> None:
-        """The run is over, by a loss of supply or a reset between two calls."""
+        """End the run, by a loss of supply or a reset between two calls."""
         self._calls.end(HostPowerLost())
 
     def run(self, path: Path) -> types.ModuleType:
-        """Execute a file as the board executes main.py: as `__main__`."""
+        """Execute a file as `__main__`, as the board executes main.py."""
         module = self._new("__main__", path)
         exec(_compiled(path), module.__dict__)
         return module
@@ -204,8 +204,9 @@ class _Calls:
     """`call` for one run of a host, with OSErrors that carry the number in `errno` as well as in
     `args[0]`.
 
-    What ends the run ends every later call too: device code still runs while its stack unwinds
-    (`finally`, `with`) or when one of its generators is dropped, and must not reach the world."""
+    After the end of the run every later call fails too: device code still runs while its stack
+    unwinds (`finally`, `with`) or when one of its generators is deleted, and must not reach the
+    world."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -231,7 +232,7 @@ class _Calls:
 
 
 class _Unraisable:
-    """A `sys.unraisablehook` that says nothing of a dropped generator whose host is off."""
+    """A `sys.unraisablehook` that ignores deleted generators of a host that is off."""
 
     def __init__(self, otherwise: Callable[[sys.UnraisableHookArgs], Any]) -> None:
         self._otherwise = otherwise
@@ -247,7 +248,7 @@ def _ignore_the_dead() -> None:
 
 
 def _compiled(path: Path) -> types.CodeType:
-    """The code of a file, compiled once for as long as the file stays the same."""
+    """The code of a file, compiled once as long as the file does not change."""
     status = os.stat(path)
     known = _code_of.get(path)
     if known is not None and known[:2] == (status.st_mtime_ns, status.st_size):

@@ -1,12 +1,11 @@
-"""A host filesystem with FAT's habits, as a model: what VfsFat leaves behind after a loss of
-power.
+"""A model of a host filesystem that behaves like FAT: what VfsFat leaves after a loss of power.
 
 Measured on the real VfsFat over a RAM block device: rewriting a file in place leaves it empty at
-nearly every cut, and a rename over an existing file first deletes that one. Each sector that is
-written here is announced by `tap`, as `HostFlash` does it. The order of sectors is FatFs' (data,
-allocation table, folder; the table last where clusters are freed), and so are the errors
-(extmod/vfs_fat.c, vfs_fat_file.c). Clusters that the table has and no folder, or none yet, are
-lost to the volume for good.
+nearly every cut, and a rename over an existing file first deletes that file. `tap` is called for
+each written sector, as in `HostFlash`. The order of sectors is that of FatFs (data, allocation
+table, folder; the table last if clusters are freed), and so are the errors (extmod/vfs_fat.c,
+vfs_fat_file.c). Clusters that are in the table but not in a folder are permanently lost to the
+volume.
 
 FAT is only as safe as its sectors: see `FatFilesystem`.
 """
@@ -40,7 +39,7 @@ class Sector(enum.Enum):
 
 
 class _Entry:
-    """A file's entry in its folder: what of the file outlives a cut."""
+    """A file's entry in its folder: the part of the file that survives a cut."""
 
     def __init__(self, content: bytes = b"") -> None:
         self.content = content
@@ -60,10 +59,10 @@ class FatFilesystem:
     """The `fs_*` calls of `HostFilesystem`, on files in memory; `tap`, `tear` and the counters of
     `HostFlash`.
 
-    `sectors_atomic`: a torn sector holds what it held or what it should. So it is on an SD card or
-    a layer that levels wear, and only there is FAT supported. On raw flash the block around the
-    sector is erased and programmed: a torn sector loses all that it held, a folder every file in
-    it, the allocation table all of them, and no order of writing helps against that."""
+    `sectors_atomic`: a torn sector holds either the old or the new content. This is so on an SD
+    card or with wear levelling, and only there is FAT supported. On raw flash the block around the
+    sector is erased and programmed: a torn sector loses its content, a torn folder all its files,
+    a torn allocation table all files, and no order of writing prevents that."""
 
     def __init__(
         self,
@@ -85,9 +84,9 @@ class FatFilesystem:
         self._next = 0
         self._gone: BaseException | None = None
         self._interrupt: KeyboardInterrupt | None = None
-        self._tear: Callable[[float], None] | None = None  # of the sector under way
+        self._tear: Callable[[float], None] | None = None  # of the current sector
 
-    # The life of a filesystem.
+    # Lifecycle.
 
     def mount(self) -> None:
         self._gone = self._interrupt = None
@@ -101,13 +100,13 @@ class FatFilesystem:
             self.fs_close(handle)
 
     def format(self) -> None:
-        """All files are gone."""
+        """Delete all files."""
         self._files.clear()
         self._folders = {"/"}
         self._lost = 0
 
     def tear(self, fraction: float = 0.5) -> None:
-        """From within a tap or an alarm: the sector under way is torn after this part of it."""
+        """In a tap or an alarm: tear the current sector after this fraction."""
         if self._tear is not None:
             self._tear(fraction)
 
@@ -122,7 +121,7 @@ class FatFilesystem:
         return {name: self._whole(getattr(self, name)) for name in names}
 
     def _whole(self, function: Call) -> Call:
-        """A KeyboardInterrupt of an alarm comes out after the call: C code is not interrupted."""
+        """Raise a KeyboardInterrupt of an alarm after the call: C code is not interrupted."""
 
         @functools.wraps(function)
         def call(*args: Any) -> Any:
@@ -163,7 +162,7 @@ class FatFilesystem:
         change()
 
     def _lose(self, sector: Sector, path: str) -> None:
-        """Raw flash: what a torn sector held is gone."""
+        """Raw flash: the content of a torn sector is lost."""
         if sector is Sector.DATA:
             entry = self._files.get(path)
             if entry is not None and entry.content:
@@ -181,7 +180,7 @@ class FatFilesystem:
         self._lost += count
 
     def _free(self) -> int:
-        """Clusters that are left, with what open files have taken already."""
+        """Free clusters, including those that open files already use."""
         contents = {id(entry): len(entry.content) for entry in self._files.values()}
         for handle in self._open.values():
             contents[id(handle.entry)] = len(handle.content)
@@ -195,7 +194,7 @@ class FatFilesystem:
         kind = mode[0]
         if kind not in "rwax" or "+" in mode:
             raise OSError(EINVAL, "EINVAL")
-        if path in self._folders:  # FR_NO_FILE to read it, FR_DENIED to write
+        if path in self._folders:  # FR_NO_FILE to read, FR_DENIED to write
             raise OSError(*((ENOENT, "ENOENT") if kind == "r" else (EACCES, "EACCES")))
         if kind == "r" and path not in self._files:
             raise OSError(ENOENT, "ENOENT")
@@ -228,9 +227,9 @@ class FatFilesystem:
             part = data[start : start + _SECTOR]
             more = _clusters(handle.at + len(part)) - _clusters(len(handle.content))
             if more > self._free():
-                raise OSError(ENOSPC, "ENOSPC")  # after as much as there was room for
+                raise OSError(ENOSPC, "ENOSPC")  # after writing as much as fits
             if handle.at // _SECTOR != (handle.at + len(part)) // _SECTOR:
-                # A full sector goes to a cluster that no entry covers yet.
+                # A full sector goes to a cluster that is not in an entry yet.
                 self._write(Sector.DATA, handle.path, _nothing)
             handle.content[handle.at : handle.at + len(part)] = part
             handle.at += len(part)
@@ -250,7 +249,7 @@ class FatFilesystem:
         grown = _clusters(len(content)) - _clusters(len(entry.content))
 
         def covers() -> None:
-            # An entry that has been removed or renamed meanwhile is written where it was.
+            # An entry that was removed or renamed meanwhile is written at its old place.
             entry.content = content
             self._lose_clusters(-grown if self._files.get(handle.path) is entry else 0)
 
@@ -322,7 +321,7 @@ class FatFilesystem:
             self.fs_remove(new)
 
         def has_moved() -> None:
-            # Another entry: who has the file open goes on with the one that was.
+            # Another entry: an open handle continues to use the old one.
             self._files[new] = _Entry(entry.content)
             self._forget(old)
 
@@ -339,7 +338,7 @@ class FatFilesystem:
     # Inside.
 
     def _truncate(self, path: str, entry: _Entry, change: Callable[[], None]) -> None:
-        """A change of the entry that sets its clusters free, and then that."""
+        """Change an entry, then free its clusters."""
         clusters = _clusters(len(entry.content))
 
         def frees() -> None:
@@ -375,7 +374,7 @@ class FatFilesystem:
 
 
 def _nothing() -> None:
-    """Data that no folder's entry covers yet."""
+    """Nothing changes: data that is not in a folder's entry yet."""
 
 
 def _clusters(size: int) -> int:

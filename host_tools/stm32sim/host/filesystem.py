@@ -36,16 +36,16 @@ _Result = TypeVar("_Result")
 
 
 class Format(enum.Enum):
-    """What a board does at boot with a filesystem it cannot mount."""
+    """What a board does at boot if it cannot mount its filesystem."""
 
     ALWAYS = "always"
-    """rp2, ports/rp2/modules/_boot.py: whatever mounting raised, make a new filesystem."""
+    """rp2, ports/rp2/modules/_boot.py: after any error of mounting, make a new filesystem."""
     BLANK = "blank"
     """esp32, ports/esp32/modules/inisetup.py: only if the first block is erased."""
 
 
 class FilesystemCorrupted(Exception):
-    """The board hangs at boot, telling that its filesystem appears to be corrupted."""
+    """The board hangs at boot and reports that its filesystem appears to be corrupted."""
 
 
 class _Open(NamedTuple):
@@ -78,15 +78,15 @@ class HostFilesystem:
 
     @classmethod
     def of(cls, host: str, flash: HostFlash) -> HostFilesystem:
-        """As the MicroPython of this host (a key of controller.HARDWARE) makes it."""
+        """The filesystem of this host's MicroPython (a key of controller.HARDWARE)."""
         if host == "rp2":
             return cls(flash)
         return cls(flash, prog_size=_READ_SIZE, format=Format.BLANK)
 
-    # The life of a filesystem.
+    # Lifecycle.
 
     def mount(self) -> None:
-        """What `_boot.py` does: mount, or make a new filesystem where the port would."""
+        """Mount, or make a new filesystem if the port would, as `_boot.py` does."""
         self._drop()
         self.flash.power_on()
         fs = lfs.LFSFilesystem()
@@ -98,14 +98,13 @@ class HostFilesystem:
                 raise FilesystemCorrupted from None
             self._guard(lfs.format, fs, self._config)
             self._guard(lfs.mount, fs, self._config)
-        # Only now: what failed to mount has been freed already.
+        # Only now, because a failed mount has already freed its memory.
         self._fs = fs
 
     def soft_reset(self) -> None:
-        """Close what is open, as MicroPython's finalisers do, and mount again.
+        """Close open files, as MicroPython's finalisers do, and mount again.
 
-        That close commits whatever had been written: a half-written file stays behind under its
-        final name.
+        That commits all written data: a half-written file remains under its final name.
         """
         for fd in list(self._open):
             try:
@@ -115,7 +114,7 @@ class HostFilesystem:
         self.mount()
 
     def power_loss(self) -> None:
-        """Forget everything that is not in flash, without a write. `mount` comes next."""
+        """Discard everything that is not in flash, without a write. `mount` must follow."""
         self._drop()
 
     def open_files(self) -> int:
@@ -136,7 +135,7 @@ class HostFilesystem:
         return self._next_fd
 
     def fs_read(self, fd: int, n: int) -> bytes:
-        """At most `n` bytes, fewer only at the end of the file; all that is left if `n` < 0."""
+        """At most `n` bytes, fewer only at the end of the file; all remaining bytes if `n` < 0."""
         file = self._handle(fd, _RDONLY)
         if n < 0:
             n = max(0, self._run(lfs.file_size, file) - self._run(lfs.file_tell, file))
@@ -154,7 +153,7 @@ class HostFilesystem:
     def fs_close(self, fd: int) -> None:
         file = self._handle(fd)
         self._check_supply()
-        # littlefs lets go of the file even where committing it fails.
+        # littlefs closes the file even if committing it fails.
         del self._open[fd]
         self._run(lfs.file_close, file)
 
@@ -179,7 +178,8 @@ class HostFilesystem:
         self._run(lfs.mkdir, path)
 
     def fs_rmdir(self, path: str) -> None:
-        # One function in MicroPython too: VfsLfs2.rmdir removes files, its remove empty folders.
+        # One function in MicroPython too: VfsLfs2.rmdir also removes files, and remove also empty
+        # folders.
         self._run(lfs.remove, path)
 
     def fs_remove(self, path: str) -> None:
@@ -201,7 +201,8 @@ class HostFilesystem:
         return self._guard(operation, self._fs, *args)
 
     def _guard(self, operation: Callable[..., _Result], *args: Any) -> _Result:
-        """A littlefs function. Raises what a tap raised, or else littlefs' error as an OSError."""
+        """Call a littlefs function. Raises the exception of a tap, otherwise littlefs' error as an
+        OSError."""
         try:
             result = operation(*args)
         except LittleFSError as error:
@@ -226,7 +227,7 @@ class HostFilesystem:
         return found.file
 
     def _drop(self) -> None:
-        """Free what littlefs has allocated, without a write."""
+        """Free littlefs' memory, without a write."""
         fs, self._fs = self._fs, None
         if fs is None:
             return
@@ -240,13 +241,13 @@ class HostFilesystem:
             lfs.unmount(fs)
 
     def __del__(self) -> None:
-        # littlefs-python frees nothing by itself, and campaigns make very many of these.
+        # littlefs-python frees nothing by itself, and campaigns make very many of these objects.
         if getattr(self, "_fs", None) is not None:
             self._drop()
 
 
 def _flags(mode: str) -> int:
-    """littlefs' flags for an open mode, read as MicroPython reads it (extmod/vfs_lfsx_file.c)."""
+    """littlefs' flags for an open mode, parsed as in MicroPython (extmod/vfs_lfsx_file.c)."""
     flags = 0
     for char in mode:
         if char in _OPEN_FLAGS:

@@ -1,8 +1,8 @@
-"""The host's own flash: a block device that remembers, counts, takes its time, tears, and can lose
-its supply.
+"""The host's own flash: a block device that counts operations, takes time, tears, and can lose its
+supply.
 
 Strict as NOR flash is: an erase sets a block to 0xFF, a program operation only clears bits. The
-times are the typical ones of a Pico's W25Q16JV; flash of ESP32 modules is alike [R].
+times are the typical ones of a Pico's W25Q16JV; flash of ESP32 modules is similar [R].
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ _Pending = tuple[int, int, bytes | None]  # block, offset, and what to program; 
 
 
 def take(clock: Clock, duration: int, tear: Callable[[float], None]) -> KeyboardInterrupt | None:
-    """Let the time of an operation go by (ns). Of one that ends too soon the fraction that has
-    gone by is torn off; a KeyboardInterrupt does not end it, and is returned."""
+    """Advance the clock by the duration of an operation (ns). If it is interrupted, it is torn at
+    the fraction of its time that has passed. A KeyboardInterrupt does not end it, and is
+    returned."""
     began = clock.now
     interrupt = None
     try:
@@ -53,13 +54,13 @@ class HostFlash:
     """Blocks of 4096 bytes, kept in memory and, if `path` is given, written through to that file.
 
     `tap(what, block)` is called before each operation: "erase", "prog" (with its block) and "sync"
-    (block -1). An exception it raises leaves the device as it is, unless the tap called `tear()`
-    first, and comes out of the filesystem call that was under way as that very exception. One that
-    is no `Exception` means that the supply is gone: every later operation fails with it as well,
-    until `power_on()`, so nothing that runs while the stack unwinds can still write.
+    (block -1). An exception from it leaves the device unchanged, unless the tap called `tear()`
+    first, and the current filesystem call raises the same exception. One that is not an
+    `Exception` means that the supply is lost: every later operation fails with it too, until
+    `power_on()`, so code that runs while the stack unwinds can no longer write.
 
-    With a `clock` an operation takes its time, and what an alarm meanwhile raises tears it where
-    it is. Not a KeyboardInterrupt: a CPU waits for its flash, and that comes out afterwards.
+    With a `clock` an operation takes time, and an exception from an alarm tears it at that point.
+    A KeyboardInterrupt does not: a CPU waits for its flash, so it is raised afterwards.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class HostFlash:
         if path is not None:
             self._back_with(path)
 
-    # What littlefs calls (littlefs.lfs.LFSConfig's user context).
+    # Called by littlefs (littlefs.lfs.LFSConfig's user context).
 
     def read(self, cfg: LFSConfig, block: int, offset: int, size: int) -> bytes | bytearray:
         return self._blocks[block][offset : offset + size]
@@ -105,13 +106,13 @@ class HostFlash:
     def sync(self, cfg: LFSConfig) -> int:
         return 0 if self._goes_well("sync", -1, None, 0) else _LFS_ERR_IO
 
-    # What a tap and the world do to it.
+    # For taps and the world.
 
     def tear(self, fraction: float = 0.5) -> None:
-        """From within a tap or an alarm: let the operation under way happen in part.
+        """In a tap or an alarm: let the current operation happen in part.
 
-        Of a program operation the first `fraction` of the bytes is written; of an erase, that
-        much of the block reads 0xFF.
+        A program operation writes the first `fraction` of its bytes; an erase sets that share of
+        the block to 0xFF.
         """
         if self._pending is None:
             return
@@ -124,18 +125,18 @@ class HostFlash:
         self._write_through(block, 0, erased)
 
     def power_on(self) -> None:
-        """Supply is back: what a tap raised is forgotten."""
+        """The supply returns: the exception of a tap is discarded."""
         self._dead = False
         self._failure = self._interrupt = None
 
     @property
     def busy(self) -> bool:
-        """Whether an operation is under way."""
+        """Whether an operation is in progress."""
         return self._pending is not None
 
     @contextmanager
     def write_protected(self) -> Iterator[None]:
-        """Within this, every erase and every program operation fails without being tapped."""
+        """In this block every erase and program operation fails without a call of `tap`."""
         before, self._dead = self._dead, True
         try:
             yield
@@ -143,7 +144,7 @@ class HostFlash:
             self._dead = before
 
     def failure(self) -> BaseException | None:
-        """What was raised within operations since this was last asked; a loss of supply is told
+        """The exception raised in an operation since the last call; a loss of supply is returned
         every time."""
         failure = self._failure or self._interrupt
         self._interrupt = None
@@ -162,15 +163,15 @@ class HostFlash:
         return frozen
 
     def restore(self, blocks: Sequence[bytes]) -> None:
-        """Become what `snapshot` returned, of this flash or of another one of the same size."""
+        """Set the content to a `snapshot` of this or another flash of the same size."""
         if len(blocks) != len(self._blocks):
-            raise ValueError("that is the content of a flash of another size")
+            raise ValueError("the content is from a flash of another size")
         self._blocks = list(blocks)
         for block in range(len(blocks)) if self._file is not None else ():
             self._write_through(block, 0, BLOCK_SIZE)
 
     def close(self) -> None:
-        """Let go of the backing file, if there is one."""
+        """Close the backing file, if there is one."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -178,9 +179,9 @@ class HostFlash:
     # Inside.
 
     def _goes_well(self, what: str, block: int, pending: _Pending | None, duration: int) -> bool:
-        # An exception must not cross littlefs-python's C callbacks: Cython prints it, and
-        # littlefs goes on with a meaningless result. So it is kept here, and raised again by
-        # the filesystem call.
+        # An exception must not cross littlefs-python's C callbacks: Cython prints it, and littlefs
+        # continues with a meaningless result. So it is stored here, and the filesystem call raises
+        # it again.
         if self._dead or self._failure is not None:
             return False
         self._pending = pending
@@ -222,7 +223,7 @@ class HostFlash:
         for index in range(len(existing) // BLOCK_SIZE):
             block = existing[index * BLOCK_SIZE : (index + 1) * BLOCK_SIZE]
             self._blocks[index] = _ERASED if block == _ERASED else block
-        # Unbuffered: killing this process must not lose what has been programmed.
+        # Unbuffered: killing this process must not lose programmed data.
         self._file = path.open("r+b", buffering=0)
 
     def _write_through(self, block: int, offset: int, size: int) -> None:

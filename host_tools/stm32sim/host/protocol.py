@@ -1,19 +1,19 @@
-"""What goes over the pipes between this process and runtime.mjs.
+"""The protocol on the pipes between this process and runtime.mjs.
 
 A frame is a length (u32, of what follows), a letter, and a body. From runtime.mjs:
 
     h              MicroPython is loaded                                  no answer
     o bytes        output of the REPL and of device code                  no answer
     c value...     a call: its name and its arguments                     answered by v or e
-    i count        waits for input, having taken so many bytes of it      no answer
-    s count byte   soft reset, the last thing said; 1: at the raw prompt  no answer
+    i count        waits for input, after consuming `count` bytes of it   no answer
+    s count byte   soft reset, the last frame; 1: at the raw prompt       no answer
 
 To runtime.mjs:
 
-    v count value  the result; so much input was sent before it, and counts as having come before
+    v count value  the result; `count` bytes of input, sent before it, count as received
     e count value  the call failed with this errno
 
-And on a pipe of its own, the line, which is read whatever MicroPython is doing:
+On a separate pipe, the line, which is always read:
 
     d bytes        input
     u              the client has hung up

@@ -1,8 +1,8 @@
 // Runs MicroPython's WebAssembly port as the MCU of a simulated board: real interpreter, real REPL.
 //
-// Everything else is in the parent process, reached over stdin and stdout: see protocol.py. The
+// Everything else is in the parent process, over stdin and stdout: see protocol.py. The
 // program is synchronous: while MicroPython runs, each call blocks here until the parent answers.
-// Only what the terminal sends comes another way, through a thread of its own: see line.mjs.
+// Only input from the terminal arrives another way, through a separate thread: see line.mjs.
 //
 // usage: node runtime.mjs '{"modules": FOLDER, "shims": FOLDER, "heapsize": BYTES,
 //   "platform": NAME, "line": FILE_DESCRIPTOR, "raw": WHETHER_AT_THE_RAW_PROMPT}'
@@ -20,7 +20,7 @@ const { loadMicroPython } = await import(pathToFileURL(path.join(options.modules
 
 const CTRL_A = 1, CTRL_B = 2, CTRL_C = 3, CTRL_D = 4, CTRL_E = 5;
 const LF = 10, CR = 13;
-const FORCED_EXIT = 0x100; // pyexec.h: the code ended in SystemExit, or Ctrl-D at a prompt
+const FORCED_EXIT = 0x100; // pyexec.h: the code ended with SystemExit, or Ctrl-D at a prompt
 const RAW_PROMPT = "raw REPL; CTRL-B to exit\r\n>";
 const RAW_PASTE_WINDOW = 2048; // a board has 128; mpremote asks, and waits once for each window
 const letter = (text) => text.charCodeAt(0);
@@ -29,8 +29,8 @@ let mp; // the interpreter
 
 // ---- This file and MicroPython -----------------------------------------------------------------
 //
-// line.mjs has functions run here between any two instructions. They may only touch anything while
-// it is MicroPython that runs, and nothing of this file that it has called.
+// line.mjs calls functions here between any two instructions. They may change state only while
+// MicroPython itself runs, and not while it is in a function of this file.
 
 let inMicroPython = false;
 
@@ -56,7 +56,7 @@ function called(ours) {
 
 const shared = new Int32Array(new SharedArrayBuffer(8));
 const ARRIVED = 0; // how many messages line.mjs has posted
-const UNSENT = 1; // whether something here has to be sent, soon
+const UNSENT = 1; // whether something must be sent soon
 
 // ---- Frames to and from the parent -------------------------------------------------------------
 
@@ -91,7 +91,7 @@ function send() {
   try {
     while (at < sendingSize) at += fs.writeSync(1, sending, at, sendingSize - at);
   } catch (error) {
-    if (error.code === "EPIPE") process.exit(0); // the parent is gone
+    if (error.code === "EPIPE") process.exit(0); // the parent has ended
     throw error;
   }
   sendingSize = 0;
@@ -104,7 +104,7 @@ globalThis.sendSoon = () => {
   send();
 };
 
-// Sends what is waiting and returns the answer: its letter and its body.
+// Sends waiting output and returns the answer: its letter and its body.
 function ask() {
   send();
   let have = 0;
@@ -133,7 +133,7 @@ function ask() {
 const output = Buffer.allocUnsafe(4096);
 let outputSize = 0;
 let lastChar = 0;
-let recent = ""; // the end of what was put out, to see which prompt it was
+let recent = ""; // the end of the output, to recognise the prompt
 let swallow = 0; // how many characters to hide
 
 function putByte(char) {
@@ -174,18 +174,18 @@ function flushOutput() {
 
 // ---- Input -------------------------------------------------------------------------------------
 //
-// line.mjs posts what arrives. After a Ctrl-C it also has `interrupt` run here, as the interrupt
-// handler of a UART would.
+// line.mjs posts the input. After a Ctrl-C it also calls `interrupt` here, like the interrupt handler
+// of a UART.
 
-let posted; // the port they come from
-let drained = 0; // how many of them were taken
+let posted; // the port of the messages
+let drained = 0; // how many messages were read
 let input = Buffer.alloc(0);
 let inputAt = 0;
 let consumed = 0; // how many bytes were read or dropped
-let ctrlCWaits = false; // whether one is in `input`
+let ctrlCWaits = false; // whether a Ctrl-C is in `input`
 let interrupts = 0; // how many KeyboardInterrupts there were
 let interruptsSeen = 0; // ... when code last waited for input
-let hungUp = false; // whether the client has gone since the last prompt
+let hungUp = false; // whether the client has disconnected since the last prompt
 
 function openLine() {
   const { port1, port2 } = new MessageChannel();
@@ -193,7 +193,7 @@ function openLine() {
   new Worker(new URL("line.mjs", import.meta.url), {
     workerData: { file: options.line, shared, port: port2 },
     transferList: [port2],
-    stdout: true, // otherwise Node opens our own, which makes writeSync fail where it should wait
+    stdout: true, // otherwise Node opens our stdout, and writeSync fails instead of waiting
     stderr: true,
   });
 }
@@ -231,8 +231,8 @@ function raiseKeyboardInterrupt() {
   mp._module._mp_sched_keyboard_interrupt();
 }
 
-// While code runs, a Ctrl-C is no input, unless the code has switched that off (kbd_intr). It ends
-// the code, and what was sent before it is dropped, as on rp2.
+// While code runs, a Ctrl-C is not input, unless the code has disabled it (kbd_intr). It ends the
+// code, and input before it is discarded, as on rp2.
 function takeCtrlC() {
   drain();
   if (!ctrlCWaits || !ctrlCInterrupts()) return;
@@ -246,9 +246,9 @@ globalThis.interrupt = () => {
   return !inMicroPython || ctrlCWaits;
 };
 
-// Waits until there is input. False if there is none in this time, and where device code waits, also
-// if there may be a KeyboardInterrupt. A client that hangs up makes one where Ctrl-C is switched off:
-// nothing else could end the wait, since a simulated board has no reset button.
+// Waits until there is input. False if there is none in this time and, if device code waits, also if
+// there may be a KeyboardInterrupt. If Ctrl-C is disabled, a client that disconnects causes one:
+// nothing else could end the wait, because a simulated board has no reset button.
 function waitInput(isPrompt, milliseconds = Infinity) {
   const end = performance.now() + milliseconds;
   for (;;) {
@@ -280,7 +280,7 @@ function putCount(count) {
   sending.writeBigUInt64LE(BigInt(count), reserve(8));
 }
 
-// The next character that is typed at the prompt.
+// The next character typed at the prompt.
 function getChar() {
   while (!waitInput(true));
   const char = input[inputAt];
@@ -288,7 +288,7 @@ function getChar() {
   return char;
 }
 
-// As many bytes for device code as there are, at most `size`; 0: see waitInput.
+// The available bytes for device code, at most `size`; 0: see waitInput.
 function readInput(address, size) {
   if (!waitInput(false)) return 0;
   const part = input.subarray(inputAt, inputAt + size);
@@ -320,7 +320,7 @@ function putBytes(address, size) {
   sending.set(mp._module.HEAPU8.subarray(address, address + size), at + 5);
 }
 
-let taken = null; // the bytes of the last answer, until MicroPython has made room for them
+let taken = null; // the bytes of the last answer, until MicroPython has allocated memory for them
 
 function value(body, at) {
   switch (String.fromCharCode(body[at])) {
@@ -346,7 +346,7 @@ function value(body, at) {
   }
 }
 
-// How a result crosses to MicroPython: see shims/micropython/_host.py.
+// How a result is passed to MicroPython: see shims/micropython/_host.py.
 function result(answer) {
   const [found] = value(answer.body, 0);
   if (answer.kind === letter("e")) return "e" + found;
@@ -391,10 +391,10 @@ const bridge = {
 
 // ---- The REPL ----------------------------------------------------------------------------------
 
-let raw = options.raw; // which of the two prompts is shown
-let line = []; // what has been typed at the raw one
+let raw = options.raw; // whether the raw prompt is shown
+let line = []; // the text typed at the raw prompt
 
-// One character for MicroPython's own REPL. Returns whether a soft reset follows.
+// Pass one character to MicroPython's own REPL. Returns whether a soft reset follows.
 function type(char) {
   const exit = calling(mp.replProcessChar, char);
   if (raw) {
@@ -408,12 +408,12 @@ function type(char) {
   return (exit & FORCED_EXIT) !== 0;
 }
 
-// Raw paste (docs/reference/repl.rst, "Raw-paste mode"): the REPL reads the code with a flow control
-// of its own, for which the WebAssembly port cannot block. So this reads it, and types it after that.
+// Raw paste (docs/reference/repl.rst, "Raw-paste mode"): the REPL reads the code with its own
+// flow control, for which the WebAssembly port cannot block. So this code reads it, then types it.
 function rawPaste() {
   const code = [];
   let window = RAW_PASTE_WINDOW;
-  type(CTRL_C); // forget the Ctrl-E A
+  type(CTRL_C); // discard the Ctrl-E A
   putText("R\x01");
   putText(String.fromCharCode(window & 0xff, window >> 8, 1));
   for (;;) {
@@ -440,7 +440,7 @@ function rawPaste() {
 }
 
 function repl() {
-  // A soft reset at the raw prompt leads back to it. A board keeps the mode, a new instance cannot.
+  // A soft reset at the raw prompt returns to it. A board keeps the mode; a new instance cannot.
   const wasRaw = raw;
   raw = false;
   swallow = wasRaw ? Infinity : 0;
@@ -457,7 +457,7 @@ function repl() {
   }
 }
 
-// ---- The life of an interpreter, from a reset to the next ----------------------------------------
+// ---- One interpreter, from a reset to the next ---------------------------------------------------
 
 async function loadInterpreter() {
   mp = await loadMicroPython({
@@ -485,7 +485,7 @@ try {
   openLine();
   const run = await loadInterpreter();
   endFrame(beginFrame("h"));
-  // Code that ends in SystemExit (machine.soft_reset) makes a soft reset wherever it is.
+  // Code that ends with SystemExit (machine.soft_reset) causes a soft reset anywhere.
   if (!calling(run, "boot.py") && (raw || !calling(run, "main.py"))) repl();
   putText("MPY: soft reboot\r\n");
   flushOutput();
@@ -496,6 +496,6 @@ try {
   send();
   process.exit(0);
 } catch (error) {
-  console.error(error.stack ?? error); // Node itself would print the minified line as well
+  console.error(error.stack ?? error); // Node itself would also print the minified line
   process.exit(1);
 }

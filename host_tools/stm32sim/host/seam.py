@@ -1,12 +1,12 @@
-"""The seam between device code and the simulated world.
+"""The interface between device code and the simulated world.
 
-Everything device code does to the world is `call(name, *args) -> result`. Arguments and results
+Device code accesses the world only through `call(name, *args) -> result`. Arguments and results
 are None, int, str, bytes, and lists of these. A call that fails raises OSError with an errno, and
 only that number reaches the device. The names:
 
     ticks_us() -> int                       time since the host was powered or reset
     sleep_us(n)
-    compute_us(n)                           what a long computation took
+    compute_us(n)                           time of a long computation
     i2c_init(id, soft, scl, sda, freq, timeout_us) -> handle
     i2c_write(handle, addr, data, stop) -> int      bytes acknowledged
     i2c_read(handle, addr, n, stop) -> bytes
@@ -16,8 +16,8 @@ only that number reaches the device. The names:
     reset(); reset_cause() -> int
     fs_*                                    see filesystem.HostFilesystem
 
-Two things can happen to a host in the middle of any call. They are no `Exception`s, so that device
-code which catches those cannot live on: after them nothing on the host runs any more.
+Two things can happen to a host in the middle of any call. They are not `Exception`s, so device
+code that catches those still ends: after them nothing runs on the host.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ Call = Callable[..., Any]
 
 
 class HostLife(Protocol):
-    """What a host's interpreter tells the world around it: a HostFilesystem, or all of a World."""
+    """Notifications from a host's interpreter to its surroundings: a HostFilesystem or a World."""
 
     def mount(self) -> None:
-        """It starts, with the files that flash holds."""
+        """The interpreter starts, with the files in flash."""
 
     def power_loss(self) -> None:
-        """It is gone, and open files with it, without a write."""
+        """The interpreter is lost, and open files too, without a write."""
 
     def soft_reset(self) -> None:
-        """It starts anew after closing open files, whatever is in them."""
+        """The interpreter restarts; open files are closed as they are."""
 
 
 class HostPowerLost(BaseException):
-    """The host's supply is gone."""
+    """The host has lost its supply."""
 
 
 class HostReset(BaseException):
@@ -50,11 +50,11 @@ class HostReset(BaseException):
 
 
 class HostFailed(Exception):
-    """The simulation of the host itself is broken or badly installed."""
+    """The simulation of the host is broken or not properly installed."""
 
 
 def join(filesystem_calls: dict[str, Call], services: Call) -> Call:
-    """One `call` out of a filesystem's calls and a function that serves all other names."""
+    """Combine a filesystem's calls and a function that serves all other names into one `call`."""
 
     def call(name: str, *args: Any) -> Any:
         served = filesystem_calls.get(name)

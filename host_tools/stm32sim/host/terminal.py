@@ -1,8 +1,8 @@
-"""The serial port of a simulated board, for one client at a time: a TCP port of this machine and,
-where the system has them, a pseudo-terminal.
+"""The serial port of a simulated board, for one client at a time: a TCP port of this computer and,
+if the system has them, a pseudo-terminal.
 
-What the client sends goes to the board's interpreter of the moment, or waits for the next one.
-What the board writes goes to the client of the moment, or nowhere.
+Input from the client goes to the board's current interpreter, or waits for the next one. Output of
+the board goes to the current client, or is lost.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ else:
 
 _CTRL_C = 3
 _WRITE_LIMIT_S = 0.5
-"""A client that does not read for that long is hung up on, or loses what the board writes."""
+"""A client that does not read for this long is disconnected, or loses output of the board."""
 
 _BUFFER = 4096
-"""What the board writes must not pile up: a client reads all of it before it sees a prompt."""
+"""The board's output must not pile up: a client reads all of it before it sees a prompt."""
 
 _CHANGE_S = 1.0
-"""How long a client waits for the one before to be gone."""
+"""How long a client waits until the previous one has disconnected."""
 
 _LOOK_S = 0.05
-"""How often a pseudo-terminal that no program has opened is looked at."""
+"""How often to check a pseudo-terminal that no program has opened."""
 
 
 class _Client(Protocol):
@@ -48,7 +48,7 @@ class _Client(Protocol):
 
 
 class Terminal:
-    """`changed` is called when there may be something new about `idle`."""
+    """`changed` is called when `idle` may have changed."""
 
     def __init__(
         self, port: int, changed: Callable[[], None] = lambda: None, *, with_pty: bool = False
@@ -58,8 +58,8 @@ class Terminal:
         self._client: _Client | None = None
         self._closed = False
         self._line: IO[bytes] | None = None  # to the interpreter
-        self._input = bytearray()  # not taken yet, as far as is known here
-        self._consumed = 0  # bytes that this interpreter has taken
+        self._input = bytearray()  # not known to be consumed yet
+        self._consumed = 0  # bytes that this interpreter has consumed
         self._waiting = False
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
@@ -76,7 +76,7 @@ class Terminal:
 
     @property
     def sent(self) -> int:
-        """How many bytes this interpreter was sent."""
+        """How many bytes were sent to this interpreter."""
         return self._consumed + len(self._input)
 
     def wait_ctrl_c(self, limit_s: float) -> bool:
@@ -84,7 +84,7 @@ class Terminal:
             return self._lock.wait_for(lambda: _CTRL_C in self._input, limit_s)
 
     def attach(self, line: IO[bytes]) -> None:
-        """An interpreter starts, and reads this pipe."""
+        """An interpreter starts and reads from this pipe."""
         with self._lock:
             self._line = line
             self._consumed = 0
@@ -92,7 +92,7 @@ class Terminal:
                 self._tell(protocol.INPUT, bytes(self._input))
 
     def detach(self, *, keep_input: bool) -> None:
-        """The interpreter is gone, and what it has not read goes to the next one, or is lost."""
+        """The interpreter has ended; unread input goes to the next one, or is lost."""
         with self._lock:
             line, self._line = self._line, None
             self._waiting = False
@@ -102,7 +102,7 @@ class Terminal:
             line.close()
 
     def consumed(self, count: int) -> None:
-        """The interpreter has taken so many bytes, and waits for more."""
+        """The interpreter has consumed `count` bytes and waits for more."""
         with self._lock:
             del self._input[: count - self._consumed]
             self._consumed = count
@@ -114,7 +114,7 @@ class Terminal:
             client.write(data)
 
     def close(self) -> None:
-        """Hang up and listen no more."""
+        """Disconnect and stop listening."""
         self._closed = True
         self.detach(keep_input=False)
         client = self._client
@@ -128,7 +128,7 @@ class Terminal:
     # The clients' side.
 
     def connect(self, client: _Client) -> str | None:
-        """Let it have the port. Otherwise the name of the client that has it."""
+        """Give the port to the client. If it is in use, return the name of its client."""
         with self._lock:
             self._lock.wait_for(lambda: self._client is None, _CHANGE_S)
             if self._client is not None:
@@ -185,7 +185,7 @@ class _Socket:
             holder = self._terminal.connect(self)
             if holder is not None:
                 self.write(_in_use(holder))
-                while self._read():  # to the end, or the client would never see what it is told
+                while self._read():  # to the end, or the client would never see the message
                     pass
                 return
             try:
@@ -209,13 +209,13 @@ class _Socket:
             while data:
                 data = data[self._connection.send(data) :]
         except OSError:
-            self.hang_up()  # it has gone away, or does not read
+            self.hang_up()  # it has disconnected, or does not read
 
     def hang_up(self) -> None:
         _shut_down(self._connection)
 
     def _acknowledge_at_once(self) -> None:
-        """Have Linux not delay the acknowledgement of what comes next.
+        """Make Linux not delay its next acknowledgement.
 
         pyserial leaves Nagle's algorithm on: mpremote's second small write in a row would wait
         40 ms.
@@ -227,14 +227,14 @@ class _Socket:
 
 
 class _Pty:
-    """A pseudo-terminal: a client is there while a program has opened it."""
+    """A pseudo-terminal: a client is connected while a program has opened it."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
         self._end, program_end = os.openpty()
         self.path = self.name = os.ttyname(program_end)
         tty.setraw(program_end)  # the board echoes what is typed
-        os.close(program_end)  # from now on the system tells whether a program has opened it
+        os.close(program_end)  # from now on the system shows whether a program has opened it
         os.set_blocking(self._end, False)
         self._poll = select.poll()
         self._poll.register(self._end, select.POLLIN)
@@ -261,14 +261,14 @@ class _Pty:
         os.close(self._end)
 
     def _is_open(self) -> bool:
-        """Wait for input, not long. False if no program has opened it."""
+        """Wait briefly for input. False if no program has opened it."""
         return not any(event & select.POLLHUP for _, event in self._poll.poll(_LOOK_S * 1000))
 
     def _read(self) -> bytes:
         try:
             return os.read(self._end, 65536)
         except OSError:
-            return b""  # nothing there, or the program has just closed it
+            return b""  # no input, or the program has just closed it
 
     def write(self, data: bytes) -> None:
         while data:
@@ -281,7 +281,7 @@ class _Pty:
                 return
 
     def _forget_output(self) -> None:
-        """What the program has not read is not for the next one."""
+        """Discard unread output, so that the next program does not get it."""
         with contextlib.suppress(OSError):
             termios.tcflush(self._end, termios.TCIOFLUSH)
 
@@ -292,6 +292,6 @@ class _Pty:
 
 
 def _shut_down(connection: socket.socket) -> None:
-    """Wake the thread that waits for this socket: close() alone does not on Linux."""
+    """Wake the thread that waits for this socket; close() alone does not on Linux."""
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

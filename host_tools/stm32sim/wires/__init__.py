@@ -1,4 +1,4 @@
-"""What lies between host and target: the clock, the bus, and the host's I2C controllers."""
+"""Between host and target: the clock, the bus, and the host's I2C controllers."""
 
 from stm32sim.wires.bus import Bus, I2CDevice
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock

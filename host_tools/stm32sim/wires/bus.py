@@ -1,8 +1,8 @@
-"""The I2C wires: what controllers do to them, bit times on the clock, and who sits on them.
+"""The I2C wires: access by controllers, bit times on the clock, and the connected devices.
 
-Bytes pass one by one. A device that is not ready holds SCL, and the clock runs on until it lets go
-or the controller loses its patience. Bytes that nothing can come between may pass together, which
-takes a fraction of the computer's time and leaves the same behind.
+Bytes are transferred one by one. A device that is not ready holds SCL, and the clock advances
+until the device releases it or the controller gives up. Bytes without any event between them may
+be transferred together, which is much faster and has the same result.
 """
 
 from __future__ import annotations
@@ -12,54 +12,54 @@ from typing import Protocol, cast
 
 from stm32sim.wires.clock import NS_PER_S, Clock
 
-NOT_DRIVEN = 0xFF  # what a controller reads when nobody pulls SDA low
-FASTEST = 1_000_000  # Hz; Fast-mode Plus, the most a G0's loader takes [V AN2606 table 107]
-_FOR_EVER = 3600 * NS_PER_S  # as long as a controller without any limit waits for SCL
+NOT_DRIVEN = 0xFF  # what a controller reads when nothing pulls SDA low
+FASTEST = 1_000_000  # Hz; Fast-mode Plus, the maximum of a G0's loader [V AN2606 table 107]
+_FOREVER = 3600 * NS_PER_S  # how long a controller without a limit waits for SCL
 
 
 class I2CDevice(Protocol):
-    """One target on the bus. Every call happens at the clock's present instant.
+    """One target on the bus. Every call happens at the clock's current instant.
 
     The bus calls `start`, then `write` or (`read`, `acked`) for every byte, then `stop`. Before
     each of these it waits until `holding_scl()` is False. A device that can be reset may count in
-    an attribute `resets`: a reset lets go of SDA.
+    an attribute `resets`: a reset releases SDA.
     """
 
     def start(self, address: int, reading: bool) -> bool:
-        """A START and a 7-bit address came by; True if it is ours (we pull the ACK)."""
+        """A START and a 7-bit address; True to ACK the address as ours."""
         ...
 
     def write(self, byte: int) -> bool:
-        """The controller sent a byte to us; True to ACK it."""
+        """The controller sent us a byte; True to ACK it."""
         ...
 
     def read(self) -> int:
-        """The controller clocks a byte out of us (NOT_DRIVEN if we have nothing to say)."""
+        """The controller reads a byte from us (NOT_DRIVEN if we have none)."""
         ...
 
     def acked(self, ack: bool) -> None:
-        """The controller answered the byte it read: ACK (it wants more) or NACK (the last one)."""
+        """The controller answered our byte: ACK (more follow) or NACK (the last one)."""
         ...
 
     def stop(self) -> None:
-        """A STOP came by. Told to every device, addressed or not."""
+        """A STOP. Called for every device, addressed or not."""
         ...
 
     def holding_scl(self) -> bool:
-        """Whether we stretch the clock just now."""
+        """Whether we stretch the clock now."""
         ...
 
 
 class StreamingDevice(I2CDevice, Protocol):
-    """One that knows ahead which bytes it will take or give without holding SCL and without doing
-    anything else."""
+    """A device that knows in advance how many bytes it can accept or send without holding SCL and
+    without any other effect."""
 
     def ready_to_take(self) -> int:
         """How many."""
         ...
 
     def take(self, data: bytes) -> None:
-        """As so many calls of `write`; now is the instant of the last one."""
+        """Equal to one call of `write` per byte; now is the instant of the last one."""
         ...
 
     def ready_to_give(self) -> int:
@@ -67,26 +67,26 @@ class StreamingDevice(I2CDevice, Protocol):
         ...
 
     def give(self, count: int) -> bytes:
-        """As so many calls of `read`, each ACKed; now is the instant of the last one."""
+        """Equal to `count` calls of `read`, each ACKed; now is the instant of the last one."""
         ...
 
 
 class Stretched(Exception):
-    """SCL stayed low longer than the controller waits, or its deadline passed between the bits."""
+    """SCL stayed low longer than the controller waits, or its deadline passed between bits."""
 
 
 class BusStuck(Exception):
-    """SDA is low where it must be high: no START, no STOP and no bit 1 can be made."""
+    """SDA is low when it must be high: no START, STOP or 1 bit is possible."""
 
 
 class Bus:
     """One I2C bus. Controllers drive it with start, write, read, stop; or give up with abandon.
 
-    `tap`, if set, is called with (what, value) for everything that passes: "start" with the
-    address byte (address << 1 | reading), "ack" or "nack" for it, "write" and "read" with the
-    byte, "stop", "abandon". It is how wire traces are taken and how power is cut between any two
-    bytes. Whoever has a tap sees every byte by itself, unless `stream_tap` is set too: it is
-    called with ("write" or "read", bytes) for those that pass together.
+    `tap`, if set, is called with (what, value) for all traffic: "start" with the address byte
+    (address << 1 | reading), "ack" or "nack" for it, "write" and "read" with the byte, "stop",
+    "abandon". It serves for wire traces and for power cuts between any two bytes. With a tap every
+    byte is transferred separately, unless `stream_tap` is set too: it is called with ("write" or
+    "read", bytes) for bytes that are transferred together.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -94,21 +94,21 @@ class Bus:
         self.devices: list[I2CDevice] = []
         self._tap: Callable[[str, int], None] | None = None
         self.stream_tap: Callable[[str, bytes], None] | None = None
-        self.scl_stuck = False  # shorted to ground, or held by something without power
+        self.scl_stuck = False  # shorted to ground, or held by an unpowered device
         self.sda_stuck = False
         self.deadline: int | None = None  # instant at which the controller gives up
-        self.stretch_limit: int | None = None  # ns the controller bears SCL held low in one go
+        self.stretch_limit: int | None = None  # ns, longest stretch that the controller accepts
         self.arbitrates = True  # whether the controller notices that SDA does not follow it
         self._bit = NS_PER_S // 100_000
         self._addressed: list[I2CDevice] = []
         self._reading = False
         self._left_reading = False  # abandoned while a target was sending
         self._resets_then: list[int] = []
-        self._hanging: list[int] = []  # the bits that target still wants to clock out
+        self._hanging: list[int] = []  # the bits that the target still has to send
 
     def set_frequency(self, hertz: int) -> None:
         if not 0 < hertz <= FASTEST:
-            raise ValueError(f"{hertz} Hz is no I2C clock of an STM32G0's loader")
+            raise ValueError(f"{hertz} Hz is not an I2C clock of an STM32G0's loader")
         self._bit = NS_PER_S // hertz
 
     @property
@@ -118,7 +118,7 @@ class Bus:
     @tap.setter
     def tap(self, tap: Callable[[str, int], None] | None) -> None:
         self._tap = tap
-        self.stream_tap = None  # a new tap sees every byte until it says otherwise
+        self.stream_tap = None  # a new tap gets every byte by default
 
     @property
     def scl_high(self) -> bool:
@@ -146,7 +146,7 @@ class Bus:
         if self.scl_high:
             return
         clock = self.clock
-        limit = clock.now + _FOR_EVER
+        limit = clock.now + _FOREVER
         if self.deadline is not None:
             limit = min(limit, self.deadline)
         if self.stretch_limit is not None:
@@ -155,7 +155,7 @@ class Bus:
             raise Stretched
 
     def _bits_pass(self, count: int) -> None:
-        """The time of `count` bits; the controller's deadline can pass with them."""
+        """Advance by `count` bit times; the controller's deadline can pass."""
         clock = self.clock
         end = clock.now + count * self._bit
         if self.deadline is not None and end > self.deadline:
@@ -186,7 +186,8 @@ class Bus:
         return acked
 
     def _start_unseen(self) -> bool:
-        """SDA is low already, so no START appears: nine clocks, and low SDA passes for an ACK."""
+        """SDA is already low, so there is no START: nine clocks, and the low SDA looks like an
+        ACK."""
         for _ in range(8):
             self.pulse_scl()
         acked = not self.sda_high
@@ -210,7 +211,7 @@ class Bus:
     def read(self, ack: bool) -> int:
         """One byte from the addressed device, 9 bit times; `ack` asks for another one after it.
 
-        A device that is gone before the eighth bit has sent nothing."""
+        A device that stops before the eighth bit has sent nothing."""
         self._wait_for_scl()
         self._bits_pass(8)
         byte = NOT_DRIVEN
@@ -224,11 +225,11 @@ class Bus:
             device.acked(ack)
         return byte
 
-    # --- bytes that pass together ---
+    # --- bytes that are transferred together ---
 
     def write_stream(self, data: bytes) -> int:
-        """Send the first bytes of `data`, as many as can pass together; how many that were. All of
-        them were ACKed. None is as good as any: `write` serves the others."""
+        """Send as many first bytes of `data` as can be transferred together; return how many. All
+        of them were ACKed. The result may be 0: `write` handles the rest."""
         device = self._streaming()
         if device is None:
             return 0
@@ -241,8 +242,8 @@ class Bus:
         return count
 
     def read_stream(self, count: int) -> bytes:
-        """Up to `count` bytes, each ACKed, as many as can pass together. `read` serves the
-        others."""
+        """Up to `count` bytes, each ACKed, as many as can be transferred together. `read` handles
+        the rest."""
         device = self._streaming()
         if device is None:
             return b""
@@ -257,8 +258,7 @@ class Bus:
         return data
 
     def _streaming(self) -> StreamingDevice | None:
-        """The one device that is addressed; None if others have a say, or a tap wants each
-        byte."""
+        """The only addressed device; None if there are others, or if a tap needs each byte."""
         if len(self._addressed) != 1 or self.scl_stuck or self.sda_stuck:
             return None
         if self._tap is not None and self.stream_tap is None:
@@ -272,7 +272,8 @@ class Bus:
         return cast(StreamingDevice, device)
 
     def _undisturbed(self, count: int) -> int:
-        """How many of `count` bytes pass before anything is due, the deadline included."""
+        """How many of `count` bytes can be transferred before any action or the deadline is
+        due."""
         limit = self.clock.next_due
         if self.deadline is not None:
             limit = self.deadline if limit is None else min(limit, self.deadline)
@@ -305,10 +306,11 @@ class Bus:
     # --- a transaction that was never finished ---
 
     def abandon(self) -> None:
-        """The controller stops in the middle, without a STOP (a timeout, a reset, a power cut).
+        """The controller stops in mid-transaction, without a STOP (a timeout, a reset, a power
+        cut).
 
-        A device that was sending, or will be once it lets go of SCL, goes on pulling SDA for its
-        next byte until somebody clocks it out."""
+        A device that was sending, or will be once it releases SCL, keeps driving SDA for its next
+        byte until clock pulses read it out."""
         self._pass("abandon")
         self._left_reading = self._reading and bool(self._addressed)
         self._resets_then = self._resets()
@@ -318,7 +320,7 @@ class Bus:
         return [getattr(device, "resets", 0) for device in self._addressed]
 
     def _hanging_bit(self) -> int:
-        """What the target that was left in mid-read has on SDA; 1 if there is none."""
+        """The SDA bit of a target that was left in mid-read; 1 if there is none."""
         if not self._left_reading:
             return 1
         if self._resets() != self._resets_then:
@@ -335,15 +337,15 @@ class Bus:
         return self._hanging[0]
 
     def pulse_scl(self) -> None:
-        """One clock pulse by hand, for a controller that frees a bus whose SDA hangs."""
+        """One clock pulse by hand, for a controller that frees a bus with a stuck SDA."""
         self.clock.advance(self._bit)
         if not self.scl_high:
-            return  # the pulse never came
+            return  # there was no pulse
         self._hanging_bit()
         if not self._left_reading:
             return
         del self._hanging[0]
-        if not self._hanging:  # nobody pulled the ACK, so the device saw a NACK
+        if not self._hanging:  # there was no ACK, so the device saw a NACK
             self._left_reading = False
             for device in self._addressed:
                 device.acked(False)

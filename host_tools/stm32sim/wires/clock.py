@@ -1,8 +1,7 @@
-"""The one clock of a simulated world: integer nanoseconds and the things that will happen.
+"""The one clock of a simulated world: integer nanoseconds and scheduled actions.
 
-Nothing in a simulated world reads the machine's time. Whoever takes time (a bit on the bus, a page
-erase, a host that sleeps) advances this clock, and whatever was due meanwhile happens on the way,
-in order.
+Nothing in a simulated world reads real time. Everything that takes time (a bit on the bus, a page
+erase, a sleeping host) advances this clock, and all actions that become due are executed in order.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ NS_PER_S = 1_000_000_000
 
 
 class Alarm:
-    """Something that will happen at an instant, unless cancelled."""
+    """An action at an instant, unless cancelled."""
 
     __slots__ = ("action", "at")
 
@@ -37,22 +36,22 @@ class Clock:
         self._alarms: list[tuple[int, int, Alarm]] = []
 
     def at(self, instant: int, action: Callable[[], None]) -> Alarm:
-        """Have `action` called when the clock reaches `instant` (ns); one gone by means now."""
+        """Call `action` when the clock reaches `instant` (ns); at once if it is in the past."""
         alarm = Alarm(max(instant, self.now), action)
         self._order += 1
         heapq.heappush(self._alarms, (alarm.at, self._order, alarm))
         return alarm
 
     def after(self, delay: int, action: Callable[[], None]) -> Alarm:
-        """Have `action` called `delay` ns from now."""
+        """Call `action` in `delay` ns."""
         return self.at(self.now + delay, action)
 
     def advance(self, duration: int) -> None:
-        """Let `duration` ns go by."""
+        """Advance by `duration` ns."""
         self.advance_to(self.now + duration)
 
     def advance_to(self, instant: int) -> None:
-        """Let time go by until `instant` (ns), with everything that is due on the way."""
+        """Advance to `instant` (ns) and execute everything that becomes due."""
         alarms = self._alarms
         while alarms and alarms[0][0] <= instant:
             self._next_alarm()
@@ -65,11 +64,12 @@ class Clock:
 
     @property
     def next_due(self) -> int | None:
-        """The instant of whatever is due next; None: nothing is."""
+        """The instant of the next action; None if there is none."""
         return self._alarms[0][0] if self._alarms else None
 
     def advance_until(self, happened: Callable[[], bool], limit: int) -> bool:
-        """Go from alarm to alarm until `happened()`; False if it had not by `limit` (ns)."""
+        """Advance from alarm to alarm until `happened()`; False if it is not true by `limit`
+        (ns)."""
         alarms = self._alarms
         while not happened():
             if not alarms or alarms[0][0] > limit:

@@ -1,4 +1,4 @@
-"""The host's I2C controllers as MicroPython offers them, port by port, with their failings.
+"""The host's I2C controllers in each port of MicroPython, with their faults.
 
 Sources: MicroPython ports/rp2/machine_i2c.c and pico-sdk hardware_i2c; ports/esp32/machine_i2c.c
 and both of ESP-IDF's drivers; extmod/machine_i2c.c for SoftI2C. Errors are OSError with the number
@@ -20,13 +20,13 @@ _RECOVERY_CLOCKS = 9
 
 
 class Controller:
-    """One I2C object. Subclasses say what errors look like and what `timeout` means."""
+    """One I2C object. Subclasses define the errors and the meaning of `timeout`."""
 
-    absent = EIO  # nobody ACKed the address
+    absent = EIO  # the address was not ACKed
     timed_out = ETIMEDOUT
     raises_on_data_nack = False
-    arbitrates = True  # notices that SDA is held low by somebody else
-    wedges = True  # a timeout leaves the peripheral in mid-transaction until it is made anew
+    arbitrates = True  # notices that another device holds SDA low
+    wedges = True  # a timeout leaves the peripheral in mid-transaction until it is re-initialised
 
     def __init__(self, bus: Bus, frequency: int, timeout_us: int) -> None:
         self._bus = bus
@@ -35,7 +35,7 @@ class Controller:
         self._wedged = False
 
     def write(self, address: int, data: bytes, stop: bool = True) -> int:
-        """Send `data`; the number of bytes ACKed, which can be short."""
+        """Send `data`; return the number of ACKed bytes, which can be less."""
         bus = self._open(len(data))
         acked = 0
         try:
@@ -50,7 +50,7 @@ class Controller:
                 bus.stop()
         except (Stretched, BusStuck) as reason:
             raise self._give_up(reason) from None
-        except BaseException:  # the host itself died in the middle
+        except BaseException:  # the host itself stopped during the transfer
             bus.abandon()
             raise
         if not present or (acked < len(data) and self.raises_on_data_nack):
@@ -60,7 +60,7 @@ class Controller:
     def read(self, address: int, length: int, stop: bool = True) -> bytes:
         """Receive `length` bytes, at least 1, in one transaction."""
         if length < 1:
-            raise ValueError("a read of no bytes is different on every port, and of use on none")
+            raise ValueError("a read of 0 bytes differs between ports and is not supported")
         bus = self._open(length)
         data = bytearray()
         try:
@@ -72,7 +72,7 @@ class Controller:
                 bus.stop()
         except (Stretched, BusStuck) as reason:
             raise self._give_up(reason) from None
-        except BaseException:  # the host itself died in the middle
+        except BaseException:  # the host itself stopped during the transfer
             bus.abandon()
             raise
         if not present:
@@ -80,7 +80,7 @@ class Controller:
         return bytes(data)
 
     def _limits(self, length: int) -> tuple[int | None, int | None]:
-        """ns that all of a transaction of `length` bytes may take, and one stretch of SCL."""
+        """Limits in ns: of a whole transaction of `length` bytes, and of one stretch of SCL."""
         return self._timeout, None
 
     def _open(self, length: int) -> Bus:
@@ -97,7 +97,7 @@ class Controller:
 
     def _give_up(self, reason: Exception) -> OSError:
         bus = self._bus
-        if isinstance(reason, BusStuck):  # it waits for SDA as long as it waits for anything
+        if isinstance(reason, BusStuck):  # it waits for SDA up to the same limit
             limits = [] if bus.deadline is None else [bus.deadline - bus.clock.now]
             if bus.stretch_limit is not None:
                 limits.append(bus.stretch_limit)
@@ -111,7 +111,8 @@ class Rp2Controller(Controller):
     """rp2 hardware I2C: one deadline for a transaction, no STOP after a timeout, short counts."""
 
     def write(self, address: int, data: bytes, stop: bool = True) -> int:
-        """As Controller.write; without data bit-banged, with SoftI2C's errors [V MPY-RP2]."""
+        """As Controller.write; without data it is bit-banged, with SoftI2C's errors [V
+        MPY-RP2]."""
         if data:
             return super().write(address, data, stop)
         soft = SoftController(self._bus, self._frequency, self._timeout // NS_PER_US)
@@ -119,7 +120,7 @@ class Rp2Controller(Controller):
 
 
 class Esp32Controller(Controller):
-    """Classic ESP32, legacy driver: SCL may be held for 13 ms at most, whatever `timeout` says."""
+    """Classic ESP32, legacy driver: SCL may be held for at most 13 ms, regardless of `timeout`."""
 
     absent = ENODEV
     timed_out = ESP_ETIMEDOUT
@@ -130,7 +131,7 @@ class Esp32Controller(Controller):
         return ESP32_BYTE_LIMIT * (1 + length), min(self._timeout, ESP32_STRETCH_LIMIT)
 
     def _give_up(self, reason: Exception) -> OSError:
-        """The driver resets its hardware and clears the bus: clocks until SDA is high, and a STOP
+        """The driver resets its hardware and clears the bus: clocks until SDA is high, then a STOP
         [V ESP-IDF driver/i2c.c, i2c_hw_fsm_reset and i2c_master_clear_bus]."""
         error = super()._give_up(reason)
         for _ in range(_RECOVERY_CLOCKS):
@@ -142,12 +143,12 @@ class Esp32Controller(Controller):
 
 
 class Esp32NewController(Esp32Controller):
-    """The same chip with ESP-IDF's new driver, which MicroPython uses by default where it is built
+    """The same chip with ESP-IDF's new driver, which MicroPython uses by default if it is built
     with ESP-IDF 5.5.2 or newer (micropython pull request 19256).
 
-    SCL may be held for 2 ms only. Numbers of ESP-IDF come through as they are: no ACK is an
-    invalid response (esp-idf issue 16905), anything else that was not finished an invalid state
-    (i2c_master.c, s_i2c_transaction_start) [V]. That it sets no other limit today is [D]."""
+    SCL may be held for at most 2 ms. ESP-IDF's error numbers are passed on unchanged: a missing
+    ACK is an invalid response (esp-idf issue 16905), any other unfinished transfer an invalid
+    state (i2c_master.c, s_i2c_transaction_start) [V]. That it sets no other limit is [D]."""
 
     absent = ESP_ERR_INVALID_RESPONSE
     timed_out = ESP_ERR_INVALID_STATE
@@ -159,7 +160,7 @@ class Esp32NewController(Esp32Controller):
 class SoftController(Controller):
     """Bit-banged I2C of extmod/machine_i2c.c: `timeout` is for each stretch.
 
-    It never looks whether SDA follows: held low, that reads as ACKs and zeros [V]."""
+    It never checks whether SDA follows: if SDA is held low, it reads ACKs and zeros [V]."""
 
     absent = ENODEV
     arbitrates = False
@@ -174,5 +175,5 @@ HARDWARE = {
     "esp32": Esp32Controller,
     "esp32-new": Esp32NewController,  # MicroPython's port is "esp32" here, too
 }
-# Time one I2C call takes besides the bus: MicroPython's bytecode and the driver [R].
+# Time of one I2C call without the bus: MicroPython's bytecode and the driver [R].
 CALL_OVERHEAD = {"rp2": 40 * NS_PER_US, "esp32": 90 * NS_PER_US, "esp32-new": 90 * NS_PER_US}

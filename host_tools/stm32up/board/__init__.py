@@ -1,4 +1,4 @@
-"""board.toml: what is wired to what. Others import `boards`, which finds and loads one, and
-`model`, which says what a board is and what /board.json holds. Inside, `toml_keys` describes
-each key, and `reader` checks a file by that.
+"""board.toml, the description of a board. Others import `boards`, which finds and loads one, and
+`model`, which defines a board and /board.json. Internally, `toml_keys` describes each key, and
+`reader` checks a file with it.
 """

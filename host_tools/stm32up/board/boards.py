@@ -1,4 +1,4 @@
-"""boards/NAME/board.toml: which there are, and how one is loaded."""
+"""Finds and loads boards/NAME/board.toml."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ BOARDS = stm32assets.BOARDS
 
 
 def names() -> list[str]:
-    """The boards that come with the project."""
+    """The names of the boards of this project."""
     return sorted(path.parent.name for path in BOARDS.glob("*/board.toml"))
 
 
 def load(name: str) -> Board:
-    """The board of this name, or of this path: a board.toml or the folder that holds one.
+    """The board with this name, or at this path: a board.toml or a folder with one.
 
     Raises BoardFileError, UsageError."""
     path = _find(name)
@@ -56,10 +56,10 @@ def _find(name: str) -> Path:
         return path
     if not names():
         raise UsageError(
-            f"there is no board {name}: this stm32up was installed without the boards ({BOARDS})",
+            f"there is no board {name}: this stm32up was installed without its boards ({BOARDS})",
             "Install stm32up again, or give a path to a board.toml.",
         )
     raise UsageError(
         f"there is no board {name}",
-        f"Known are {', '.join(names())}; or give a path to a board.toml.",
+        f"Known boards: {', '.join(names())}. Or give a path to a board.toml.",
     )

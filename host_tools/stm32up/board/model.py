@@ -1,4 +1,4 @@
-"""A board as board.toml describes it, and the board.json that is made of it."""
+"""A board as board.toml describes it, and the board.json that is made from it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class ConfirmJson(TypedDict):
 
 
 class BoardJson(TypedDict):
-    """/board.json, the contract with the device's board.py: every key is always there, and what
-    does not apply is null.
+    """/board.json, the contract with the device's board.py: every key is always present; a value
+    that does not apply is null.
     """
 
     title: str
@@ -59,7 +59,7 @@ class BoardJson(TypedDict):
 
 @dataclass(frozen=True)
 class Command:
-    """A write that asks the running application to enter the loader."""
+    """A write that makes the running application enter the loader."""
 
     address: int
     content: bytes
@@ -68,7 +68,7 @@ class Command:
 @dataclass(frozen=True)
 class Confirm:
     """How the application proves that it runs: its version is read over I2C, or it toggles a pin
-    of the host. What belongs to the other method is None."""
+    of the host. Values of the other method are None."""
 
     method: str
     timeout_ms: int
@@ -81,10 +81,10 @@ class Confirm:
 
 @dataclass(frozen=True)
 class Supply:
-    """How the host sees the target's supply: through a divider, at a pin of its ADC."""
+    """How the host measures the target's supply: through a divider, with a pin of its ADC."""
 
     supply_adc: int  # pin
-    divider: float  # the supply over what the pin sees
+    divider: float  # ratio of the supply to the voltage at the pin
     min_mv: int
 
 

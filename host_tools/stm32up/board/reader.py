@@ -1,4 +1,4 @@
-"""board.toml -> Board. All mistakes of a file are told together, each with its line and key."""
+"""board.toml -> Board. Reports all mistakes of a file together, each with line and key."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from stm32up.errors import BoardFileError, UsageError
 from stm32up.image import images
 
 T = TypeVar("T")
-_WIDEST = "esp32"  # has every pin that any host has: where the file does not say which it is
+_WIDEST = "esp32"  # has every pin that any host has; used if the file does not name a known host
 
 
 class BoardReader:
-    """One board.toml. Tables are named as in the file: "i2c", and "" for the top."""
+    """One board.toml. Tables are named as in the file: "i2c"; "" is the top level."""
 
     def __init__(self, shown: str, content: dict[str, object], lines: Lines) -> None:
         self._shown = shown
         self._content = content
         self._lines = lines
         self._mistakes: list[tuple[int, str]] = []  # line, what is wrong there
-        self._found: dict[Key[object], object] = {}  # the values that are sound
+        self._found: dict[Key[object], object] = {}  # the valid values
         self._chip: device.Chip | None = None
 
     def board(self, name: str) -> Board:
-        """Raises BoardFileError with all mistakes."""
+        """The board. Raises BoardFileError with all mistakes."""
         self._look()
         self._check_chip_and_product()
         self._check_pins()
@@ -64,7 +64,7 @@ class BoardReader:
     # Each key by itself
 
     def _look(self) -> None:
-        """Notes every value that is sound, and every mistake that a key shows by itself."""
+        """Collect every valid value, and every mistake in a single key."""
         tables = {"": self._content}
         for table in toml_keys.TABLES:
             content = self._content.get(table, {})
@@ -82,11 +82,11 @@ class BoardReader:
         for key in toml_keys.KEYS:
             content = tables.get(key.table)
             if content is None:
-                continue  # that is told already
+                continue  # already reported
             if key.name in content:
                 self._look_at(key, content, host)
             elif (key.table, key.name) in meant:
-                continue  # so is that
+                continue  # already reported
             elif key.default:
                 self._found[key] = key.default[0]
             elif self._wanted(key, content):
@@ -112,15 +112,15 @@ class BoardReader:
     def _refuse_unknown(
         self, table: str, content: dict[str, object], at: Key[object] | None = None
     ) -> list[str]:
-        """Notes the names that the table does not know; returns what they were meant to be."""
+        """Report unknown names in the table; return the keys that they probably stand for."""
         known, meant = toml_keys.NAMES[table], []
         for name in content.keys() - known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = (
-                f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+                f"did you mean {close[0]}?" if close else f"known keys: {', '.join(sorted(known))}"
             )
             meant += close
-            what = f"is not a key here; {hint}"
+            what = f"is not a known key; {hint}"
             if at is None and not table and isinstance(content[name], dict):
                 self._mistakes.append((self._lines.of(name), f"{name} {what}"))
             elif at is None:
@@ -154,14 +154,14 @@ class BoardReader:
             if pin in used:
                 self._refuse(key, f"pin {pin} is also {used[pin]}")
             elif key is toml_keys.PIN and pin in toml_keys.NO_PULL_DOWN.get(host, ()):
-                what = f"pin {pin} of a classic ESP32 has no pull-down: noise would count"
+                what = f"pin {pin} of a classic ESP32 has no pull-down, so noise would count"
                 self._refuse(key, what)
             elif key is toml_keys.SUPPLY_ADC and pin not in toml_keys.ADC_PINS.get(host, [pin]):
                 self._refuse(key, f"pin {pin} has no ADC")
             used.setdefault(pin, key)
 
     def _check_controller(self) -> None:
-        """On RP2040 and RP2350 the pin decides controller and line: 0 SDA, 0 SCL, 1 SDA, ..."""
+        """On RP2040 and RP2350 the pin determines controller and line: 0 SDA, 0 SCL, 1 SDA, ..."""
         if not self._sound(toml_keys.HOST, toml_keys.ID) or self._get(toml_keys.HOST) != "rp2":
             return
         number = self._get(toml_keys.ID)
@@ -181,7 +181,7 @@ class BoardReader:
 
     def _check_address(self) -> None:
         if self._sound(toml_keys.ADDRESS) and self._is_loader(self._get(toml_keys.ADDRESS)):
-            self._refuse(toml_keys.ADDRESS, "is that of the loader")
+            self._refuse(toml_keys.ADDRESS, "is the address of the loader")
 
     def _command(self) -> Command | None:
         if not self._sound(toml_keys.COMMAND):
@@ -194,7 +194,7 @@ class BoardReader:
         if trouble:
             self._refuse(toml_keys.COMMAND, f"address {trouble}")
         elif self._is_loader(address):
-            self._refuse(toml_keys.COMMAND, "address is that of the loader")
+            self._refuse(toml_keys.COMMAND, "address is the address of the loader")
         if not isinstance(content, list) or not fewest <= len(content) <= most:
             what = f"bytes must be a list of {fewest} to {most} numbers"
             self._refuse(toml_keys.COMMAND, what)
@@ -208,7 +208,7 @@ class BoardReader:
         regions: list[tuple[int, int]] = []
         for region in self._get(toml_keys.PRESERVE) if self._sound(toml_keys.PRESERVE) else []:
             if not isinstance(region, dict):
-                self._refuse(toml_keys.PRESERVE, "must hold {start = 0x..., length = 0x...}")
+                self._refuse(toml_keys.PRESERVE, "must contain {start = 0x..., length = 0x...}")
                 continue
             self._refuse_unknown("flash.preserve", region, toml_keys.PRESERVE)
             start, length = region.get("start"), region.get("length")
@@ -248,7 +248,7 @@ class BoardReader:
         return all(key in self._found for key in wanted)
 
     def _get(self, key: Key[T]) -> T:
-        """A value that is sound: its kind has been checked."""
+        """A valid value, whose type has been checked."""
         return cast(T, self._found[key])
 
     def _refuse(self, key: Key[object], what: str) -> None:
@@ -260,10 +260,10 @@ class BoardReader:
 
 
 def _misplaced(start: int, length: int, chip: device.Chip, others: list[tuple[int, int]]) -> str:
-    """Why these bytes of the flash cannot be preserved; empty if they can."""
+    """Why this region of flash cannot be preserved; empty if it can."""
     end_of_flash = chip.flash_start + chip.flash_size
     if start % chip.page_size or length % chip.page_size:
-        return f"is not in whole pages of 0x{chip.page_size:X} bytes"
+        return f"does not consist of whole pages of 0x{chip.page_size:X} bytes"
     if start < chip.flash_start or start + length > end_of_flash:
         return f"is outside the flash, 0x{chip.flash_start:08X} to 0x{end_of_flash - 1:08X}"
     if start == chip.flash_start:

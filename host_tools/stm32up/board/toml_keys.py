@@ -1,7 +1,7 @@
-"""Every key of board.toml: what it is, what it may be, and what it is if it is left out.
+"""Every key of board.toml: its meaning, its allowed values, and its default.
 
-The reader checks a file by these rows, and docs/board-toml.md explains them. The limits of numbers
-are those of the code on the host, which checks /board.json by them once more.
+The reader checks a file with these rows, and docs/board-toml.md explains them. The limits of
+numbers come from the code on the host, which checks /board.json with them again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T", covariant=True)
 
 # What differs between the ports of MicroPython.
 PINS = {"rp2": range(30), "esp32": range(49)}
-# RP2040 datasheet 4.9; on an ESP32 whichever of its ADC pins the chip has, MicroPython tells.
+# RP2040 datasheet 4.9. An ESP32's ADC pins depend on the chip, so MicroPython checks them.
 ADC_PINS = {"rp2": range(26, 30), "esp32": range(49)}
 NO_PULL_DOWN = {"rp2": range(0), "esp32": range(34, 40)}  # ESP32 datasheet, appendix A
 
@@ -42,12 +42,12 @@ class Choice:
 
     def trouble(self, value: object, host: str) -> str:
         known = any(type(value) is type(option) and value == option for option in self.options)
-        return "" if known else f"must be {self.allowed(host)}"  # by type too: 1 is not true
+        return "" if known else f"must be {self.allowed(host)}"  # checks types: 1 is not true
 
 
 @dataclass(frozen=True)
 class Number:
-    """`limits`: its name in board.json; "pin": a pin of the host."""
+    """`limits`: its key in board.json, which has the limits; "pin": a pin of the host."""
 
     limits: str
     unit: str = ""
@@ -75,7 +75,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Of:
-    """A table or a list; what is in it, the reader knows."""
+    """A table or a list; the reader checks its content."""
 
     type: type
     example: str
@@ -89,15 +89,15 @@ class Of:
 
 @dataclass(frozen=True, eq=False)
 class Key(Generic[T]):
-    """A row. `default`: what it is if it is left out; () where it must not be. `methods`: those
-    of its table that want it; it must not stand beside another."""
+    """A row. `default`: a tuple with the default; () if the key is required. `methods`: the
+    methods of its table that need the key; other methods exclude it."""
 
     at: str  # "i2c.scl"
     kind: Text | Choice | Number | Of
     what: str
     default: tuple[T, ...] = ()
     methods: tuple[str, ...] = ()
-    missing: str = ""  # what is said if it is missing, where that is more than that
+    missing: str = ""  # a special message for a missing key
 
     @property
     def table(self) -> str:
@@ -195,10 +195,10 @@ KEYS: tuple[Key[object], ...] = (
 )
 ALL_PINS = (SCL, SDA, NRST, BOOT0, SUPPLY, PIN, SUPPLY_ADC)
 METHODS = {"enter": ENTER, "confirm": CONFIRM}
-OPTIONAL = "bench"  # a table whose keys must be there only if it is
+OPTIONAL = "bench"  # a table whose keys are required only if the table is present
 
 TABLES = tuple(dict.fromkeys(key.table for key in KEYS if key.table))
-# The names that each table knows; with a dot, the tables inside a value.
+# The known names of each table; names with a dot are tables inside a value.
 NAMES = {table: [key.name for key in KEYS if key.table == table] for table in TABLES} | {
     "": [*(key.name for key in KEYS if not key.table), *TABLES],
     "enter.command": ["address", "bytes"],

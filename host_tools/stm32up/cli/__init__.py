@@ -1,3 +1,3 @@
-"""The command line: it parses, calls the rooms below, and prints by `say`; a file for each
-family of verbs. The program is `main`; nothing below imports from here.
+"""The command line. It parses, calls the packages below, and prints through `say`. Each family of
+verbs has its own file. The program is `main`; the packages below do not import from here.
 """

@@ -1,4 +1,4 @@
-"""The bench on the command line: what it shows, and who has to say yes."""
+"""The bench verbs on the command line: what they show, and how the user confirms."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _YES = click.option("--yes", is_flag=True, help="Do not ask. For production line
 _POWER_CYCLED = click.option(
     "--power-cycled",
     is_flag=True,
-    help="Its supply was switched off and on just before: do not wait for it.",
+    help="The target's supply was just switched off and on: do not wait.",
 )
 
 
 @click.command("provision", cls=Verb)
-@click.option("--bor", type=click.Choice(list(BOR)), help="Brown-out level; default: as it is.")
-@click.option("--supply-mv", type=int, help="The target's supply, where --yes wants it for --bor.")
+@click.option("--bor", type=click.Choice(list(BOR)), help="Brown-out level; default: unchanged.")
+@click.option("--supply-mv", type=int, help="The target's supply; needed for --bor with --yes.")
 @_POWER_CYCLED
 @_YES
 @click.pass_obj
 def provision_command(
     context: Context, bor: str | None, supply_mv: int | None, power_cycled: bool, yes: bool
 ) -> None:
-    """Bench: make the target heed BOOT0.
+    """Bench: make the target use its BOOT0 pin.
 
-    By one write of its option bytes; none if they are right. Shows every bit first and asks.
+    Writes the option bytes once, or not at all if they are right. Shows every bit first and asks.
     Keep the target's supply on.
     """
     from stm32up.host import bench_calls
@@ -60,9 +60,9 @@ def provision_command(
 @_YES
 @click.pass_obj
 def unprotect_command(context: Context, image: Path | None, power_cycled: bool, yes: bool) -> None:
-    """Bench: take readout protection away; ERASES the target.
+    """Bench: remove readout protection; ERASES the target.
 
-    Asks first. Keep the target's supply on until it is over.
+    Asks first. Keep the target's supply on until it has ended.
     """
     from stm32up.host import bench_calls, calls
     from stm32up.image import images
@@ -88,7 +88,8 @@ def unprotect_command(context: Context, image: Path | None, power_cycled: bool, 
 def _confirmation(
     context: Context, verb: str, yes: bool, power_cycled: bool, supply_mv: int | None = None
 ) -> Confirm:
-    """What a bench verb calls before it does anything. Raises UsageError if nobody can answer."""
+    """The function that a bench verb calls before it changes anything. Raises UsageError if there
+    is no terminal to ask on."""
     from stm32up.host import bench_calls
 
     if yes:
@@ -110,5 +111,5 @@ def _ask(lines: Iterable[str], word: str) -> None:
     width = width_of(sys.stdout) or PAGE
     for line in lines:
         click.echo("\n".join(wrapped(line, width)))
-    if click.prompt(f"Type {word} to go on", default="", show_default=False) != word:
+    if click.prompt(f"Type {word} to continue", default="", show_default=False) != word:
         raise bench_calls.refused()

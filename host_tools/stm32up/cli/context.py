@@ -1,7 +1,7 @@
-"""What every verb of the command line is given.
+"""What every verb of the command line gets: the context and the common options.
 
---help shows all verbs, and has to be quick. So a module of this folder imports at its top only
-click, its neighbours and what is as small; a verb imports the rooms that it calls.
+--help shows all verbs and must be fast. So the modules of this folder import only click, each
+other and small modules at the top; each verb imports the packages that it calls.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass
 class Context:
-    """What is the same for every verb."""
+    """The state that all verbs share."""
 
     port: str = AUTO
     board_name: str = DEFAULT_BOARD
@@ -43,7 +43,7 @@ class Context:
         return JsonOutput() if self.as_json else HumanOutput()
 
     def close(self) -> None:
-        """Takes away what the output still shows, if there is one."""
+        """Remove the progress bar, if one is shown."""
         if "output" in vars(self):
             self.output.close()
 
@@ -56,7 +56,7 @@ class Context:
     def on_board(
         self, verb: Callable[[Connection], T], *, resume: bool = False, **options: bool
     ) -> T:
-        """Runs the verb on the board behind --port."""
+        """Run the verb on the board behind --port."""
         from stm32up.host import session
 
         with session.opened(
@@ -70,12 +70,12 @@ class Context:
             return verb(connection)
 
 
-# --- options of every verb: they may stand before it and after it ---
+# --- options of every verb: they are valid before it and after it ---
 
 
 def _set(name: str) -> Callable[[click.Context, click.Parameter, object], None]:
     def given(context: click.Context, option: click.Parameter, value: object) -> None:
-        """What stands after the verb counts more than what stands before it."""
+        """An option after the verb overrides the same option before it."""
         if value:
             setattr(context.ensure_object(Context), name, value)
 
@@ -101,14 +101,14 @@ class NameAndValue(click.ParamType[str]):
         return value
 
 
-# Any: what click takes as keyword arguments.
+# Any: the keyword arguments of click.
 _EVERYWHERE: dict[str, dict[str, Any]] = {
     "--port": {
         "help": "Serial port, URL, auto, sim (a simulated board) or sim:DIR (its state in DIR).",
         "callback": _set("port"),
     },
     "--board": {"help": "A folder of boards/, or a path.", "callback": _set("board_name")},
-    "--json": {"help": "One JSON object a line.", "is_flag": True, "callback": _set("as_json")},
+    "--json": {"help": "One JSON object per line.", "is_flag": True, "callback": _set("as_json")},
     "--sim-option": {
         "help": "For the simulated board.",
         "multiple": True,
@@ -117,7 +117,7 @@ _EVERYWHERE: dict[str, dict[str, Any]] = {
         "callback": _add_sim_options,
     },
 }
-# Before the verb the options have a default, and the environment may stand for them.
+# Before the verb the options have defaults, and environment variables can set them.
 _SHOWN = {"show_default": True, "show_envvar": True}
 _FIRST: dict[str, dict[str, Any]] = {
     "--port": {"default": AUTO, "envvar": "STM32UP_PORT", **_SHOWN},
@@ -126,7 +126,7 @@ _FIRST: dict[str, dict[str, Any]] = {
 
 
 def options(*, first: bool = False) -> list[click.Parameter]:
-    """The options of every verb; `first`: as they stand before it."""
+    """The options of every verb; `first`: those before the verb."""
     made: list[click.Parameter] = []
     for name, values in _EVERYWHERE.items():
         more = _FIRST.get(name, {}) if first else {}
@@ -135,7 +135,7 @@ def options(*, first: bool = False) -> list[click.Parameter]:
 
 
 class Verb(click.Command):
-    """A verb that takes them as well."""
+    """A verb that takes these options too."""
 
     def __init__(self, *arguments: Any, **values: Any) -> None:
         super().__init__(*arguments, **values)
@@ -143,7 +143,7 @@ class Verb(click.Command):
 
 
 class Verbs(click.Group):
-    """A group of verbs that do."""
+    """A group of such verbs."""
 
     command_class = Verb
     group_class: type[click.Group] | type[type] | None = type

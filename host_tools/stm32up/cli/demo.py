@@ -1,10 +1,10 @@
-"""What a newcomer sees first: from nothing to an updated target, with the commands to type.
+"""A first demonstration: from nothing to an updated target, with the commands to type.
 
     python -m stm32up.cli.demo
 
 Everything runs on a simulated board: real MicroPython, reached by mpremote, wired to a simulated
-STM32G071RB that executes the application it is given. Its state is kept in a folder, so every
-command finds the board as the one before left it.
+STM32G071RB that executes its application. The state of the board is kept in a folder, so each
+command continues where the one before ended.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PORT = "sim:board"
 class Step(NamedTuple):
     headline: str
     commands: tuple[str, ...]  # as typed, after "stm32up"
-    status: int = 0  # the exit status it has to have
+    status: int = 0  # the expected exit status
 
 
 STEPS = (
@@ -50,27 +50,27 @@ STEPS = (
             "image build broken.bin --version 2.0.0 --key demo.pem -o broken.img",
         ),
     ),
-    Step("The updater goes onto the Pico", ("deploy --key demo.pem",)),
-    Step("Who is on the bus? A blank chip", ("probe",)),
+    Step("Deploy the updater to the Pico", ("deploy --key demo.pem",)),
+    Step("Probe the bus: a blank chip", ("probe",)),
     Step("The first installation", ("update app-1.0.0.img",)),
     Step(
-        "The update, all of the flash; in the middle the plug is pulled",
+        "An update of the whole flash, with a power cut in the middle",
         ("--sim-option cut=32 update app-1.1.0.img",),
         status=NO_BOARD,
     ),
-    Step("The plug is in again, and the Pico knows what it was about", ("status",)),
-    Step("So the updater, which a product runs at every start, goes on", ("run",)),
+    Step("Power is back, and the Pico knows about the interrupted update", ("status",)),
+    Step("The updater continues, as it does at every start of a product", ("run",)),
     Step(
-        "The broken one: written, verified, but silent; so the last good one returns",
+        "The broken image: written and verified, but silent, so the last good one returns",
         ("update broken.img",),
         status=FAILED,
     ),
-    Step("What the Pico has written down of all that", ("status", "logs pull -o log.jsonl")),
+    Step("The log on the Pico", ("status", "logs pull -o log.jsonl")),
 )
 
 
 def main() -> int:
-    """Run all steps; exit status 0 if every one of them ends as it should."""
+    """Run all steps; exit status 0 if each ends as expected."""
     began = time.monotonic()
     page = _Page()
     with tempfile.TemporaryDirectory(prefix="stm32up-demo-") as name:
@@ -88,24 +88,24 @@ def main() -> int:
                 page.command(f"stm32up {command}")
                 if _run(command, folder).returncode != step.status:
                     return 1
-        page.headline(f"{len(STEPS) + 1}. The story, as that log tells it")
+        page.headline(f"{len(STEPS) + 1}. The events in that log")
         for line in words.story(logs.merge([(folder / "log.jsonl").read_bytes()]).entries):
             page.text(line)
         probed = _run("--json probe", folder, stdout=subprocess.PIPE)
         if probed.returncode:
             return 1
         runs = json.loads(probed.stdout.splitlines()[-1])["application_version"]
-        page.text(f"What runs now, by its own answer over I2C: {runs}.", style="bold")
+        page.text(f"The application now running, read over I2C: {runs}.", style="bold")
     page.text()
     page.text(
         f"That was the whole path, in {time.monotonic() - began:.0f} s and without hardware. "
-        "README.md tells how to go on."
+        "README.md describes the next steps."
     )
     return 0
 
 
 class _Page:
-    """What the demo prints itself."""
+    """The output of the demo itself."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -133,7 +133,7 @@ def _run(
 
 
 def _prepare(folder: Path) -> None:
-    """The inputs: two versions of the application, the second filled up to the end of flash with
+    """Make the inputs: two versions of the application, the second padded to the end of flash with
     random bytes, and one that does nothing.
     """
     chip = boards.load(DEFAULT_BOARD).chip

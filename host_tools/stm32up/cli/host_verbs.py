@@ -1,4 +1,5 @@
-"""`deploy`, `push`, `update`, `run`, `status`, `probe`, `doctor`: what a product needs."""
+"""The verbs that a product needs: `deploy`, `push`, `update`, `run`, `status`, `probe`,
+`doctor`."""
 
 from __future__ import annotations
 
@@ -13,15 +14,23 @@ from stm32up.errors import Stm32upError
 
 
 @click.command("deploy", cls=Verb)
-@click.option("--key", "key_paths", type=FILE, multiple=True, help="Keys the board shall trust.")
-@click.option("--main", is_flag=True, help="Also firmware/main.py, as /main.py.")
-@click.option("--bench", is_flag=True, help="Also what provision and unprotect need. No product.")
-@click.option("--frozen", is_flag=True, help="The firmware brings the updater: not its modules.")
+@click.option("--key", "key_paths", type=FILE, multiple=True, help="Keys that the board trusts.")
+@click.option("--main", is_flag=True, help="Also copy firmware/main.py to /main.py.")
+@click.option(
+    "--bench",
+    is_flag=True,
+    help="Also copy the package for provision and unprotect. Not for a product.",
+)
+@click.option(
+    "--frozen",
+    is_flag=True,
+    help="The updater is frozen into the firmware: do not copy its modules.",
+)
 @click.pass_obj
 def deploy_command(
     context: Context, key_paths: tuple[Path, ...], main: bool, bench: bool, frozen: bool
 ) -> None:
-    """Put the updater on the board; copies only what changed."""
+    """Install the updater on the board; copies only changed files."""
     from stm32up.host import deploy
 
     trusted = {path: load_key(path) for path in key_paths}
@@ -43,11 +52,11 @@ def deploy_command(
 def push_command(context: Context, image: Path) -> None:
     """Put an image into the board's inbox.
 
-    Goes on where it was interrupted. The updater installs the image when it runs next.
+    Continues an interrupted push. The updater installs the image when it next runs.
     """
     from stm32up.host import push
 
-    verified(context, image)  # before a board is even looked for
+    verified(context, image)  # before it looks for a board
     report = context.output.report
     context.output.result("push", context.on_board(lambda c: push.push(c, image, report)))
 
@@ -72,7 +81,7 @@ def update_command(context: Context, image: Path, force: bool) -> None:
 def run_command(context: Context) -> None:
     """Run the updater once, as the product does when it starts.
 
-    It finishes an interrupted update, installs what lies in the inbox, or has nothing to do.
+    Finishes an interrupted update, or installs an image from the inbox, or does nothing.
     """
     from stm32up.host import calls
 
@@ -83,7 +92,7 @@ def run_command(context: Context) -> None:
 @click.command("status", cls=Verb)
 @click.pass_obj
 def status_command(context: Context) -> None:
-    """State of the updater; does not touch the target."""
+    """Show the state of the updater; does not touch the target."""
     from stm32up.host import calls
 
     context.output.result("status", context.on_board(calls.status))
@@ -92,7 +101,7 @@ def status_command(context: Context) -> None:
 @click.command("probe", cls=Verb)
 @click.pass_obj
 def probe_command(context: Context) -> None:
-    """What is on the bus: chip, loader, option bytes, application.
+    """Show what is on the bus: chip, loader, option bytes, application.
 
     Resets the target into its loader and back; writes nothing.
     """
@@ -109,10 +118,10 @@ def probe_command(context: Context) -> None:
 )
 @click.pass_obj
 def doctor_command(context: Context, power_cycled: bool) -> None:
-    """What is wrong, why it is believed, and what to do next.
+    """Say what is wrong, what shows it, and what to do next.
 
-    Looks at the host's files, the wires and the target, which is reset into its loader and back.
-    Writes nothing, and needs no updater on the board. Exit status 1 if something is wrong.
+    Examines the host's files, the wires and the target. Resets the target into its loader and
+    back. Writes nothing, and needs no updater on the board. Exit status 1 if something is wrong.
     """
     from stm32up.doctor import examine
 

@@ -1,4 +1,4 @@
-"""`image`, and how any verb checks an image."""
+"""The verb group `image`, and the check of an image for all verbs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def image_group() -> None:
 @image_group.command("build")
 @click.argument("source", type=FILE, metavar="INPUT")
 @click.option("--chip", help="Part number; default: the board's.")
-@click.option("--version", required=True, help="As 1.4.2 or 1.4.2+7.")
+@click.option("--version", required=True, help="For example 1.4.2 or 1.4.2+7.")
 @click.option("--key", type=FILE, help="Private key; without it the image is not signed.")
 @click.option("--product", help="Product name or UUID; default: the board's.")
 @click.option("--security-counter", type=int, help="Default: from the version.")
@@ -45,10 +45,10 @@ def image_build(
     address: str | None,
     target: Path,
 ) -> None:
-    """Make an image of a bin, hex, srec or elf file.
+    """Make an image from a bin, hex, srec or elf file.
 
-    It is one that the board takes: what the updater checks is checked here. Whole pages that the
-    input leaves open are kept as they are; the rest of its gaps is filled with FF.
+    Makes the same checks as the updater, so the board accepts the image. Whole pages without input
+    data are kept as they are; other gaps are filled with FF.
     """
     from stm32up.image import images
 
@@ -71,7 +71,7 @@ def image_build(
 @click.argument("image", type=FILE)
 @click.pass_obj
 def image_show(context: Context, image: Path) -> None:
-    """Show header, TLVs and what is written, without checking digest and signature."""
+    """Show header, TLVs and layout in flash, without checking digest and signature."""
     from stm32up.image import images
 
     shown = images.show(image)
@@ -81,11 +81,11 @@ def image_show(context: Context, image: Path) -> None:
 
 @image_group.command("verify")
 @click.argument("image", type=FILE)
-@click.option("--key", type=FILE, help="Public or private key that must have signed it.")
+@click.option("--key", type=FILE, help="The public or private key that signed the image.")
 @click.option("--chip", help="Part number; default: the board's.")
 @click.pass_obj
 def image_verify(context: Context, image: Path, key: Path | None, chip: str | None) -> None:
-    """Check what the board will check, and, with --key, the signature."""
+    """Make the checks of the board and, with --key, check the signature."""
     found = verified(context, image, load_key(key) if key else None, chip)
     context.output.result("image verify", {"status": "verified", **found})
 
@@ -95,7 +95,7 @@ def image_verify(context: Context, image: Path, key: Path | None, chip: str | No
 @click.option("-o", "--output", "target", type=FILE, required=True, metavar="DIGEST")
 @click.pass_obj
 def image_digest(context: Context, image: Path, target: Path) -> None:
-    """Write the 32 bytes that a token or a signing service has to sign."""
+    """Write the 32 bytes that a token or a signing service must sign."""
     from stm32up.image import images
 
     done = images.write_digest(image, target)
@@ -105,7 +105,9 @@ def image_digest(context: Context, image: Path, target: Path) -> None:
 @image_group.command("sign")
 @click.argument("image", type=FILE)
 @click.option("--key", type=FILE, required=True, help="Private key; public with --signature.")
-@click.option("--signature", type=FILE, help="Made elsewhere, of what image digest wrote.")
+@click.option(
+    "--signature", type=FILE, help="A signature made elsewhere, of the output of image digest."
+)
 @click.option("-o", "--output", "target", type=FILE, required=True)
 @click.pass_obj
 def image_sign(
@@ -119,7 +121,7 @@ def image_sign(
 
 
 def _product(context: Context, class_id: str | None) -> str | None:
-    """The product of the known boards, --board among them, that has this class id."""
+    """The product with this class id, among the known boards and --board."""
     from stm32up.board import boards
     from stm32up.image import images
 
@@ -132,7 +134,7 @@ def _product(context: Context, class_id: str | None) -> str | None:
 
 
 def _part(context: Context, chip: str | None) -> tuple[Chip, Sequence[tuple[int, int]]]:
-    """The part that is meant, --chip or else the board's, and what the board preserves on it."""
+    """The chip, from --chip or the board, and the regions that the board preserves on it."""
     from stm32up import device
 
     board = context.board
@@ -143,8 +145,8 @@ def _part(context: Context, chip: str | None) -> tuple[Chip, Sequence[tuple[int,
 def verified(
     context: Context, image: Path, key: RSA | RSAPublic | None = None, chip: str | None = None
 ) -> Shown:
-    """Checks an image as its board will. An image for another chip than the default board's is
-    checked for its own chip, unless a board or chip was named.
+    """Check an image as its board will. Without --board and --chip, an image for another chip than
+    that of the default board is checked for its own chip.
     """
     from stm32up.image import images
 

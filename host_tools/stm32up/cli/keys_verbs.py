@@ -1,4 +1,4 @@
-"""`keys`, and how any verb gets a key from a file."""
+"""The verb group `keys`, and reading a key from a file for all verbs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,17 @@ def keys_group() -> None:
 @keys_group.command("new")
 @click.argument("path", type=FILE, metavar="KEY.pem")
 @click.option("--bits", type=click.Choice(["2048", "3072"]), default="3072", show_default=True)
-@click.option("--passphrase", is_flag=True, help=f"Encrypt it; asks, or takes {PASSPHRASE}.")
-@click.option("--development", is_flag=True, help="Mark it: no board for a product takes it.")
+@click.option(
+    "--passphrase",
+    is_flag=True,
+    help=f"Encrypt it; asks for the passphrase, or uses {PASSPHRASE}.",
+)
+@click.option(
+    "--development", is_flag=True, help="For development only: boards of products refuse it."
+)
 @click.pass_obj
 def keys_new(context: Context, path: Path, bits: str, passphrase: bool, development: bool) -> None:
-    """Make a private key for signing; it never overwrites a file."""
+    """Make a private key for signing; never overwrites a file."""
     from stm32up.image import keys
 
     secret = _ask_passphrase(path, confirm=True) if passphrase else None
@@ -70,7 +76,7 @@ def _id(key: DeviceKey) -> dict[str, str]:
 
 
 def load_key(path: Path) -> RSA | RSAPublic:
-    """The key in this file. Asks for its passphrase where it has one."""
+    """The key in this file. Asks for its passphrase if it is encrypted."""
     from stm32up.image import keys
 
     return _with_passphrase(path, lambda secret: keys.load(path, secret))

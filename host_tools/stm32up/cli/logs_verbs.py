@@ -21,8 +21,8 @@ def logs_group() -> None:
 def logs_pull(context: Context, target: Path | None) -> None:
     """Fetch the log as JSON lines, oldest first.
 
-    Interrupts the program that runs on the board, as every command does, but does not reset the
-    board. The program does not go on by itself: reset the board for that.
+    Interrupts the program on the board, as every command does, but does not reset the board. The
+    program does not continue by itself: reset the board.
     """
     from stm32up.host import logs
     from stm32up.say.output import HumanOutput
@@ -38,6 +38,6 @@ def logs_pull(context: Context, target: Path | None) -> None:
     else:
         sys.stdout.write(collected.as_lines())
         if collected.damaged:
-            print(f"note: {collected.damaged} damaged lines are left out", file=sys.stderr)
+            print(f"note: {collected.damaged} damaged lines were skipped", file=sys.stderr)
         return
     context.output.result("logs pull", {"status": "pulled", **collected.summary()})

@@ -1,4 +1,4 @@
-"""The command: all verbs, and what becomes of errors. Exit status 0 done, 1 failed, 2 usage, 3 no
+"""The command: all verbs, and the handling of errors. Exit status 0 done, 1 failed, 2 usage, 3 no
 board.
 """
 
@@ -24,7 +24,7 @@ from stm32up.cli.context import AllVerbs, Context
 from stm32up.errors import INTERRUPTED, Stm32upError, UsageError
 from stm32up.text import clean
 
-TRACE = "STM32UP_TRACE"  # the environment variable that shows tracebacks of our own mistakes
+TRACE = "STM32UP_TRACE"  # environment variable: show tracebacks of internal errors
 
 
 @click.group(cls=AllVerbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,7 +32,7 @@ TRACE = "STM32UP_TRACE"  # the environment variable that shows tracebacks of our
 def cli() -> None:
     """Updates an STM32 over I2C from a MicroPython board.
 
-    The options may stand before the verb or after it.
+    Options are valid before and after the verb.
     """
 
 
@@ -55,7 +55,7 @@ for _verb in (
 
 
 def main() -> None:
-    for stream in (sys.stdout, sys.stderr):  # a terminal may lack a character that a board has
+    for stream in (sys.stdout, sys.stderr):  # a terminal may not be able to show every character
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
@@ -80,7 +80,9 @@ def run(arguments: Sequence[str]) -> int:
     except Stm32upError as error:
         return _fail(given, error)
     except (click.Abort, KeyboardInterrupt):
-        return _fail(given, Interrupted("interrupted", "Run it again: it goes on where it was."))
+        return _fail(
+            given, Interrupted("interrupted", "Run it again: it continues where it stopped.")
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return Stm32upError.exit_status
@@ -88,14 +90,14 @@ def run(arguments: Sequence[str]) -> int:
         if TRACE in os.environ:
             print(clean(traceback.format_exc(), keep="\n"), file=sys.stderr)
         return _fail(
-            given, InternalError(f"a mistake in stm32up: {type(error).__name__}: {error}")
+            given, InternalError(f"an internal error of stm32up: {type(error).__name__}: {error}")
         )
     finally:
         given.close()
 
 
 class InternalError(Stm32upError):
-    """What was not foreseen."""
+    """A bug of this program."""
 
     code = "internal"
 

@@ -18,18 +18,28 @@ if TYPE_CHECKING:
 
 
 @click.command("simulate", cls=Verb)
-@click.option("--dir", "folder", type=FILE, help="Keep the board's state here.")
-@click.option("--scenario", type=click.Choice(["forum"]), help="Tell a story instead of that.")
+@click.option("--dir", "folder", type=FILE, help="Keep the board's state in this folder.")
+@click.option("--scenario", type=click.Choice(["forum"]), help="Play a scenario instead.")
 @click.option(
     "--instants",
     type=click.IntRange(1),
     default=10_000,
     show_default=True,
-    help="Story: how often the supply fails in each of its runs.",
+    help="Scenario: number of supply failures in each of its runs.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Story: when.")
-@click.option("--only", metavar="LANE/NUMBER", help="Story: one of these again, with all details.")
-@click.option("--draw", type=FILE, metavar="FILE.svg", help="Story: draw its runs.")
+@click.option(
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Scenario: seed for the times of the failures.",
+)
+@click.option(
+    "--only",
+    metavar="LANE/NUMBER",
+    help="Scenario: repeat one of these failures with all details.",
+)
+@click.option("--draw", type=FILE, metavar="FILE.svg", help="Scenario: draw its runs.")
 @click.pass_obj
 def simulate_command(
     context: Context,
@@ -40,12 +50,12 @@ def simulate_command(
     only: str | None,
     draw: Path | None,
 ) -> None:
-    """Keep a simulated board running, or tell a story.
+    """Keep a simulated board running, or play a scenario.
 
-    Prints the board's port, and a device that terminal programs can open; Ctrl-C ends it.
+    Prints the board's port and a device that terminal programs can open. Ctrl-C ends it.
 
-    --scenario forum tells how the chip was locked that this project is about, and what becomes of
-    it in other hands: see docs/forum-case.md.
+    --scenario forum shows how the chip of the forum case was locked, and what happens with this
+    project's tools: see docs/forum-case.md.
     """
     from stm32up.host import simulation
 
@@ -72,7 +82,7 @@ def _keep_a_board(context: Context, folder: Path | None) -> None:
     if folder:
         port = f"{simulation.PORT}:{folder}"
     output = context.output
-    # A shell's background jobs ignore Ctrl-C, and a terminal that is closed sends SIGHUP.
+    # Background jobs of a shell ignore Ctrl-C, and closing the terminal sends SIGHUP.
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.default_int_handler)
     with (

@@ -1,7 +1,8 @@
-"""From facts to findings: `diagnose` puts the rules to what the doctor saw, the likeliest first.
+"""From facts to findings: `diagnose` applies the rules to what the doctor saw, the likeliest
+first.
 
-A rule is a function that returns the evidence, or nothing, under what is wrong then, its cause
-and the next step. The texts stand in docs/doctor.md as well.
+A rule is a function that returns the evidence, or nothing if it does not apply. Above it are the
+texts: what is wrong, the cause, the next step. docs/doctor.md has the same texts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from stm32up.host.host_facts import HostFacts
 from stm32up.host.logs import Entry, Log
 from stm32up.say.words import UNDER_WAY
 
-SLOW_MS = 20  # for Get Version, which takes 5 ms even at 20 kHz: the clock was held
+SLOW_MS = 20  # for Get Version, which takes 5 ms even at 20 kHz: more means a held clock
 _WIRING = ("chip", "i2c", "pins", "enter")  # sections of board.json
 
 Evidence = list[str]
@@ -31,7 +32,7 @@ class Severity(StrEnum):
 
 
 class Image(TypedDict, total=False):
-    """A file that is to be an image: what it is, or why the updater refuses it."""
+    """A file in place of an image: its properties, or why the updater refuses it."""
 
     path: Required[str]
     version: str
@@ -67,8 +68,8 @@ class Files(TypedDict):
 
 @dataclass(frozen=True)
 class Rule:
-    """`group`: of the rules in a group the first that applies is the finding, the others are
-    what else could be the cause of the same. `unless`: codes and groups that explain it."""
+    """`group`: the first rule of a group that applies is the finding, the others are other
+    possible causes. `unless`: codes and groups that already explain it."""
 
     code: str
     severity: Severity
@@ -91,7 +92,7 @@ class Rule:
 
 
 class Rules(list[Rule]):
-    """Rules, in the order in which they are put to the facts."""
+    """Rules, in the order in which they are applied."""
 
     def add(
         self,
@@ -103,7 +104,7 @@ class Rules(list[Rule]):
         group: str = "",
         unless: tuple[str, ...] = (),
     ) -> Callable[[Callable[[Facts], Evidence]], Callable[[Facts], Evidence]]:
-        """Makes a rule of the function below: its name is the code, with hyphens."""
+        """Make a rule of the decorated function: its name, with hyphens, is the code."""
 
         def added(seen: Callable[[Facts], Evidence]) -> Callable[[Facts], Evidence]:
             code = seen.__name__.replace("_", "-")
@@ -115,7 +116,7 @@ class Rules(list[Rule]):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """`findings`: the first is the diagnosis; `otherwise`: what else the first could be."""
+    """`findings`: the first is the diagnosis; `otherwise`: other possible causes of the first."""
 
     findings: list[Finding]
     otherwise: list[Finding]
@@ -127,27 +128,27 @@ class Diagnosis:
 
 @dataclass
 class Facts:
-    """What was seen. `target` and `files` come from stm32_doctor on the host, whose docstrings
-    say what is in them; `target` is None if the target was left alone."""
+    """What was seen. `target` and `files` come from stm32_doctor on the host, and its docstrings
+    describe them. `target` is None if the target was left alone."""
 
     settings: BoardJson  # the board.json that was used
     files: Files
     log: Log
     target: dict[str, object] | None
     updater: bool = True  # the host has one
-    bare: bool = False  # the host has nothing of ours at all
+    bare: bool = False  # the host has none of our files
     board_json: str = "sound"  # or "missing", "broken"
-    board_trouble: str = ""  # in what way it is broken
-    differs: list[str] = field(default_factory=list)  # sections that --board says otherwise
+    board_trouble: str = ""  # what is wrong with it
+    differs: list[str] = field(default_factory=list)  # sections that differ from --board
     hands_off: HandsOff | None = None  # the note of a bench operation
     host: HostFacts = field(default_factory=HostFacts)
     import_trouble: str = ""  # why the deployed updater cannot be imported
-    power_cycled: bool = False  # the target, by hand, with no debugger near
+    power_cycled: bool = False  # the target, by hand, with no debugger connected
 
     # --- the target ---
 
-    def seen(self, *path: str) -> Any:  # of whatever type the docstring of stm32_doctor gives it
-        """A value of `target`; None where the way to it ends."""
+    def seen(self, *path: str) -> Any:  # its type is in the docstrings of stm32_doctor
+        """A value of `target`; None if a key on the path is missing."""
         value: object = self.target
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
@@ -169,18 +170,18 @@ class Facts:
 
     @property
     def reached(self) -> bool:
-        """Whether a loader was spoken to, in whatever way."""
+        """Whether any loader answered."""
         return self.seen("reached_by") is not None
 
     @property
     def silent(self) -> bool:
-        """The target was looked at, and no loader found."""
+        """The target was examined, and no loader was found."""
         looked = self.target is not None and self.seen("spared") != "at-work"
         return looked and not self.reached and self.seen("elsewhere") is None
 
     @property
     def application(self) -> str | None:
-        """What the application answered last."""
+        """The last answer of the application."""
         for stage in ("start", "entry", "found"):
             if self.seen(stage, "application"):
                 return str(self.seen(stage, "application"))
@@ -193,13 +194,13 @@ class Facts:
 
     @property
     def boot0_works(self) -> bool:
-        """An application ran, and BOOT0 led from it into the loader."""
+        """An application ran, and BOOT0 brought the target from it into the loader."""
         return self.seen("found", "application") is not None and self.seen("reached_by") == "own"
 
     @property
     def boot0_worked(self) -> bool:
-        """By the log: a loader was entered after an installation had been confirmed, so not by
-        the EMPTY flag of a blank chip."""
+        """The log shows that the loader was entered after a confirmed installation, so not by the
+        EMPTY flag of a blank chip."""
         installed = False
         for entry in self.log.entries:
             if entry.get("event") == "loader" and installed:
@@ -209,12 +210,13 @@ class Facts:
 
     @property
     def off_and_on(self) -> bool:
-        """The target lost its supply since it was last seen: by hand, or by the supply pin."""
+        """The target was switched off and on since it was last seen: by hand, or by the supply
+        pin."""
         return self.power_cycled or self.settings["pins"]["supply"] is not None
 
     @property
     def options(self) -> dict[str, object]:
-        """Option bytes by their names; empty if they were not read."""
+        """Option bytes by name; empty if they were not read."""
         data = self.seen("loader", "option_bytes")
         return device.option_bytes(bytes.fromhex(data)) if data else {}
 
@@ -242,7 +244,7 @@ class Facts:
 
     @property
     def installed_since(self) -> bool:
-        """By the log: after the last image that failed another one was installed."""
+        """The log shows that another image was installed after the last failed one."""
         ends = [
             entry.get("status") == "installed"
             for entry in self.log.entries
@@ -252,13 +254,13 @@ class Facts:
 
     @property
     def last_failure(self) -> Entry | None:
-        """The last end of an update in the log, if it was a failure."""
+        """The last result of an update in the log, if it was a failure."""
         results = [entry for entry in self.log.entries if entry.get("event") == "result"]
         return results[-1] if results and not results[-1].get("ok") else None
 
 
 def diagnose(facts: Facts, rules: Iterable[Rule]) -> Diagnosis:
-    """Every rule once, in their order."""
+    """Apply every rule once, in order."""
     findings: list[Finding] = []
     otherwise: list[Finding] = []
     present: set[str] = set()  # codes and groups

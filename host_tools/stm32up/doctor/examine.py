@@ -1,7 +1,7 @@
-"""`doctor`: looks at host, bus and target, and says what is wrong, why, and what to do next.
+"""`doctor`: examines host, bus and target, and says what is wrong, why, and what to do next.
 
-It writes nothing, neither to the target nor to the host's files, and the host needs no updater:
-what has to run there is sent into its RAM.
+It writes nothing, neither to the target nor to the host's files. The host needs no updater: the
+code that runs there is sent into its RAM.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from stm32up.host.paths import BOARD_JSON, FOLDER
 from stm32up.host.transport import Connection, nonsense
 
 RULES = (*rules_first.RULES, *rules_bus.RULES, *rules_state.RULES)
-# What stm32_doctor imports of the updater. Without its __init__: the flow of an update stays away.
+# The modules of the updater that stm32_doctor imports. Not its __init__, which imports the flow of
+# an update.
 _MODULES = (
     "errors",
     "settings",
@@ -39,10 +40,10 @@ from stm32_doctor import host, target
 from stm32_rom.clock import Clock
 print(json.dumps({function}(*json.loads({arguments!r}), Clock())))
 """
-# What host.facts of stm32_doctor says of an empty folder.
+# The answer of host.facts of stm32_doctor for an empty folder.
 _NO_FILES = Files(record=None, slots=0, inbox=[], candidate=None, confirmed=None, hands_off=None)
-# Every address and every controller that stays silent takes its time; so does an application,
-# several times what board.toml lets it have: 60 s.
+# Each silent address and each controller takes its time, and an application may take several times
+# the limit in board.toml, 60 s.
 _SILENCE_S = 400.0
 
 
@@ -54,8 +55,8 @@ class Host(Protocol):
     @property
     def import_trouble(self) -> str: ...
     def read_file(self, path: str) -> bytes | None: ...
-    def call(self, function: str, *arguments: object) -> Any:  # JSON: who calls knows of what form
-        """A function of stm32_doctor, as "target.facts", with JSON values."""
+    def call(self, function: str, *arguments: object) -> Any:  # JSON: the caller knows its form
+        """Call a function of stm32_doctor, such as "target.facts", with JSON values."""
         ...
 
 
@@ -67,14 +68,14 @@ class ConnectedHost:
         self.facts = host_facts.look(connection)
         self.import_trouble = ""
         if self.facts.interpreter_trouble:
-            return  # and nothing else is asked of it
+            return  # it is asked nothing else
         self.import_trouble = host_facts.import_trouble(connection, self.facts)
         host_facts.alone(connection, self.facts)
         self.read_file = connection.read_file
         ram.send(connection, _modules())
 
     def call(self, function: str, *arguments: object) -> object:
-        """The answer is the last line: an ESP32 prints what its I2C driver complains of before."""
+        """The answer is the last line: an ESP32 may print messages of its I2C driver before."""
         code = _CALL.format(function=function, arguments=json.dumps(arguments))
         output = self._connection.exec(code, silence_s=_SILENCE_S)
         try:
@@ -84,20 +85,19 @@ class ConnectedHost:
 
 
 def doctor(connection: Connection, board: Board, *, power_cycled: bool = False) -> Examined:
-    """Looks, and returns the values of the result.
+    """Examine the board and return the values of the result.
 
     `power_cycled`: the target's supply was switched off and on by hand just before, with no
-    debugger connected. That rules causes out, and ends the wait for an interrupted bench
-    operation.
+    debugger connected. That excludes causes, and ends the wait for an interrupted bench operation.
     """
     facts = examine(ConnectedHost(connection), board.as_json(), power_cycled=power_cycled)
     return values(facts, diagnose(facts, RULES))
 
 
 def examine(host: Host, wanted: BoardJson, *, power_cycled: bool = False) -> Facts:
-    """All facts. The host's board.json is gone by where there is a usable one, else `wanted`, what
-    --board says. A target whose bench operation is unfinished is left alone, and an interpreter
-    that cannot run the doctor is asked nothing else."""
+    """All facts. Uses the host's board.json if usable, otherwise `wanted`, the one of --board. A
+    target with an unfinished bench operation is left alone. An interpreter that cannot run the
+    doctor is asked nothing else."""
     if host.facts.interpreter_trouble:
         return Facts(wanted, _NO_FILES, logs.merge([]), target=None, host=host.facts)
     text = host.read_file(BOARD_JSON)
@@ -127,8 +127,8 @@ def examine(host: Host, wanted: BoardJson, *, power_cycled: bool = False) -> Fac
 
 
 def values(facts: Facts, diagnosis: Diagnosis) -> Examined:
-    """The result: the findings, the diagnosis first, and the facts they stand on. Where something
-    is wrong the diagnosis is also in "error", "message" and "next_step", as of any failure."""
+    """The result: the findings, the diagnosis first, and the facts they rely on. If something is
+    wrong, the diagnosis is also in "error", "message" and "next_step", as for any failure."""
     result: Examined = {
         "ok": diagnosis.healthy,
         "status": "healthy",
@@ -145,7 +145,7 @@ def values(facts: Facts, diagnosis: Diagnosis) -> Examined:
 
 
 def _modules() -> dict[str, bytes]:
-    """What has to be on the host, by path."""
+    """The modules that the host needs, by path."""
     updater = compiled(device.PACKAGE)
     modules = {f"stm32_updater/{name}.mpy": updater[f"{name}.mpy"] for name in _MODULES}
     for package in (device.ROM, device.DOCTOR):
@@ -162,8 +162,8 @@ def _parsed(text: bytes | None) -> tuple[BoardJson | None, str | None]:
     except ValueError as error:
         return None, f"/board.json is not JSON: {error}"
     if not isinstance(content, dict):
-        return None, "/board.json is no object"
-    return cast(BoardJson, content), None  # whether it is one, the code on the host says
+        return None, "/board.json is not an object"
+    return cast(BoardJson, content), None  # the code on the host checks it
 
 
 def _differences(settings: BoardJson, wanted: BoardJson) -> list[str]:

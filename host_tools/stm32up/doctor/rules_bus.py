@@ -1,4 +1,5 @@
-"""What can be wrong between host and loader: wires, the way in, and who answers."""
+"""What can be wrong between host and loader: wires, entering the loader, and the device that
+answers."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ from stm32up.doctor.diagnosis import SLOW_MS, Evidence, Facts, Rules, Severity
 
 RULES = Rules()
 
-# What keeps everything else from being seen: the codes and groups of rules.
+# Codes and groups of the rules that hide everything else.
 _WIRES = ("bus", "nrst-not-connected", "boot0-not-connected")
 _LOADER_11_3 = 0xB3  # AN2606 table 3
 
-# Where loaders of other families answer: AN2606, the tables of the families. G0 and C0 first.
+# Addresses of the loaders of other families: AN2606, the tables of the families. G0 and C0 first.
 OTHER_LOADERS = {
     0x51: "STM32G07x/G08x",
     0x56: "STM32G03x/G04x",
@@ -41,7 +42,7 @@ def _low(facts: Facts, line: str) -> Evidence:
         return []
     evidence = [f"{facts.pin(line)} stays low; clock pulses and a STOP do not free it"]
     if facts.seen("reset", "lines", line) == [1, 1]:
-        evidence.append("it rises while NRST is low, so it is the target that holds it")
+        evidence.append("it rises while NRST is low, so the target holds it")
     elif facts.seen("reset"):
         evidence.append("it is low even while the target is in reset")
     return evidence
@@ -56,7 +57,7 @@ def _silence(facts: Facts) -> Evidence:
     if facts.boot0_wired:
         evidence = ["no loader answers after a reset with BOOT0 high"]
         if facts.application:
-            evidence.append("the application runs in spite of it")
+            evidence.append("the application runs anyway")
     if not facts.application:
         evidence.append("no application answers either")
     return evidence
@@ -64,8 +65,8 @@ def _silence(facts: Facts) -> Evidence:
 
 def _history(facts: Facts) -> str:
     if facts.boot0_worked:
-        return "the log shows that BOOT0 led into the loader before"
-    return "the log does not show that BOOT0 ever led into the loader"
+        return "the log shows that BOOT0 worked before"
+    return "the log does not show that BOOT0 ever worked"
 
 
 @RULES.add(
@@ -80,14 +81,14 @@ def board_json_wrong(facts: Facts) -> Evidence:
     sections = ", ".join(facts.other_wiring)
     return [
         "nothing answers with the chip and the pins of the host's board.json",
-        f"the board given by --board says otherwise about: {sections}",
+        f"the board given by --board differs in: {sections}",
     ]
 
 
 @RULES.add(
     "The target seems to have no supply.",
-    "Pull-up resistors that end at a dead 3.3 V pull low, and so does the target's NRST.",
-    "Measure 3.3 V at the target; connect the grounds; look at the supply jumper and switch.",
+    "Pull-up resistors to a 3.3 V rail without supply pull low, and the target's NRST is low too.",
+    "Measure 3.3 V at the target; connect the grounds; check the supply jumper and switch.",
     group="bus",
 )
 def target_unpowered(facts: Facts) -> Evidence:
@@ -100,7 +101,7 @@ def target_unpowered(facts: Facts) -> Evidence:
     "The target is held in reset.",
     "A reset button, an ST-LINK without supply on the NUCLEO, a short, or a target without "
     "supply.",
-    "Unplug whatever else is on NRST (on a NUCLEO: the ST-LINK's jumpers), then measure it.",
+    "Disconnect everything else from NRST (on a NUCLEO: the ST-LINK's jumpers), then measure it.",
     group="bus",
 )
 def nrst_held_low(facts: Facts) -> Evidence:
@@ -118,7 +119,7 @@ def nrst_held_low(facts: Facts) -> Evidence:
 def pull_ups_missing(facts: Facts) -> Evidence:
     levels = facts.seen("reset", "lines") or facts.seen("lines") or {}
     weak = [facts.pin(name) for name in ("scl", "sda") if levels.get(name) == [1, 0]]
-    return [f"the host's own weak pull-down wins on {' and '.join(weak)}"] if weak else []
+    return [f"the host's weak internal pull-down pulls down {' and '.join(weak)}"] if weak else []
 
 
 @RULES.add(
@@ -135,7 +136,7 @@ def sda_held_low(facts: Facts) -> Evidence:
 
 @RULES.add(
     "SCL is held low.",
-    "A short, another device on the bus, or a program on the target that never lets it go.",
+    "A short, another device on the bus, or a program on the target that never releases it.",
     "Take devices off the bus until the line rises; look for a short; switch the target off and "
     "on.",
     group="bus",
@@ -146,11 +147,11 @@ def scl_held_low(facts: Facts) -> Evidence:
 
 
 @RULES.add(
-    "The target is at work on its flash or its option bytes: do not reset it.",
-    "A command that rewrites option bytes was sent, by whatever program. A reset or a loss of "
-    "supply now can lock the chip for good (RM0444 p. 90).",
-    "Leave its supply on and wait some minutes, then run doctor again. To give it up: switch its "
-    "supply off and on, then stm32up doctor --power-cycled.",
+    "The target is programming its flash or its option bytes: do not reset it.",
+    "Some program sent a command that rewrites option bytes. A reset or a loss of supply now can "
+    "lock the chip permanently (RM0444 p. 90).",
+    "Leave its supply on and wait some minutes, then run doctor again. As a last resort: switch "
+    "its supply off and on, then stm32up doctor --power-cycled.",
     group="bus",
 )
 def target_at_work(facts: Facts) -> Evidence:
@@ -158,13 +159,15 @@ def target_at_work(facts: Facts) -> Evidence:
     if seen is None:
         return []
     what = "says BUSY" if seen == "busy" else "or something else on the bus holds the clock"
-    return [f"asked for its status, the loader {what}; so nothing was sent and nothing was reset"]
+    return [
+        f"when asked for its status, the loader {what}; so nothing was sent and nothing was reset"
+    ]
 
 
 @RULES.add(
     "SDA and SCL are exchanged.",
-    "The two wires are swapped on one side, or board.toml names the pins the wrong way round.",
-    "Swap the wires, or scl and sda in board.toml and deploy.",
+    "The two wires are swapped on one side, or board.toml has the pins swapped.",
+    "Swap the wires, or swap scl and sda in board.toml and deploy.",
     group="bus",
 )
 def lines_exchanged(facts: Facts) -> Evidence:
@@ -175,7 +178,7 @@ def lines_exchanged(facts: Facts) -> Evidence:
 
 @RULES.add(
     "NRST does not reach the target.",
-    "A wire that is open, another pin than board.toml says, or option bits that make NRST a GPIO "
+    "An open wire, another pin than in board.toml, or option bits that make NRST a GPIO "
     "(NRST_MODE).",
     "Check the wire from the host's pin to NRST: while it is low the target must be silent.",
 )
@@ -191,8 +194,8 @@ def nrst_not_connected(facts: Facts) -> Evidence:
 
 @RULES.add(
     "Another device on the bus has the address of the loader.",
-    "Two devices with one address answer at the same time, and each gets the other's bytes.",
-    "Give that device another address, or a bus of its own.",
+    "Two devices with the same address answer at the same time and disturb each other.",
+    "Give that device another address or a separate bus.",
     unless=("nrst-not-connected",),
 )
 def address_conflict(facts: Facts) -> Evidence:
@@ -204,26 +207,28 @@ def address_conflict(facts: Facts) -> Evidence:
 
 @RULES.add(
     "BOOT0 does not reach the target.",
-    "A wire that is open, another pin than board.toml says, or the resistor to ground is missing.",
+    "An open wire, another pin than in board.toml, or a missing resistor to ground.",
     "Check the wire to BOOT0 (PA14 on a NUCLEO-G071RB) and its 10 kOhm to ground.",
     unless=("bus",),
 )
 def boot0_not_connected(facts: Facts) -> Evidence:
     if facts.seen("reset", "boot0") != 1 or facts.boot0_works:
         return []
-    return [f"{facts.pin('boot0')} follows the host's weak pull-up: no resistor to ground there"]
+    return [
+        f"{facts.pin('boot0')} follows the host's weak pull-up: there is no resistor to ground"
+    ]
 
 
 @RULES.add(
-    "This loader holds the clock when it is connected to.",
-    "V11.3 with PC11 low: it measures a baud rate that is not there (AN2606 table 108).",
-    "Tie PC11 to 3.3 V by 10 kOhm. Without that pin: SoftI2C, by leaving out id under [i2c] in "
-    "board.toml.",
+    "This loader holds the clock at its first access.",
+    "With PC11 low, V11.3 measures the baud rate of a UART that is not there (AN2606 table 108).",
+    "Tie PC11 to 3.3 V with 10 kOhm. If that is not possible, use SoftI2C: leave out id under "
+    "[i2c] in board.toml and deploy.",
 )
 def loader_stretches(facts: Facts) -> Evidence:
     if facts.seen("loader", "loader_id") != _LOADER_11_3 or facts.entry_ms <= SLOW_MS:
         return []
-    return [f"loader V11.3; after a reset it held the clock, {facts.entry_ms} ms in all"]
+    return [f"loader V11.3; after a reset Get Version took {facts.entry_ms} ms"]
 
 
 @RULES.add(
@@ -237,7 +242,7 @@ def controller_impatient(facts: Facts) -> Evidence:
         return []
     return [
         f"the host's I2C controller gave up: {facts.seen('entry', 'loader', 'error')}",
-        f"a software controller that waits was answered after {facts.entry_ms} ms",
+        f"a software controller, which waits longer, got an answer after {facts.entry_ms} ms",
     ]
 
 
@@ -257,8 +262,9 @@ def bus_too_fast(facts: Facts) -> Evidence:
 
 @RULES.add(
     "The target belongs to another family.",
-    "Each family's loader has an address of its own; this one is not where board.json says.",
-    "Name the part that is really there as chip in board.toml, and deploy.",
+    "Each family's loader has its own address, and this one is not that of the chip in "
+    "board.json.",
+    "Set chip in board.toml to the part that is on the board, and deploy.",
 )
 def another_family(facts: Facts) -> Evidence:
     address = facts.seen("elsewhere")
@@ -273,14 +279,14 @@ def another_family(facts: Facts) -> Evidence:
 @RULES.add(
     "The target is another chip.",
     "Its product ID is not that of the chip in board.json.",
-    "Name the part that is really there as chip in board.toml, and deploy.",
+    "Set chip in board.toml to the part that is on the board, and deploy.",
 )
 def another_chip(facts: Facts) -> Evidence:
     product_id = facts.seen("loader", "product_id")
     if product_id in (None, facts.chip.product_id):
         return []
     return [
-        f"the loader names product ID 0x{product_id:03X} ({device.family(product_id)})",
+        f"the loader reports product ID 0x{product_id:03X} ({device.family(product_id)})",
         f"board.json says {facts.chip.name}, 0x{facts.chip.product_id:03X}",
     ]
 
@@ -289,8 +295,8 @@ def another_chip(facts: Facts) -> Evidence:
     "No application answers, and without BOOT0 nothing else opens the loader.",
     "The application is broken, or the flash is empty but the EMPTY flag was cleared: it is set "
     "only at power-on.",
-    "Switch the target off and on: with empty flash its loader comes up. Else wire BOOT0, or use "
-    "a debugger.",
+    "Switch the target off and on: with empty flash its loader starts. Otherwise wire BOOT0, or "
+    "use a debugger.",
     group="silence",
     unless=("bus", "nrst-not-connected"),
 )
@@ -306,7 +312,7 @@ def no_way_in(facts: Facts) -> Evidence:
     "connected. Or BOOT0 is ignored, and the application has no I2C.",
     "Check SCL to PB6 and SDA to PB7 of the target, and the ground. If they are right: switch "
     "the target off and on, with no debugger connected, then stm32up doctor --power-cycled; and "
-    "look at nBOOT_SEL by STM32CubeProgrammer over SWD.",
+    "read nBOOT_SEL with STM32CubeProgrammer over SWD.",
     group="silence",
     unless=_WIRES,
 )
@@ -314,14 +320,14 @@ def no_answer(facts: Facts) -> Evidence:
     if not facts.silent or not facts.boot0_wired or facts.application:
         return []
     if facts.hands_off is not None:
-        return []  # then wires are not the first thing to think of
+        return []  # then wires are not the likeliest cause
     return [*_silence(facts), "SDA and SCL are high, as they should be"]
 
 
 @RULES.add(
-    "BOOT0 is ignored, most likely since a debugger touched the target.",
-    "An access by SWD forces BOOT0 to 0 until the next power-on; an ST-LINK does it as soon as "
-    "its USB is plugged in.",
+    "BOOT0 is ignored, most likely because a debugger accessed the target.",
+    "An access over SWD forces BOOT0 to 0 until the next power-on; an ST-LINK makes one as soon "
+    "as its USB is plugged in.",
     "Unplug the ST-LINK, switch the target off and on, then: stm32up doctor --power-cycled.",
     group="silence",
     unless=_WIRES,
@@ -336,9 +342,9 @@ def debugger_blocks_boot0(facts: Facts) -> Evidence:
 
 @RULES.add(
     "The target ignores its BOOT0 pin.",
-    "From the factory nBOOT_SEL is 1: BOOT0 does not count, and the loader starts only while the "
+    "From the factory nBOOT_SEL is 1: BOOT0 is not used, and the loader starts only while the "
     "flash is empty. So a first update works and the second does not.",
-    "Set nBOOT_SEL to 0 once, on the bench: stm32up provision while the flash is empty, else "
+    "Set nBOOT_SEL to 0 once, on the bench: stm32up provision while the flash is empty, otherwise "
     "STM32CubeProgrammer over SWD; then switch the target off and on.",
     group="silence",
     unless=_WIRES,
@@ -348,7 +354,7 @@ def boot0_ignored(facts: Facts) -> Evidence:
         return []
     options = facts.options
     if options.get("nBOOT_SEL") == 1 and options.get("nBOOT0") == 1:
-        by = "the loader runs only since the flash was empty at power-on"
+        by = "the loader runs only because the flash was empty at power-on"
         return [f"read from the option bytes: nBOOT_SEL is 1 ({options['OPTR']})", by]
     if not facts.silent or facts.boot0_worked or not facts.application:
         return []
@@ -356,11 +362,11 @@ def boot0_ignored(facts: Facts) -> Evidence:
 
 
 @RULES.add(
-    "The target never enters its loader again, as with readout protection level 2.",
-    "Level 2 is permanent. If SWD does answer it is not level 2 but an option bit: nBOOT_SEL, "
+    "The target never enters its loader, as with readout protection level 2.",
+    "Level 2 is permanent. If SWD answers, the cause is not level 2 but an option bit: nBOOT_SEL, "
     "nBOOT1 or BOOT_LOCK.",
-    "Try SWD once (STM32CubeProgrammer, connect under reset). If it is refused: the application "
-    "goes on working, and can never be updated. Replace the STM32 to change it.",
+    "Try SWD once (STM32CubeProgrammer, connect under reset). If it is refused, the application "
+    "still works but can never be updated, except by replacing the STM32.",
     group="silence",
     unless=_WIRES,
 )
@@ -372,10 +378,10 @@ def level_2_suspected(facts: Facts) -> Evidence:
 
 @RULES.add(
     "The target has probably locked itself.",
-    "Option bytes torn by a reset or a loss of supply make the chip boot main flash only, "
-    "protected, with its debug port closed (RM0444 section 3.4).",
-    "Try SWD once (STM32CubeProgrammer, connect under reset). If it is refused nothing opens "
-    "this chip again: replace the STM32 or the board.",
+    "A reset or a loss of supply tore the option bytes. Such a chip boots only main flash, "
+    "protected and with its debug port closed (RM0444 section 3.4).",
+    "Try SWD once (STM32CubeProgrammer, connect under reset). If it is refused, nothing can "
+    "unlock this chip: replace the STM32 or the board.",
     severity=Severity.BEYOND_HELP,
     group="silence",
     unless=_WIRES,
@@ -385,5 +391,5 @@ def locked_suspected(facts: Facts) -> Evidence:
         return []
     evidence = [*_silence(facts), "switching the target off and on changed nothing"]
     if facts.hands_off is not None:
-        evidence.append(f"a bench operation was begun and not ended: {facts.hands_off['what']}")
+        evidence.append(f"a bench operation has not ended: {facts.hands_off['what']}")
     return evidence

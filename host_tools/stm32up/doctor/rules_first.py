@@ -1,4 +1,4 @@
-"""What keeps the doctor from looking at anything else, or must be known before it is done."""
+"""Causes that stop the doctor from examining anything else, or that must be known first."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ RULES = Rules()
 
 @RULES.add(
     "The option bytes are torn: the chip locks itself at its next reset.",
-    "They were being written when a reset or a loss of supply came. The chip runs by the old "
-    "ones until they are loaded again.",
-    "Keep its supply on and do not reset it. Only rewriting all option bytes now, by a debugger "
-    "that does not reset, could help. Else replace the STM32.",
+    "A reset or a loss of supply interrupted writing them. The chip uses the old ones until they "
+    "are loaded again.",
+    "Keep its supply on and do not reset it. Only rewriting all option bytes now, with a debugger "
+    "that does not reset the chip, could help. Otherwise replace the STM32.",
     severity=Severity.BEYOND_HELP,
 )
 def option_bytes_torn(facts: Facts) -> Evidence:
@@ -30,12 +30,13 @@ def option_bytes_torn(facts: Facts) -> Evidence:
 )
 def micropython_unfit(facts: Facts) -> Evidence:
     trouble = facts.host.interpreter_trouble
-    return [trouble, "so nothing else was looked at"] if trouble else []
+    return [trouble, "so nothing else was examined"] if trouble else []
 
 
 @RULES.add(
     "The host has no filesystem: nothing is mounted at /.",
-    "Likeliest its MicroPython is built for another flash size. Or boot.py unmounts it.",
+    "Most likely its MicroPython is built for another flash size. Or boot.py unmounts the "
+    "filesystem.",
     "Erase the host's flash, install the MicroPython for its flash size, then: stm32up deploy.",
 )
 def no_filesystem(facts: Facts) -> Evidence:
@@ -44,14 +45,15 @@ def no_filesystem(facts: Facts) -> Evidence:
 
 @RULES.add(
     "The host imports another stm32_updater than the deployed one.",
-    "A file or folder of that name lies where import looks first, or is frozen into the firmware.",
+    "A file or folder with that name is in a place that import searches first, or the firmware "
+    "contains one.",
     "Rename or remove it (mpremote fs rm -r :PATH), then: stm32up deploy.",
 )
 def updater_hidden(facts: Facts) -> Evidence:
     evidence = []
     for name in PRODUCT:
         found = [path for _, path in facts.host.found.get(name, [])]
-        if found != [f"{FROZEN}/{name}"]:  # as in a product whose firmware brings it
+        if found != [f"{FROZEN}/{name}"]:  # unlike a product with a frozen updater
             before = facts.host.in_the_way(name)
             evidence += [f"{path} is found before {LIB}/{name}" for path in before]
     return evidence
@@ -59,7 +61,7 @@ def updater_hidden(facts: Facts) -> Evidence:
 
 @RULES.add(
     "A file on the host hides a built-in module that the updater needs.",
-    "MicroPython imports a file json.py, time.py or the like instead of its own module.",
+    "MicroPython imports a file such as json.py or time.py instead of its own module.",
     "Rename or remove the file: mpremote fs rm :PATH.",
 )
 def built_in_hidden(facts: Facts) -> Evidence:

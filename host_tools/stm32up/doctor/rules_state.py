@@ -1,4 +1,4 @@
-"""What can be wrong with the target's own state, with updates, and with the host's files."""
+"""What can be wrong with the target's state, with updates, and with the host's files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from stm32up.doctor.diagnosis import Evidence, Facts, Rules, Severity
 
 RULES = Rules()
 
-# Errors of the last result that the facts themselves show, or that ended in a roll-back.
+# Errors of the last result that the facts already show, or that ended in a rollback.
 _OF_OTHER_RULES = ("application-silent", "hands-off")
-RESTARTS = 3  # resumptions in a row without an end
-FULL = 16 * 1024  # bytes: less, and record and log have no room
+RESTARTS = 3  # resumptions in a row without a result
+FULL = 16 * 1024  # bytes: with less, record and log do not fit
 
 _HOST = ("micropython-unfit", "no-filesystem")
 _UNREACHED = ("bus", "silence")
@@ -18,7 +18,7 @@ _UPDATE = ("interrupted", "keeps-restarting")
 
 
 def version(text: str) -> str:
-    """ "1.4.2+7" of the 16 hex digits an application answers; other text as it is."""
+    """ "1.4.2+7" from the 16 hex digits that an application answers; other text unchanged."""
     try:
         raw = bytes.fromhex(text)
     except ValueError:
@@ -27,10 +27,10 @@ def version(text: str) -> str:
 
 
 @RULES.add(
-    "A bench operation on the target was begun and not ended.",
+    "A bench operation on the target has not ended.",
     "Its option bytes may be half written, so the target is not reset until this is settled.",
     "Leave its supply on for a minute, then run the same operation again (stm32up provision or "
-    "stm32up unprotect); it goes on where it was.",
+    "stm32up unprotect); it continues where it stopped.",
     unless=("locked-suspected",),
 )
 def hands_off(facts: Facts) -> Evidence:
@@ -39,7 +39,7 @@ def hands_off(facts: Facts) -> Evidence:
     note = facts.hands_off
     evidence = [f"/updater/hands-off is there: {note['what']}, stage: {note['stage']}"]
     if facts.target is None:
-        evidence.append("so the target was left alone: whether it answers is not known")
+        evidence.append("so the target was left alone, and it is not known whether it answers")
     return evidence
 
 
@@ -54,8 +54,8 @@ def read_protected(facts: Facts) -> Evidence:
 
 @RULES.add(
     "BOOT_LOCK is set: the target boots from main flash, whatever BOOT0 says.",
-    "It was set by other means. Without protection a debugger can clear it; together with "
-    "protection only as long as that lets a debugger in.",
+    "Another tool set it. Without readout protection a debugger can clear it; with protection "
+    "only if a debugger can still connect.",
     "Clear BOOT_LOCK over SWD (STM32CubeProgrammer). Until then only the application can enter "
     "the loader: do not erase it.",
 )
@@ -64,8 +64,8 @@ def boot_lock_set(facts: Facts) -> Evidence:
 
 
 @RULES.add(
-    "BOOT0 leads the target into its SRAM, not into its loader.",
-    "The option bit nBOOT1 is 0: it chooses between the two.",
+    "BOOT0 starts the target's SRAM, not its loader.",
+    "The option bit nBOOT1, which selects between the two, is 0.",
     "Set nBOOT1 to 1 while the loader answers, on the bench: stm32up provision.",
 )
 def nboot1_wrong(facts: Facts) -> Evidence:
@@ -77,7 +77,7 @@ def nboot1_wrong(facts: Facts) -> Evidence:
 
 @RULES.add(
     "The target starts its loader at every reset.",
-    "Option bits say so: with nBOOT_SEL 1 it is nBOOT0 that counts, and it is 0.",
+    "Option bits select it: with nBOOT_SEL 1 the bit nBOOT0 is used, and it is 0.",
     "Set nBOOT_SEL to 0, on the bench: stm32up provision.",
 )
 def forced_into_loader(facts: Facts) -> Evidence:
@@ -89,7 +89,7 @@ def forced_into_loader(facts: Facts) -> Evidence:
 
 @RULES.add(
     "Pages of the flash are write-protected.",
-    "An update of these pages fails, and the loader does not say why; the field updater never "
+    "An update of these pages fails, and the loader does not report why. The field updater never "
     "changes protection.",
     "Remove it on the bench over SWD (STM32CubeProgrammer: WRP start above its end).",
 )
@@ -105,7 +105,7 @@ def write_protected(facts: Facts) -> Evidence:
 @RULES.add(
     "The host's filesystem seems to have been formatted.",
     "MicroPython formats a filesystem that it cannot mount, after a loss of power for instance. "
-    "Updater, images and log are gone; the target is not touched by that.",
+    "Updater, images and log are gone; the target is unchanged.",
     "Deploy again (stm32up deploy, with the keys), then: stm32up update IMAGE.",
     unless=_HOST,
 )
@@ -121,7 +121,7 @@ def filesystem_reformatted(facts: Facts) -> Evidence:
 @RULES.add(
     "The host has no updater.",
     "It was never deployed, or the host's filesystem was formatted.",
-    "Put it there: stm32up deploy.",
+    "Install it: stm32up deploy.",
     unless=("filesystem-reformatted", *_HOST),
 )
 def no_updater(facts: Facts) -> Evidence:
@@ -150,18 +150,18 @@ def board_json_broken(facts: Facts) -> Evidence:
 @RULES.add(
     "The host's record of what is installed is lost.",
     "Both its files are damaged, or of another version of the updater.",
-    "Nothing is lost but time: stm32up update IMAGE writes every page again.",
+    "Nothing but time is lost: stm32up update IMAGE writes every page again.",
 )
 def record_lost(facts: Facts) -> Evidence:
     if not facts.files["slots"] or facts.record:
         return []
-    return [f"{facts.files['slots']} of 2 state files are there, and none is sound"]
+    return [f"{facts.files['slots']} of 2 state files are there, and none is valid"]
 
 
 @RULES.add(
-    "An update starts over and over, and never ends.",
-    "The host loses its supply or is reset in the middle: a watchdog that is not fed, a supply "
-    "that gives way, a program that resets.",
+    "An update restarts again and again, and never ends.",
+    "The host loses its supply or is reset in the middle: a watchdog that is not fed, a weak "
+    "supply, or a program that resets the host.",
     "Pass feed=wdt.feed to the updater, measure the host's supply, then: stm32up logs pull.",
 )
 def keeps_restarting(facts: Facts) -> Evidence:
@@ -170,12 +170,12 @@ def keeps_restarting(facts: Facts) -> Evidence:
     count = since.count("resuming")
     if not facts.under_way or count < RESTARTS:
         return []
-    return [f"the log shows the same update resumed {count} times, and no end of it"]
+    return [f"the log shows the same update resumed {count} times, without a result"]
 
 
 @RULES.add(
     "An update was interrupted and waits to be continued.",
-    "Power was lost, or a computer connected to the host. The next run goes on with it.",
+    "Power was lost, or a computer connected to the host. The next run continues the update.",
     "Reset the host, or push the image again: stm32up update IMAGE.",
     unless=("keeps-restarting",),
 )
@@ -189,13 +189,13 @@ def interrupted(facts: Facts) -> Evidence:
 
 @RULES.add(
     "The last run of the updater failed.",
-    "The evidence names the error. One that is not foreseen is a mistake, of the updater or of "
-    "the product's own confirm() or feed().",
+    "The evidence has the error. An unexpected one is a bug of the updater, or of the product's "
+    "own confirm() or feed().",
     "Run it again (stm32up run). If it fails again: stm32up logs pull, and report it.",
     unless=_UPDATE,
 )
 def update_failed(facts: Facts) -> Evidence:
-    """The last result is a failure that no other rule is about."""
+    """The last result is a failure that no other rule covers."""
     last = facts.last_failure
     error = str(last.get("error", "")) if last else ""
     if last is None or error.startswith("image") or error in _OF_OTHER_RULES:
@@ -208,24 +208,24 @@ def update_failed(facts: Facts) -> Evidence:
 
 @RULES.add(
     "A new application did not prove itself.",
-    "It was written and verified, started, and did not answer as [confirm] in board.toml says. "
-    "If there was an earlier one, that is back.",
+    "It was written, verified and started, but did not answer as [confirm] in board.toml "
+    "requires. If there was an earlier one, it was restored.",
     "If the evidence says that it answers another version, build it again with that --version. "
-    "Else correct the application, give it a higher version, build and push it.",
+    "Otherwise correct the application, give it a higher version, build and push it.",
 )
 def rolled_back(facts: Facts) -> Evidence:
     failed = facts.record.get("failed")
     if not failed or facts.installed_since:
         return []
-    evidence = [f"the record names a failed image, digest {failed[:8]}"]
+    evidence = [f"the record has a failed image, digest {failed[:8]}"]
     ends = [entry for entry in facts.log.entries if entry.get("error") == "application-silent"]
     return [*evidence, f"the log says: {ends[-1].get('message')}"] if ends else evidence
 
 
 @RULES.add(
     "An image in the inbox is refused.",
-    "It is damaged, older, not signed as it must be, or for another chip or product.",
-    "Build it again (stm32up image build), look at it (stm32up image show), and push it.",
+    "It is damaged, older, not signed by a known key, or for another chip or product.",
+    "Build it again (stm32up image build), check it (stm32up image show), and push it.",
 )
 def image_refused(facts: Facts) -> Evidence:
     evidence = []
@@ -240,14 +240,14 @@ def image_refused(facts: Facts) -> Evidence:
 
 @RULES.add(
     "The beginning of the flash was torn by an interrupted write.",
-    "Supply or reset came in the middle of an erase or a write; such cells cannot be read.",
+    "A loss of supply or a reset interrupted an erase or a write; such cells cannot be read.",
     "Write it again: stm32up update IMAGE.",
     unless=_UPDATE,
 )
 def flash_torn(facts: Facts) -> Evidence:
     if not facts.seen("loader", "unreadable"):
         return []
-    return ["reading the first 8 bytes of flash is a fault in the loader"]
+    return ["reading the first 8 bytes of flash causes a fault in the loader"]
 
 
 @RULES.add(
@@ -278,12 +278,12 @@ def application_silent(facts: Facts) -> Evidence:
 @RULES.add(
     "The image that was installed last is not on the host.",
     "Its file changed between the check and the end of the update, so it was removed. The last "
-    "good image, for going back, is still the earlier one.",
+    "good image for a rollback is still the earlier one.",
     "Write it again: stm32up update --force IMAGE.",
     severity=Severity.NOTICE,
 )
 def image_not_kept(facts: Facts) -> Evidence:
-    """The image that was installed last is not on the host any more."""
+    """The image that was installed last is no longer on the host."""
     events = [entry for entry in facts.log.entries if entry.get("event") in ("not-kept", "result")]
     for before, end in zip(events[-2::-1], events[:0:-1], strict=True):
         if end.get("status") == "installed":
@@ -294,8 +294,8 @@ def image_not_kept(facts: Facts) -> Evidence:
 
 @RULES.add(
     "The application that runs is not the one this host installed.",
-    "The target was programmed by other means, or the host was exchanged.",
-    "If it shall be the host's: push it again with a higher version, stm32up update IMAGE.",
+    "Another tool programmed the target, or the host was replaced.",
+    "To install the host's image again, push it with a higher version: stm32up update IMAGE.",
     unless=("image-not-kept",),
 )
 def another_version(facts: Facts) -> Evidence:
@@ -313,7 +313,7 @@ def another_version(facts: Facts) -> Evidence:
 @RULES.add(
     "The host's filesystem is full.",
     "The updater cannot keep its record, and refuses to start without it.",
-    "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
+    "Remove files that are not needed: mpremote fs ls, mpremote fs rm.",
     unless=_HOST,
 )
 def host_full(facts: Facts) -> Evidence:
@@ -322,8 +322,8 @@ def host_full(facts: Facts) -> Evidence:
 
 @RULES.add(
     "The host's filesystem has no room for a large image.",
-    "An image is pushed beside those that are kept for going back.",
-    "Remove what is not needed: mpremote fs ls, mpremote fs rm.",
+    "A pushed image needs space besides the images that are kept for a rollback.",
+    "Remove files that are not needed: mpremote fs ls, mpremote fs rm.",
     severity=Severity.NOTICE,
     unless=("host-full", *_HOST),
 )
@@ -336,14 +336,14 @@ def host_nearly_full(facts: Facts) -> Evidence:
 
 @RULES.add(
     "The EMPTY flag is still set: a reset leads into the loader.",
-    "The flash was written since power-on, and the flag is only looked at then. The updater "
-    "starts the application by Go.",
+    "The flash was written since power-on, and the chip updates the flag only then. The updater "
+    "starts the application with Go.",
     "Switch the target off and on once.",
     severity=Severity.NOTICE,
     unless=("forced-into-loader", "boot0-ignored"),
 )
 def empty_flag_set(facts: Facts) -> Evidence:
-    if not facts.boot0_wired:  # then the application sets it, to enter the loader
+    if not facts.boot0_wired:  # then the application uses it to enter the loader
         return []
     if facts.seen("loader", "blank") is not False or not facts.seen("start", "loader", "protocol"):
         return []
@@ -352,7 +352,7 @@ def empty_flag_set(facts: Facts) -> Evidence:
 
 @RULES.add(
     "This host has never updated this target.",
-    "Host or target was exchanged, or the host's filesystem was formatted.",
+    "Host or target was replaced, or the host's filesystem was formatted.",
     "None is needed; the first update writes every page.",
     severity=Severity.NOTICE,
     unless=_HOST,
@@ -368,9 +368,9 @@ def target_unknown(facts: Facts) -> Evidence:
 
 
 @RULES.add(
-    "A file on the host takes the place of a built-in module.",
-    "It has every name that the updater uses, as the extensions of micropython-lib do.",
-    "None is needed, if it is one of those. Else rename it.",
+    "A file on the host replaces a built-in module.",
+    "It has every name that the updater uses, as the extensions in micropython-lib do.",
+    "None is needed if it is one of those. Otherwise rename it.",
     severity=Severity.NOTICE,
     unless=("built-in-hidden",),
 )
@@ -379,16 +379,16 @@ def built_in_replaced(facts: Facts) -> Evidence:
 
 
 @RULES.add(
-    "The host's board.json is not what --board says.",
+    "The host's board.json differs from --board.",
     "Another board was deployed, or board.toml was changed since.",
-    "Name the board with --board; if the host's is out of date: stm32up deploy.",
+    "Give the right board with --board; if the host's file is out of date: stm32up deploy.",
     severity=Severity.NOTICE,
     unless=("board-json-wrong", "board-json-broken"),
 )
 def board_json_differs(facts: Facts) -> Evidence:
     if not facts.differs:
         return []
-    return [f"they differ in: {', '.join(facts.differs)}", "the doctor went by the host's"]
+    return [f"they differ in: {', '.join(facts.differs)}", "the doctor used the file on the host"]
 
 
 @RULES.add(

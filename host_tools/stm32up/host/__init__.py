@@ -1,7 +1,7 @@
-"""The host MCU over mpremote. A `session` connects by way of `transport`, to a real board
-(`ports`) or a simulated one (`simulation`). Over that connection run `deploy`, `push`, `calls`
-(the updater), `bench_calls`, and `logs`. `host_facts` tells what the host is, `paths` where its
-files are, and `ram` runs code there without installing it.
+"""The host MCU over mpremote. A `session` connects through `transport` to a real board (`ports`)
+or a simulated one (`simulation`). `deploy`, `push`, `calls` (the updater), `bench_calls` and
+`logs` use that connection. `host_facts` describes the host, `paths` has the paths of its files,
+and `ram` runs code there without installing it.
 """
 
-AUTO = "auto"  # the port that `transport.connected` finds by itself
+AUTO = "auto"  # `transport.connected` finds the port

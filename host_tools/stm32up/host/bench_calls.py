@@ -1,7 +1,7 @@
-"""The bench's verbs, `provision` and `unprotect`: plan, ask, and only then do it.
+"""The bench verbs `provision` and `unprotect`: plan, ask, then execute.
 
-The work is done by stm32_bench on the host MCU. Here it is shown what is to be done, and somebody
-has to say yes; what was confirmed goes back as it came, and the device refuses anything else.
+stm32_bench on the host MCU does the work. This module shows its plan, and the user must confirm
+it. The confirmed plan is sent back unchanged, and the device refuses any other.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from stm32up.host.calls import collect
 from stm32up.host.paths import BOARD_JSON
 from stm32up.host.transport import Connection
 
-Confirm = Callable[[Plan], None]  # raises UsageError if nobody says yes
+Confirm = Callable[[Plan], None]  # raises UsageError if the user does not confirm
 
 _DEVICE_CLASSES = {"provision": "Provision", "unprotect": "Unprotect"}
-# What has to be typed: nobody types it by mistake.
+# The word to type for each verb, so that nothing is confirmed by mistake.
 WORDS = {"provision": "provision", "unprotect": "erase"}
 
-# A board that gives no sign of life for so long is interrupted. It is far longer than any wait
-# here, since a chip that programs its option bytes must not be left alone.
+# A board without a sign of life for this long is interrupted. It is far longer than any wait of
+# the verbs, because the host must not leave a chip that programs its option bytes.
 _SILENCE_S = 90.0
 
 _CALL = """
@@ -47,18 +47,17 @@ def provision(
     *,
     power_cycled: bool = False,
 ) -> dict[str, object]:
-    """Sets the option bits that the updater needs, at most once; returns the result's values.
+    """Set the option bits that the updater needs, at most once; return the values of the result.
 
-    `bor`: the brown-out level, 0 for off; None: as it is. `power_cycled`: the target was switched
-    off and on by hand just before.
-    Raises UsageError if it is not confirmed, UpdateFailed."""
+    `bor`: the brown-out level, 0 for off; None: unchanged. `power_cycled`: the target was switched
+    off and on by hand just before. Raises UsageError if it is not confirmed, UpdateFailed."""
     return _run(connection, "provision", report, confirm, power_cycled, bor=bor)
 
 
 def unprotect(
     connection: Connection, report: Report, confirm: Confirm, *, power_cycled: bool = False
 ) -> dict[str, object]:
-    """Takes readout protection away, which erases the chip; returns the result's values.
+    """Remove readout protection, which erases the chip; return the values of the result.
 
     `power_cycled`: as for `provision`. Raises UsageError if it is not confirmed, UpdateFailed."""
     return _run(connection, "unprotect", report, confirm, power_cycled)
@@ -89,46 +88,50 @@ def _call(connection: Connection, verb: str, call: str, report: Report) -> dict[
 
 
 def warning(verb: str, plan: Plan) -> list[str]:
-    """What has to be known before saying yes: a paragraph each."""
+    """What the user must know before confirming, as paragraphs."""
     lines = [
-        "Until this is over the target's supply must stay on and steady, and nothing may reset "
-        "it: a chip that is cut off while it programs its option bytes can lock itself for good.",
+        "Until this has ended, the target's supply must stay on and steady, and nothing may reset "
+        "it: a chip that loses its supply while it programs its option bytes can lock itself "
+        "permanently.",
     ]
     if verb == "unprotect":
         lines.insert(0, "This erases all of the target's flash and rewrites its option bytes.")
     if not plan.get("supply"):
-        lines.append("The host cannot measure the supply ([bench] in board.toml): look yourself.")
+        lines.append(
+            "The host cannot measure the supply ([bench] in board.toml): measure it yourself."
+        )
     if plan.get("bor_mv"):
-        lines.append(f"{_threshold(plan)}: below that the part never starts again.")
+        lines.append(f"{_threshold(plan)}: with less the chip never starts again.")
     if plan.get("supply_switch"):
         lines.append(
-            "The host switches the target's supply: without a pull-up at the switch's enable a "
-            "reset of the host cuts the target off."
+            "The host switches the target's supply: without a pull-up at the switch's enable, a "
+            "reset of the host switches the target off."
         )
     return lines
 
 
 GIVE_UP = (
-    "--power-cycled: the target is not asked whether it is at work, and may be reset at once.",
-    "If its supply was not off just now, and it is at work, that locks it for good.",
+    "--power-cycled: the verb does not check whether the target is busy, and may reset it at "
+    "once.",
+    "If its supply was not just off and it is busy, that locks it permanently.",
 )
 GIVE_UP_WORD = "power-cycled"
 
 
 def check_stated_supply(plan: Plan, supply_mv: int | None) -> None:
-    """With --yes nobody reads a warning: a brown-out level on a supply that the board cannot
-    measure wants its voltage stated. Raises UsageError."""
+    """With --yes no warning is read. So a brown-out level needs --supply-mv if the board cannot
+    measure the supply. Raises UsageError."""
     needed = plan.get("needs_mv")
     if not needed or plan.get("supply"):
         return
     if supply_mv is None:
         raise UsageError(
             f"{_threshold(plan)}, and this host cannot measure the supply; nothing was changed",
-            "Measure it and say so: --supply-mv N.",
+            "Measure it and give the result: --supply-mv N.",
         )
     if supply_mv < needed:
         raise UsageError(
-            f"{_threshold(plan)}; {supply_mv} mV is less than the {needed} mV it takes with its "
+            f"{_threshold(plan)}; {supply_mv} mV is less than the {needed} mV needed with its "
             "margin; nothing was changed",
             "Choose a lower level.",
         )
@@ -140,17 +143,17 @@ def _threshold(plan: Plan) -> str:
 
 
 def check_boot0(done: dict[str, object]) -> None:
-    """Before an application is installed. Raises UpdateFailed where that would shut the only way
-    into the loader."""
+    """Check before an application is installed. Raises UpdateFailed if the application would close
+    the only way into the loader."""
     if done.get("boot0_counts") is False:
         raise UpdateFailed(
-            "the target is open, but ignores BOOT0; nothing was installed",
+            "the target is unprotected, but ignores BOOT0; nothing was installed",
             PROVISION_NOW,
             {**done, "ok": False, "error": "boot0-ignored"},
         )
 
 
-PROVISION_NOW = "Run stm32up provision now, while it is blank; then stm32up update IMAGE."
+PROVISION_NOW = "Run stm32up provision now, while the flash is blank; then stm32up update IMAGE."
 
 
 def refused() -> UsageError:
@@ -160,6 +163,6 @@ def refused() -> UsageError:
 def nobody_to_ask(verb: str) -> UsageError:
     """There is no terminal, or --json, and no --yes."""
     return UsageError(
-        f"{verb} has to be confirmed, and there is no terminal to ask on; nothing was sent",
-        "Run it in a terminal, or give --yes if the target's supply is sure to stay on.",
+        f"{verb} must be confirmed, and there is no terminal to ask on; nothing was sent",
+        "Run it in a terminal, or give --yes if it is certain that the target's supply stays on.",
     )

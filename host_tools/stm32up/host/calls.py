@@ -1,5 +1,5 @@
-"""Calls into the updater on the board: `update`, `status`, `probe`. What it says is passed on as
-it is.
+"""Calls of the updater on the board: `update`, `status`, `probe`. Its events are passed on
+unchanged.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from stm32up.host.push import push
 from stm32up.host.transport import Connection
 from stm32up.image import image_format, images
 
-# A board that gives no sign of life for so long is lost: the updater calls `feed` at least every
-# 100 ms of any wait. A simulated board on a busy computer takes longer than a real one.
+# A board without a sign of life for this long is lost: the updater calls `feed` at least every 100
+# ms while it waits. A simulated board on a busy computer takes longer than a real one.
 SILENCE_S = 6.0
 
-# Known errors of the updater come as an event like any other result; what else is raised is a bug
-# or a missing updater, and comes as a traceback.
+# Known errors of the updater arrive as a result event. Any other exception is a bug or a missing
+# updater, and arrives as a traceback.
 _CALL = """
 import json
 from stm32_updater import Updater, UpdaterError
@@ -34,7 +34,8 @@ except UpdaterError as e:
 """
 
 CONFIRMED = "confirmed.img"
-# The record and the proof of board.json, by the updater's own classes. The target is not reset.
+# Reads the record and makes the check of [confirm] with the updater's own classes. Does not reset
+# the target.
 _RUNS = """
  from stm32_rom.clock import Clock
  from stm32_updater.board import Board
@@ -62,8 +63,8 @@ _BEGINNINGS = """
 def update(
     connection: Connection, image: Path, report: Report, *, force: bool = False
 ) -> dict[str, object]:
-    """Pushes the image and runs the updater; returns the values of its result. An image that is
-    installed already is not even pushed; `force` writes it.
+    """Push the image and run the updater; return the values of its result. An image that is
+    already installed is not pushed; `force` writes it.
 
     Raises UpdateFailed with the updater's own result, NoUpdater, and what `push` raises.
     """
@@ -76,27 +77,27 @@ def update(
     result = run(connection, report, force=force)
     by_itself = connection.resets != resets and result.get("status") == "idle"
     if by_itself and status(connection).get("confirmed") == pushed["version"]:
-        # The program on the board had gone on with it before it was stopped again.
+        # The program on the board had continued an earlier update before it was stopped.
         return {"status": "installed", "version": pushed["version"]}
     if result.get("version") != pushed["version"]:
         raise UpdateFailed(
             f"{result.get('version') or 'no image'} was installed, not {pushed['version']}",
-            "Look at what was said before, and run: stm32up status.",
+            "Read the lines above, and run: stm32up status.",
             {**result, "ok": False, "error": "another-image"},
         )
     return result
 
 
 def run(connection: Connection, report: Report, *, force: bool = False) -> dict[str, object]:
-    """Runs the updater once, as the product does at boot, with whatever lies in its inbox."""
+    """Run the updater once, as the product does at boot."""
     how = "force=True" if force else ""
     call = f"for event in u.events({how}): print(json.dumps(event))"
     return _call(connection, call, report)
 
 
 def _runs(connection: Connection, digest: str | None) -> bool:
-    """Whether the image with this digest is installed, by the board's record, and proves itself
-    now. Where anything else is to be done the answer is False.
+    """Whether the image with this digest is installed, according to the board's record, and proves
+    itself now. False if the updater has anything else to do.
     """
     if not any(file.name == CONFIRMED for file in connection.list_folder(FOLDER)):
         return False  # nothing is installed, or there is no updater
@@ -105,8 +106,8 @@ def _runs(connection: Connection, digest: str | None) -> bool:
 
 
 def status(connection: Connection) -> Status:
-    """State and images, as the updater sees them, and what was not pushed to the end. Does not
-    touch the target.
+    """State and images, as the updater reports them, and interrupted pushes. Does not touch the
+    target.
     """
     known = cast(Status, _call(connection, _print_result("status")))
     interrupted = _interrupted_pushes(connection)
@@ -132,7 +133,7 @@ def _interrupted_pushes(connection: Connection) -> list[InterruptedPush]:
 
 
 def _bytes(digits: object) -> bytes:
-    """What hex digits from a board stand for; nothing if they are none."""
+    """The bytes of hex digits from a board; empty if they are not hex digits."""
     try:
         return bytes.fromhex(str(digits))
     except ValueError:
@@ -140,7 +141,7 @@ def _bytes(digits: object) -> bytes:
 
 
 def probe(connection: Connection) -> dict[str, object]:
-    """What is on the bus: chip, loader version, option bytes, application. Read-only."""
+    """Read what is on the bus: chip, loader version, option bytes, application. Writes nothing."""
     return _call(connection, _print_result("probe"))
 
 
@@ -151,7 +152,8 @@ def _print_result(method: str) -> str:
 def _call(
     connection: Connection, call: str, report: Report = lambda event: None
 ) -> dict[str, object]:
-    """After a reset of the board the updater is called again: it goes on where it was."""
+    """Call the updater. After a reset of the board call it again: it continues where it
+    stopped."""
     code = _CALL.format(board=BOARD_JSON, call=call)
     return connection.persistently(lambda: collect(connection, code, report), report)
 
@@ -159,12 +161,14 @@ def _call(
 def collect(
     connection: Connection, code: str, report: Report, silence_s: float | None = None
 ) -> dict[str, object]:
-    """Runs code that prints events and reports them; returns the values of the result, the last.
+    """Run code that prints events and report them; return the values of the result, the last
+    event.
 
     Raises UpdateFailed with a result that is not ok, NoUpdater, DeviceError.
     """
     results: list[dict[str, object]] = []
-    faults: list[DeviceError] = []  # told at the end: an update must not be cut for its words
+    # Raised at the end: an invalid event must not interrupt an update.
+    faults: list[DeviceError] = []
 
     def on_line(line: str) -> None:
         try:
@@ -184,7 +188,7 @@ def collect(
     if faults:
         raise faults[0]
     if not results:
-        raise DeviceError("the updater ended without a result", "Look at: stm32up logs pull.")
+        raise DeviceError("the updater ended without a result", "Read the log: stm32up logs pull.")
     result = results[-1]
     if not result.pop("ok", False):
         message = str(result.get("message", "the update failed"))
@@ -194,7 +198,7 @@ def collect(
 
 
 def _explained(connection: Connection, error: DeviceError) -> Exception:
-    """What an exception came of, if the host itself is the cause; else the exception in words."""
+    """The cause of an exception, if it is the host itself; otherwise the exception in words."""
     if error.kind == "MemoryError":
         return error
     try:
@@ -202,11 +206,11 @@ def _explained(connection: Connection, error: DeviceError) -> Exception:
     except HostUnfit as unfit:
         return unfit
     except (DeviceError, NoBoard):
-        pass  # the exception that there was tells more
+        pass  # the first exception says more
     if error.kind == "ImportError" and "stm32_bench" in error.message:
-        return NoUpdater("the board has no bench package", "Put it there: stm32up deploy --bench.")
+        return NoUpdater("the board has no bench package", "Install it: stm32up deploy --bench.")
     if error.kind == "ImportError" and "stm32_rom" in error.message:
         return NoUpdater("the board's updater is older than this stm32up", "Run: stm32up deploy.")
     if error.kind == "ImportError" and "stm32_updater" in error.message:
-        return NoUpdater("the board has no updater", "Put it there: stm32up deploy.")
+        return NoUpdater("the board has no updater", "Install it: stm32up deploy.")
     return error

@@ -1,8 +1,9 @@
-"""Puts the updater on a board: compiled modules, board.json, public keys, and main.py if wanted.
+"""Installs the updater on a board: compiled modules, board.json, public keys, and optionally
+main.py.
 
-Modules are compiled to bytecode, which runs on any port, saves the host MCU the compiler's memory
-and starts faster. -O2 drops assertions; -O3 would save more by dropping line numbers, but a
-traceback in the log of a board in the field is worth its bytes.
+Modules are compiled to bytecode, which runs on any port, needs no memory for the compiler on the
+host MCU, and starts faster. -O2 removes assertions. -O3 would also remove line numbers, but a
+traceback in the log of a board in the field needs them.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from stm32up.host.paths import (
 from stm32up.host.transport import BUILT_IN, Connection
 from stm32up.image import keys
 
-# Blocks that a filesystem may need beside those of the files: littlefs keeps two for each folder
-# and makes another two where a folder's list has grown.
+# Blocks that a filesystem may need besides those of the files: littlefs keeps two for each folder
+# and two more if a folder has grown.
 FOLDER_BLOCKS = 2
 SPARE_BLOCKS = 4
 
@@ -54,17 +55,17 @@ def deploy(
     bench: bool = False,
     frozen: bool = False,
 ) -> Values:
-    """Makes the board's files equal to ours, copying only what differs; returns what it did.
+    """Make the board's files equal to ours, copying only what differs; return what was done.
 
-    With `public_keys`, these become the keys that the board trusts, and others are removed;
-    without, its keys stay as they are. With `bench` the bench package comes along; without, one
-    that is there is removed. With `frozen` the host's firmware brings the updater, and only the
-    other files are copied. What cannot work is refused before anything is changed: UsageError
-    for what was asked, Stm32upError where our own files are missing, HostUnfit for a host that
-    would not run what is deployed, DeviceError for an unfinished bench operation or lack of room.
+    With `public_keys` the board trusts these keys and others are removed; without, its keys are
+    unchanged. With `bench` the bench package is copied; without, it is removed. With `frozen` the
+    updater is in the host's firmware, and only the other files are copied. Everything that cannot
+    work is refused before anything is changed: UsageError for wrong arguments, Stm32upError if our
+    own files are missing, HostUnfit for a host that would not run the deployed updater,
+    DeviceError for an unfinished bench operation or lack of space.
 
-    An interruption leaves modules of two versions at worst; deploying again mends that. Files are
-    removed when all others have arrived and were read back.
+    At worst an interruption leaves modules of two versions; deploying again repairs that. Files
+    are removed only after all others were copied and read back.
     """
     modules = {} if frozen else product_modules()
     bench_modules = _modules(device.BENCH) if bench else {}
@@ -88,21 +89,21 @@ def deploy(
     if main:
         _check_main(changed, present)
     _check_space(connection, facts, changed, present)
-    for hidden in facts.hidden:  # usable ones, or the check had refused them
+    for hidden in facts.hidden:  # usable ones: the check has refused all others
         report({"event": "output", "text": hidden.text})
     for folder in facts.missing:
         connection.make_folder(folder)
     copied = _Copied(connection, report, changed)
-    # A cut must not leave a product that trusts development keys, nor one without any: board.json
-    # says that this is a product only while no other keys are there.
+    # A power cut must not leave a product that trusts development keys, or one without keys. So
+    # board.json says that this is a product only while no other keys are there.
     if board.unsigned:
         copied.copy(settings)
     copied.copy({**trusted, **code})
     removed = _remove_others(connection, KEYS, trusted) if trusted else []
     if not board.unsigned:
         copied.copy(settings)
-    # A .py beside its .mpy would be imported instead of it, and a module that is gone would live
-    # on.
+    # A .py beside its .mpy would be imported instead of it, and a module that no longer exists
+    # would stay importable.
     for library in libraries:
         removed += _remove_others(connection, library, modules)
     removed += _remove_others(connection, BENCH_LIBRARY, bench_modules)
@@ -120,9 +121,9 @@ def deploy(
 
 
 def check_keys(board: Board, trusted: Mapping[Path, RSA | RSAPublic]) -> None:
-    """Raises UsageError for a development key on a board that takes signed images only.
+    """Raise UsageError for a development key on a board that accepts signed images only.
 
-    Such a board is a product: a signature that anyone can make is no better than none.
+    Such a board is a product, and a signature that anyone can make is no better than none.
     """
     if board.unsigned:
         return
@@ -136,23 +137,23 @@ def check_keys(board: Board, trusted: Mapping[Path, RSA | RSAPublic]) -> None:
 
 
 def _check_host(facts: HostFacts, board: Board, frozen: bool) -> None:
-    """Whether what is deployed can run there. Another board's pin numbers may be anything here,
-    its USB among them. Raises HostUnfit, UsageError."""
+    """Check that the host can run the updater, and that board.json is for this host: pin numbers
+    of another board may be any pins here, even those of USB. Raises HostUnfit, UsageError."""
     host_facts.check(facts, frozen=frozen)
     if facts.platform != board.host:
         raise UsageError(
-            f"{board.name} is for a host that is {board.host}, and this one is {facts.platform}",
-            "Name the right board with --board or STM32UP_BOARD.",
+            f"{board.name} is for a host that is {board.host}, but this host is {facts.platform}",
+            "Give the right board with --board or STM32UP_BOARD.",
         )
     for path in facts.files:
         raise HostUnfit(
-            f"{path} is a file, and has to be a folder",
+            f"{path} is a file, but must be a folder",
             f"Rename or remove it (mpremote fs rm :{path}), then deploy again.",
         )
 
 
 def _check_names(connection: Connection, facts: HostFacts, modules: Iterable[str]) -> None:
-    """A folder with the name of a module would be imported instead of it. Raises HostUnfit."""
+    """Raise HostUnfit for a folder with the name of a module, which would be imported instead."""
     for library in (ROM_LIBRARY, LIBRARY, BENCH_LIBRARY):
         for file in connection.list_folder(library) if library not in facts.missing else ():
             path = f"{library}/{file.name}"
@@ -164,7 +165,7 @@ def _check_names(connection: Connection, facts: HostFacts, modules: Iterable[str
 
 
 def _check_main(changed: Mapping[str, bytes], present: Mapping[str, object]) -> None:
-    """A main.py is the user's, and may exist nowhere else. Raises UsageError."""
+    """Raise UsageError if main.py is the user's own: there may be no copy of it."""
     if MAIN in changed and present[MAIN] is not None:
         raise UsageError(
             f"the host has another {MAIN}, which --main would replace",
@@ -179,7 +180,7 @@ def _check_space(
     changed: Mapping[str, bytes],
     present: Mapping[str, tuple[int, str] | None],
 ) -> None:
-    """Whether everything will fit, while each file stands beside the one that it replaces.
+    """Check that everything fits while each new file exists beside the old one.
 
     Raises DeviceError, before the first file is sent.
     """
@@ -202,8 +203,8 @@ def _check_space(
 
 
 def _blocks(size: int, block: int) -> int:
-    """The blocks that a file takes at most. littlefs keeps pointers in them, less than 8 bytes a
-    block on average."""
+    """The most blocks that a file can take. littlefs keeps pointers in them, on average less than
+    8 bytes per block."""
     return -(-size // max(block - 8, 1))
 
 
@@ -221,7 +222,8 @@ _list('', 3)
 
 
 def _largest_files(connection: Connection) -> list[tuple[str, int]]:
-    """Up to three files that are not ours, or are images in the inbox: (path, size)."""
+    """Up to three of the largest files that are not ours or are images in the inbox: (path,
+    size)."""
     lines = [line.split(" ", 1) for line in connection.exec(_LIST).splitlines()]
     files = [(path, int(size)) for size, path in lines]
     ours = (f"{ROM_LIBRARY}/", f"{LIBRARY}/", f"{BENCH_LIBRARY}/", BOARD_JSON, "/updater/")
@@ -234,8 +236,8 @@ def _largest_files(connection: Connection) -> list[tuple[str, int]]:
 
 
 def _check_present_keys(connection: Connection) -> None:
-    """A product deployed without --key lives on the keys it has. They count only if they were
-    deployed to a product: a board for development takes development keys too.
+    """A product deployed without --key keeps its keys. They count only if the board was already a
+    product, because a board for development accepts development keys too.
     """
     try:
         before = json.loads(connection.read_file(BOARD_JSON) or b"{}")
@@ -252,16 +254,16 @@ def _check_present_keys(connection: Connection) -> None:
 
 
 def _check_nothing_unfinished(connection: Connection) -> None:
-    """A target with half-written option bytes needs the package that knows how to look at it."""
+    """Refuse to remove the bench package while the target's option bytes may be half written."""
     if connection.list_folder(BENCH_LIBRARY) and connection.hash_file(HANDS_OFF) is not None:
         raise DeviceError(
-            "a bench operation was begun and not ended, so the bench package is still needed",
-            "Run stm32up provision or unprotect again: it looks at the target first.",
+            "a bench operation has not ended, so the bench package is still needed",
+            "Run stm32up provision or unprotect again: it checks the target first.",
         )
 
 
 def is_deployed(connection: Connection, *, bench: bool = False) -> bool:
-    """Whether an updater is on the board, of whatever version; with `bench`, that package too."""
+    """Whether an updater of any version is on the board; with `bench`, that package too."""
     folders = (LIBRARY, BENCH_LIBRARY) if bench else (LIBRARY,)
     return all(connection.list_folder(folder) for folder in folders)
 
@@ -271,7 +273,7 @@ def board_json(board: Board) -> bytes:
 
 
 def product_modules(packages: Iterable[Path] | None = None) -> dict[str, bytes]:
-    """What a product needs on the host, by path; `packages` are ours unless they are given."""
+    """The modules that a product needs on the host, by path. `packages`: ours by default."""
     modules: dict[str, bytes] = {}
     for package in packages or device.product():
         modules |= _modules(package)
@@ -279,7 +281,7 @@ def product_modules(packages: Iterable[Path] | None = None) -> dict[str, bytes]:
 
 
 def _modules(package: Path) -> dict[str, bytes]:
-    """Where each module of a device package goes, and its bytecode."""
+    """The modules of a device package: path on the host, and bytecode."""
     return {f"{LIB}/{package.name}/{name}": code for name, code in compiled(package).items()}
 
 
@@ -293,7 +295,7 @@ def compiled(package: Path) -> dict[str, bytes]:
 
 @functools.cache
 def _compile(name: str, source: bytes) -> bytes:
-    """Bytecode whose tracebacks show `name`, and no path of this machine."""
+    """Bytecode whose tracebacks show `name` and no path of this computer."""
     with tempfile.TemporaryDirectory() as folder:
         path, output = Path(folder, "source.py"), Path(folder, "out.mpy")
         path.write_bytes(source)
@@ -315,7 +317,7 @@ def _compile(name: str, source: bytes) -> bytes:
 def _changed(
     wanted: Mapping[str, bytes], present: Mapping[str, tuple[int, str] | None]
 ) -> dict[str, bytes]:
-    """What is not there, or there with another content."""
+    """The files that are missing on the board, or have another content there."""
     return {
         path: content
         for path, content in wanted.items()
@@ -324,7 +326,7 @@ def _changed(
 
 
 class _Copied:
-    """Copies the changed ones of some files, and reads all of them back."""
+    """Copies the changed files, and reads all files back."""
 
     def __init__(
         self, connection: Connection, report: Report, changed: Mapping[str, bytes]
@@ -335,7 +337,7 @@ class _Copied:
         self._done = 0
 
     def copy(self, files: Mapping[str, bytes]) -> None:
-        """Raises DeviceError if the host then holds anything else."""
+        """Raise DeviceError if the host then holds anything else."""
         total = sum(map(len, self._changed.values()))
         for path in files:
             if path not in self._changed:
@@ -346,7 +348,7 @@ class _Copied:
         wrong = _changed(files, self._connection.hash_files(list(files)))
         if wrong:
             raise DeviceError(
-                f"{', '.join(wrong)} cannot be read back as it was sent",
+                f"{', '.join(wrong)} differs from what was sent when it is read back",
                 "Deploy again; if that does not help, the host's flash is worn out.",
             )
 

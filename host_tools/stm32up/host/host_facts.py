@@ -1,9 +1,9 @@
-"""What the host is, asked before anything is put there: its interpreter, its filesystem, and where
-`import` finds the updater and the built-in modules that the updater uses.
+"""Facts about the host, read before anything is installed: its interpreter, its filesystem, and
+where `import` finds the updater and the built-in modules that the updater uses.
 
 MicroPython looks for a module NAME in each folder of sys.path in turn: as folder NAME, NAME.py or
-NAME.mpy. Most built-in modules (json, time, os ...) come last, so a file of the user's hides
-them. The questions need no module that such a file could hide.
+NAME.mpy. Most built-in modules (json, time, os ...) come last, so a user's file can hide them. The
+code that asks uses no module that such a file could hide.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OLDEST = (1, 24)  # MicroPython; as the README says
 MPY = 6  # version of the .mpy files that mpy-cross makes
 LIMIT_S = 20.0  # importing all of the updater takes a second or two
 _OURS = {path.rpartition("/")[2]: path for path in (LIBRARY, ROM_LIBRARY, BENCH_LIBRARY)}
-PRODUCT = ("stm32_updater", "stm32_rom")  # what a firmware may bring
+PRODUCT = ("stm32_updater", "stm32_rom")  # what may be frozen into a firmware
 _INSTALL = "Install MicroPython 1.24 or newer on it (micropython.org/download), then deploy again."
 
 _ASK = (
@@ -71,7 +71,8 @@ def _ask(names, ours, folders):
 """
 )
 
-# Imports modules that may be hidden, as the updater would: which file comes, and what it lacks.
+# Imports modules that may be hidden, as the updater would: which file is imported, and which names
+# it lacks.
 _TRY = """
 def _try(name, uses):
  had = sys.modules.pop(name, None)
@@ -86,7 +87,7 @@ def _try(name, uses):
   if had: sys.modules[name] = had
 """
 
-# Every module of the deployed packages, imported where and as the product does; then forgotten.
+# Imports every module of the deployed packages, as the product does, then removes them again.
 _IMPORT_ALL = (
     BUILT_IN
     + """
@@ -104,7 +105,7 @@ def _import_all(packages):
 """
 )
 
-# Nothing of the user's is imported from here on.
+# From here on no file of the user is imported.
 ALONE = f"""
 import sys
 sys.path[:] = [{FROZEN!r}]
@@ -116,8 +117,8 @@ for n, f in {{files!r}}:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """The answers. `found` says for a module name where `import` looks and would find it, in the
-    order it looks: (entry of sys.path, path)."""
+    """The answers. `found` lists for each module name all places where `import` would find it, in
+    order: (entry of sys.path, path)."""
 
     platform: str = "rp2"
     implementation: str = "micropython"
@@ -127,13 +128,13 @@ class HostFacts:
     found: Mapping[str, list[tuple[str, str]]] = field(default_factory=dict)
     block: int = 4096  # bytes; 0 where nothing is mounted at /
     free: int = 1 << 20  # bytes
-    missing: tuple[str, ...] = ()  # of the folders that were asked for
+    missing: tuple[str, ...] = ()  # those of the requested folders
     files: tuple[str, ...] = ()  # ... those that are files
     hidden: tuple[Hidden, ...] = ()  # built-in modules
 
     @property
     def updater(self) -> bool:
-        """Whether there is one to import, of whatever origin."""
+        """Whether there is an updater to import, deployed or frozen."""
         return "stm32_updater" in self.found
 
     @property
@@ -155,7 +156,7 @@ class HostFacts:
         return ""
 
     def in_the_way(self, name: str) -> list[str]:
-        """What `import` finds before the deployed package of this name."""
+        """The paths that `import` finds before the deployed package of this name."""
         paths = []
         for entry, path in self.found.get(name, []):
             if entry == LIB or path == _OURS[name]:
@@ -166,13 +167,13 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class Hidden:
-    """A built-in module that a file of the user's hides. `lacks`: what the updater uses of it and
-    the file has not, or the exception that importing it raises."""
+    """A built-in module that a user's file hides. `lacks`: the names that the updater uses and the
+    file lacks, or the exception that importing it raises."""
 
     name: str
     path: str
     lacks: tuple[str, ...] = ()
-    imported: str = ""  # what the module calls its file; empty if it cannot be imported
+    imported: str = ""  # the module's own file name; empty if it cannot be imported
 
     @property
     def text(self) -> str:
@@ -181,7 +182,7 @@ class Hidden:
 
 
 def look(connection: Connection, folders: Iterable[str] = ()) -> HostFacts:
-    """Asks the host. Raises DeviceError, NoBoard."""
+    """Ask the host. Raises DeviceError, NoBoard."""
     uses = device.uses()
     names = [*_OURS, *uses]
     answer = _answer(connection, _ASK + f"print(_ask({names!r}, {[*_OURS]!r}, {[*folders]!r}))")
@@ -201,16 +202,16 @@ def look(connection: Connection, folders: Iterable[str] = ()) -> HostFacts:
 
 
 def check(facts: HostFacts, *, frozen: bool = False) -> None:
-    """Raises HostUnfit if the updater could not run there, or another one would run instead.
+    """Raise HostUnfit if the updater could not run there, or another one would run instead.
 
-    `frozen`: the one to run is that of the firmware.
+    `frozen`: the updater in the firmware is the one to run.
     """
     if facts.interpreter_trouble:
         raise HostUnfit(facts.interpreter_trouble, _INSTALL)
     if not facts.block:
         raise HostUnfit(
             "nothing is mounted at /: the host has no filesystem",
-            "Likeliest its MicroPython is built for another flash size: erase the host's flash, "
+            "Most likely its MicroPython is built for another flash size: erase the host's flash, "
             "install the right MicroPython, then deploy again.",
         )
     for name, place in _OURS.items():
@@ -252,17 +253,17 @@ def import_trouble(connection: Connection, facts: HostFacts) -> str:
 
 
 def alone(connection: Connection, facts: HostFacts) -> None:
-    """Until the next soft reset nothing is imported from the host's files."""
+    """Import nothing from the host's files until the next soft reset."""
     connection.exec(ALONE.format(files=[(h.name, h.imported) for h in facts.hidden]))
 
 
 def out_of_the_way(paths: list[str]) -> str:
-    """What to do with files that hide others."""
+    """The next step for files that hide others."""
     steps = []
     for path in paths:
         if path.startswith(FROZEN):
             steps.append(
-                "if the firmware brings it on purpose, deploy with --frozen; else install a "
+                "if the updater is frozen on purpose, deploy with --frozen; otherwise install a "
                 "firmware without it"
             )
         else:
@@ -275,8 +276,8 @@ def out_of_the_way(paths: list[str]) -> str:
 def _hidden(
     connection: Connection, facts: HostFacts, uses: Mapping[str, list[str]]
 ) -> tuple[Hidden, ...]:
-    """Whether a file really comes instead of a built-in module: some built-in modules cannot be
-    hidden, and what is frozen into the firmware comes before /lib."""
+    """Check whether a file is really imported instead of a built-in module: some built-in modules
+    cannot be hidden, and frozen ones come before /lib."""
     hidden = []
     for name, places in facts.found.items():
         if name not in uses:
@@ -287,7 +288,8 @@ def _hidden(
             file, lacks = _answer(connection, BUILT_IN + _TRY + call)
         except NoBoard:
             raise HostUnfit(
-                f"{path} is imported instead of the built-in module {name}, and does not end",
+                f"{path} is imported instead of the built-in module {name}, and the import does "
+                "not end",
                 f"Rename or remove it (mpremote resume fs rm :{path}), then deploy again.",
             ) from None
         if file == "" or (file or "").startswith(f"{entry}/{name}" if entry else name):
@@ -295,9 +297,10 @@ def _hidden(
     return tuple(hidden)
 
 
-# Any: of the form that the code sent gives it.
+# Any: its form depends on the code that was sent.
 def _answer(connection: Connection, code: str, silence_s: float = LIMIT_S) -> Any:
-    """The value whose repr is the last line: a module that is imported may print, too."""
+    """The value whose repr is the last line: an imported module may print other lines before
+    it."""
     output = connection.exec(code, silence_s=silence_s)
     last = (output.strip().splitlines() or [""])[-1]
     try:
@@ -308,6 +311,6 @@ def _answer(connection: Connection, code: str, silence_s: float = LIMIT_S) -> An
 
 def _not_understood(text: str) -> DeviceError:
     return DeviceError(
-        f"the host's answer cannot be understood: {text[:80]!r}",
-        "Reset the host and try again; if it prints by itself, switch that off.",
+        f"the host's answer is invalid: {text[:80]!r}",
+        "Reset the host and try again; if a program prints by itself, stop it.",
     )

@@ -16,11 +16,11 @@ from stm32up.host.paths import FOLDER
 from stm32up.host.transport import Connection
 from stm32up.text import clean_all
 
-FILES = (f"{FOLDER}/log.1", f"{FOLDER}/log.0")  # which is older shows by the numbers
+FILES = (f"{FOLDER}/log.1", f"{FOLDER}/log.0")  # the numbers show which one is older
 
 
 class Entry(TypedDict, total=False):
-    """A line of the log. An updater of another version may write more, or other things."""
+    """A line of the log. An updater of another version may write other keys."""
 
     n: Required[int]
     t: int
@@ -35,7 +35,7 @@ class Entry(TypedDict, total=False):
 
 class Log(NamedTuple):
     entries: list[Entry]  # by rising "n"
-    damaged: int  # lines that are no entries: a cut can tear the last line of a file
+    damaged: int  # lines that are not entries: a power cut can tear the last line of a file
 
     def as_lines(self) -> str:
         return "".join(json.dumps(entry) + "\n" for entry in self.entries)
@@ -55,7 +55,7 @@ def collect(connection: Connection) -> Log:
 
 
 def write(log: Log, path: Path) -> None:
-    """Writes the entries as JSON lines. Raises UsageError if it cannot."""
+    """Write the entries as JSON lines. Raises UsageError if that fails."""
     try:
         path.write_text(log.as_lines(), encoding="utf-8", newline="\n")
     except OSError as error:
@@ -63,7 +63,7 @@ def write(log: Log, path: Path) -> None:
 
 
 def merge(files: Iterable[bytes]) -> Log:
-    """The entries of several files in order, each number once."""
+    """The entries of several files in order, without duplicates."""
     lines = [line for content in files for line in content.splitlines()]
     entries = [_entry(line) for line in lines]
     good = {entry["n"]: entry for entry in entries if entry is not None}
@@ -73,10 +73,10 @@ def merge(files: Iterable[bytes]) -> Log:
 def _entry(line: bytes) -> Entry | None:
     try:
         entry = json.loads(line)
-        json.dumps(entry, allow_nan=False)  # Python reads NaN and 1e999, which are no JSON
+        json.dumps(entry, allow_nan=False)  # Python reads NaN and 1e999, which are not JSON
     except (ValueError, RecursionError):
         return None
     if not isinstance(entry, dict) or type(entry.get("n")) is not int:
         return None
-    in_any_order = dict(sorted(clean_all(entry).items()))  # MicroPython's dicts keep none
+    in_any_order = dict(sorted(clean_all(entry).items()))  # MicroPython's dicts keep no order
     return cast(Entry, in_order(in_any_order, "n", "t", "event"))

@@ -1,4 +1,4 @@
-"""Where things are on the host's filesystem."""
+"""Paths on the host's filesystem."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which serial port is the board's, by its USB ids.
+"""Finds the serial port of the board by its USB ids.
 
-Opening the wrong one does harm: a Ctrl-C and a soft reset go out on it. So debug probes are never
-taken, USB-UART bridges only where no board has a USB of its own, and one of several never.
+Opening the wrong port does harm, because a Ctrl-C and a soft reset are sent. So debug probes are
+never used, USB-UART bridges only if no board with its own USB is there, and never one of several.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Note = Callable[[str], None]
 # Vendors of boards whose own USB runs MicroPython's REPL: MICROPY_HW_USB_VID in MicroPython's
 # ports/*/boards and mpconfigport.h; 2886 and 16D0 are those of Seeed's and Pimoroni's boards.
 _BOARDS = {
-    0x2E8A: "Raspberry Pi",  # and the many makers that have one of its product ids
+    0x2E8A: "Raspberry Pi",  # and the many makers that use its product ids
     0xF055: "MicroPython",
     0x303A: "Espressif",
     0x239A: "Adafruit",
@@ -56,9 +56,9 @@ _PROBE_WORDS = (
 
 
 def find_port(note: Note = lambda text: None) -> str:
-    """The serial port that is the board's. Raises NoBoard if none is, or several may be.
+    """The serial port of the board. Raises NoBoard if there is none, or more than one candidate.
 
-    `note` is told why, where it is not certain.
+    `note` gets the reason if the choice is not certain.
     """
     ports = sorted(list_ports.comports(), key=lambda port: str(port.device))
     candidates = [port for port in ports if not _is_other(port)]
@@ -68,20 +68,20 @@ def find_port(note: Note = lambda text: None) -> str:
             what = "MicroPython board" if certain else "USB-UART bridge that may lead to the board"
             names = ", ".join(str(port.device) for port in found)
             raise NoBoard(
-                f"more than one {what} is on USB: {names}", "Name one of the ports with --port."
+                f"more than one {what} is on USB: {names}", "Give one of the ports with --port."
             )
         if found:
             device = str(found[0].device)
             if not certain:
                 note(
-                    f"taking {device} for the board: a USB-UART bridge ({known[found[0].vid]}), "
-                    "and no other port may be one; if it leads elsewhere, name the port with "
+                    f"using {device} as the board: a USB-UART bridge ({known[found[0].vid]}), and "
+                    "the only candidate; if it is not the board, give the port with "
                     "--port"
                 )
             return device
     raise NoBoard(
-        f"no MicroPython board on USB, and no other port is known as one ({ports_present()})",
-        "Connect one, name its port with --port, or try --port sim.",
+        f"no MicroPython board on USB, and no other known port ({ports_present()})",
+        "Connect one, give its port with --port, or try --port sim.",
     )
 
 

@@ -1,5 +1,5 @@
-"""Puts an image into the board's inbox, so that a cut at any instant leaves no half image under
-its name.
+"""Puts an image into the board's inbox. A power cut at any instant leaves no half image under its
+final name.
 
 It is written as NAME.part, checked on the board by length and SHA-256, and only then renamed to
 NAME.img. A .part that holds the beginning of the same image is continued; any other is removed.
@@ -18,11 +18,11 @@ from stm32up.host.paths import INBOX
 from stm32up.host.transport import Connection
 from stm32up.image import images
 
-SPARE = 8192  # bytes to leave free: the updater writes its state and its log
+SPARE = 8192  # bytes to leave free for the updater's state and log
 
 
 class Pushed(TypedDict):
-    """Where the image is now, and how much of it was sent."""
+    """The path of the image on the board, and how much of it was sent."""
 
     status: str
     file: str
@@ -33,10 +33,9 @@ class Pushed(TypedDict):
 
 
 def push(connection: Connection, image: Path, report: Report) -> Pushed:
-    """Verifies the image here, then brings it to the board; returns where it is and how much was
-    sent.
+    """Verify the image here, then copy it to the board; return its path and how much was sent.
 
-    A reset of the board, such as its watchdog makes, is one more cut: it goes on by itself. Raises
+    After a reset of the board, for example by its watchdog, the push continues by itself. Raises
     ImageError (nothing was sent), DeviceError, NoBoard.
     """
     described = images.verify(image)
@@ -64,20 +63,19 @@ def _push(
     connection.append_file(part, data, start, lambda n, total: report(progress("push", n, total)))
     if connection.hash_file(part) != (len(data), digest):
         connection.remove(part)
-        raise DeviceError(
-            f"{image.name} did not arrive as it was sent", "Push it again; check the cable."
-        )
+        raise DeviceError(f"{image.name} arrived damaged", "Push it again; check the cable.")
     connection.rename(part, target)
     return {**done, "sent": len(data) - start}
 
 
 def inbox_name(image: Path) -> str:
-    """The name on the board: the image's own, in letters that every filesystem takes."""
+    """The name on the board: the name of the image, in characters that every filesystem
+    accepts."""
     return (re.sub(r"[^A-Za-z0-9._-]+", "_", image.stem).strip(".")[:48] or "image") + ".img"
 
 
 def _usable_start(connection: Connection, part: str, data: bytes) -> int:
-    """How many bytes of this image an earlier push has left; clears away every other remainder."""
+    """How many bytes of this image an earlier push has left. Removes all other remainders."""
     start = 0
     for file in connection.list_folder(INBOX):
         path = f"{INBOX}/{file.name}"

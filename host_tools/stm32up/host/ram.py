@@ -1,7 +1,7 @@
-"""Device packages in the RAM of a host, for what is used once and must not be installed.
+"""Device packages in the RAM of a host, for code that is used once and must not be installed.
 
-A filesystem that lives in a dict is mounted, and first in the path: what it holds is imported
-instead of what is installed, and is gone at the next soft reset.
+A filesystem in a dict is mounted and comes first in sys.path. Its modules are imported instead of
+the installed ones, until the next soft reset.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ sys.path.insert(0, {_ROOT!r})
 
 
 def send(connection: Connection, modules: dict[str, bytes]) -> None:
-    """Makes modules importable until the next soft reset: {"package/module.mpy": bytecode}."""
+    """Make modules importable until the next soft reset: {"package/module.mpy": bytecode}."""
     connection.exec(_FILESYSTEM)
     for name, code in modules.items():
         for start in range(0, len(code), CHUNK):

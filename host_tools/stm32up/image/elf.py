@@ -1,8 +1,8 @@
-"""ELF, read as a loader reads it: by its program headers, whether there are sections or not.
+"""ELF, read as a loader reads it: by its program headers, with or without sections.
 
-Every PT_LOAD segment puts its `p_filesz` bytes at `p_paddr`: that is where flash holds them, also
-those of initialised data, which run elsewhere. Section headers are looked at for one thing only:
-that all they name is in the file, as a cut file ends before its last sections.
+Every PT_LOAD segment puts its `p_filesz` bytes at `p_paddr`, their address in flash, also for
+initialised data, which is used elsewhere. Section headers are used only to check that the file
+holds all sections: a truncated file ends before the last ones.
 
 Source: Tool Interface Standard, ELF specification 1.2; ELF for the Arm Architecture (IHI 0044).
 """
@@ -55,8 +55,8 @@ class _Header(NamedTuple):
 
 
 def segments(path: Path, file: BinaryIO, largest: int) -> Iterator[Piece]:
-    """What a loader would put into memory. Raises ImageError, also for a segment of more than
-    `largest` bytes."""
+    """The segments that a loader would put into memory. Raises ImageError, also for a segment of
+    more than `largest` bytes."""
     size = os.fstat(file.fileno()).st_size
     header = _header(path, file, size)
     _check_sections(path, file, size, header)
@@ -88,7 +88,7 @@ def _header(path: Path, file: BinaryIO, size: int) -> _Header:
             "An STM32 is Arm, 32-bit, little-endian.",
         )
     if version != _CURRENT or header.version != _CURRENT:
-        raise ImageError(f"{path} is ELF of an unknown version", AGAIN)
+        raise ImageError(f"{path} is ELF with an unknown version", AGAIN)
     if header.type != _EXECUTABLE:
         kind = _TYPES.get(header.type, f"ELF of type {header.type}")
         raise ImageError(f"{path} is {kind}", "Give the executable that the linker writes.")
@@ -102,7 +102,8 @@ def _header(path: Path, file: BinaryIO, size: int) -> _Header:
 def _check_sections(path: Path, file: BinaryIO, size: int, header: _Header) -> None:
     if not header.section_offset:
         return
-    count = header.sections or 1  # more than fit the field: the first section says how many
+    # 0 sections: the number does not fit the field, and the first section holds it.
+    count = header.sections or 1
     number = 0
     while number < count:
         place = header.section_offset + number * _SECTION.size
@@ -124,5 +125,5 @@ def _read(path: Path, file: BinaryIO, size: int, offset: int, length: int) -> by
 def _check_inside(path: Path, size: int, offset: int, length: int) -> None:
     if offset + length > size:
         raise ImageError(
-            f"{path} is cut: it has {size} bytes and names {offset + length} or more", AGAIN
+            f"{path} is truncated: it has {size} bytes and names {offset + length} or more", AGAIN
         )

@@ -1,4 +1,4 @@
-"""What a file really is, by its first bytes: for messages, and to choose a reader."""
+"""The real type of a file, from its first bytes: for messages, and to choose a reader."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 HEAD = 4096  # bytes to look at
 HEX, SREC, ELF = "Intel hex", "S-records", "ELF"
-TEXT = "text, and begins with"  # of what() for text that is nothing known
+TEXT = "text, and begins with"  # of what() for text of an unknown kind
 COMMENTS = (b";", b"#", b"//")
 _BOM = b"\xef\xbb\xbf"
 _MAGICS = (
@@ -49,14 +49,14 @@ _MARKUP = (
 
 
 def lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """(number, text) of every line that is not blank. A byte order mark is passed over."""
+    """(number, text) of every line that is not blank. A byte order mark is skipped."""
     for number, line in enumerate(content.removeprefix(_BOM).splitlines(), 1):
         if line.strip():
             yield number, line.strip()
 
 
 def form(head: bytes) -> str | None:
-    """The format of an application file, HEX, SREC or ELF, whatever the file is called."""
+    """The format of an application file, HEX, SREC or ELF, regardless of its name."""
     if head.startswith(b"\x7fELF"):
         return ELF
     records = (line for _, line in lines(head) if not line.startswith(COMMENTS))
@@ -67,7 +67,8 @@ def form(head: bytes) -> str | None:
 
 
 def what(head: bytes) -> str | None:
-    """What begins like that, in words: "an HTML page". None: it could be a raw binary."""
+    """The kind of file with this beginning, in words: "an HTML page". None: it could be a raw
+    binary."""
     if not head:
         return "empty"
     for magic, name in _MAGICS:
@@ -94,13 +95,13 @@ def is_text(head: bytes) -> bool:
     try:
         text = head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # the end may have cut a letter
+        if error.start < len(head) - 3:  # the end of `head` may split a character
             return False
         text = head[: error.start].decode("utf-8-sig")
     return all(char.isprintable() or char.isspace() for char in text)
 
 
 def shown(text: bytes) -> str:
-    """The beginning of the first line of a file that is not trusted, in quotes."""
+    """The beginning of the first line of an untrusted file, in quotes."""
     first = (text.splitlines() or [b""])[0][:24]
     return ascii(first.decode("ascii", "replace"))

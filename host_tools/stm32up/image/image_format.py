@@ -1,6 +1,6 @@
-"""An image in MCUboot's format as imgtool reads it, to be shown, signed and explained. Writing one
-is imgtool's business too; whether the updater takes it, only the updater's own reader says:
-device.check_image. What an image consists of stands in firmware/stm32_updater/image.py.
+"""Parses an image in MCUboot's format, as imgtool does, to show, sign and explain it. imgtool
+writes images. Only the updater's own reader decides whether the updater accepts one:
+device.check_image. firmware/stm32_updater/image.py describes the parts of an image.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ KEPT = 0x00A1  # ours: (offset, length) of each hole in the payload, u32 each, i
 MAX_HOLES = 16
 HOLE = struct.Struct("<II")
 SIGNATURES = {RSA2048: "rsa2048", RSA3072: "rsa3072"}
-# What the digest cannot cover. All else proves nothing unless it is protected.
+# TLVs that the digest cannot cover. All others must be protected to count.
 UNPROTECTED = (KEYHASH, SHA256, RSA2048, RSA3072)
 ROM_FIXED = IMAGE_F["ROM_FIXED"]
 FLAG_NAMES = {bit: name.lower().replace("_", "-") for name, bit in IMAGE_F.items()}
@@ -57,8 +57,8 @@ _NAMES = {number: name.lower().replace("_", " ") for name, number in TLV_VALUES.
 
 
 def tlv_name(kind: int) -> str:
-    """What a TLV of this type is called, also one of another vendor or a newer MCUboot."""
-    other = "a vendor's own" if kind >= PRODUCT_ID else "unknown to this imgtool"
+    """The name of a TLV type, also for one of another vendor or a newer MCUboot."""
+    other = "vendor-specific" if kind >= PRODUCT_ID else "unknown to this imgtool"
     return str(_NAMES.get(kind, other))
 
 
@@ -69,7 +69,7 @@ class Tlv(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """An image whose sizes add up. Nothing is said yet about whether the updater takes it."""
+    """An image with consistent sizes. The updater may still refuse it."""
 
     load_address: int
     header_size: int
@@ -78,10 +78,10 @@ class Parsed(NamedTuple):
     payload: bytes
     signed_part: bytes  # what digest and signature cover
     tlvs: list[Tlv]
-    rest: bytes  # what follows the image, as when it is padded to its slot
+    rest: bytes  # bytes after the image, such as padding to its slot
 
     def find(self, tlv_type: int) -> bytes | None:
-        """The value of the first TLV of this type in the area where it belongs."""
+        """The value of the first TLV of this type, in the area that it belongs to."""
         wanted = (tlv_type, tlv_type not in UNPROTECTED)
         return next((tlv.value for tlv in self.tlvs if (tlv.type, tlv.protected) == wanted), None)
 
@@ -92,8 +92,8 @@ class Parsed(NamedTuple):
 
 
 def signed_size(beginning: bytes) -> int | None:
-    """By its header, the size of the part of an image that digest and signature cover; None if
-    these bytes begin no image.
+    """The size, from the header, of the part of an image that digest and signature cover; None if
+    these bytes are not the beginning of an image.
     """
     if len(beginning) < HEADER.size or beginning[:4] != MAGIC:
         return None
@@ -102,7 +102,7 @@ def signed_size(beginning: bytes) -> int | None:
 
 
 def parse(data: bytes, name: object = "the image") -> Parsed:
-    """Takes an image apart, without judging it. Raises ImageError if a size does not add up."""
+    """Split an image into its parts. Raises ImageError if its sizes are inconsistent."""
     if len(data) < HEADER.size:
         raise ImageError(f"{name} is truncated: {len(data)} bytes, less than its header")
     if data[:4] != MAGIC:
@@ -112,7 +112,7 @@ def parse(data: bytes, name: object = "the image") -> Parsed:
         file.write_bytes(data)
         try:
             dumpinfo.dump_imginfo(str(file), str(told), "json")
-        except (struct.error, IndexError):  # it reads on behind the end of a file
+        except (struct.error, IndexError):  # imgtool reads beyond the end of the file
             raise ImageError(f"{name} is damaged, or truncated to {len(data)} bytes") from None
         read = json.loads(told.read_bytes())
     header, areas = read["header"], read["tlv_area"]
@@ -129,7 +129,7 @@ def parse(data: bytes, name: object = "the image") -> Parsed:
         size = _INFO + sum(_INFO + tlv["len"] for tlv in found)
         stated = protected_size if protected else size
         if (info["magic"], info["tlv_tot"], stated) != (magic, size, size):
-            raise ImageError(f"{name} is damaged: no sound TLVs at 0x{end:X}")
+            raise ImageError(f"{name} is damaged: no valid TLVs at 0x{end:X}")
         tlvs += [Tlv(tlv["type"], protected, bytes.fromhex(tlv["data"])) for tlv in found]
         end += size
     if end > len(data):

@@ -1,11 +1,11 @@
-"""Firmware images: built and signed by imgtool, shown, verified.
+"""Firmware images: build, sign, show and verify, on top of imgtool.
 
-An image is a MCUboot image: a header of 512 bytes with the flash address (imgtool's rom-fixed),
+An image is an MCUboot image: a header of 512 bytes with the flash address (imgtool's rom-fixed),
 the payload in whole granules of 8 bytes, protected TLVs, SHA-256, and an RSA-PSS signature if a
 key was given. The protected TLVs are the security counter, the class id of the product, 0x00A0:
-the chip's product ID as a little-endian u16 (60 04 for 0x460), and, if the input leaves whole
-pages open, 0x00A1: offset and length of each such hole, two little-endian u32. The updater strips
-the header; the application stays linked at its flash address.
+the chip's product ID as a little-endian u16 (60 04 for 0x460), and, if the input has whole pages
+without data, 0x00A1: offset and length of each such hole, two little-endian u32. The updater
+strips the header; the application stays linked at its flash address.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from stm32up.image import (
 from stm32up.image.bounded_read import read_up_to
 
 HEADER_SIZE = 0x200
-LARGEST = 4 << 20  # bytes of a file that can be an image; the largest flash known has 512 KB
-USUAL_CHIP = "STM32G071RB"  # for advice about an image that names none
-VENDOR = "stm32up"  # the name space in which imgtool turns a product's name into its class id
+LARGEST = 4 << 20  # bytes of a file that can be an image; the largest known flash has 512 KB
+USUAL_CHIP = "STM32G071RB"  # for advice about an image without a chip
+VENDOR = "stm32up"  # imgtool's namespace for the class ids of products
 
 
 def class_id(product: str) -> uuid.UUID:
-    """The class id that `imgtool --vid stm32up --cid PRODUCT` derives; a UUID as PRODUCT is taken
-    as it is.
+    """The class id that `imgtool --vid stm32up --cid PRODUCT` derives. A PRODUCT that is a UUID is
+    used unchanged.
     """
     vendor = imgtool_image.parse_uuid(uuid.NAMESPACE_DNS, VENDOR)
     try:
@@ -60,8 +60,8 @@ def class_id(product: str) -> uuid.UUID:
 
 
 class NotAnImage(ImageError):
-    """A file of another kind, where an image was expected. `source`: what it is to be called where
-    an image can be made of it, else None.
+    """A file of another kind, where an image was expected. `source`: the name that the file needs
+    so that an image can be built from it; None if that is not possible.
     """
 
     def __init__(self, message: str, path: Path, source: Path | None) -> None:
@@ -70,8 +70,8 @@ class NotAnImage(ImageError):
 
 
 def how_to_build(path: Path, source: Path | None, *options: str) -> str:
-    """A command line that makes an image of `source`, as the version that its name tells; `path`
-    has to be renamed to that first if it is called otherwise.
+    """The advice how to build an image from `source`, with the version from its name. If `path`
+    has another name, the advice begins with renaming it.
     """
     renamed = source is not None and source != path
     source = source or Path("INPUT")
@@ -94,12 +94,12 @@ def build(
     address: int | None = None,
     preserve: Sequence[tuple[int, int]] = (),
 ) -> Shown:
-    """Builds an image from a bin, hex, srec or elf file and returns what `show` says about it.
+    """Build an image from a bin, hex, srec or elf file and return the values of `show`.
 
     `key` None leaves it unsigned. `security_counter` None takes it from the version, as imgtool
-    does. `address` is where a raw binary begins (default: the start of flash). The image is one
-    that a board with this chip and these regions to `preserve` takes. Raises UsageError,
-    ImageError, KeyFileError; then `output` is not touched.
+    does. `address` is where a raw binary begins (default: the start of flash). A board with this
+    chip and these `preserve` regions accepts the image. Raises UsageError, ImageError,
+    KeyFileError; then `output` is not touched.
     """
     payload = inputs.read(source, chip, address)
     kept = layout.holes(source, payload, chip)
@@ -125,7 +125,7 @@ def pack(
     security_counter: int | None = None,
     kept: Sequence[tuple[int, int]] = (),
 ) -> bytes:
-    """An image of this payload, whether a board takes it or not; see `build`."""
+    """An image of this payload, not checked as a board would; see `build`."""
     if key is not None and not isinstance(key, RSA):
         raise KeyFileError("a public key cannot sign", "Give the private key.")
     custom = {image_format.PRODUCT_ID: struct.pack("<H", chip.product_id)}
@@ -142,7 +142,7 @@ def pack(
     with tempfile.TemporaryDirectory() as folder:
         raw, built = os.path.join(folder, "payload.bin"), os.path.join(folder, "image.bin")
         Path(raw).write_bytes(payload.data)
-        with contextlib.redirect_stdout(io.StringIO()):  # imgtool tells what it is doing
+        with contextlib.redirect_stdout(io.StringIO()):  # imgtool prints what it is doing
             image.load(raw)
             image.create(key, public_key_format="hash", enckey=None, custom_tlvs=custom)
             image.save(built)
@@ -150,18 +150,18 @@ def pack(
 
 
 def _check_reset_vector(source: Path, payload: inputs.Payload) -> None:
-    """It leads to something that the input gives, not into a gap."""
+    """Raise ImageError if the reset vector points into a gap of the input."""
     reset = int.from_bytes(payload.data[4:8], "little")
     offset = (reset & ~1) - payload.address
     if not any(start <= offset < start + length for start, length in payload.given):
         raise ImageError(
             f"{source}: the reset vector 0x{reset:08X} points to where the file has no data",
-            "Is a part of the application missing?",
+            "Check whether a part of the application is missing.",
         )
 
 
 def write_digest(path: Path, output: Path) -> Values:
-    """Writes what is to be signed: SHA-256 of header, payload and protected TLVs, 32 bytes.
+    """Write the digest to sign: SHA-256 of header, payload and protected TLVs, 32 bytes.
 
     The signature is RSA-PSS of that digest, with SHA-256 for MGF1 too and a salt of 32 bytes.
     Raises ImageError for an image that `verify` refuses.
@@ -176,11 +176,11 @@ def write_digest(path: Path, output: Path) -> Values:
 def sign(
     path: Path, key: RSA | RSAPublic, output: Path, *, signature: Path | None = None
 ) -> Shown:
-    """Signs an image, or gives it a signature that was made elsewhere; returns what `verify` does.
+    """Sign an image, or add a signature that was made elsewhere; return the values of `verify`.
 
     `key` is private, or public with `signature`: a file with the bare signature, 256 or 384 bytes,
-    or the same in base64. A signature that is there already is replaced. Raises ImageError,
-    KeyFileError, UsageError; then `output` is not touched.
+    or the same in base64. An existing signature is replaced. Raises ImageError, KeyFileError,
+    UsageError; then `output` is not touched.
     """
     verify(path)
     signed_part = image_format.parse(_read(path)).signed_part
@@ -213,14 +213,14 @@ def _made_elsewhere(path: Path, key: RSA | RSAPublic) -> bytes:
             content = base64.b64decode(content, validate=False)
     if len(content) != size:
         raise ImageError(
-            f"{path} is no signature by this key: {len(content)} bytes, not {size}",
-            "Have it made of what stm32up image digest wrote.",
+            f"{path} is not a signature by this key: {len(content)} bytes, not {size}",
+            "Sign the output of stm32up image digest.",
         )
     return content
 
 
 def show(path: Path) -> Shown:
-    """Header and TLVs of an image, as plain values. Checks that its sizes add up, and no more."""
+    """Header and TLVs of an image, as plain values. Checks only that its sizes are consistent."""
     return _describe(path, _parse(path, _read(path)))
 
 
@@ -231,11 +231,11 @@ def verify(
     chip: Chip | None = None,
     preserve: Sequence[tuple[int, int]] = (),
 ) -> Shown:
-    """Checks what the updater will check, and the signature if a key is given; returns what `show`
-    does.
+    """Make the updater's checks, and check the signature if a key is given; return the values of
+    `show`.
 
-    There, "signature" is decided: "valid", "unchecked" (no key given) or "none". `chip` None takes
-    the largest of the family that the image is for. Raises ImageError.
+    Their "signature" is "valid", "unchecked" (no key given) or "none". `chip` None takes the
+    largest of the family that the image is for. Raises ImageError.
     """
     return check(path, _read(path), key, chip=chip, preserve=preserve)
 
@@ -248,7 +248,7 @@ def check(
     chip: Chip | None = None,
     preserve: Sequence[tuple[int, int]] = (),
 ) -> Shown:
-    """What `verify` does, of bytes; `path` is what messages call them."""
+    """As `verify`, for bytes; `path` is for messages."""
     parsed = _parse(path, content)
     reasons = imgtool_options.reasons(parsed, chip or device.chip(USUAL_CHIP))
     if reasons:
@@ -287,7 +287,7 @@ def _check_signature(path: Path, parsed: image_format.Parsed, key: RSA | RSAPubl
     signature = parsed.find(kind)
     if signature is None:
         if _signature_of(parsed):
-            raise ImageError(f"{path} is signed with another key than {_kind(key)}", hint)
+            raise ImageError(f"{path} is not signed with {_kind(key)}", hint)
         raise ImageError(f"{path} is not signed", hint)
     if parsed.find(image_format.KEYHASH) != keys.key_hash(key):
         raise ImageError(f"{path} is signed with another key", hint)
@@ -335,7 +335,7 @@ def _describe(path: Path, parsed: image_format.Parsed) -> Shown:
 
 
 def _layout(parsed: image_format.Parsed) -> list[Stretch] | None:
-    """What it does to flash; None if it does not name a chip that is known."""
+    """What the image does to flash; None if its chip is not known."""
     product_id = int.from_bytes(parsed.find(image_format.PRODUCT_ID) or b"", "little")
     if not device.knows(product_id):
         return None
@@ -345,10 +345,10 @@ def _layout(parsed: image_format.Parsed) -> list[Stretch] | None:
 
 
 def _refuse_same(source: Path, output: Path) -> None:
-    """Raises UsageError where what is made would take the place of what it is made of."""
+    """Raise UsageError if the output would replace the input."""
     if output.exists() and output.samefile(source):
         raise UsageError(
-            f"{output} is the input itself, which would be lost", "Give -o another name."
+            f"{output} is the input itself and would be overwritten", "Give -o another name."
         )
 
 
@@ -360,7 +360,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """An image, or what belongs to one."""
+    """The content of an image or of a signature."""
     try:
         with path.open("rb") as file:
             content, size = read_up_to(file, LARGEST)

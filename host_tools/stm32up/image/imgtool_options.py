@@ -1,4 +1,5 @@
-"""Images of MCUboot's imgtool that the updater does not take: why, and which option helps."""
+"""Why the updater does not accept an image of MCUboot's imgtool, and which option corrects
+that."""
 
 from __future__ import annotations
 
@@ -26,12 +27,12 @@ _TRAILER_MAGICS = (BOOT_MAGIC, BOOT_MAGIC_2)  # the end of a padded slot
 
 
 class Reason(NamedTuple):
-    what: str  # what the image does: "is padded to its slot"
+    what: str  # what is wrong with the image: "is padded to its slot"
     advice: str
 
 
 def reasons(image: Parsed, chip: Chip) -> list[Reason]:
-    """Everything that has to be other than it is, for an image of this chip."""
+    """Everything that must change so that this chip's updater accepts the image."""
     return [*_forms(image), *_signatures(image), *_missing(image, chip)]
 
 
@@ -42,9 +43,9 @@ def _forms(image: Parsed) -> Iterator[Reason]:
     if image.flags & _COMPRESSED or types.intersection(_DECOMPRESSION):
         yield Reason("is compressed", "Sign it without --compression.")
     if image.flags & IMAGE_F["NON_BOOTABLE"]:
-        yield Reason("is not to be started", "Sign it without --non-bootable.")
+        yield Reason("is marked as not bootable", "Sign it without --non-bootable.")
     if image.flags & IMAGE_F["RAM_LOAD"]:
-        yield Reason("is to run from RAM", "Sign it without --load-addr.")
+        yield Reason("is linked to run from RAM", "Sign it without --load-addr.")
     if image.rest.endswith(_TRAILER_MAGICS):
         yield Reason("is padded to its slot", "Sign it without --pad, --confirm and --test.")
     elif image.rest:
@@ -91,7 +92,7 @@ def _missing(image: Parsed, chip: Chip) -> Iterator[Reason]:
 
 
 def _wrong_chip(value: bytes | None) -> str:
-    """What is wrong with the product ID as it is written; empty if it may be one."""
+    """What is wrong with the product ID; empty if it may be valid."""
     if value is None:
         return "names no chip"
     if len(value) != 2:

@@ -14,15 +14,14 @@ from stm32up.image.bounded_read import read_up_to
 from stm32up.image.file_kinds import ELF, HEX, SREC
 from stm32up.image.records import Piece
 
-GRANULE = 8  # bytes that an STM32G0 programs at once; the loader wants whole ones
+GRANULE = 8  # bytes that an STM32G0 programs at once; the loader needs whole granules
 ERASED = b"\xff"
 RAW = ".bin"
 NAMES = {
     **dict.fromkeys((".hex", ".ihex", ".ihx"), HEX),
     **dict.fromkeys((".srec", ".s19", ".s28", ".s37", ".mot"), SREC),
 }
-# A record of one byte of data takes 15 characters; the rest is for comments and records given
-# twice.
+# A record with one byte of data has 15 characters; the rest is for comments and repeated records.
 TEXT_PER_BYTE = 64
 _DFU_SUFFIX = 16  # bytes at the end of a file for dfu-util, USB DFU 1.1 appendix B
 
@@ -30,21 +29,18 @@ _DFU_SUFFIX = 16  # bytes at the end of a file for dfu-util, USB DFU 1.1 appendi
 class Payload(NamedTuple):
     address: int  # of the first byte
     data: bytes  # a multiple of 8 bytes, gaps filled with 0xFF
-    given: list[tuple[int, int]]  # (offset, length) of what the file gives, ascending
+    given: list[tuple[int, int]]  # (offset, length) of the data in the file, ascending
 
 
 def read(path: Path, chip: Chip, address: int | None = None) -> Payload:
-    """Reads the file, in the format that its content shows.
+    """Read the file; the format is detected from its content.
 
-    A .bin is raw, and begins at `address` or else at the start of flash. Data given twice has to
-    be the same. Raises UsageError for a file that cannot be read, ImageError for one that is
-    unfinished, contradictory, or not for this chip; it is not read as a whole before its size has
-    been looked at.
+    A .bin is raw, and begins at `address` or at the start of flash. Data given twice must be the
+    same. Raises UsageError for a file that cannot be read, ImageError for one that is unfinished,
+    contradictory, or not for this chip. The size is checked before the whole file is read.
     """
     if address is not None and path.suffix.lower() != RAW:
-        raise UsageError(
-            f"{path} says itself where it begins", "Leave --address out: it is for a .bin."
-        )
+        raise UsageError(f"{path} contains its own addresses", "Omit --address: it is for a .bin.")
     try:
         with path.open("rb") as file:
             start = chip.flash_start if address is None else address
@@ -53,7 +49,9 @@ def read(path: Path, chip: Chip, address: int | None = None) -> Payload:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     inside = file_kinds.what(payload.data[:4])
     if inside is not None and "MCUboot" in inside:
-        raise ImageError(f"{path} holds {inside} already", "Give what the linker wrote.")
+        raise ImageError(
+            f"{path} already contains {inside}", "Give the file that the linker wrote."
+        )
     return payload
 
 
@@ -73,7 +71,7 @@ def _pieces(path: Path, file: BinaryIO, chip: Chip, raw_address: int) -> Iterabl
     if kind == ELF:
         return elf.segments(path, file, chip.flash_size)
     if kind is None and what is not None and what.startswith(file_kinds.TEXT):
-        kind = NAMES.get(path.suffix.lower())  # its reader names the first wrong line
+        kind = NAMES.get(path.suffix.lower())  # its reader reports the first wrong line
     if kind is None:
         if what is not None:
             raise ImageError(f"{path} is {what}", "Give a bin, hex, srec or elf file.")
@@ -86,14 +84,14 @@ def _pieces(path: Path, file: BinaryIO, chip: Chip, raw_address: int) -> Iterabl
 
 
 def right_name(path: Path, kind: str | None) -> Path:
-    """What the file is to be called, as a *.bin is raw whatever it holds."""
+    """The right name for the file, because a *.bin is read as raw, whatever it holds."""
     if kind is None or path.suffix.lower() != RAW:
         return path
     return path.with_suffix({HEX: ".hex", SREC: ".srec", ELF: ".elf"}[kind])
 
 
 def _whole(path: Path, file: BinaryIO, limit: int, chip: Chip) -> bytes:
-    """All of the file, unless it is too large for what it is to be."""
+    """The whole file. Raises ImageError if it is too large."""
     content, size = read_up_to(file, limit)
     if size > limit:
         raise ImageError(
@@ -104,9 +102,9 @@ def _whole(path: Path, file: BinaryIO, limit: int, chip: Chip) -> bytes:
 
 
 def _join(path: Path, pieces: Iterable[Piece], chip: Chip) -> Payload:
-    """One run of bytes from the first piece to the last, in whole granules."""
+    """One range of bytes from the first piece to the last, in whole granules."""
     flash = bytearray(ERASED * chip.flash_size)
-    given = bytearray(chip.flash_size)  # 1 where a piece said something
+    given = bytearray(chip.flash_size)  # 1 where a piece has data
     placed: list[Piece] = []
     for piece in pieces:
         start = piece.address - chip.flash_start
@@ -143,7 +141,7 @@ def _outside(piece: Piece, chip: Chip) -> ImageError:
 def _check_same(
     piece: Piece, placed: list[Piece], flash: bytearray, given: bytearray, start: int
 ) -> None:
-    """Data given twice is the same both times."""
+    """Raise ImageError if data given twice differs."""
     for index, byte in enumerate(piece.data):
         at = start + index
         if not given[at] or flash[at] == byte:
@@ -153,5 +151,5 @@ def _check_same(
         raise ImageError(
             f"{piece.at}: 0x{address:08X} is given twice: {byte:02X} here, "
             f"{flash[at]:02X} at {other.at}",
-            "Which of the two is right, only the build can say.",
+            "Correct the build: it places two different bytes at this address.",
         )

@@ -1,6 +1,6 @@
-"""Keys for signing images: RSA, since checking one is a single pow() on the host MCU.
+"""Keys for signing images: RSA, because checking a signature is a single pow() on the host MCU.
 
-A development key is one that more people have than a product can trust. It is known by a line of
+A development key is known to more people than a product can trust. It is recognised by a line of
 text before its PEM block, or because MCUboot publishes its private half.
 """
 
@@ -19,13 +19,13 @@ from imgtool.keys import RSA, RSAPublic
 from stm32up.errors import KeyFileError, UsageError
 from stm32up.image.bounded_read import read_up_to
 
-SIZES = (2048, 3072)  # bits; the ones MCUboot knows
+SIZES = (2048, 3072)  # bits; those that MCUboot supports
 EXPONENT = 65537
 LARGEST = 64 * 1024  # bytes of a file that can be a key
 # RFC 7468 section 2 allows text before a PEM block; every reader skips it.
 DEVELOPMENT = "stm32up development key: a board for a product refuses it"
 # KEYHASH of the keys in sim/mcuboot-sys/csupport/keys.c of mcu-tools/mcuboot. Their private halves
-# are root-rsa-2048.pem and root-rsa-3072.pem there, so anybody can sign with them.
+# are root-rsa-2048.pem and root-rsa-3072.pem there, so anyone can sign with them.
 PUBLISHED = {
     "fc5701dc6135e1323847bdc40f04d2e5bee5833b23c29f93593d00018cfa9994": "root-rsa-2048.pem",
     "449793fb65cd7698753d5b3f35fab15f1e3a45111ff24e1d46741de5ae12d59e": "root-rsa-3072.pem",
@@ -39,8 +39,8 @@ class PassphraseNeeded(KeyFileError):
 class DeviceKey(NamedTuple):
     """A public key as the updater reads it: /updater/keys/NAME.
 
-    The name is the first 16 hex digits of the SHA-256 that stands in an image's KEYHASH TLV, with
-    ".pub". The content is the modulus, big-endian, 256 or 384 bytes; the exponent is always 65537.
+    The name is the first 16 hex digits of the SHA-256 in an image's KEYHASH TLV, with ".pub". The
+    content is the modulus, big-endian, 256 or 384 bytes; the exponent is always 65537.
     """
 
     name: str
@@ -50,9 +50,11 @@ class DeviceKey(NamedTuple):
 def new(
     path: Path, bits: int = 3072, passphrase: str | None = None, *, development: bool = False
 ) -> None:
-    """Writes a new private key as PEM, readable by its owner only. Never overwrites a file."""
+    """Write a new private key as PEM, readable by its owner only. Never overwrites a file."""
     if bits not in SIZES:
-        raise UsageError(f"{bits} bits is not a key size that MCUboot knows", "Take 2048 or 3072.")
+        raise UsageError(
+            f"{bits} bits is not a key size that MCUboot supports", "Use 2048 or 3072."
+        )
     key = rsa.generate_private_key(public_exponent=EXPONENT, key_size=bits)
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:
@@ -64,9 +66,9 @@ def new(
 
 
 def write_public(source: Path, output: Path, passphrase: str | None = None) -> RSA | RSAPublic:
-    """Writes the public half of the key in `source`, and returns the key.
+    """Write the public half of the key in `source`, and return the key.
 
-    That a key is for development stays with it. Never overwrites a file.
+    The mark of a development key is copied too. Never overwrites a file.
     """
     key = load(source, passphrase)
     _write_new(output, _marked(key.get_public_pem(), why_development(source, key) != ""), 0o644)
@@ -79,7 +81,7 @@ def why_development(path: Path, key: RSA | RSAPublic) -> str:
     if published is not None:
         return f"MCUboot publishes its private half as {published}"
     before_block = _read(path).partition(b"-----BEGIN")[0]
-    return "it says so itself" if DEVELOPMENT.encode() in before_block else ""
+    return "it is marked as one" if DEVELOPMENT.encode() in before_block else ""
 
 
 def load(path: Path, passphrase: str | None = None) -> RSA | RSAPublic:
@@ -96,7 +98,7 @@ def load(path: Path, passphrase: str | None = None) -> RSA | RSAPublic:
         )
     if key.key_size not in SIZES:
         raise KeyFileError(
-            f"{path} is an RSA key of {key.key_size} bits, and MCUboot knows 2048 and 3072",
+            f"{path} is an RSA key of {key.key_size} bits, and MCUboot supports 2048 and 3072",
             "Make one: stm32up keys new KEY.pem.",
         )
     public = key.public_key() if isinstance(key, rsa.RSAPrivateKey) else key
@@ -127,9 +129,7 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
-        raise UsageError(
-            f"{path} exists and is not overwritten", "Give the key another name."
-        ) from None
+        raise UsageError(f"{path} already exists", "Give the key another name.") from None
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
     with os.fdopen(handle, "wb") as file:
@@ -162,7 +162,7 @@ def _parse(path: Path, pem: bytes, passphrase: bytes | None) -> object:
             raise PassphraseNeeded(
                 f"{path} needs a passphrase", "Set STM32UP_PASSPHRASE, or run in a terminal."
             ) from None
-        return serialization.load_pem_private_key(pem, None)  # it is not encrypted after all
+        return serialization.load_pem_private_key(pem, None)  # it is not encrypted
     except (ValueError, UnsupportedAlgorithm):
         what = "the key is damaged" if passphrase is None else "wrong passphrase, or damaged"
         raise KeyFileError(f"cannot read the key {path}: {what}") from None

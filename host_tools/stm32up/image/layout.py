@@ -1,8 +1,8 @@
-"""What an image does to flash, before anything is done: which bytes it writes, which pages it
-keeps, and what it fills with FF.
+"""The plan of an image for flash: which bytes it writes, which pages it keeps, and what it fills
+with FF.
 
-Pages are erased as a whole. A page that the input leaves open as a whole is a hole: it is kept, as
-it is, unless it is the first or the last of the image. Every other gap is padded.
+Only whole pages can be erased. A page without any input data is a hole: it is kept unchanged,
+unless it is the first or the last of the image. Every other gap is padded.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Run = tuple[int, int]  # offset from the start of the payload, length; in bytes
 
 
 def holes(source: object, payload: Payload, chip: Chip) -> list[Run]:
-    """The runs of whole pages without a byte of the input `source`, ascending.
+    """The runs of whole pages without data from the input `source`, ascending.
 
-    Raises ImageError for more than an image can name: padding the rest would erase pages of which
-    the input says nothing.
+    Raises ImageError for more holes than an image can list: padding the rest would erase pages
+    that the input has no data for.
     """
     found = []
     for (start, length), (end, _) in zip(payload.given, payload.given[1:], strict=False):
@@ -30,9 +30,8 @@ def holes(source: object, payload: Payload, chip: Chip) -> list[Run]:
             found.append((first, last - first))
     if len(found) > MAX_HOLES:
         raise ImageError(
-            f"{source} leaves {len(found)} stretches of whole pages open, "
-            f"and an image can name {MAX_HOLES}",
-            "Link its parts together, or fill the gaps: objcopy --gap-fill 0xFF.",
+            f"{source} has {len(found)} gaps of whole pages, and an image can list {MAX_HOLES}",
+            "Link the parts without gaps, or fill them: objcopy --gap-fill 0xFF.",
         )
     return found
 
@@ -40,8 +39,8 @@ def holes(source: object, payload: Payload, chip: Chip) -> list[Run]:
 def stretches(
     address: int, size: int, kept: list[Run], chip: Chip, given: list[Run] | None = None
 ) -> list[Stretch]:
-    """All of the pages that a payload touches, in order; `given` None: the input is not known, so
-    its padding counts as written.
+    """The ranges of all pages that a payload touches, in order. `given` None: the input is not
+    known, so its padding counts as written.
     """
     found: list[Stretch] = []
 

@@ -1,8 +1,8 @@
 """Intel hex and Motorola S-records, by the rules of both formats.
 
-A file that its own format calls unfinished or contradictory is refused, by line: without its end
-record, with anything after it, with a wrong length, checksum, count or start address. Blank lines
-and whole lines of comment (";", "#" or "//") are passed over, unless a comment holds a record.
+An unfinished or contradictory file is refused, with the line: one without an end record, with
+anything after it, or with a wrong length, checksum, count or start address. Blank lines and
+comment lines (";", "#" or "//") are skipped, unless a comment holds a record.
 
 Sources: Intel, Hexadecimal Object File Format Specification, revision A (1988);
 Motorola, M68000 Family Programmer's Reference Manual, appendix C (S-record output format).
@@ -23,7 +23,7 @@ _DIGITS = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
 _HIDDEN = re.compile(rb":?[0-9A-Fa-f]{10,}|S[0-9][0-9A-Fa-f]{6,}")
 
 _DATA, _END, _SEGMENT, _START_SEGMENT, _LINEAR, _START_LINEAR = range(6)
-# Bytes of data in each type of hex record but data itself. Their address field is 0.
+# Bytes of data in each type of hex record except data records. Their address field is 0.
 _LENGTHS = {_END: 0, _SEGMENT: 2, _START_SEGMENT: 4, _LINEAR: 2, _START_LINEAR: 4}
 
 _ADDRESS_SIZES = {0: 2, 1: 2, 2: 3, 3: 4, 5: 2, 6: 3, 7: 4, 8: 3, 9: 2}  # of S0 to S9, in bytes
@@ -32,7 +32,7 @@ _ENDS = {9: 1, 8: 2, 7: 3}  # the type of end record: the type of the data recor
 
 
 class Piece(NamedTuple):
-    """What an input file says of a stretch of memory; `at` is where it says so."""
+    """The data of an input file for a range of memory; `at` is the place in the file."""
 
     address: int
     data: bytes
@@ -48,7 +48,9 @@ def intel_hex(path: Path, content: bytes) -> Iterator[Piece]:
     for at, line in _lines(path, content):
         kind, offset, data = _hex_record(at, line)
         if ended:
-            raise ImageError(f"{at}: a record after the end record", "Are two files joined here?")
+            raise ImageError(
+                f"{at}: a record after the end record", "Check whether two files were joined."
+            )
         if kind == _DATA:
             if offset + len(data) > limit:
                 raise ImageError(f"{at}: data across the end of its 64 KB segment", AGAIN)
@@ -73,7 +75,7 @@ def _hex_record(at: str, line: bytes) -> tuple[int, int, bytes]:
     raw = _bytes(at, line[1:])
     if len(raw) < 5 or len(raw) != raw[0] + 5:
         said = f"it says {raw[0]} bytes of data and has {max(0, len(raw) - 5)}"
-        raise ImageError(f"{at}: the record has another length than it says: {said}", AGAIN)
+        raise ImageError(f"{at}: the record has a wrong length: {said}", AGAIN)
     _check_sum(at, raw, -sum(raw[:-1]))
     offset, kind, data = int.from_bytes(raw[1:3], "big"), raw[3], raw[4:-1]
     if kind == _DATA:
@@ -96,7 +98,9 @@ def s_records(path: Path, content: bytes) -> Iterator[Piece]:
     for at, line in _lines(path, content):
         kind, number, data = _s_record(at, line)
         if ended:
-            raise ImageError(f"{at}: a record after the end record", "Are two files joined here?")
+            raise ImageError(
+                f"{at}: a record after the end record", "Check whether two files were joined."
+            )
         if kind in _ENDS:
             if width and _ENDS[kind] != width:
                 raise ImageError(f"{at}: an S{kind} record does not end S{width} records", AGAIN)
@@ -124,7 +128,7 @@ def _s_record(at: str, line: bytes) -> tuple[int, int, bytes]:
     raw = _bytes(at, line[2:])
     if len(raw) != raw[0] + 1:
         said = f"it says {raw[0]} bytes and has {len(raw) - 1}"
-        raise ImageError(f"{at}: the record has another length than it says: {said}", AGAIN)
+        raise ImageError(f"{at}: the record has a wrong length: {said}", AGAIN)
     size = _ADDRESS_SIZES[kind]
     has_data = kind < 4
     if len(raw) < size + 2 or len(raw) > size + 2 and not has_data:
@@ -134,7 +138,7 @@ def _s_record(at: str, line: bytes) -> tuple[int, int, bytes]:
 
 
 def _lines(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
-    """("app.hex:7", record) of every line that is one."""
+    """("app.hex:7", record) of every line that has a record."""
     for number, line in file_kinds.lines(content):
         at = f"{path}:{number}"
         if not line.startswith(file_kinds.COMMENTS):

@@ -1,3 +1,3 @@
-"""Pictures and pages made of what was recorded: the forum case, told and counted, and its
-timeline. Others import `forum`.
+"""Reports of recorded runs: the forum case with its figures, and its timeline. Others import
+`forum`.
 """

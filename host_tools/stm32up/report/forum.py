@@ -1,6 +1,7 @@
-"""`stm32up simulate --scenario forum`: the case that started this project, told to its end.
+"""`stm32up simulate --scenario forum`: plays the case that started this project.
 
-First single runs are recorded and told, then the supply fails at many seeded instants of each.
+First one run of each lane is recorded and reported. Then the supply fails at many seeded instants
+of each.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ from stm32up.report import timeline
 from stm32up.say import words
 
 CHIP = "STM32G071RB"
-COUNTED = 4000  # bytes of the update that is cut many times: each recovery is simulated whole
+COUNTED = 4000  # bytes of the update that is cut many times: each recovery is simulated completely
 SHOWN = 128 * 1024  # bytes of the one that is drawn
-_BATCHES = 20  # of each lane: that many steps of the progress bar
+_BATCHES = 20  # of each lane, and steps of its progress bar
 _SMALLEST_BATCH = 50
 _CUT_OF_UPDATE = 0.45  # where the one cut of the drawn update is, as a share of its time
 
@@ -56,7 +57,7 @@ TITLES = {
 
 
 class Figures(TypedDict):
-    """What came of the cuts of one lane."""
+    """The results of the cuts of one lane."""
 
     lane: str
     instants: int
@@ -70,13 +71,13 @@ class Figures(TypedDict):
 
 
 class Broken(Stm32upError):
-    """The story did not end as it has to."""
+    """A run did not end as expected."""
 
     code = "forum"
 
 
 def lanes(size: int = COUNTED) -> list[Lane]:
-    """All ways through, the last one with images of `size` bytes."""
+    """All lanes, the last one with images of `size` bytes."""
     old, new = (_firmware(size, major) for major in (1, 2))
     return [Naive(), UnprotectSlow(), Unprotect(), Update(old, new)]
 
@@ -117,9 +118,9 @@ def tell(report: Report, drawing: Path | None = None) -> None:
             raise UsageError(f"cannot write {drawing}: {error.strerror}") from None
 
 
-# Of the drawn run of each lane: what is on the bus, how it ends, and whether that is well.
+# For the drawn run of each lane: what is on the bus, how it ends, and whether that is good.
 _DRAWN = {
-    "naive": ("the part of the case: 0x93, then BUSY for 40 s", "locked for good", False),
+    "naive": ("the part of the case: 0x93, then BUSY for 40 s", "locked permanently", False),
     "unprotect-slow": ("0x93, then patience", "unprotected: its supply held", True),
     "unprotect": ("the same", "unprotected", True),
     "update": ("erases, writes, reads back; no 0x93", "recovered by itself, and runs", True),
@@ -133,7 +134,7 @@ def _recorded(lane: Lane) -> tuple[Recording, Bench]:
 
 
 def _check_end(lane: Lane, recording: Recording) -> None:
-    """The told runs are part of the answer: raises Broken if one ends in another way."""
+    """Raise Broken if a run ends in another way than the report says."""
     expected = {Naive.name: LOCKED, Update.name: RECOVERED}.get(lane.name)
     if expected is not None:
         as_it_should = recording.outcome == expected
@@ -144,7 +145,7 @@ def _check_end(lane: Lane, recording: Recording) -> None:
 
 
 def _story(recording: Recording) -> list[tuple[int, str]]:
-    """What happened, in order: what the host told, long operations of the flash, the supply."""
+    """What happened, in order: the host's events, long operations of the flash, the supply."""
     story: list[tuple[int, Event]] = [
         (ns, event) for ns, event in recording.told if event["event"] in _TOLD
     ]
@@ -159,7 +160,7 @@ def _story(recording: Recording) -> list[tuple[int, str]]:
     return sorted((ns, words.event(event)) for ns, event in story)
 
 
-# Of what the host tells.
+# Of the host's events.
 _TOLD = ("naive", "loader", "sending", "seen", "hands-off", "installing", "result")
 
 
@@ -167,7 +168,7 @@ _TOLD = ("naive", "loader", "sending", "seen", "hands-off", "installing", "resul
 
 
 def count(report: Report, seed: int, instants: int) -> list[Figures]:
-    """Let the supply fail `instants` times in each lane; figures of each."""
+    """Let the supply fail `instants` times in each lane; return the figures of each."""
     figures = []
     jobs = os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")  # children fork, so they need one thread each
@@ -223,7 +224,7 @@ def _replay_command(lane: Lane, seed: int, number: int) -> str:
 
 
 def only(report: Report, seed: int, case_id: str) -> Values:
-    """One case again, with all that the host tells. `case_id`: LANE/NUMBER. Raises UsageError."""
+    """Repeat one case with all events of the host. `case_id`: LANE/NUMBER. Raises UsageError."""
     name, _, number = case_id.partition("/")
     found = [lane for lane in lanes() if lane.name == name]
     if not found or not number.isdigit():
@@ -250,7 +251,7 @@ def _teller(report: Report) -> Callable[[int, Event], None]:
 
 
 def run(report: Report, *, seed: int, instants: int, drawing: Path | None = None) -> Values:
-    """Tell it, count it. Raises Broken if a promise does not hold."""
+    """Report one run of each lane, then count. Raises Broken if a result is not as expected."""
     tell(report, drawing)
     figures = count(report, seed, instants)
     for each in figures:

@@ -1,4 +1,4 @@
-"""Draws recorded runs under each other, as an SVG for light and dark pages."""
+"""Draws recorded runs below each other, as an SVG for light and dark pages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from stm32sim.forum.recording import Recording, Span
 from stm32sim.wires.clock import NS_PER_S
 from stm32up.say import words
 
-_WIDTH, _LEFT, _RIGHT = 1000, 64, 984  # of the picture; where the time axis begins and ends
+_WIDTH, _LEFT, _RIGHT = 1000, 64, 984  # width of the picture; where the time axis begins and ends
 _ROW, _TOP = 118, 12  # height of a row; where the first begins
 _BUS, _FLASH, _BAR = 30, 54, 18  # where the bars are in a row, and how high they are
-_NEAR = 1.2  # bars that are closer to each other become one
+_NEAR = 1.2  # bars closer than this become one
 _TICK_S = 5
-_WIDE = 300  # a window with room for words
+_WIDE = 300  # a window that is wide enough for text
 _SERIF_FREE = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 _STYLE = f"""
 svg {{ font: 14px {_SERIF_FREE}; }}
@@ -41,7 +41,8 @@ svg {{ font: 14px {_SERIF_FREE}; }}
 
 @dataclass(frozen=True)
 class Row:
-    """One lane: what it is, what it sends, what was recorded, how it ended, and whether well."""
+    """One lane: its title, what it sends, what was recorded, how it ended, and whether that is
+    good."""
 
     title: str
     sends: str
@@ -121,7 +122,7 @@ def _cut(row: Row, span: Span, scale: float, bus: int, bottom: int) -> list[str]
     if not row.recording.outcome:
         text = "off and on, by hand"
     elif not row.well:
-        text, x, anchor = "supply cut, then nothing answers any more", _RIGHT, "end"
+        text, x, anchor = "supply cut, then nothing answers", _RIGHT, "end"
     return [
         _rect("off", start, bus, end - start, bottom - bus),
         f'<line class="cut" x1="{start:.1f}" x2="{start:.1f}" y1="{bus - 7}" y2="{bottom + 7}"/>',
@@ -155,14 +156,14 @@ def _legend(y: int) -> list[str]:
 
 
 def _ends(span: Span, scale: float) -> tuple[float, float]:
-    """Where it begins and ends; never narrower than can be seen."""
+    """Where a bar begins and ends; never too narrow to see."""
     start = _LEFT + span.start / NS_PER_S * scale
     end = _LEFT + span.end / NS_PER_S * scale
     return start, max(end, start + (3 if span.what == "option" else 0.8))
 
 
 def _merged(spans: Iterable[Span], scale: float) -> list[tuple[float, float]]:
-    """Bars in order, those that can hardly be told apart as one."""
+    """Bars in order; those too close to distinguish are merged."""
     bars: list[tuple[float, float]] = []
     for start, end in (_ends(span, scale) for span in spans):
         if bars and start - bars[-1][1] < _NEAR:

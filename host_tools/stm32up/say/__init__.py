@@ -1,4 +1,3 @@
-"""How things are said. Others import `words` (what each event is called), `output` (the screen
-or JSON) and `wrapping` (lines that fit the terminal). `endings` and `tables` say what a verb
-ends with.
+"""Output for people. Others import `words` (the text of each event), `output` (screen or JSON) and
+`wrapping` (lines that fit the terminal). `endings` and `tables` make the text of results.
 """

@@ -1,4 +1,4 @@
-"""How each verb ends, in words: what was done, and what it did it to."""
+"""The result of each verb in words: what was done, and to what."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from stm32up.say.words import EVENTS, Known, pushed, seconds, words
 
 _STRETCHES = {
     "written": "written",
-    "kept": "kept: the input leaves them open",
+    "kept": "kept: the input has no data there",
     "padded": "padded with FF",
 }
 _MOST_STRETCHES = 24  # lines; --json has all of them
-_PROVISION_NOW = "Run stm32up provision now, while it is blank"
-_TAKE_AWAY = "Before this host goes into a product, take the bench package off: stm32up deploy"
+_PROVISION_NOW = "Run stm32up provision now, while the flash is blank"
+_TAKE_AWAY = "Before this host goes into a product, remove the bench package: stm32up deploy"
 
 
 def ending(verb: str, values: Values) -> list[str]:
-    """The good end of a verb, in one line or a few."""
+    """The lines for a verb that succeeded."""
     return _ENDINGS[verb](Known(values))
 
 
@@ -29,7 +29,7 @@ def signed(values: Values) -> str:
 
 
 def layout(values: Values) -> list[str]:
-    """What an image does to flash, a line for each stretch."""
+    """What an image does to flash, one line per range."""
     found = values.get("layout")
     if not isinstance(found, list):
         return []
@@ -39,12 +39,12 @@ def layout(values: Values) -> list[str]:
         for stretch in found[:_MOST_STRETCHES]
     ]
     if len(found) > _MOST_STRETCHES:
-        lines.append(f"and {len(found) - _MOST_STRETCHES} more, which --json shows")
+        lines.append(f"and {len(found) - _MOST_STRETCHES} more; --json shows all")
     return lines
 
 
 def _key_made(values: Known) -> list[str]:
-    use = "for development only, no product takes it" if values["development"] is True else ""
+    use = "for development only, a product refuses it" if values["development"] is True else ""
     made = f"made {values['key']}: RSA, {values['bits']} bits, id {values['key_id']}"
     return [f"{made}; {use or 'keep it secret'}"]
 
@@ -84,16 +84,16 @@ def _image_signed(values: Known) -> list[str]:
 def _deployed(values: Known) -> list[str]:
     copied, removed, unchanged = values["copied"], values["removed"], values["unchanged"]
     assert isinstance(copied, list) and isinstance(removed, list)
-    lines = [f"copied {path}" for path in copied] if unchanged else []  # all of them is no news
+    lines = [f"copied {path}" for path in copied] if unchanged else []  # not on a first run
     lines += [f"removed {path}" for path in removed]
     if not copied and not removed:
-        return [f"{values['board']}: all {unchanged} files are there already"]
+        return [f"{values['board']}: all {unchanged} files are up to date"]
     counts = f"{len(copied)} files copied ({values['bytes']} bytes), {unchanged} unchanged"
     return [*lines, f"deployed for {values['board']}: {counts}"]
 
 
 def _pushed(values: Known) -> list[str]:
-    return [f"{pushed(values)}; the updater installs it when it runs next"]
+    return [f"{pushed(values)}; the updater installs it when it next runs"]
 
 
 def _updated(values: Known) -> list[str]:
@@ -101,7 +101,7 @@ def _updated(values: Known) -> list[str]:
         took = f" in {seconds(values['target_ms'])}" if "target_ms" in values else ""
         return [f"installed {values['version']}{took}"]
     if values["status"] == "up-to-date":
-        return [f"{values['version']} is installed already and runs; nothing was done"]
+        return [f"{values['version']} is already installed and runs; nothing was done"]
     if values["status"] == "idle":
         return ["nothing to do"]
     return [words(str(values["status"]))]
@@ -109,8 +109,8 @@ def _updated(values: Known) -> list[str]:
 
 def _provisioned(values: Known) -> list[str]:
     if values["status"] == "nothing-to-do":
-        return [f"OPTR {values['before']} is right already; nothing was written"]
-    done = f"provisioned: OPTR is {values['after']}, read back; BOOT0 counts now"
+        return [f"OPTR {values['before']} is already right; nothing was written"]
+    done = f"provisioned: OPTR is {values['after']}, read back; the BOOT0 pin is in use now"
     return [f"{done}. {_TAKE_AWAY}"]
 
 
@@ -123,7 +123,7 @@ def _unprotected(values: Known) -> list[str]:
             return [f"{open_now}, but it ignores BOOT0. {_PROVISION_NOW}"]
         return [f"{open_now}. Install an application: stm32up update IMAGE"]
     if values["status"] == "up-to-date":
-        return [f"{values['version']} is installed already; nothing was erased. {_TAKE_AWAY}"]
+        return [f"{values['version']} is already installed; nothing was erased. {_TAKE_AWAY}"]
     return [f"unprotected, and {values['version']} is {values['status']}. {_TAKE_AWAY}"]
 
 

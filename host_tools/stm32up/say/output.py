@@ -1,7 +1,8 @@
-"""What the command prints: for people (lines, progress bars, tables) or, with --json, for
+"""The output of the command: for people (lines, progress bars, tables) or, with --json, for
 programs.
 
-Text from a board is cleaned where it comes in. Here, where all text goes out, once more.
+Text from a board is cleaned where it is received, and all text once more here, where it is
+printed.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _TABLES: dict[str, Callable[..., list[str]]] = {
 
 
 class JsonOutput:
-    """One JSON object a line on standard output, and nothing else there."""
+    """One JSON object per line on standard output, and nothing else there."""
 
     def report(self, event: Event) -> None:
         values = clean_all(event)
@@ -64,9 +65,9 @@ class JsonOutput:
 
 
 class HumanOutput:
-    """Everything on standard output in the order in which it happens; only errors on standard
-    error. Progress bars are for terminals; they make room for the line that tells how it ended.
-    With `aside`, all of it goes to standard error: the verb's data have standard output.
+    """Everything on standard output, in the order in which it happens; only errors on standard
+    error. Progress bars are for terminals, and the line with the result replaces them. With
+    `aside` everything goes to standard error, because the verb writes its data to standard output.
     """
 
     def __init__(self, *, aside: bool = False) -> None:
@@ -74,8 +75,8 @@ class HumanOutput:
             highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=aside
         )
         self._bar: _Bar | None = None
-        self._last: Progress | None = None  # the progress that no other event has followed
-        self._refused: Event | None = None  # a refusal that the end may repeat
+        self._last: Progress | None = None  # set while no other event has followed
+        self._refused: Event | None = None  # a refusal that the result may repeat
 
     def report(self, event: Event) -> None:
         self._tell_refused()
@@ -118,12 +119,12 @@ class HumanOutput:
             self._line(words.event(refused))
 
     def _line(self, line: str, style: str | None = None) -> None:
-        """Lines of a pipe stay whole."""
+        """Print a line, wrapped only on a terminal."""
         for part in wrapped(clean(line, keep="\n"), width_of(self._console.file)):
             self._console.print(part, style=style)
 
     def close(self) -> None:
-        """Takes the progress bar away; also on the way out of an error."""
+        """Remove the progress bar, also after an error."""
         self._last = None
         if self._bar is not None:
             self._bar.close()
@@ -142,7 +143,7 @@ class HumanOutput:
 
 
 class _Bar:
-    """One phase: what, a bar, per cent, how many of how many, and for how long."""
+    """The bar of one phase: name, bar, per cent, count, and time."""
 
     def __init__(self, console: Console, event: Progress) -> None:
         what, self._unit = map(clean, words.phase(event))

@@ -1,8 +1,8 @@
-"""What `status`, `probe` and `image show` print: rows of name, value and remark.
+"""The tables of `status`, `probe` and `image show`: rows of name, value and remark.
 
 Tables fit 80 columns; texts are wrapped where they are printed. The values come from a board whose
-updater may be older or newer than this program: what is missing reads "?", what is unknown here is
-shown as it is.
+updater may be older or newer than this program: a missing value reads "?", an unknown one is shown
+as it is.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from stm32up.events import Examined, InterruptedPush, Plan, Shown, Status, Value
 from stm32up.say.endings import layout, signed
 from stm32up.say.words import UNDER_WAY, count, words
 
-Row = tuple[str, str, str]  # name, value, what it means
+Row = tuple[str, str, str]  # name, value, meaning
 
 _PHASES = {
     "idle": "nothing is under way",
     "unknown": "nothing is recorded on this board yet",
-    "installing": "an installation goes on at the next run",
-    "confirming": "written and verified; the application has yet to answer",
+    "installing": "the installation continues at the next run",
+    "confirming": "written and verified; the application has not answered yet",
     "rolling back": "the last good image is being put back",
 }
 _APPLICATION = {
-    "running": "runs and answers its version",
-    "blank": "there is none: the flash is blank",
-    "silent": "there is something, but it does not answer its version",
+    "running": "runs and answers with its version",
+    "blank": "none: the flash is blank",
+    "silent": "the flash is not blank, but nothing answers with a version",
 }
 
 
 def aligned(rows: Iterable[Row], indent: str = "") -> list[str]:
-    """Rows as lines with their columns under each other."""
+    """Rows as lines with aligned columns."""
     rows = list(rows)
     names = max((len(name) for name, _, _ in rows), default=0)
     remarked = [value for _, value, remark in rows if remark]
@@ -46,7 +46,7 @@ def aligned(rows: Iterable[Row], indent: str = "") -> list[str]:
 
 
 def status(values: Status) -> list[str]:
-    """What the host knows."""
+    """The state of the host."""
     phase = str(values.get("phase", "?"))
     inbox = [str(path).rpartition("/")[2] for path in values.get("inbox", [])]
     rows: list[Row] = [
@@ -62,15 +62,15 @@ def status(values: Status) -> list[str]:
         rows.append(("failed", failed[:8], "digest of the image that failed last"))
     if values.get("pages_in_doubt") and phase in UNDER_WAY:
         doubt = f"at least {values['pages_in_doubt']}"
-        rows.append(("pages to do", doubt, "in doubt: erased and written by the next run"))
+        rows.append(("pages to do", doubt, "uncertain: the next run erases and writes them"))
     if values.get("log_lines_lost"):
-        rows.append(("log", f"{values['log_lines_lost']} lines lost", "could not be written"))
+        rows.append(("log", f"{values['log_lines_lost']} lines lost", "they could not be written"))
     return aligned([*rows, *_others(values, set(Status.__annotations__))])
 
 
 def arrived(push: InterruptedPush) -> str:
-    """How much of an image an interrupted push has brought. Its signature, which nothing tells the
-    size of before it is there, is not counted.
+    """How much of an image arrived in an interrupted push, without the signature, whose size is
+    not known before it has arrived.
     """
     if push["bytes"] is None:
         return count(push["done"], "byte")
@@ -90,7 +90,7 @@ def _others(values: Values, known: set[str]) -> list[Row]:
 
 
 def probe(values: Values) -> list[str]:
-    """What is on the bus, in groups."""
+    """The chip, loader, application and option bytes."""
     application = str(values.get("application", "?"))
     rows: list[Row] = [
         ("chip", f"{values.get('chip', '?')}, product ID {_hex(values.get('product_id'), 3)}", ""),
@@ -127,7 +127,7 @@ def _shown(value: object) -> str:
 
 
 def plan(values: Plan) -> list[str]:
-    """What a bench verb is about to do: OPTR bit by bit, what changes marked."""
+    """What a bench verb is about to do: the fields of OPTR, with changes marked."""
     if "fields" not in values:
         command = f"Readout Unprotect ({values.get('command', '?')})"
         return [f"{values.get('chip', '?')} is read-protected; {command} erases all of its flash"]
@@ -159,14 +159,14 @@ def _one_of(name: str, *meanings: str) -> Meaning:
 
 def _nboot0(fields: Values) -> str:
     if fields.get("nBOOT_SEL") == 0:
-        return "without effect: the BOOT0 pin counts"
+        return "no effect: the BOOT0 pin is used"
     return _one_of("nBOOT0", "as BOOT0 high", "as BOOT0 low: the application starts")(fields)
 
 
 def _level(name: str, edge: str) -> Meaning:
     def meaning(fields: Values) -> str:
         if fields.get("BOR_EN") == 0:
-            return "without effect: BOR_EN is 0"
+            return "no effect: BOR_EN is 0"
         value = fields[name]
         if not isinstance(value, int):
             return ""
@@ -187,14 +187,17 @@ def _protected_pages(name: str) -> Meaning:
     return meaning
 
 
-# The order is that in which they matter here. Meanings: CMSIS device header of the STM32G071;
-# AN2606 table 2 for what boots.
+# The most important ones for the updater come first. Meanings: CMSIS device header of the
+# STM32G071; AN2606 table 2 for what boots.
 _MEANINGS: dict[str, Meaning] = {
     "RDP": _one_of(
-        "RDP", "not protected", "level 1: flash can be neither read nor written", "locked for good"
+        "RDP",
+        "not protected",
+        "level 1: flash can be neither read nor written",
+        "locked permanently",
     ),
     "nBOOT_SEL": _one_of(
-        "nBOOT_SEL", "BOOT0 pin counts", "BOOT0 pin is ignored, nBOOT0 counts: see wiring.md"
+        "nBOOT_SEL", "BOOT0 pin is used", "BOOT0 pin is ignored, nBOOT0 is used: see wiring.md"
     ),
     "nBOOT0": _nboot0,
     "nBOOT1": _one_of("nBOOT1", "BOOT0 high starts RAM", "BOOT0 high starts the loader"),
@@ -220,7 +223,8 @@ _MEANINGS: dict[str, Meaning] = {
 
 
 def doctor(values: Examined) -> list[str]:
-    """The diagnosis: what is wrong, why it is believed, what to do next; then the rest."""
+    """The diagnosis: what is wrong, the evidence, the cause, the next step; then the other
+    findings."""
     findings = values["findings"]
     parts: list[tuple[str, list[str]]] = []
     if not values["ok"]:
@@ -228,15 +232,15 @@ def doctor(values: Examined) -> list[str]:
         title = "Probably beyond help" if first["severity"] == "beyond help" else "What is wrong"
         parts = [
             (title, [first["what"]]),
-            ("Why this is believed", first["evidence"]),
-            ("How it comes about", [first["cause"]]),
-            ("What to do next", [first["next_step"]]),
+            ("What shows it", first["evidence"]),
+            ("Cause", [first["cause"]]),
+            ("Next step", [first["next_step"]]),
         ]
     notices = [other for other in findings if other["severity"] == "notice"]
     for title, others in (
-        ("If it is not that", values["otherwise"]),
+        ("Other possible causes", values["otherwise"]),
         ("Also seen", [other for other in findings if other not in notices]),
-        ("Worth knowing", notices),
+        ("Notes", notices),
     ):
         parts.append((title, [f"{other['what']} {other['next_step']}" for other in others]))
     told = [_told(title, texts) for title, texts in parts if texts]
@@ -255,7 +259,7 @@ def _told(title: str, texts: list[str]) -> list[str]:
 
 def image(values: Shown) -> list[str]:
     """Header and TLVs of an image."""
-    unnamed = "not one of the boards known here" if values["class_id"] else "not stated"
+    unnamed = "not one of the known boards" if values["class_id"] else "not stated"
     product_id = values["product_id"]
     family = device.family(product_id) if product_id is not None else "not stated"
     key = f", key {values['key_hash'][:16]}" if values["key_hash"] else ""
@@ -285,7 +289,7 @@ def image(values: Shown) -> list[str]:
     ]
     stretches = [f"  {line}" for line in layout(values)]
     flash = ["flash", *stretches] if stretches else []
-    unchecked = ["digest and signature are not checked here; to check them:"]
+    unchecked = ["digest and signature were not checked; to check them:"]
     unchecked.append("  stm32up image verify IMAGE --key KEY.pem")
     return [*aligned(rows), *flash, "TLVs", *aligned(tlvs, indent="  "), *unchecked]
 

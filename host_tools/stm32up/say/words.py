@@ -1,8 +1,8 @@
-"""The words for an event, in one table: as it happens, and in the story that a log tells later.
+"""The texts of all events in one table: as they happen, and later in the summary of a log.
 
-Progress lines, the lines of `simulate`, reports and drawings read them here. Values come from a
-board whose updater may be older or newer than this program: what is missing reads "?", and an
-event that is unknown here is still told, with everything it carries.
+Progress lines, the lines of `simulate`, reports and drawings use this table. Values come from a
+board whose updater may be older or newer than this program: a missing value reads "?", and an
+unknown event is still printed, with all of its values.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from stm32up.events import Event, Progress, Values
 
 # Phases of a record in which an update has not ended.
 UNDER_WAY = ("installing", "confirming", "rolling back")
-# What a progress event is about, and what it counts.
+# The text of each phase of progress, and the unit that it counts.
 PHASES = {
     "deploy": ("copying the updater", "bytes"),
     "push": ("pushing the image", "bytes"),
-    "blank check": ("looking for what is left", "pages"),
+    "blank check": ("checking for a blank flash", "pages"),
     "compare": ("comparing flash", "pages"),
     "write": ("writing flash", "pages"),
     "verify": ("verifying flash", "pages"),
@@ -31,7 +31,7 @@ PHASES = {
 
 
 class Known(dict[str, object]):
-    """The values of an event; a "?" for what is not there."""
+    """The values of an event; "?" for a missing one."""
 
     def __missing__(self, key: str) -> str:
         return "?"
@@ -41,9 +41,7 @@ Saying = str | Callable[[Known], str]
 
 
 class Words(NamedTuple):
-    """`line`: as it happens. `later`: in the story of a log; empty where the story has no need of
-    it.
-    """
+    """`line`: as it happens. `later`: in the summary of a log; empty if it is left out there."""
 
     line: Saying
     later: Saying = ""
@@ -59,10 +57,10 @@ def event(event: Event) -> str:
 
 
 def story(entries: Iterable[Event]) -> list[str]:
-    """What a log tells of its updates: how each began, was interrupted, and ended."""
+    """The summary of the updates in a log: how each began, was interrupted, and ended."""
     told = []
     new: object = "?"  # the version that is being installed
-    refused: object = ""  # why the last image was, if the end comes next
+    refused: object = ""  # why the last image was refused, if the result comes next
     for entry in entries:
         name = entry["event"]
         if name == "installing":
@@ -80,13 +78,13 @@ def _said(saying: Saying, values: Values) -> str:
 
 
 def phase(progress: Progress) -> tuple[str, str]:
-    """What a progress event is about, and what it counts."""
+    """The text of a progress event, and its unit."""
     name = progress["phase"]
     return PHASES.get(name, (words(name), "steps"))
 
 
 def stopped(progress: Progress) -> str:
-    """How far a phase had come that did not reach its end."""
+    """How far an unfinished phase had come."""
     doing, unit = phase(progress)
     return f"stopped {doing} after {progress['done']} of {progress['total']} {unit}"
 
@@ -109,19 +107,19 @@ def pushed(values: Known) -> str:
     file = str(values.get("file", name))
     renamed = f" as {name}" if file != name else ""
     if values["status"] == "already-there":
-        return f"{file} was in the inbox already{renamed}"
+        return f"{file} was already in the inbox{renamed}"
     return f"pushed {file} to the inbox{renamed} ({values['sent']} bytes sent)"
 
 
 def _checked(values: Known) -> str:
     sound = f"checked {values['version']}: sound{_took(values['hash_ms'])}"
     if not values["key"]:
-        return f"{sound}, not signed by a key of this board, which allows that"
+        return f"{sound}, not signed by a key of this board, which allows unsigned images"
     return f"{sound}, signed by {values['key']}{_took(values['signature_ms'])}"
 
 
 def _took(milliseconds: object) -> str:
-    """The simulated host computes in no time: there is nothing to tell then."""
+    """Empty for 0: the simulated host computes in no time."""
     return f" ({milliseconds} ms)" if milliseconds else ""
 
 
@@ -139,7 +137,7 @@ def _written(values: Known) -> str:
 def _rolling_back(values: Known) -> str:
     reason = str(values["reason"])
     back = " Going" if reason.endswith("?") else "; going"
-    return f"no proof of the new application: {reason}{back} back to {values['version']}"
+    return f"the new application did not prove itself: {reason}{back} back to {values['version']}"
 
 
 def _starting(values: Known) -> str:
@@ -156,7 +154,7 @@ def _ended_later(values: Known) -> str:
     if values["status"] == "installed":
         return f"{values['version']} was installed: {values['bytes']} bytes"
     if values["status"] == "rolled-back":
-        return f"{values['version']} came back"
+        return f"{values['version']} was restored"
     told_already = values["ok"] or values["message"] == values["refused"]
     return "" if told_already else f"it failed: {values['message']}"
 
@@ -188,24 +186,24 @@ def _counted(values: Known) -> str:
     line = ", ".join(parts)
     window, total = values["window_ms"], values["total_ms"]
     if isinstance(window, float) and isinstance(total, float):
-        line += f"; danger for {window:.1f} of {total:.0f} ms, {window / total:.2%}"
+        line += f"; dangerous for {window:.1f} of {total:.0f} ms, {window / total:.2%}"
     return f"{line}\n  again: {values['replay']}" if values["replay"] else line
 
 
 _REFUSED = "refused: {message}"
 _NOT_KEPT = (
-    "it runs, but the host cannot keep it: {message}; the last good image stays the earlier one. "
-    "To have it kept: stm32up update --force IMAGE"
+    "it runs, but the host cannot keep it: {message}; the last good image is still the earlier "
+    "one. To keep this one: stm32up update --force IMAGE"
 )
 EVENTS = {
     # the updater
     "refused": Words(_REFUSED, _REFUSED),
     "checked": Words(_checked),
-    "superseded": Words("left out {version}: a newer image is there"),
+    "superseded": Words("skipped {version}: there is a newer image"),
     "installing": Words("installing {version} ({bytes} bytes)"),
     "resuming": Words(
         "resuming the installation of {version} ({bytes} bytes)",
-        "the installation of {version} was interrupted; the next start went on with it",
+        "the installation of {version} was interrupted; the next start continued it",
     ),
     "loader": Words("loader V{version}, protocol V{protocol}, {chip}"),
     "retry": Words("page {page} again: {message}"),
@@ -215,17 +213,19 @@ EVENTS = {
     "not-kept": Words(_NOT_KEPT, _NOT_KEPT),
     "result": Words(_ended, _ended_later),
     # the bench
-    "interrupted": Words("an earlier {what} was interrupted ({stage}); waiting, then looking"),
-    "power-on-needed": Words(
-        "switch the target's supply off and on once, or it may go by what it had"
+    "interrupted": Words(
+        "an earlier {what} was interrupted ({stage}); waiting, then checking the target"
     ),
-    "sending": Words("sending {what}; hands off the target"),
-    "doubt": Words("the bus failed, so it may have arrived or not: {message}"),
+    "power-on-needed": Words(
+        "switch the target's supply off and on once, or it may use its old option bytes"
+    ),
+    "sending": Words("sending {what}; do not touch the target"),
+    "doubt": Words("the bus failed, so it is uncertain whether the command arrived: {message}"),
     "hands-off": Words(
-        lambda values: f"hands off for {seconds(values['ms'])}: nothing is sent, reset or switched"
+        lambda values: f"waiting for {seconds(values['ms'])}: nothing is sent, reset or switched"
     ),
     "seen": Words(
-        lambda values: f"after {seconds(values['ms'])} the target says: {values['what']}"
+        lambda values: f"after {seconds(values['ms'])} the target reports: {values['what']}"
     ),
     "unprotected": Words("readout protection is off and the flash is blank"),
     # this program
@@ -239,9 +239,9 @@ EVENTS = {
     "at": Words(_at),
     "programming": Words("option bytes are being programmed for {took}"),
     "supply-fails": Words("the supply of host and target fails"),
-    "supply-off": Words("the supply is switched off by hand, as was asked for"),
+    "supply-off": Words("the supply is switched off by hand, as requested"),
     "supply-back": Words("the supply is back"),
-    "outcome": Words("in the end: {outcome}"),
+    "outcome": Words("outcome: {outcome}"),
     "way-back": Words(_way_back),
     "counted": Words(_counted),
 }

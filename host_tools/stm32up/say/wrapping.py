@@ -1,4 +1,4 @@
-"""Lines as wide as the reader's screen: broken between words, never in one."""
+"""Wraps lines to the width of the terminal, between words and never inside one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import re
 from typing import IO
 
-PAGE = 80  # columns of what is laid out as a page, where no width is known
+PAGE = 80  # columns of a page if the width is not known
 _FIXED_SPACE = "\xa0"
-_LEAST = 24  # columns that a column of text needs to be read
+_LEAST = 24  # fewest columns for a readable column of text
 
 
 def width_of(stream: IO[str]) -> int | None:
-    """Columns of the terminal behind a stream. None for a pipe or a file: lines stay whole, as
-    programs want them.
+    """The width of the terminal behind a stream. None for a pipe or a file, whose lines are not
+    wrapped.
     """
     if not stream.isatty():
         return None
@@ -27,15 +27,15 @@ def width_of(stream: IO[str]) -> int | None:
 
 
 def wrapped(text: str, width: int | None, indent: int | None = None) -> list[str]:
-    """The lines of a text, each within `width` unless a single word is longer. What does not fit
-    goes on after `indent` spaces; by default under the last column of its line, where columns are
-    two spaces or more apart.
+    """The lines of a text, each within `width` unless a single word is longer. Continuation lines
+    begin with `indent` spaces; by default under the last column of the line, if columns are two or
+    more spaces apart.
     """
     return [part for line in text.split("\n") for part in _wrapped(line, width, indent)]
 
 
 def typed(command: str, width: int | None) -> list[str]:
-    """A shell command in lines that a shell takes as one, each beginning with an option."""
+    """A shell command, wrapped with backslashes before its options."""
     whole = re.sub(r" (?!-)", _FIXED_SPACE, command)
     lines = _wrapped(whole, width and width - 2, 4)
     lines = [line.replace(_FIXED_SPACE, " ") for line in lines]
@@ -61,6 +61,6 @@ def _wrapped(line: str, width: int | None, indent: int | None) -> list[str]:
 
 
 def _last_column(line: str) -> int:
-    """Where the last column begins: after a bullet, or the last gap between columns."""
+    """Where the last column begins: after a bullet, or after the last gap between columns."""
     starts = [match.end() for match in re.finditer(r"^ *- |\S(?: {2,})(?=\S)", line)]
     return starts[-1] if starts else 0

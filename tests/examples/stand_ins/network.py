@@ -1,4 +1,4 @@
-"""Stands in for `network` on a simulated board: a WLAN that connects if /www is there."""
+"""Replaces `network` on a simulated board: a WLAN that connects if /www exists."""
 
 import os
 

@@ -1,7 +1,7 @@
-"""Stands in for `requests` on a simulated board: a server that has /www/app.img.
+"""Replaces `requests` on a simulated board: a server with /www/app.img.
 
-/www/etag names its version, and with /www/broken the connection ends in the middle. Every answer
-is noted in /www/log. A Response has what the example uses of the real one."""
+/www/etag contains its version, and with /www/broken the connection ends in the middle. Every
+answer is logged in /www/log. A Response has only what the example uses."""
 
 import os
 

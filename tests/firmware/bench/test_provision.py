@@ -6,7 +6,7 @@ import pytest
 
 from stm32sim.chip.application import known_images
 from stm32sim.chip.option_bytes import OPTR, SECR
-from stm32sim.chip.quirks import FOR_EVER
+from stm32sim.chip.quirks import FOREVER
 from stm32sim.chip.stm32 import DISCHARGE, Running
 from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.in_process import Bench
@@ -278,7 +278,7 @@ def test_option_bits_that_stand_in_the_way_are_refused(factory, options, what):
 
 def test_a_chip_at_work_is_not_even_planned_for(make_bench):
     """No note, and yet another program's command is at work."""
-    bench = make_bench(options=PROTECTED, quirks=quirks(4, unprotect_delay=FOR_EVER))
+    bench = make_bench(options=PROTECTED, quirks=quirks(4, unprotect_delay=FOREVER))
     target = bench.updater()._board.target
     with pytest.raises(Exception, match="protection level 1"):
         target.enter_loader()

@@ -9,7 +9,7 @@ import pytest
 
 from stm32sim.chip.application import known_images
 from stm32sim.chip.option_bytes import OPTR
-from stm32sim.chip.quirks import FOR_EVER, LOADERS
+from stm32sim.chip.quirks import FOREVER, LOADERS
 from stm32sim.chip.stm32 import DISCHARGE, Running
 from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.wires.clock import NS_PER_S
@@ -155,8 +155,8 @@ def switched_off_and_on(bench):
 
 @pytest.mark.parametrize("ack", ACKS)
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_busy_for_ever_ends_in_time_and_the_target_is_never_reset(protected, ack, answer):
-    bench = protected(unprotect_ack=ack, unprotect_answer=answer, unprotect_delay=FOR_EVER)
+def test_always_busy_ends_in_time_and_the_target_is_never_reset(protected, ack, answer):
+    bench = protected(unprotect_ack=ack, unprotect_answer=answer, unprotect_delay=FOREVER)
     planned = plan(bench, "Unprotect")[-1]
     began = bench.clock.now
     result = apply(bench, "Unprotect", planned)[-1]
@@ -218,7 +218,7 @@ def failing(bench, name, after):
 
 
 def test_a_note_that_cannot_be_rewritten_hides_no_danger(protected):
-    bench = protected(unprotect_delay=FOR_EVER)
+    bench = protected(unprotect_delay=FOREVER)
     failing(bench, "fs_open", 1)
     result = run(bench, "Unprotect")
     assert result["error"] == "not-finished" and "supply on" in result["next_step"]
@@ -247,7 +247,7 @@ def test_it_says_whether_boot0_counts_afterwards(make_bench, pin, counts):
 
 def test_a_busy_target_is_told_about_at_least_every_10_seconds(protected):
     """The desktop gives up on a host that says nothing for 60 s."""
-    bench = protected(unprotect_delay=FOR_EVER)
+    bench = protected(unprotect_delay=FOREVER)
     planned = plan(bench, "Unprotect")[-1]
     instants = [bench.clock.now for _ in procedure(bench, "Unprotect").apply(planned)]
     gaps = [later - now for now, later in zip(instants, instants[1:], strict=False)]
@@ -330,7 +330,7 @@ def test_what_is_not_blank_afterwards_is_named(protected):
 
 
 def test_the_updater_leaves_the_target_alone_until_it_was_looked_at(protected):
-    bench = protected(unprotect_delay=FOR_EVER)
+    bench = protected(unprotect_delay=FOREVER)
     run(bench, "Unprotect")
     bench.boot()
     before, boots = len(bench.trace), len(bench.target.boots)

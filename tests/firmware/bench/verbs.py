@@ -1,4 +1,4 @@
-"""The bench's verbs on a simulated board, as the desktop calls them: plan, then apply."""
+"""The bench verbs on a simulated board, called as by the desktop: plan, then apply."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def quirks(version: int = 4, **what: Any) -> Quirks:
 
 
 def procedure(bench: Bench, verb: str) -> Any:
-    """A Provision or Unprotect in the present boot."""
+    """A Provision or Unprotect in the current boot."""
     return getattr(bench.device.imports("stm32_bench"), verb).from_board("/board.json")
 
 
 def plan(bench: Bench, verb: str, **wishes: Any) -> list[Event]:
-    """All events of the read-only half; the plan last, as it comes out of JSON."""
+    """All events of the read-only half; the plan last, after a round trip through JSON."""
     events = list(procedure(bench, verb).plan(**wishes))
     again: list[Event] = json.loads(json.dumps(events))
     return again
@@ -58,8 +58,8 @@ def sent(bench: Bench) -> list[bytes]:
 
 
 def option_writes(bench: Bench) -> list[bytes]:
-    """Data frames of Write Memory at the option bytes: all that came after that address and was
-    no command."""
+    """Data frames of Write Memory at the option bytes: all frames after that address that are not
+    commands."""
     address = OPTION_START.to_bytes(4, "big")
     frames = sent(bench)
     return [
@@ -70,7 +70,7 @@ def option_writes(bench: Bench) -> list[bytes]:
 
 
 def commands(bench: Bench, *codes: int) -> list[int]:
-    """Those of these command codes that were sent."""
+    """The command codes among these that were sent."""
     return [
         data[0]
         for data in sent(bench)
@@ -79,7 +79,8 @@ def commands(bench: Bench, *codes: int) -> list[int]:
 
 
 class Moments:
-    """When anything happened that a target can notice: a byte on the bus, a pin, its supply."""
+    """The instants of everything that a target can notice: a byte on the bus, a pin, its
+    supply."""
 
     def __init__(self, bench: Bench) -> None:
         self.instants: list[tuple[float, str]] = []

@@ -1,4 +1,4 @@
-"""The doctor at a simulated bench in this process: what it saw, said, and sent."""
+"""The doctor on a simulated bench in this process: what it saw, reported and sent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ APPLICATIONS = known_images(
 
 
 class BenchHost:
-    """The host of a Bench as the doctor wants it; connecting to it is a restart."""
+    """The host of a Bench with the doctor's interface; connecting to it restarts it."""
 
     def __init__(self, bench: Bench, facts: HostFacts, import_trouble: str = "") -> None:
         self._bench = bench
@@ -48,7 +48,7 @@ class BenchHost:
 
 
 class Eeprom:
-    """Another device on the bus: it acknowledges its address and swallows what comes."""
+    """Another device on the bus: it acknowledges its address and ignores all data."""
 
     def __init__(self, address: int) -> None:
         self.address = address
@@ -78,7 +78,7 @@ class Eeprom:
 
 
 def make(host: str = "rp2", content: bytes = b"", **arguments: Any) -> Bench:
-    """A bench whose target holds `content`, programmed by other means, and was power-cycled."""
+    """A bench whose target holds `content`, programmed by another tool, and was power-cycled."""
     bench = Bench(host=host, applications=APPLICATIONS, **arguments)
     if content:
         bench.target.flash.load(content)
@@ -87,7 +87,7 @@ def make(host: str = "rp2", content: bytes = b"", **arguments: Any) -> Bench:
 
 
 def installed(host: str = "rp2", times: int = 2, **arguments: Any) -> Bench:
-    """A bench that has updated its target `times` times, to 1.0.0 and 1.1.0; all is well."""
+    """A healthy bench that has updated its target `times` times, to 1.0.0 and 1.1.0."""
     bench = make(host, **arguments)
     for content, version in ((OLD, "1.0.0"), (NEW, "1.1.0"))[:times]:
         assert bench.install(image(content, version))["ok"]
@@ -110,8 +110,8 @@ def examined(
     import_trouble: str = "",
     power_cycled: bool = False,
 ) -> tuple[dict[str, Any], Diagnosis]:
-    """The facts of the target and the diagnosis. `wanted`: sections that --board says otherwise
-    than the bench was made with. `host`: what it says of itself."""
+    """The facts of the target and the diagnosis. `wanted`: sections of --board that differ from
+    the bench's settings. `host`: the facts of the host."""
     settings: Any = {**bench.settings, **(wanted or {})}
     bench_host = BenchHost(bench, host, import_trouble)
     facts = examine.examine(bench_host, settings, power_cycled=power_cycled)

@@ -1,4 +1,4 @@
-"""For everything that can be wrong with a board, a world in which it is."""
+"""A world for every fault of a board."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from stm32sim.chip import option_bytes
 from stm32sim.chip.flash import Cell
 from stm32sim.chip.loader_steps import I2C_ADDRESS
-from stm32sim.chip.quirks import FOR_EVER, quirks_of
+from stm32sim.chip.quirks import FOREVER, quirks_of
 from stm32sim.chip.stm32 import START_UP, Running
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS
@@ -37,7 +37,7 @@ BY_COMMAND = {
     "pins": {"nrst": 2, "boot0": None, "supply": None},
     "enter": {"method": "command", "address": 0x2A, "command": "10424f4f54"},
 }
-# AN4221 table 2: what changes flash, option bytes or protection
+# AN4221 table 2: commands that change flash, option bytes or protection
 CHANGING = {0x31, 0x32, 0x44, 0x45, 0x63, 0x64, 0x73, 0x74, 0x82, 0x83, 0x92, 0x93}
 
 World = Callable[[str], Bench]
@@ -60,7 +60,7 @@ def hides(**how: Any) -> Hidden:
 
 
 def options(bench: Bench, offset: int, value: int) -> Bench:
-    """Option bytes as if programmed long ago."""
+    """Set option bytes as if programmed long before."""
     bench.target.option_bytes.store(offset, value)
     power_cycle(bench)
     return bench
@@ -176,7 +176,7 @@ def factory_option_bytes_and_programmed_since_power_on(host):
     return bench
 
 
-@scenario("debugger-blocks-boot0")  # doctor --power-cycled tells the rest
+@scenario("debugger-blocks-boot0")  # doctor --power-cycled shows the rest
 def factory_option_bytes_and_a_loader_that_clears_the_empty_flag(host):
     bench = make(host, provisioned=False, loader=3)
     bench.target.flash.load(OLD)
@@ -237,7 +237,8 @@ def bench_operation_interrupted(host):
     return bench
 
 
-@scenario("option-bytes-torn", power_cycled=True)  # or the status read would reset it: locked
+# Without power_cycled the status read would reset it, which locks it.
+@scenario("option-bytes-torn", power_cycled=True)
 def option_bytes_torn_and_not_yet_loaded(host):
     bench = make(host)
     bench.target.option_bytes.data[4] ^= 1
@@ -246,14 +247,14 @@ def option_bytes_torn_and_not_yet_loaded(host):
 
 @scenario("target-at-work")
 def another_program_sent_readout_unprotect(host):
-    """The case from the field, before the reset: the host that did it is gone, and no note."""
+    """The case from the field, before the reset: the host that did it is gone and left no note."""
     return at_work(host)
 
 
 def at_work(host: str, answer: str = "busy") -> Bench:
-    """A chip that says BUSY, or whatever it does meanwhile, and never comes to an end."""
+    """A chip that answers BUSY, or as `answer` says, and never finishes."""
     protected = {option_bytes.OPTR: 0xFEFF_FEBB}
-    slow = replace(quirks_of(4), unprotect_delay=FOR_EVER, unprotect_answer=answer)
+    slow = replace(quirks_of(4), unprotect_delay=FOREVER, unprotect_answer=answer)
     bench = make(host, OLD, quirks=slow, options=protected)
     target = bench.updater()._board.target
     with pytest.raises(Exception, match="protection level 1"):
@@ -324,7 +325,7 @@ def programmed_by_other_means(host):
 
 
 def interrupt(bench: Bench) -> None:
-    """Let the updater run until it is in the loader, and take the host's supply away."""
+    """Run the updater until it is in the loader, then cut the host's supply."""
     for event in bench.updater().events():
         if event["event"] == "loader":
             break
@@ -356,7 +357,7 @@ def a_dead_application_was_installed(host):
 
 @scenario("update-failed")
 def an_unforeseen_error_after_a_roll_back(host):
-    """The digest that failed is old news, and the record still has it."""
+    """The failed digest is outdated, but still in the record."""
     bench = a_dead_application_was_installed(host)
     updater = bench.updater()
     updater._store.keep_spare = lambda: 1 // 0
@@ -462,7 +463,7 @@ def both_state_files_damaged(host):
 
 
 def fill(bench: Bench, left: int) -> None:
-    """Make files until no more than `left` bytes are free."""
+    """Make files until at most `left` bytes are free."""
     number = 0
     while (free := _free(bench)) > left:
         bench.write_file(f"/ballast.{number}", bytes(max(4096, (free - left) * 9 // 10)))

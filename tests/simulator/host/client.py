@@ -1,4 +1,4 @@
-"""What talks to a simulated board in these tests: a terminal program, and mpremote itself."""
+"""Clients of a simulated board in these tests: a terminal program, and mpremote itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Client:
         self.socket.sendall(data)
 
     def until(self, ending: bytes) -> bytes:
-        """What comes, up to and with the first `ending`."""
+        """The output up to and including the first `ending`."""
         while ending not in self._ahead:
             more = self.socket.recv(65536)
             assert more, f"hung up after {self._ahead!r}"
@@ -52,7 +52,7 @@ def mpremote_command(port: str, *args: str | Path) -> list[str]:
 
 
 def mpremote(host: MicroPythonHost | str, *args: str | Path) -> str:
-    """What it prints. `host` can also be the name of a port."""
+    """The output of mpremote. `host` can also be the name of a port."""
     command = mpremote_command(host if isinstance(host, str) else host.url, *args)
     done = subprocess.run(command, capture_output=True, text=True, timeout=SAFETY_NET_S)
     assert done.returncode == 0, done

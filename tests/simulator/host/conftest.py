@@ -14,7 +14,7 @@ from tests.simulator.host.client import SAFETY_NET_S, Client
 
 
 class World:
-    """Services that keep time, log what they are asked, and answer something."""
+    """Services that keep time, log the calls, and answer something."""
 
     def __init__(self) -> None:
         self.now = 0

@@ -1,8 +1,9 @@
 # mypy: ignore-errors
-"""What computing costs on a simulated board, in virtual time: only what takes milliseconds.
+"""The time of computations on a simulated board, in virtual time: only those that take
+milliseconds.
 
-As MicroPython's rp2 port took in an emulation of an RP2040 at 125 MHz; no hardware was measured.
-Everything else that a program computes costs nothing here.
+Measured with MicroPython's rp2 port in an emulation of an RP2040 at 125 MHz, not on hardware. All
+other computations take no time here.
 """
 
 from _host import call
@@ -14,13 +15,13 @@ _RSA_US = ((2561, 274_500), (1537, 122_000), (513, 30_500))
 
 
 def hashed(count):
-    """So many bytes were hashed."""
+    """Take the time to hash `count` bytes."""
     if count >= _LEAST_HASHED:
         call("compute_us", count * _SHA256_NS_PER_BYTE // 1000)
 
 
 def timed(power):
-    """The builtin `pow`, which takes its time for long numbers."""
+    """The builtin `pow`, which takes time for long numbers."""
 
     def pow(base, exponent, modulus=None):
         if modulus is None:

@@ -1,7 +1,7 @@
 # mypy: ignore-errors
-"""Files and folders on the fs_* calls: what VfsLfs2 and its file objects are on a board.
+"""Files and folders on top of the fs_* calls, like VfsLfs2 and its file objects on a board.
 
-`HostVfs` is a filesystem as MicroPython's vfs.mount() wants it, and the body of `os` in CPython.
+`HostVfs` is a filesystem for MicroPython's vfs.mount(), and the base of `os` in CPython.
 """
 
 import io
@@ -33,7 +33,7 @@ class File(io.IOBase):
         return self._fd
 
     def _take(self, n):
-        """At most n bytes; fewer at the end of the file or of what was read ahead."""
+        """At most n bytes; fewer at the end of the file or of the read-ahead data."""
         fd = self._number()
         if not self._ahead and n:
             data = call("fs_read", fd, n if n > _AHEAD else _AHEAD)
@@ -45,7 +45,7 @@ class File(io.IOBase):
         return data
 
     def _settle(self):
-        """Make littlefs' position the one that the reader has seen."""
+        """Set littlefs' position to that of the reader."""
         fd = self._number()
         if self._ahead:
             call("fs_seek", fd, -len(self._ahead), 1)
@@ -68,7 +68,7 @@ class File(io.IOBase):
         if not self._text:
             return data
         if n is not None and n >= 0:
-            # n characters, not n bytes: fetch as many bytes more as there were continuation bytes.
+            # n characters, not n bytes: read one more byte for each continuation byte.
             while True:
                 missing = n - sum([byte & 0xC0 != 0x80 for byte in data])
                 if data and missing == 0:
@@ -147,13 +147,13 @@ class File(io.IOBase):
         return line
 
     def __del__(self):
-        # CPython's IOBase would close the file here. A board does so at some later collection or
-        # at the soft reset; the simulated one at the soft reset (HostFilesystem.soft_reset).
+        # CPython's IOBase would close the file here. A board does so at a later collection or at
+        # the soft reset; the simulated one at the soft reset (HostFilesystem.soft_reset).
         pass
 
 
 def _utf8_missing(data):
-    """How many bytes the last character still lacks."""
+    """How many bytes are missing from the last character."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
         if byte & 0xC0 != 0x80:

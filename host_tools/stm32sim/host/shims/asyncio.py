@@ -1,9 +1,9 @@
 # mypy: ignore-errors
-"""The part of MicroPython's `asyncio` that needs no streams, on virtual time.
+"""The part of MicroPython's `asyncio` without streams, on virtual time.
 
-Neither CPython's loop nor that of MicroPython's WebAssembly port (JavaScript's) knows the
-simulated clock. Tasks here run in the order in which they became ready; when none is ready, time
-passes in one `sleep_us` up to the next one that will be.
+Neither CPython's loop nor that of MicroPython's WebAssembly port (JavaScript's) uses the simulated
+clock. Here tasks run in the order in which they became ready; if none is ready, one `sleep_us`
+advances time to the next one.
 """
 
 import sys
@@ -73,7 +73,7 @@ class Task:
 
 
 class _Pause:
-    """One trip through the queue; whoever awaits it has arranged to be woken."""
+    """One pass through the queue; the awaiting code has arranged to be woken."""
 
     def __await__(self):
         yield
@@ -130,7 +130,7 @@ def _run_until(main):
 
 def run(coro):
     main = Task(coro)
-    main._waiters.append(main)  # its exception is retrieved, by the end of this function
+    main._waiters.append(main)  # its exception is retrieved at the end of this function
     _wake(main)
     _run_until(main)
     _unschedule(main)

@@ -1,5 +1,6 @@
 # mypy: ignore-errors
-"""MicroPython's `hashlib` of a simulated board: the real one, and the time that it takes there."""
+"""MicroPython's `hashlib` of a simulated board: the real one, plus the time that it takes
+there."""
 
 from _cost import hashed
 from uhashlib import sha256 as _sha256

@@ -16,7 +16,7 @@ SOFT_RESET = 5
 
 
 def _on_rp2():
-    import sys  # the board's, which takes its place only after this module
+    import sys  # the board's `sys`, which is installed only after this module
 
     return sys.platform == "rp2"
 
@@ -73,7 +73,7 @@ def _pin_id(pin):
 
 
 class _I2CBase:
-    """The methods of both I2C classes, on one write and one read."""
+    """The methods of both I2C classes, built on one write and one read."""
 
     def _init(self, id, soft, scl, sda, freq, timeout):
         self._handle = call("i2c_init", id, soft, _pin_id(scl), _pin_id(sda), freq, timeout)
@@ -153,7 +153,7 @@ class ADC:
 
 
 class _Mem32:
-    """The one register that a script may look at: rp2's WATCHDOG_CTRL, RP2040 datasheet 4.7.6."""
+    """The one register that a script may read: rp2's WATCHDOG_CTRL, RP2040 datasheet 4.7.6."""
 
     def __getitem__(self, address):
         if address == 0x40058000 and _on_rp2():
@@ -181,8 +181,8 @@ class RTC:
 
 
 class WDT:
-    """Limits: ports/rp2/machine_wdt.c (a 24-bit counter of half microseconds), and of esp32,
-    which counts in seconds, the least."""
+    """Limits: those of ports/rp2/machine_wdt.c (a 24-bit counter of half microseconds), and the
+    minimum of esp32, which counts in seconds."""
 
     def __init__(self, id=0, timeout=5000):
         if id != 0:
@@ -214,7 +214,7 @@ _freq = 0
 
 
 def freq(*args):
-    """Setting it changes nothing but what it answers."""
+    """Setting it only changes the returned value."""
     global _freq
     if not args:
         return _freq or (125_000_000 if _on_rp2() else 160_000_000)

@@ -2,7 +2,7 @@
 """MicroPython's `time` of a simulated board: virtual time, and counters about to wrap.
 
 ticks_ms() and ticks_us() have the period of the rp2 and esp32 ports (2**30) and start shortly
-before its end, so that code which compares ticks without ticks_diff() fails within seconds.
+before its end, so code that compares ticks without ticks_diff() fails within seconds.
 """
 
 from _host import call
@@ -51,7 +51,7 @@ def sleep_us(us: int) -> None:
         call("sleep_us", us)
 
 
-_set_by = 0  # seconds by which machine.RTC has moved the clock
+_set_by = 0  # seconds by which machine.RTC has changed the clock
 
 
 def _set(seconds: int) -> None:

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""MicroPython's `gc`, for device code in CPython, where collecting would only cost time."""
+"""MicroPython's `gc`, for device code in CPython, where collecting would only take time."""
 
 _FREE = 180_000
 

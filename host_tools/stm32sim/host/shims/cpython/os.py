@@ -6,7 +6,7 @@ from _files import HostVfs
 _vfs = HostVfs()
 
 sep = "/"
-open_file = _vfs.open  # what the device's builtin `open` is
+open_file = _vfs.open  # used as the device's builtin `open`
 chdir = _vfs.chdir
 getcwd = _vfs.getcwd
 mkdir = _vfs.mkdir

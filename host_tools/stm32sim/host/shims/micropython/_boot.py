@@ -1,9 +1,9 @@
 # mypy: ignore-errors
 # ruff: noqa: F401, F821, I001
-"""Makes a board of MicroPython's WebAssembly port: modules, filesystem, boot.py and main.py.
+"""Turns MicroPython's WebAssembly port into a board: modules, filesystem, boot.py and main.py.
 
-Runs before any user code, as _boot.py does on rp2 and esp32. What `import` finds in sys.modules it
-takes, so the shims imported here shadow the built-in modules of the same names.
+Runs before any user code, as _boot.py does on rp2 and esp32. `import` looks in sys.modules first,
+so the shims imported here hide the built-in modules with the same names.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from _port import implementation
 
 
 class module:
-    """Stands in for a module whose attributes MicroPython does not let Python change. Errors tell
-    the name of this class."""
+    """Replaces a module whose attributes Python code cannot change. Errors contain the name of
+    this class."""
 
     def __init__(self, module, **changed):
         for name in dir(module):
@@ -46,7 +46,7 @@ _output = _terminal.Output(sys.stdout)
 
 
 def run(name):
-    """Run a file if there is one. True if it ended in SystemExit, which makes a soft reset."""
+    """Run a file if it exists. True if it ended with SystemExit, which causes a soft reset."""
     try:
         os.stat(name)
     except OSError:
@@ -73,7 +73,7 @@ builtins.input = _terminal.input
 os.umount("/")
 vfs.mount(HostVfs(), "/")
 os.chdir("/")
-sys.path[:] = ["", "/lib"]  # not .frozen: that has modules which no board has
+sys.path[:] = ["", "/lib"]  # not .frozen: that has modules that no board has
 _modules["sys"] = module(
     sys,
     platform=platform,

@@ -1,9 +1,9 @@
 # mypy: ignore-errors
 """`call`, for device code in real MicroPython: hands its arguments to runtime.mjs.
 
-Integers beyond 32 bits and bytes do not cross between MicroPython and JavaScript as they are. So
-a string of one letter an argument tells how each is passed, bytes are passed as (address, length),
-and results that are no small integer come as a string with a letter in front.
+Bytes and integers beyond 32 bits cannot be passed directly between MicroPython and JavaScript. So
+a string with one letter per argument says how each is passed, bytes are passed as (address,
+length), and results other than small integers are a string with a letter in front.
 """
 
 import json

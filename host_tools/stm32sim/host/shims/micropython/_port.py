@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""What a board says of itself, in `sys.implementation` and `os.uname()`."""
+"""A board's description of itself, in `sys.implementation` and `os.uname()`."""
 
 import sys
 from collections import namedtuple

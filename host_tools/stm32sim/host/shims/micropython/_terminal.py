@@ -15,13 +15,13 @@ _POLL_WRITE = 4
 
 
 def wait_input(ms):
-    """Whether there is input, after at most so long (-1: no limit) by the clock of this machine. A
-    Ctrl-C ends the wait too: False."""
+    """Whether there is input, after at most `ms` of real time (-1: no limit). A Ctrl-C also ends
+    the wait: False."""
     return _wait(ms)
 
 
 class _Stream(io.IOBase):
-    ready = 0  # what poll finds at once
+    ready = 0  # events that poll finds at once
 
     def ioctl(self, request, arg):
         return self.poll() & arg if request == _STREAM_POLL else 0
@@ -34,7 +34,7 @@ class _Stream(io.IOBase):
 
 
 class _RawInput(_Stream):
-    """sys.stdin.buffer. A read waits for all that it wants."""
+    """sys.stdin.buffer. A read waits for all requested bytes."""
 
     def poll(self):
         return _POLL_READ if _wait(0) else 0
@@ -76,7 +76,7 @@ class _RawInput(_Stream):
 
 
 class _Input(_RawInput):
-    """sys.stdin: text, in which Enter is the end of a line."""
+    """sys.stdin: text; Enter ends a line."""
 
     buffer = _RawInput()
 
@@ -113,7 +113,7 @@ class _Input(_RawInput):
 
 
 class _RawOutput(_Stream):
-    """sys.stdout.buffer: bytes that reach the terminal as they are."""
+    """sys.stdout.buffer: bytes that reach the terminal unchanged."""
 
     ready = _POLL_WRITE
 
@@ -145,7 +145,7 @@ stdin = _Input()
 
 
 def input(prompt=""):
-    """The builtin: a line, echoed as it is typed."""
+    """The builtin: reads a line and echoes it."""
     print(prompt, end="")
     line = ""
     while True:

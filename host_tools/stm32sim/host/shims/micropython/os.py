@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # ruff: noqa: F401
-"""MicroPython's `os` of a simulated board: of the real one, the part that rp2 and esp32 have."""
+"""MicroPython's `os` of a simulated board: the part that rp2 and esp32 have."""
 
 import sys
 from collections import namedtuple

@@ -1,9 +1,9 @@
 # mypy: ignore-errors
-"""MicroPython's `select` of a simulated board, for streams that Python code implements: its serial
-port above all (sys.stdin and sys.stdout).
+"""MicroPython's `select` of a simulated board, for streams in Python code, mainly its serial port
+(sys.stdin and sys.stdout).
 
-To wait for input is to wait for a person or a program, by the clock of this machine. Virtual time
-has gone on by as much afterwards where nothing came.
+Waiting for input means waiting for a person or a program, in real time. If no input came, virtual
+time advances by the same amount.
 """
 
 from _host import call
