@@ -95,7 +95,7 @@ def _confirmation(
     if yes:
         return lambda plan: bench_calls.check_stated_supply(plan, supply_mv)
     if context.as_json or not sys.stdin.isatty():
-        raise bench_calls.nobody_to_ask(verb)
+        raise bench_calls.no_terminal(verb)
     if power_cycled:  # planning may reset the target
         _ask(bench_calls.GIVE_UP, bench_calls.GIVE_UP_WORD)
 

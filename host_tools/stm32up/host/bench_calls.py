@@ -160,7 +160,7 @@ def refused() -> UsageError:
     return UsageError("not confirmed; nothing was changed")
 
 
-def nobody_to_ask(verb: str) -> UsageError:
+def no_terminal(verb: str) -> UsageError:
     """There is no terminal, or --json, and no --yes."""
     return UsageError(
         f"{verb} must be confirmed, and there is no terminal to ask on; nothing was sent",

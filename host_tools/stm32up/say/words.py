@@ -199,7 +199,7 @@ EVENTS = {
     # the updater
     "refused": Words(_REFUSED, _REFUSED),
     "checked": Words(_checked),
-    "superseded": Words("skipped {version}: there is a newer image"),
+    "superseded": Words("skipped {version}: another image is newer, or as new"),
     "installing": Words("installing {version} ({bytes} bytes)"),
     "resuming": Words(
         "resuming the installation of {version} ({bytes} bytes)",
