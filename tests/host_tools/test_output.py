@@ -253,7 +253,7 @@ def test_a_refusal_before_something_else_is_told_in_order(run, fake, image):
     lines = run("--port", fake.port, "update", image).out.splitlines()
     assert lines[1:] == [
         f"refused: {REFUSED['message']}",
-        "skipped 1.3.0: there is a newer image",
+        "skipped 1.3.0: another image is newer, or as new",
         "installed 1.4.2",
     ]
 
