@@ -222,7 +222,7 @@ def test_update_has_failed_if_another_image_was_installed(run, fake, image):
 
 def test_a_board_is_not_deployed_to_another_kind_of_host(run, fake):
     fake.platform = "esp32"
-    assert "this one is esp32" in one_line(run("--port", fake.port, "--json", "deploy"), 2)
+    assert "this host is esp32" in one_line(run("--port", fake.port, "--json", "deploy"), 2)
     assert fake.files() == set()
 
 
