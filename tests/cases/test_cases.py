@@ -1,4 +1,4 @@
-"""Every case of `python -m tests.cases` comes out right; the command tells when one does not."""
+"""Every case of `python -m tests.cases` has the right outcome; the command reports a wrong one."""
 
 from __future__ import annotations
 

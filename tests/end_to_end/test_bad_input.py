@@ -29,7 +29,7 @@ def refused(updated):
 
 
 def custom_board(stm32up, folder: Path, old: str, new: str) -> None:
-    """The board in use becomes a copy whose board.toml differs in one place."""
+    """Use a copy of the board whose board.toml differs in one place."""
     source = boards.BOARDS / stm32up.board
     shutil.copytree(source, folder / "custom")
     text = (source / "board.toml").read_text()

@@ -14,7 +14,7 @@ WANTED = 0xFEFF_FEAA
 
 
 def optr(stm32up: Commands) -> int:
-    """As the target keeps it."""
+    """The option bytes as the target stores them."""
     options = OptionBytes()
     options.data[:] = stm32up.target()[-len(options.data) :]
     assert not options.torn
@@ -39,7 +39,7 @@ def test_a_factory_part_is_provisioned_and_then_updated(bench, images):
     assert bench("update", images / "app-1.0.0.img").result["status"] == "installed"
     assert bench("deploy").status == 0
     refused = bench("provision", "--yes")
-    assert refused.status == 0  # a simulated board gets what a verb needs
+    assert refused.status == 0  # a simulated board gets the package that a verb needs
     assert refused.result["status"] == "nothing-to-do"
 
 

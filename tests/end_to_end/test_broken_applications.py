@@ -1,5 +1,5 @@
-"""Applications judged by what their machine code does: it is fetched from the simulated flash and
-executed instruction by instruction, and answers on the simulated bus, or does not."""
+"""Applications tested by executing their machine code: instruction by instruction from the
+simulated flash, with answers on the simulated bus."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = 2048
 
 
 class Executed(Bench):
-    """A bench whose target executes what is in its flash."""
+    """A bench whose target executes its flash."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,14 +60,15 @@ class Executed(Bench):
         bus.stop()
 
     def present(self) -> bool:
-        """Somebody acknowledges the application's address."""
+        """Whether a device acknowledges the application's address."""
         bus = self._bus()
         acked = bus.start(ADDRESS, reading=False)
         bus.stop()
         return acked
 
     def assert_runs(self, version: str) -> None:
-        """By its own machine code: it says so, time goes by in it, and its LED blinks at 2 Hz."""
+        """Whether its machine code runs: it answers its version, its time advances, and its LED
+        blinks at 2 Hz."""
         assert self.target.running is Running.APPLICATION
         assert self.read(VERSION, 8) == version_bytes(version)
         before, toggles = self.read(UPTIME, 4), self.started[-1].led_toggles
@@ -79,7 +80,7 @@ class Executed(Bench):
 
 @pytest.fixture
 def bench(tmp_path):
-    """app-1.0.0 was installed on a blank target, and runs."""
+    """app-1.0.0 was installed on a blank target and runs."""
     bench = Executed()
     result = bench.install(built(APPLICATION / "app-1.0.0.hex", "1.0.0", tmp_path))
     assert (result["status"], result["version"]) == ("installed", "1.0.0")
@@ -117,8 +118,8 @@ LED_ON_AND_MUTE = program(
 
 
 def lost_on_the_way(folder: Path) -> bytes:
-    """app-1.1.0 whose reset handler runs, sets up memory, and calls a main that is not there: its
-    second half was linked to nowhere."""
+    """app-1.1.0 whose reset handler runs, sets up memory, and calls a missing main: the second
+    half is not linked."""
     content = bytearray(
         inputs.read(APPLICATION / "app-1.1.0.hex", device.chip("STM32G071RB")).data
     )
@@ -175,7 +176,7 @@ def test_a_broken_application_is_rolled_back_and_not_tried_again(bench, tmp_path
     bench.assert_runs("1.0.0")
 
     bench.boot()  # the host forgets what it had in RAM
-    if kind != "answers another version":  # who is silent may be so through no fault of its own
+    if kind != "answers another version":  # a silent application may not be to blame
         assert bench.install(image)["status"] == "rolled-back"
     boots, after = len(bench.target.boots), bytes(bench.target.flash.data)
     again = bench.install(image)
@@ -186,7 +187,7 @@ def test_a_broken_application_is_rolled_back_and_not_tried_again(bench, tmp_path
 
 
 def test_the_mute_application_did_run(bench, tmp_path):
-    """Else its case would be one more crash at once."""
+    """Otherwise this would be one more immediate crash."""
     before = len(bench.started)
     bench.install(built_of(LED_ON_AND_MUTE, tmp_path))
     *tries, _ = bench.started[before:]  # and then the last good one

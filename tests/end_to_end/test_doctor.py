@@ -8,7 +8,7 @@ import pytest
 
 
 def diagnosis(ran) -> str | None:
-    """The code of what is wrong; None on a healthy board."""
+    """The code of the diagnosis; None on a healthy board."""
     assert ran.status == (0 if ran.result["ok"] else 1)
     return None if ran.result["ok"] else ran.result["error"]
 
@@ -32,7 +32,7 @@ def test_a_healthy_board_is_healthy_and_left_as_it_was(updated):
     ],
 )
 def test_what_is_wrong_is_named(board_in, option, code):
-    untouched = option == "rdp=1"  # which no other target takes
+    untouched = option == "rdp=1"  # no other target accepts it
     board = board_in("deployed" if untouched else "updated")
     if untouched:
         (board.folder / "target.flash").unlink()

@@ -1,5 +1,5 @@
-"""Files of the user's that hide the updater or what it imports, and hosts that are not fit for it,
-in real MicroPython; and such files on the desktop."""
+"""User files that hide the updater or its imports, and unsuitable hosts, in real MicroPython; and
+such files on the desktop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    """One simulated board for all questions; each leaves it as it was."""
+    """One simulated board for all tests; each leaves it unchanged."""
     folder = tmp_path_factory.mktemp("board")
     with session.opened(f"sim:{folder}", boards.load(PICO), lambda event: None) as opened:
         yield opened
@@ -39,7 +39,7 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]
 
 @contextlib.contextmanager
 def there(connection: Connection, path: str, content: str | None) -> Iterator[None]:
-    """A file on the host, or a folder where the content is None."""
+    """Make a file on the host, or a folder if the content is None."""
     if content is None:
         connection.make_folder(path)
     else:
@@ -193,14 +193,14 @@ def test_a_host_whose_boot_py_unmounts_everything_has_no_filesystem(stm32up):
 
 
 def test_a_deployment_fits_where_it_says_that_it_fits(host, tmp_path, capfd):
-    """Filled up to the last block but what is needed, it succeeds; with one less, it refuses."""
+    """Deploying succeeds with exactly the needed blocks free, and is refused with one less."""
     board = {"rp2": PICO, "esp32": "esp32_nucleo_g071rb"}[host]
     port = f"sim:{tmp_path}"
     blank = ["blank-host=1"]
     with session.opened(port, boards.load(board), lambda event: None, options=blank) as opened:
 
         def trial() -> int:
-            """0 if it was deployed, else how many bytes more it needs."""
+            """0 if it was deployed, otherwise the number of missing bytes."""
             try:
                 deploy.deploy(opened, boards.load(board), lambda event: None)
             except DeviceError as error:

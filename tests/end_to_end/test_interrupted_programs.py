@@ -1,6 +1,6 @@
-"""What runs on a host when stm32up connects: programs that do not end, and their watchdogs.
+"""Programs that run on a host when stm32up connects: endless ones, and their watchdogs.
 
-In real MicroPython. The tests of host_tools have every kind of it on a stand-in.
+In real MicroPython. The tests of host_tools have all variants on a fake board.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.end_to_end.conftest import Commands
 
 @pytest.fixture
 def url(stm32up: Commands) -> Iterator[str]:
-    """The port of a board that runs."""
+    """The port of a running board."""
     board = boards.load(stm32up.board)
     with session.simulated(f"sim:{stm32up.folder}", board, lambda event: None) as ports:
         yield ports.url
@@ -31,7 +31,7 @@ def less_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(url: str, path: str, program: str) -> None:
-    """Puts a program on the board, and has it start as at power-on."""
+    """Put a program on the board and start it as at power-on."""
     with transport.connected(url) as connection:
         connection.replace_file(path, program.encode())
     restart(url)
@@ -57,7 +57,8 @@ def test_a_program_that_swallows_ctrl_c_is_named(stm32up: Commands, url: str, na
 def test_an_update_under_the_watchdog_of_the_product_is_finished(
     stm32up: Commands, url: str, images: Path, program: str, host: str
 ) -> None:
-    """One that a function hides is seen in a register of rp2; that of esp32 bites once."""
+    """A watchdog hidden in a function is visible in a register of rp2; on esp32 it resets the
+    board once."""
     bites = program is HIDDEN and host == "esp32"
     start(url, "/main.py", program)
     ran = stm32up.at(url, "update", images / "full.img")

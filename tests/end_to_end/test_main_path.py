@@ -1,4 +1,4 @@
-"""From an image on the desktop to an application that runs on the target."""
+"""From an image on the desktop to a running application on the target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A simulated board as people use it: mpremote, terminal programs, a terminal that is closed."""
+"""A simulated board as users use it: mpremote, terminal programs, a closed terminal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Simulation:
     temporary: Path  # where its temporary files would be
 
     def children(self) -> list[int]:
-        """The processes that it has started, and theirs."""
+        """Its child processes, and theirs."""
         table = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True)
         parents = [tuple(map(int, line.split())) for line in table.stdout.splitlines()]
         found = [self.process.pid]

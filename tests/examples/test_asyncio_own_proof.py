@@ -1,4 +1,4 @@
-"""asyncio_own_proof.py: an update beside other tasks, confirmed by the product itself."""
+"""asyncio_own_proof.py: an update in parallel to other tasks, confirmed by the product itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""http_fetch.py: images from a server. `network` and `requests` are stand-ins."""
+"""http_fetch.py: images from a server. `network` and `requests` are fakes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ APPLICATIONS = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"))
 
 
 class Server:
-    """What the stand-in of `requests` serves."""
+    """Set the files that the fake `requests` serves."""
 
     def __init__(self, bench) -> None:
         self._bench = bench

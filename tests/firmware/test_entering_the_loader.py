@@ -1,4 +1,5 @@
-"""How often the way into the loader is tried, by which means, and how the pins are left."""
+"""Entering the loader: the number of attempts, the methods, and the state of the pins
+afterwards."""
 
 from __future__ import annotations
 
@@ -29,14 +30,14 @@ WAYS = pytest.mark.parametrize("way", [BY_BOOT0, BY_COMMAND], ids=["boot0", "com
 
 
 def about_to_update(bench: Bench) -> None:
-    """OLD is installed, NEW pushed."""
+    """OLD is installed, NEW is pushed."""
     assert bench.install(image(OLD, "1.0.0"))["ok"]
     bench.push(image(NEW, "1.1.0"))
 
 
 def hold_a_line_for(bench: Bench, resets: int) -> list[int]:
-    """SCL is held low from the next reset by NRST on, and free again at the reset after `resets`
-    of them. The list grows by the time of each reset."""
+    """Hold SCL low from the next NRST reset on, and release it after `resets` more resets. The
+    returned list gets the time of each reset."""
     nrst, seen = bench.target.nrst, []
 
     def counted(high: bool) -> None:
@@ -133,7 +134,8 @@ def probed(bench: Bench) -> dict[str, Any]:
 
 @pytest.mark.parametrize("failing", [too_large, not_erased, probed])
 def test_a_target_without_an_application_is_left_with_boot0_low(make_bench, failing):
-    """Else what a debugger flashes later does not start before the host does something."""
+    """Otherwise an application that a debugger writes later would not start until the host
+    acts."""
     bench = make_bench(applications=BOTH, flash_size=64 * 1024, flash_size_readable=True)
     assert not failing(bench)["ok"]
     bench.target.power(False)

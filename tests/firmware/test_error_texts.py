@@ -1,4 +1,4 @@
-"""What errors say: each what to do next, and where more can be learned."""
+"""Error texts: each has a next step, and where to read more."""
 
 from __future__ import annotations
 

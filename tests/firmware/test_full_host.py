@@ -1,5 +1,5 @@
-"""A host whose filesystem is full, or holds what it should not: the target is not left without an
-application for that."""
+"""A host with a full filesystem, or with unexpected files: the target still keeps an
+application."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOSTS = pytest.mark.parametrize("host", [{}, {"host": "esp32"}, {"fat": True}], 
 
 
 def fill(bench: Bench) -> None:
-    """Somebody's data, as much as the filesystem takes."""
+    """Fill the filesystem with other data."""
     for number in range(1000):
         handle = bench.files.fs_open(f"/data.{number}", "w")
         try:
@@ -36,13 +36,13 @@ def fill(bench: Bench) -> None:
 
 
 def about_to_update(bench: Bench) -> None:
-    """OLD is installed, NEW pushed."""
+    """OLD is installed, NEW is pushed."""
     assert bench.install(image(OLD, "1.0.0"))["ok"]
     bench.push(image(NEW, "1.1.0"))
 
 
 def interrupted(bench: Bench) -> None:
-    """An update to NEW that stops in the middle, the host without power."""
+    """An update to NEW, interrupted by a power cut of the host."""
     about_to_update(bench)
     for event in bench.updater().events():
         if event["event"] == "progress" and event["phase"] == "write":
@@ -89,7 +89,8 @@ def test_what_is_written_is_started_although_no_record_can_be(make_bench):
 
 
 def test_an_inbox_full_of_images_does_not_keep_an_update_from_going_on(make_bench):
-    """Hundreds of names would cost the RAM, and their refusals the watchdog's patience."""
+    """Hundreds of names would need too much RAM, and their refusals too much time for the
+    watchdog."""
     bench = make_bench(applications=BOTH)
     interrupted(bench)
     for number in range(100):
@@ -122,7 +123,7 @@ def test_a_file_in_the_inbox_that_cannot_be_removed_does_neither(make_bench):
 
 
 def test_a_file_that_cannot_be_removed_is_an_error_that_names_it(make_bench):
-    """It would be looked at again at every start, without a word."""
+    """Otherwise it would be checked again at every start, without a message."""
     bench = make_bench(applications=BOTH)
     about_to_update(bench)
     assert bench.run()[-1]["ok"]
@@ -146,7 +147,7 @@ def test_a_file_that_cannot_be_removed_is_an_error_that_names_it(make_bench):
     ],
 )
 def test_an_error_that_nobody_foresaw_leaves_the_old_application_running(make_bench, error, code):
-    """As long as nothing was erased. It is told, and not hidden."""
+    """Only if nothing was erased. The error is reported, not hidden."""
     bench = make_bench(applications=BOTH)
     about_to_update(bench)
     events: list[dict[str, Any]] = []
@@ -190,7 +191,7 @@ def test_a_controller_that_cannot_be_restarted_is_a_failed_update_and_no_crash(m
 
 
 def test_looking_at_a_host_writes_nothing_to_it(make_bench):
-    """Nor for the record's room: that is set aside by the first run."""
+    """The space of the record does not change either: the first run reserves it."""
     bench = make_bench(applications=BOTH)
     bench.push(image(OLD, "1.0.0"))
     bench.updater()  # makes its folders

@@ -1,4 +1,5 @@
-"""While option bytes are being changed on the bench, the product's updater keeps its hands off."""
+"""While a bench operation changes option bytes, the product's updater does not touch the
+target."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def bench() -> Bench:
 
 @pytest.fixture
 def untouched(bench):
-    """Fails afterwards if a byte was sent or a line moved."""
+    """Fail if a byte was sent or a line changed."""
     sent, boots = len(bench.trace), len(bench.target.boots)
     bench.target.nrst = functools.partial(_only, True)
     bench.target.boot0 = functools.partial(_only, False)

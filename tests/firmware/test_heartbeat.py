@@ -1,4 +1,4 @@
-"""A board can tell by a toggling line that its application runs."""
+"""A toggling line can prove that the application runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEARTBEAT = {
 
 @pytest.fixture
 def make_beating():
-    """OLD is installed and blinks; NEW blinks as told. Neither answers on the bus."""
+    """OLD is installed and blinks; NEW blinks as given. Neither answers on the bus."""
 
     def make(blinks_ms: int, wired: bool = True) -> Bench:
         applications = known_images(

@@ -1,5 +1,5 @@
-"""Whatever happened to the host's files, and however an application fails: what is installed was
-admitted, and the last good image is there to come back."""
+"""Whatever happens to the host's files and however an application fails: only admitted images are
+installed, and the last good image can be restored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bench(make_bench) -> Bench:
 
 @pytest.fixture
 def product(make_bench) -> Bench:
-    """OLD is installed on a board that takes signed images only."""
+    """OLD is installed on a board that accepts signed images only."""
     bench = make_bench(applications=APPLICATIONS, settings={"unsigned": False})
     trust(bench, signing_key())
     assert bench.install(image(OLD, "1.0.0", key=signing_key()))["ok"]
@@ -53,11 +53,11 @@ def change_board(bench: Bench, **settings) -> None:
     bench.write_file("/board.json", json.dumps({**bench.settings, **settings}).encode())
 
 
-# --- who is to blame ---
+# --- whether the application is to blame ---
 
 
 def test_an_image_whose_application_could_not_be_asked_may_be_tried_once_more(bench):
-    """The address of the application is out of reach for a while, through no fault of its own."""
+    """The application cannot be reached for a while, without being to blame."""
     applications, bench.target.applications = bench.target.applications, known_images()
     bench.push(image(NEW, "2.0.0"))
     for event in bench.updater().events():
@@ -168,7 +168,7 @@ def test_an_image_that_cannot_be_removed_does_not_keep_a_good_one_out(bench):
     assert any("fs rm :/updater/inbox/older.img" in text for text in told)
 
 
-# --- what is told ---
+# --- messages ---
 
 
 @pytest.mark.parametrize(
@@ -216,11 +216,11 @@ def test_pages_outside_of_the_image_are_no_news_after_an_installation(bench):
     assert bench.updater().status()["pages_in_doubt"] >= 2
 
 
-# --- what was checked is what is written ---
+# --- exactly the checked bytes are written ---
 
 
 def fs_error(bench: Bench, call: str, number: int, name: str) -> None:
-    """From here on the filesystem fails like this for paths that end in `name`."""
+    """From now on the filesystem raises this error for paths that end with `name`."""
     real = bench.world.file_calls[call]
 
     def fails(path, *arguments):
@@ -323,7 +323,7 @@ def test_an_image_stays_in_the_inbox_if_its_key_cannot_be_read_just_now(product)
 
 
 def test_a_record_that_cannot_be_read_counts_as_forgotten_and_no_page_is_believed(bench):
-    """The one that can be read may be older: it must not end what is under way."""
+    """The readable one may be older: it must not end the current update."""
     bench.push(image(NEW, "2.0.0"))
     run_until_cut(bench)
     numbers = {
@@ -362,7 +362,7 @@ def test_want_of_memory_for_a_pushed_image_does_not_stop_an_update_under_way(ben
 
 @pytest.mark.parametrize("at", ["checked", "superseded", "installing"])
 def test_a_file_put_in_place_of_a_checked_one_is_not_installed(product, at):
-    """Other tasks, which may write to the inbox, run whenever the updater tells something."""
+    """At each event of the updater other tasks may run, and write to the inbox."""
     product.push(image(NEW, "2.0.0", key=signing_key()))
     product.push(image(NEW, "1.5.0", key=signing_key()), "older")
     told = []
@@ -422,7 +422,7 @@ def test_a_host_without_a_record_rolls_back_to_the_confirmed_image(bench):
 
 
 def test_a_dead_application_is_never_reported_as_fine(bench):
-    """There is nothing to go back to, and each start says so until an image is pushed."""
+    """There is no image for a rollback, and each start reports that until an image is pushed."""
     bench.forget(*STATES, "confirmed.img")
     assert "no earlier one" in bench.install(image(DEAD, "3.0.0"))["message"]
     for _ in range(2):
@@ -435,7 +435,7 @@ def test_a_dead_application_is_never_reported_as_fine(bench):
 
 
 def test_the_confirmed_image_stays_when_another_takes_the_place_of_an_update(bench):
-    """A push arrived during an update, and power went when it had become the candidate."""
+    """A push arrived during an update, and power failed when it had become the candidate."""
     bench.push(image(NEW, "2.0.0"))
     run_until_cut(bench)
     bench.write_file(CANDIDATE, image(DEAD, "3.0.0"))
@@ -475,7 +475,7 @@ def test_the_confirmed_image_comes_back_although_its_key_was_revoked(product):
 
 
 def test_an_image_that_failed_once_and_was_confirmed_later_is_as_good_as_any(make_bench):
-    """The application needed something that was not there at first."""
+    """The application needs something that is missing at first."""
     moody = payload(3000, 5)
     bench = make_bench(applications=known_images(known(OLD, "1.0.0"), known(moody, "2.0.0")))
     assert bench.install(image(OLD, "1.0.0"))["ok"]
@@ -494,7 +494,7 @@ def test_an_image_that_failed_once_and_was_confirmed_later_is_as_good_as_any(mak
 
 
 def test_what_was_confirmed_is_written_again_where_another_may_run_by_now(make_bench):
-    """Both answer the same version, and the image of the one that runs is gone."""
+    """Both answer the same version, and the image of the running one is lost."""
     full = payload(128 * 1024, 9)
     bench = make_bench(
         applications=known_images(known(full, "0.9.0"), known(OLD, "1.0.0"), known(NEW, "1.0.0"))
@@ -540,8 +540,8 @@ def test_a_proof_that_ends_in_an_error_of_its_own_is_none(bench):
 
 
 def cut_at_starts_of(bench: Bench, version: str, most: int) -> tuple[int, dict]:
-    """Boots whose host goes down whenever the application of `version` is started, `most` times
-    at most; how often that was, and the result in the end."""
+    """Boots whose host loses power each time the application of `version` is started, at most
+    `most` times; return how often that was, and the final result."""
     installing, cut = "", 0
     while True:
         for event in bench.updater().events():
@@ -588,7 +588,7 @@ def test_a_start_that_the_host_survives_is_not_held_against_an_application(make_
 
 
 def test_a_target_that_is_without_supply_for_long_is_not_held_against_its_application(bench):
-    """The host is up meanwhile, and tries again as firmware/main.py does."""
+    """The host keeps running and tries again, as firmware/main.py does."""
     bench.push(image(NEW, "2.0.0"))
     for event in bench.updater().events():
         if event["event"] == "written":
@@ -610,8 +610,8 @@ def test_the_last_good_application_is_started_however_often_that_was_cut(bench):
 
 
 def test_what_answers_but_is_in_doubt_is_written_again(bench):
-    """The last granule of the update was cut, and reads right; the image is gone. The record
-    still says that nothing vouches for it."""
+    """A power cut hit the last granule of the update, which reads right; the image is lost. The
+    record still has that page in doubt."""
     bench.push(image(NEW, "2.0.0"))
 
     def cut_in_first_granule(what: str, point: int) -> None:
@@ -630,7 +630,7 @@ def test_what_answers_but_is_in_doubt_is_written_again(bench):
 
 
 def test_a_push_that_was_cut_before_it_was_recorded_is_not_put_off(bench):
-    """It had taken the place of an interrupted update's image."""
+    """It had replaced the image of an interrupted update."""
     bench.push(image(DEAD, "3.0.0"))
     run_until_cut(bench)
     bench.write_file(CANDIDATE, image(NEW, "3.1.0"))
@@ -640,7 +640,8 @@ def test_a_push_that_was_cut_before_it_was_recorded_is_not_put_off(bench):
 
 @pytest.mark.parametrize("why", ["too large for the part", "silent"])
 def test_a_push_of_what_was_given_up_is_a_new_one_although_it_was_cut(make_bench, why):
-    """It was adopted, and the cut came before that was recorded. Nothing else is under way."""
+    """It became the candidate, and the cut came before that was recorded. No other update is under
+    way."""
     large = payload(100 * 1024, 4)
     if why == "silent":
         bench = make_bench(applications=APPLICATIONS)
@@ -663,7 +664,7 @@ def test_a_push_of_what_was_given_up_is_a_new_one_although_it_was_cut(make_bench
 
 @pytest.fixture
 def unreadable(bench):
-    """Makes files unreadable, until others take their places: `unreadable(path)`."""
+    """Makes files unreadable until they are replaced: `unreadable(path)`."""
     paths: set[str] = set()
     calls = bench.world.file_calls
     opens, renames = calls["fs_open"], calls["fs_rename"]
@@ -704,7 +705,7 @@ def test_a_candidate_that_cannot_be_read_hinders_no_other_image(bench, unreadabl
 
 @pytest.mark.parametrize("call", ["fs_read", "fs_seek"])
 def test_an_image_that_cannot_be_read_to_its_end_is_an_error_of_the_filesystem(bench, call):
-    """Whichever read or seek fails: it is no damaged image, and it is not removed."""
+    """If any read or seek fails, the image does not count as damaged and is not removed."""
     pushed = "/updater/inbox/app.img"
     bench.push(image(NEW, "2.0.0"))
     calls = bench.world.file_calls
@@ -754,7 +755,7 @@ def test_an_image_that_goes_while_it_is_written_is_named_and_asked_for(bench, go
 
 @pytest.mark.parametrize("at", [1, 2])
 def test_an_update_goes_on_as_the_same_although_its_image_could_not_be_read_once(bench, at):
-    """It counts how often it was started, and is not admitted as another push."""
+    """Its starts are counted, and it is not admitted as another push."""
     bench.push(image(NEW, "2.0.0"))
     run_until_cut(bench)
     opens, count = bench.world.file_calls["fs_open"], []

@@ -1,5 +1,5 @@
-"""Whatever goes wrong at whatever transaction of an update, it ends in time, and the next run
-mends it."""
+"""Any fault at any transaction of an update: the run ends in time, and the next run completes the
+update."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support import image, known, payload
 pytestmark = pytest.mark.slow
 
 PAYLOAD = payload(2304)  # two pages: every kind of frame, and few enough to try them all
-LASTING = ("data held low", "clock held low")  # what passes is mended within the same run
+LASTING = ("data held low", "clock held low")  # a transient fault is handled in the same run
 LONGEST = 90 * NS_PER_S  # three attempts of everything, each with a deadline
 
 
@@ -28,7 +28,7 @@ def bench_on(host: str) -> Bench:
 
 @functools.cache
 def transactions_of_one_update(host: str) -> list[tuple[bool, int]]:
-    """For each whether it is a read, and how many bytes it has."""
+    """For each transaction: whether it is a read, and its number of bytes."""
     bench = bench_on(host)
     assert bench.install(image(PAYLOAD))["ok"]
     return [
@@ -39,7 +39,7 @@ def transactions_of_one_update(host: str) -> list[tuple[bool, int]]:
 
 
 def forbidden(bench: Bench) -> list[bytes]:
-    """Frames that carry a command code which can change option bytes or protection."""
+    """Frames with a command code that can change option bytes or protection."""
     dangerous = (0x63, 0x64, 0x73, 0x74, 0x82, 0x83, 0x92, 0x93)
     return [
         data
@@ -49,12 +49,12 @@ def forbidden(bench: Bench) -> list[bytes]:
 
 
 EVERY = {"rp2": 1, "esp32": 4, "esp32-new": 4}  # hosts differ in their controllers only
-# What strikes but one direction, and what is much like another kind, is tried less often.
+# Faults in one direction only, and those similar to another kind, are tried less often.
 THINNED = {"byte not acknowledged": 2, "refused": 2, "loader is deaf": 5}
 
 
 def faults_of(kind: str, host: str) -> Iterator[Fault]:
-    """One at each transaction; in the middle and at the end of each long one, too."""
+    """A fault at each transaction; for long ones also in the middle and at the end."""
     transactions = transactions_of_one_update(host)
     for at in range(0, len(transactions), EVERY[host] * THINNED.get(kind, 1)):
         yield Fault(kind, at)
@@ -90,7 +90,7 @@ def test_every_transaction_may_fail(host: str, kind: str) -> None:
 
 @functools.cache
 def first_granule_written() -> int:
-    """The transaction that carries the stack pointer and the reset vector."""
+    """The transaction with the stack pointer and the reset vector."""
     bench = bench_on("rp2")
     bench.push(image(PAYLOAD))
     bench.run()
@@ -100,7 +100,8 @@ def first_granule_written() -> int:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in LASTING])
 def test_page_0_is_not_erased_while_the_new_vectors_lead_into_it(kind: str) -> None:
-    """In the middle of an erase they could still be right while what they lead to is not."""
+    """In the middle of an erase the vectors could still be right, but not the code that they point
+    to."""
     for at in range(first_granule_written(), len(transactions_of_one_update("rp2"))):
         bench = bench_on("rp2")
         FaultyTarget(bench.world.bus, bench.target, Fault(kind, at))

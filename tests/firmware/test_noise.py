@@ -1,4 +1,4 @@
-"""Bits that flip on the bus, at random or where they do most harm."""
+"""Bits that flip on the bus, at random or at the most harmful places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was confirmed once is the least that is accepted; what was only tried is not."""
+"""A confirmed image sets the least accepted counter; one that was only tried does not."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_candidate_that_failed_has_not_raised_the_counter(bench):
 
 
 def test_an_update_that_was_cut_has_not_raised_the_counter(bench):
-    """Its image is lost; a push between the two counters is taken."""
+    """Its image is lost; a push with a counter between the two is accepted."""
     bench.push(image(DEAD, "3.0.0", counter=50))
     bench.target.flash.tap = cut_at_first_program
     with pytest.raises(HostPowerLost):
@@ -90,7 +90,7 @@ def test_a_refusal_names_versions_and_counters(bench, lost, than):
 
 
 def test_a_damaged_confirmed_image_tells_nothing(bench):
-    """Least of all a counter that would keep every update out."""
+    """Especially not a counter that would prevent every update."""
     content = bytearray(image(NEW, "2.0.0", counter=7))
     at = content.index(b"\x50\0\4\0\7\0\0\0")
     content[at + 7] = 0xFF

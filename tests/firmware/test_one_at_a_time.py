@@ -1,4 +1,4 @@
-"""A run of the updater that is suspended, stopped or overtaken."""
+"""A run of the updater that is suspended, stopped, or replaced by another run."""
 
 from __future__ import annotations
 

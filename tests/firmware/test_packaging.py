@@ -1,4 +1,4 @@
-"""The ways into a firmware and onto a host other than `deploy`: manifest.py and package.json."""
+"""Other ways than `deploy` into a firmware or onto a host: manifest.py and package.json."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def manifestfile() -> ModuleType:
 
 @pytest.fixture(params=PORTS)
 def variables(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """A stand-in for a clone of MicroPython, and the variables that a build of one port has."""
+    """A fake clone of MicroPython, and the variables of a build of one port."""
     root = tmp_path / "micropython"
     port = root / "ports" / request.param
     board = port / "boards" / "BOARD"

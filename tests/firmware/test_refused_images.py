@@ -1,4 +1,4 @@
-"""An image that must not be installed is refused by name, before the target notices anything."""
+"""An image that must not be installed is refused by name before the target is touched."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GOOD = payload(4000, 6)
 
 @pytest.fixture
 def bench(make_bench):
-    """A target whose application runs, and a host that knows it."""
+    """A target with a running application, and a host with its record."""
     bench = make_bench(applications=known_images(known(RUNNING), known(GOOD, "1.1.0")))
     assert bench.install(image(RUNNING))["ok"]
     bench.trace = type(bench.trace)()
@@ -101,8 +101,8 @@ def test_larger_than_the_flash(bench):
 
 
 def test_starting_elsewhere_than_flash_does(bench):
-    """Behind somebody's own boot loader, say: what starts there would stay, while the pages that
-    it leads to are changed."""
+    """For example behind a user's boot loader: the code that starts would stay, while the pages
+    that it jumps to are changed."""
     content = bytearray(payload(3000, 1))
     content[4:8] = struct.pack("<I", FLASH + 0x4000 + 0xC1)
     result = refuse(bench, image(bytes(content), "1.1.0", address=FLASH + 0x4000))
@@ -110,7 +110,7 @@ def test_starting_elsewhere_than_flash_does(bench):
 
 
 def retarget(content: bytes) -> bytes:
-    """Make a G491 image claim to be for G071, with the digest made right."""
+    """Make a G491 image claim to be for G071, with a corrected digest."""
     import hashlib
 
     data = bytearray(content)
@@ -125,7 +125,7 @@ def test_covering_a_preserved_region(make_bench):
     bench = make_bench(settings={"preserve": [[FLASH + 2048, 2048]]})
     result = bench.install(image(GOOD))
     assert result["error"] == "image-fit" and "0x08000800" in result["message"]
-    assert len(bench.trace) <= 3  # it was asked whether an application answers; no more
+    assert len(bench.trace) <= 3  # it was only asked whether an application answers
 
 
 def test_a_preserved_region_in_the_last_page_counts_as_a_whole(make_bench):
@@ -193,7 +193,7 @@ KEY, OTHER_KEY, LARGE_KEY = (
 
 @pytest.fixture
 def product() -> Bench:
-    """What is sold: one product's images only, signed by one of two keys. 1.0.0 is installed."""
+    """A product: accepts only its own images, signed by one of two keys. 1.0.0 is installed."""
     settings = {"unsigned": False, "class_id": images.class_id(PRODUCT).hex}
     applications = known_images(known(RUNNING), known(GOOD, "1.1.0"))
     bench = Bench(settings=settings, applications=applications)
@@ -249,7 +249,7 @@ def with_signature(content: bytes, signature: tuple[int, bytes]) -> bytes:
 
 
 def changed(content: bytes, at: int) -> bytes:
-    """One bit is another, and the digest is right again."""
+    """One bit is changed, and the digest is corrected."""
     data = bytearray(content)
     data[at] ^= 1
     return rehashed(bytes(data))

@@ -1,6 +1,7 @@
-"""The signature check says yes to exactly what imgtool and the rest of the world call a signature.
+"""The signature check accepts exactly the signatures that imgtool and other implementations
+accept.
 
-One on vectors: tests/data/README.md."""
+For vectors see tests/data/README.md."""
 
 from __future__ import annotations
 
@@ -140,7 +141,7 @@ except UpdaterError as error:
 
 
 def grown(content: bytes, room: int) -> tuple[str, int]:
-    """What the check says, and by how many bytes the heap had to grow for it."""
+    """The result of the check, and the bytes by which the heap grew."""
     bench = Bench()
     trust(bench, signing_key(3072))
     bench.write_file("/app.img", content)
@@ -154,7 +155,7 @@ def full_size() -> bytes:
 
 
 def with_tlvs(*areas: tuple[int, list[tuple[int, bytes]]]) -> bytes:
-    """An image with these TLVs in the areas of these magics, and nothing else to be right."""
+    """An image with these TLVs in the areas of these magics; nothing else in it is valid."""
     made = [
         (magic, b"".join(struct.pack("<HH", kind, len(value)) + value for kind, value in tlvs))
         for magic, tlvs in areas
@@ -183,7 +184,7 @@ def test_the_check_of_an_image_takes_a_constant_heap_within_its_budget():
         content = image(payload(size), key=signing_key(3072), product="nucleo-demo")
         assert grown(content, BUDGET) == ("sound", 0)
     said, growth = grown(full_size(), BUDGET // 2)
-    assert said == "sound" and growth > 0  # else nothing would have been measured
+    assert said == "sound" and growth > 0  # otherwise nothing was measured
 
 
 @pytest.mark.slow
@@ -234,8 +235,8 @@ def test_the_same_number_in_another_form(signature, bits):
 
 
 def encoded(bits: int, change: str) -> bytes:
-    """A signature made by hand, with something wrong in its encoding; "" for nothing. Not every
-    number with its top bit set is below the modulus: the first salt with which it is serves."""
+    """A signature made by hand, with a fault in its encoding; "" for none. Not every number with
+    its top bit set is below the modulus, so the first salt with a number below it is used."""
     private = signing_key(bits).key.private_numbers()
     number = private.public_numbers.n
     values = (encoding(bits, change, bytes([salt]) * 32) for salt in range(256))

@@ -1,4 +1,4 @@
-"""The record survives what happens to files; the log tells its story in order."""
+"""The record survives damage to files; the log has its events in order."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_record_with_a_right_checksum_that_is_no_record_at_all_is_none(modules
 
 
 def test_a_record_of_another_version_does_not_outlive_the_first_of_this_one(modules):
-    """Else it would be the newest again once that version is back, with doubts of long ago."""
+    """Otherwise it would be the newest again when that version is back, with outdated doubts."""
     store = store_of(modules)
     keeper = store.Store("/updater")
     for _ in range(4):
@@ -178,7 +178,7 @@ def test_log_lines_are_numbered_on_over_restarts(modules):
 
 
 def test_the_time_of_a_run_is_counted_from_its_beginning(make_bench):
-    """Not from when the Updater was made: ticks wrap around after 12 days."""
+    """Not since the Updater was created: ticks wrap around after 12 days."""
     bench = make_bench()
     updater = bench.updater()
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Installing and updating, on every loader version, both controllers and every way into the
+"""Installing and updating, with every loader version, both controllers and every way into the
 loader."""
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def test_of_several_pushed_images_the_newest_is_installed_and_the_others_go(make
 
 
 def test_what_is_no_pushed_image_stays_in_the_inbox_untouched(make_bench):
-    """A push under way is there under another name until it is whole."""
+    """An unfinished push has another name until it is complete."""
     bench = make_bench(applications=BOTH)
     bench.install(image(OLD, "1.0.0"))
     whole = image(NEW, "1.1.0")
@@ -175,7 +175,7 @@ def test_the_old_vectors_are_overwritten_with_zeros_before_anything_else(make_be
 
 
 def test_a_reset_that_loader_11_3_would_not_tell_is_noticed(make_bench):
-    """It says that it has erased before it has."""
+    """The loader acknowledges an erase before it is done."""
     bench = make_bench(applications=BOTH, loader=3)
     bench.push(image(OLD, "1.0.0"))
     erases = 0
@@ -285,7 +285,7 @@ def with_hole():
 
 @pytest.fixture
 def calibrated(make_bench, with_hole):
-    """OLD is installed; a page that the next image leaves open holds something."""
+    """OLD is installed; a page without data in the next image has content."""
 
     def make(**arguments):
         applications = known_images(known(OLD, "1.0.0"), known(filled, "1.1.0"))
@@ -358,7 +358,7 @@ def test_a_list_of_holes_that_makes_no_sense_is_refused(calibrated, with_hole, k
 
 
 def test_a_reset_vector_that_leads_into_a_hole_is_refused(calibrated, with_hole):
-    """What stands there is not of this image."""
+    """The content there does not belong to this image."""
     make, filled = calibrated
     bench = make()
     reset = (FLASH + HOLE[0] + 0x101).to_bytes(4, "little")
@@ -432,8 +432,8 @@ def test_the_application_can_be_asked_to_enter_the_loader(make_bench):
 
 
 def test_vectors_that_were_overwritten_only_are_not_started_without_boot0(make_bench):
-    """The bus fails between the zeros and the erase. A reset would lead into the zeros, out of
-    which there is no way back."""
+    """The bus fails between the zeros and the erase. A reset would boot from the zeros, which
+    cannot be recovered."""
     bench = make_bench(
         applications=BOTH,
         wiring=Wiring(boot0=None),
@@ -485,7 +485,7 @@ def test_a_write_protected_page_is_found_before_anything_is_erased(make_bench):
 
 
 def write_protect_page_2(bench):
-    """Its option bytes count from a power-on."""
+    """Its option bytes take effect at a power-on."""
     bench.target.option_bytes.store(0x18, 2 << 16 | 2)  # WRP area A
     bench.target.power(False)
     bench.clock.advance(DISCHARGE)
@@ -495,7 +495,7 @@ def write_protect_page_2(bench):
 
 @pytest.mark.parametrize("method", ["i2c-version", "none"])
 def test_an_update_that_can_never_begin_is_given_up_if_the_application_runs(make_bench, method):
-    """Or if nothing was done to it, where nobody can ask."""
+    """Also if nothing was done to it and it cannot be asked."""
     settings = {"confirm": {"method": "none"}} if method == "none" else {}
     bench = make_bench(applications=BOTH, settings=settings)
     bench.install(image(OLD, "1.0.0"))
@@ -508,7 +508,7 @@ def test_an_update_that_can_never_begin_is_given_up_if_the_application_runs(make
 
 
 def test_it_is_given_up_by_a_host_that_forgot_what_was_there_as_well(make_bench):
-    """Every page may be half written, for all it knows; but the application answers."""
+    """Every page may be half written according to the record, but the application answers."""
     bench = make_bench(applications=BOTH)
     bench.install(image(OLD, "1.0.0"))
     bench.forget("state.0", "state.1", "confirmed.img")
@@ -588,7 +588,7 @@ def test_an_application_that_never_answers_is_rolled_back(make_bench):
     assert result["status"] == "rolled-back" and not result["ok"]
     assert bench.flash_holds(OLD) and bench.target.running is Running.APPLICATION
     again = bench.install(image(dead, "2.0.0"))
-    assert again["status"] == "rolled-back"  # it was silent, maybe through no fault of its own
+    assert again["status"] == "rolled-back"  # it was silent, but may not be to blame
     assert bench.install(image(dead, "2.0.0"))["error"] == "image-failed-before"
 
 
@@ -629,7 +629,7 @@ def test_a_roll_back_that_another_start_ends_knows_no_reason(make_bench):
 
 
 def test_a_command_into_the_loader_is_no_proof_of_an_application(make_bench):
-    """Without confirmation nothing is asked, at whatever register."""
+    """Without confirmation no register is read."""
     bench = make_bench(
         applications=BOTH,
         settings={

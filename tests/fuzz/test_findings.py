@@ -1,5 +1,5 @@
-"""Files that once ended in something else than a result or an error of our own. Each stays here,
-so that it does not come back."""
+"""Files that once caused something other than a result or an error of our own, kept as regression
+tests."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""No file, whatever is in it, ends in anything but a result or an error of our own; and the
-fuzzing that says so finds the bugs that are put there on purpose."""
+"""Every file leads to a result or an error of our own, whatever its content; and the fuzzing finds
+seeded bugs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMITS = settings(
 
 
 class Replayable:
-    """A target; an error of it tells the command that replays it."""
+    """A target whose errors contain the command that replays them."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self._name = name
@@ -61,7 +61,7 @@ def test_any_bytes_are_borne(target, content):
 
 
 def test_real_files_are_accepted():
-    """Else the mutations would all be of files that are refused at the first byte."""
+    """Otherwise all mutations would be of files that are refused at the first byte."""
     image = device_readers.DeviceImage()
     assert isinstance(image.outcome(image.seeds()[1]), tuple)
     for name in ("board-json", "board-toml", "desktop-key", "desktop-image", "desktop-input"):
@@ -73,7 +73,7 @@ def test_real_files_are_accepted():
 
 
 def test_real_files_are_the_same_in_every_process():
-    """Else a finding could not be replayed, and a test would try other files each time."""
+    """Otherwise a finding could not be replayed, and tests would use other files each time."""
     code = (
         "import hashlib\nfrom tests.fuzz import targets\nfor target in targets.ALL.values():\n"
         " print(hashlib.sha256(repr(target().seeds()).encode()).hexdigest())"
@@ -92,7 +92,7 @@ def test_memory_is_bounded(name, tmp_path):
 
 @pytest.fixture(scope="module")
 def product():
-    """A product with an application on it; what the wires carry from now on is in its trace."""
+    """A product with an application; its trace has the traffic from now on."""
     image = device_readers.DeviceImage()
     content = image.seeds()[1]
     start = struct.unpack_from("<H", content, 8)[0]

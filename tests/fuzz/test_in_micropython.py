@@ -1,5 +1,5 @@
-"""Fuzzing runs the device code in CPython. Here MicroPython itself reads the same files, and says
-the same."""
+"""Fuzzing runs the device code in CPython. Here MicroPython reads the same files, with the same
+results."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def files(name: str) -> list[bytes]:
 
 
 def in_cpython(content: bytes) -> str | None:
-    """What the image reader says of a file."""
+    """The result of the image reader for a file."""
     target = device_readers.DeviceImage()
     target.files.hold(app_img=content)
     try:

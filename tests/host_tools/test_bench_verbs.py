@@ -1,5 +1,5 @@
-"""provision, unprotect and deploy --bench: nothing dangerous is sent that nobody has agreed to,
-and none of it stays on a product."""
+"""provision, unprotect and deploy --bench: nothing dangerous is sent without confirmation, and
+nothing of the bench stays on a product."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OPENED = {"event": "result", "ok": True, "status": "unprotected", "blank": True}
 
 
 class FakeProcedure:
-    """Stands for the device's Provision or Unprotect."""
+    """Replaces the device's Provision or Unprotect."""
 
     def __init__(self, planned: Any, done: Any) -> None:
         self.planned, self.done = planned, done
@@ -67,7 +67,7 @@ def bench(fake):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Somebody at a terminal who types this line."""
+    """A user at a terminal who types this line."""
 
     def types(line: str) -> None:
         stdin = io.StringIO(line + "\n")
@@ -103,7 +103,7 @@ def test_another_word_ends_it_after_the_plan(run, bench, terminal, line):
     ran = run("--port", bench.port, "provision")
     assert ran.status == 2 and "nothing was changed" in ran.err
     assert applied(bench) == []
-    assert "apply" not in bench.executed[-1]  # the plan was the last that the board was told
+    assert "apply" not in bench.executed[-1]  # the plan was the last message to the board
 
 
 def test_the_word_typed_sends_the_plan_that_was_shown(run, bench, terminal):
@@ -173,7 +173,7 @@ def test_nothing_is_installed_where_boot0_would_not_count(run, bench, image):
 
 
 def test_nor_if_the_protection_was_gone_before(run, bench, image):
-    """The second run of a verb that was cut off."""
+    """The second run of an interrupted verb."""
     bench.bench.Unprotect.planned = {
         **NOTHING_TO_DO,
         "status": "not-protected",
@@ -232,7 +232,7 @@ def test_every_bit_of_the_plan_is_shown_in_80_columns():
     assert "10:9  BORR_LEV   11 -> 01" in lines[3]
 
 
-# --- what a product gets ---
+# --- deployment to a product ---
 
 
 def bench_files(fake):
@@ -256,7 +256,7 @@ def test_deploying_without_bench_takes_it_away(run, fake):
     assert bench_files(fake) == {f"/lib/stm32_bench/{name}.mpy" for name in names}
     again = run("--port", fake.port, "--json", "deploy", "--bench").result
     assert again["copied"] == again["removed"] == []
-    fake.file("/lib/stm32_bench/loader.py").write_text("# somebody's own")
+    fake.file("/lib/stm32_bench/loader.py").write_text("# a user's file")
     removed = run("--port", fake.port, "--json", "deploy").result["removed"]
     assert len(removed) == len(names) + 1
     assert not fake.file("/lib/stm32_bench").exists()

@@ -1,4 +1,4 @@
-"""board.toml: what is right becomes board.json, what is wrong is named by its line."""
+"""board.toml: valid files become board.json, mistakes are reported by line."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_without_confirmation_its_values_are_null(tmp_path):
 REGION = "preserve = [{start = %s, length = %s}]"
 
 MISTAKES = [
-    # (what stands in the good file, what stands there instead, what the message says)
+    # (text in the good file, its replacement, text of the message)
     ("frequency", "frequncy", "[i2c] frequncy is not a known key; did you mean frequency?"),
     ("400_000", "2_000_000", "[i2c] frequency is 2000000; it must be 10000 to 1000000 Hz"),
     ("frequency = 400_000", 'frequency = "fast"', "[i2c] frequency must be 10000 to 1000000 Hz"),
@@ -262,7 +262,7 @@ def test_a_key_beside_its_misspelled_double_is_looked_at_as_well(tmp_path):
 
 
 def mistakes(tmp_path, text) -> list[str]:
-    """What is wrong, without the name of the file: "7: [i2c] scl is ..."."""
+    """The mistakes, without the name of the file: "7: [i2c] scl is ..."."""
     with pytest.raises(BoardFileError) as caught:
         load(tmp_path, text)
     return [line.rpartition(".toml:")[2] for line in caught.value.lines]

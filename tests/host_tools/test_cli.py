@@ -1,4 +1,4 @@
-"""The command: what it does on a board, what it prints, and how it ends."""
+"""The command: its effect on a board, its output, and its exit status."""
 
 from __future__ import annotations
 
@@ -482,7 +482,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def fake_sim(monkeypatch):
-    """Takes the place of `python -m stm32sim.process`."""
+    """Replaces `python -m stm32sim.process`."""
     real = simulation.started
 
     def started(port, board, options=(), command=None):

@@ -1,4 +1,4 @@
-"""`deploy`: what it refuses before anything is changed, and what an interruption leaves."""
+"""`deploy`: refusals before anything is changed, and the state after an interruption."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compiled_once(monkeypatch):
 
 @pytest.fixture
 def contents(fake):
-    """All files of the board and what is in them."""
+    """All files of the board and their content."""
     return lambda: {path: fake.file(path).read_bytes() for path in sorted(fake.files())}
 
 
@@ -243,7 +243,8 @@ def test_a_file_that_reads_back_otherwise_is_not_taken_for_copied(deployed, run)
 def test_a_deployment_cut_at_any_command_takes_nothing_away_and_the_next_mends_it(
     deployed, run, key_files, tmp_path, contents
 ):
-    """From a board for development to a product: at no instant a product trusts its key."""
+    """From a board for development to a product: at no instant does a product trust the
+    development key."""
     text = (boards.BOARDS / "pico_nucleo_g071rb" / "board.toml").read_text()
     product = tmp_path / "product" / "board.toml"
     product.parent.mkdir()

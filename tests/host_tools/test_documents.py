@@ -1,4 +1,4 @@
-"""What the documents name exists: files, headings, tests, functions, commands."""
+"""Everything that the documents mention exists: files, headings, tests, functions, commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stm32up simulate --scenario forum`: what it tells, counts and draws."""
+"""`stm32up simulate --scenario forum`: its report, figures and drawing."""
 
 from __future__ import annotations
 

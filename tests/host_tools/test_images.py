@@ -1,4 +1,4 @@
-"""Images are what MCUboot's tool would make, and nothing damaged passes."""
+"""Images are the same as from MCUboot's tool, and every damaged one is refused."""
 
 from __future__ import annotations
 

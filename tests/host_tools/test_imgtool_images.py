@@ -1,4 +1,4 @@
-"""Images made by imgtool's own command: taken, or refused with the reason and the option that
+"""Images made by imgtool's own command: accepted, or refused with the reason and the option that
 helps."""
 
 from __future__ import annotations

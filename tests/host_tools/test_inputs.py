@@ -1,5 +1,5 @@
-"""An application file is read by its format's own rules: what it calls unfinished or contradictory
-is refused, by file and line."""
+"""Application files are read by the rules of their format: unfinished or contradictory ones are
+refused, with file and line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def refusal(read):
-    """What is said of a file that must be refused, from its name on."""
+    """The message for a file that must be refused, from its name on."""
 
     def refusal(name: str, content: bytes) -> str:
         with pytest.raises(ImageError) as error:
@@ -285,7 +285,8 @@ def test_a_file_cut_anywhere_is_refused_or_all_there(read, name):
 
 @pytest.mark.parametrize("name", ["app.hex", "app.srec"])
 def test_a_text_file_without_one_of_its_lines_never_gives_other_bytes(read, name):
-    """A lost data record leaves a gap, which the layout shows; what is there is in its place."""
+    """A lost data record leaves a gap, which the layout shows; the other data are at their
+    addresses."""
     lines = FORMATS[name].splitlines()
     for missing in range(len(lines)):
         try:
@@ -433,7 +434,7 @@ def test_any_change_of_an_elf_file_is_borne(read, data):
     assert len(found) <= CHIP.flash_size and address >= FLASH
 
 
-# --- what is no application at all ---
+# --- files that are not applications ---
 
 KINDS = {
     "an HTML page": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",

@@ -1,4 +1,4 @@
-"""Which keys there are, who may have them, and what is signed where."""
+"""Keys: kinds, development keys and products, and signing elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stm32up.image import images, keys
 from tests.host_tools.test_cli import one_line
 
 PUBLISHED = PROJECT / "tests" / "data" / "mcuboot_published_keys.json"
-# What each board file says, and what a product says instead
+# The text in each board file, and its replacement for a product
 UNSIGNED, SIGNED_ONLY = "unsigned = true", "unsigned = false"
 
 

@@ -1,5 +1,5 @@
-"""Whole pages that an input leaves open are kept, everything else of an image is written; what an
-image does is told before it is done, and what the board would refuse is never built."""
+"""Whole pages without input data are kept, everything else of an image is written. The layout is
+shown before it is written, and images that the board would refuse are never built."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHIP = device.chip("STM32G071RB")
 
 @pytest.fixture
 def build(tmp_path):
-    """Builds an image of this content; returns what build says."""
+    """Build an image from this content; return the output."""
 
     def build(content: bytes, name: str = "app.hex", **options):
         (tmp_path / name).write_bytes(content)
@@ -251,7 +251,7 @@ def test_an_image_whose_holes_break_the_contract_is_refused(tmp_path, holes):
     (tmp_path / "app.img").write_bytes(images.pack(payload, CHIP, "1.0.0", None, kept=holes))
     with pytest.raises(ImageError, match="app.img"):
         images.verify(tmp_path / "app.img", chip=CHIP)
-    images.show(tmp_path / "app.img")  # looks, and bears it
+    images.show(tmp_path / "app.img")  # checks, and accepts it
 
 
 # --- the verbs ---

@@ -1,4 +1,4 @@
-"""What people read: order, wording, width, and no control codes in a pipe."""
+"""Output for people: order, wording, width, and no control codes in a pipe."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_each_phase_of_the_updater_has_words():
 
 
 def test_pages_are_told_only_while_an_update_is_under_way():
-    for phase in ("idle", "unknown"):  # older updaters tell them always
+    for phase in ("idle", "unknown"):  # older updaters always report them
         assert not any("pages" in line for line in tables.status(STATUS | {"phase": phase}))
     (line,) = [
         line
@@ -341,7 +341,7 @@ def test_a_failure_tells_how_far_it_had_come(run, fake, image):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Stands in for a terminal of 80 columns; what was drawn on it."""
+    """Replaces a terminal of 80 columns; returns what was drawn on it."""
     drawn = io.StringIO()
     console = Console(
         file=drawn, force_terminal=True, width=80, markup=False, soft_wrap=True, highlight=False

@@ -1,4 +1,4 @@
-"""The project itself: what `make lint` catches, and what no file may hold."""
+"""The project itself: what `make lint` finds, and what no file may contain."""
 
 from __future__ import annotations
 

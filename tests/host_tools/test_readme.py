@@ -1,5 +1,5 @@
-"""What the README shows runs, and its table of commands is complete. test_documents.py has what
-holds for every document."""
+"""The commands in the README run, and its table of commands is complete. test_documents.py has the
+tests for all documents."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_table_of_commands_is_complete():
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the blocks are for a shell")
 def test_what_is_shown_on_the_simulated_board_works(tmp_path):
-    """In a folder that looks like a clone, so that nothing is left in ours."""
+    """In a folder that looks like a clone, so that nothing is left in the real one."""
     (tmp_path / "boards").symlink_to(PROJECT / "boards")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     script = "\n".join(blocks("sh sim"))

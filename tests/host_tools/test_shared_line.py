@@ -1,4 +1,4 @@
-"""A line on which others talk as well: what is ours is told from what is not, at any rate."""
+"""A line that others also write to: our frames are always recognised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command starts quickly, and on every desktop: by what it imports, not by a clock."""
+"""The command starts quickly and on every desktop system: tested by its imports, not by time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text from a board is text: nothing that a terminal obeys, and nothing that makes no sense."""
+"""Text from a board is shown safely: without control codes, and invalid events are errors."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ BRIDGES = {
 
 
 def chosen(monkeypatch, *ports):
-    """The port that is taken, and what is said about it."""
+    """The chosen port, and the note about it."""
     monkeypatch.setattr(list_ports, "comports", lambda: usb(*ports))
     notes: list[str] = []
     return transport.find_port(notes.append), notes
@@ -197,7 +197,7 @@ def test_ports_that_are_none_of_it_are_listed(monkeypatch):
 
 
 def test_a_port_that_may_not_be_opened_names_the_group(tmp_path, monkeypatch):
-    """The commonest failure on Linux. Root may do all, so the answer is made."""
+    """The most common failure on Linux. Root may open every port, so the answer is faked."""
     port = tmp_path / "ttyACM0"
     port.touch()
     monkeypatch.setattr("os.access", lambda path, mode: False)

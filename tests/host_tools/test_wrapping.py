@@ -1,4 +1,4 @@
-"""Lines fit the screen: they break between words, and a pipe gets them whole."""
+"""Lines fit the terminal: they wrap between words, and are not wrapped in a pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tool notices what tests notice, and alters nothing."""
+"""The tool notices the same as the tests, and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cuts in real MicroPython, and a laptop that connects to it by mpremote in the middle."""
+"""Cuts in real MicroPython, and a PC that connects with mpremote during an update."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ APPLICATION = 0x2A  # its I2C address
 
 
 def test_an_update_does_the_same_in_micropython_as_in_cpython():
-    """So what holds for hundred thousands of cuts there holds here."""
+    """So the results of hundreds of thousands of cuts there are valid here."""
     for name in ("update", "roll-back"):
         with in_micropython(name) as scenario:
             here = events_of(scenario, Rig)

@@ -1,4 +1,4 @@
-"""Whatever the host has forgotten, it gets back to a running application or says what it needs."""
+"""Whatever state the host has lost, it restores a running application or reports what it needs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A slice of what `make torture` does: cuts in every scenario, double cuts, seeded bugs,
-replay."""
+"""A part of `make torture`: cuts in every scenario, double cuts, seeded bugs, replay."""
 
 from __future__ import annotations
 
@@ -116,7 +115,7 @@ def test_the_table_has_a_column_for_every_kind_of_violation() -> None:
 
 
 def test_one_update_wears_the_hosts_flash_by_few_erases() -> None:
-    """128 KB: what a product can count on for its host's flash."""
+    """128 KB: the size of host flash that a product can rely on."""
     bench = SCENARIOS["full-size"].build()
     before = bench.host_flash.erases
     result = rig.run_host(bench)

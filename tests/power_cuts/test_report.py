@@ -1,4 +1,4 @@
-"""The tables of `make torture`, and what it calls a fault."""
+"""The tables of `make torture`, and its definition of a fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a target without BOOT0 recovers from, and what it does not: as docs/power-cuts.md says."""
+"""The cuts that a target without BOOT0 survives or not, as docs/power-cuts.md says."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_only_while_the_first_granule_changes_must_the_targets_supply_not_fail(w
 
 
 def test_a_cut_while_the_second_granule_is_written_is_recovered_from(window):
-    """Granule 0 is blank then, so the chip comes up in its loader."""
+    """Granule 0 is blank then, so the chip starts its loader."""
     scenario = SCENARIOS[WITHOUT_BOOT0]
     writes = written_last(scenario, GRANULE)
     assert len(writes) >= TAPS["program"] and not writes & window

@@ -1,5 +1,5 @@
-"""How a simulated board ends: its target loses power whatever it is doing, and the state that is
-kept shows it."""
+"""The end of a simulated board: its target loses power at any time, and the saved state shows
+it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def terminate(process: subprocess.Popen[bytes]) -> None:
 
 
 def run(state: Path, frames: list[bytes], end: End) -> list[int]:
-    """Start the board, have its host send `frames`, end it at once. Returns the statuses."""
+    """Start the board, let its host send `frames`, end it at once. Returns the statuses."""
     description = state / "board.json"
     description.write_bytes(board_json(BOARD))
     program = [sys.executable, "-m", "stm32sim.process"]

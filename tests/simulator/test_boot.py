@@ -1,4 +1,4 @@
-"""What the chip boots, and when it looks at its pins, its option bytes and its flash."""
+"""What the chip boots, and when it samples its pins, option bytes and flash."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_boot0_is_looked_at_when_nrst_rises(make_rig: MakeRig) -> None:
 
 
 def test_a_part_starts_up_more_slowly_than_its_documented_minimum() -> None:
-    """Unless it is told otherwise, and still within the 5 ms that hosts give it."""
+    """By default, and within the 5 ms that hosts wait."""
     assert 5 * LEAST_START_UP < START_UP < 5 * NS_PER_MS
     clock = Clock()
     chip = Stm32(clock)
@@ -423,7 +423,7 @@ def vectors(reset: int, nmi: int) -> bytes:
 
 
 HANDLER, NOWHERE = FLASH + 0x41, 0x2000_0001
-PART, ALL, NOTHING = "part", "all", "nothing"  # of an application is what is executed from
+PART, ALL, NOTHING = "part", "all", "nothing"  # of the executed application
 WHOLE = KnownImage(vectors(FLASH + 0xC1, HANDLER) + bytes(range(112)), b"\x03" * 8)
 
 
@@ -432,7 +432,7 @@ WHOLE = KnownImage(vectors(FLASH + 0xC1, HANDLER) + bytes(range(112)), b"\x03" *
     [
         ((), WHOLE.content[:-1], PART),
         ((0,), WHOLE.content[:-1], PART),  # NMI
-        ((0,), WHOLE.content, ALL),  # entered by the wrong door, but nothing is missing
+        ((0,), WHOLE.content, ALL),  # entered at a wrong address, but complete
         ((0, 15), WHOLE.content, PART),
         ((0, 1), WHOLE.content[:-1], NOTHING),  # a lockup
         ((0,), vectors(HANDLER, HANDLER - 1) + WHOLE.content[16:], NOTHING),

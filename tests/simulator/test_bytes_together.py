@@ -1,4 +1,4 @@
-"""Bytes that pass together leave the same world behind as one by one."""
+"""Bytes that are transferred together have the same result as one by one."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_frames_of_any_length_do_the_same(kind: str, seed: int) -> None:
 
 
 def frame(choice: random.Random) -> bytes:
-    """A frame of the protocol, or nearly."""
+    """A frame that is valid or almost valid."""
     address = 0x0800_0000.to_bytes(4, "big")
     frames = (
         bytes([0x31, 0xCE]),

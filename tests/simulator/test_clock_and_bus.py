@@ -1,4 +1,4 @@
-"""Virtual time, and what the wires allow."""
+"""Virtual time, and the rules of the wires."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OURS = 0x33
 
 
 class Peg:
-    """A target that notes what it is told, answers with `bytes_out`, and stretches on demand."""
+    """A target that records its input, answers with `bytes_out`, and stretches on demand."""
 
     def __init__(self, clock: Clock, bytes_out: bytes = b"", address: int = OURS) -> None:
         self.clock = clock

@@ -1,4 +1,4 @@
-"""The host's I2C objects: what they return, which numbers they raise, and how long they take."""
+"""The host's I2C objects: results, error numbers, and times."""
 
 from __future__ import annotations
 
@@ -342,7 +342,7 @@ def test_a_host_that_dies_in_mid_transaction_leaves_it_unfinished(
 
 
 def started(rig: Rig, kind: Kind, code: int, timeout_us: int = 50_000) -> Controller:
-    """A page erase has been asked for; its status is to be read."""
+    """A page erase was requested; its status must be read."""
     host = kind(rig.bus, 400_000, timeout_us)
     for frame in (bytes([code, code ^ 0xFF]), count_frame(0)):
         host.write(I2C_ADDRESS, frame)

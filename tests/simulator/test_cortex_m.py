@@ -175,7 +175,7 @@ def test_it_stretches_the_clock_for_a_few_microseconds_at_most(bench: Bench) -> 
     bench.bus.stretch_limit = 15 * NS_PER_US
     assert bench.read(VERSION, 8) == image_version("1.0.0")
     with pytest.raises(Stretched):
-        bench.bus.stretch_limit = NS_PER_US // 2  # it does take the time of its instructions
+        bench.bus.stretch_limit = NS_PER_US // 2  # but it takes the time of its instructions
         bench.read(VERSION, 8)
 
 
@@ -200,7 +200,7 @@ def test_the_uptime_is_the_time_since_the_start(bench: Bench) -> None:
         before = bench.clock.now - start_up
         assert before // NS_PER_MS <= bench.uptime() <= bench.clock.now // NS_PER_MS
         bench.clock.advance(NS_PER_S)
-        for _ in range(300):  # nor does traffic cost it any ticks
+        for _ in range(300):  # traffic does not lose ticks
             bench.read(IDENTITY, 4)
 
 
@@ -292,7 +292,7 @@ def test_an_order_disturbed_on_the_wires_is_ignored(bench: Bench) -> None:
     assert bench.read(IDENTITY, 4) == b"G071"
 
 
-# Rough treatment
+# Misuse
 
 
 def test_it_survives_garbage(bench: Bench) -> None:

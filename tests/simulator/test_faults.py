@@ -1,4 +1,4 @@
-"""What goes wrong between host and target goes wrong where and how a test asks for it."""
+"""Faults between host and target occur where and how a test requests them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ MANY = 100_000  # bytes that pass together
 
 
 class Zeros:
-    """A target that takes everything and gives zeros, alone or together."""
+    """A target that accepts everything and sends zeros, one by one or together."""
 
     resets = 0
 

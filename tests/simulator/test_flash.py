@@ -1,4 +1,4 @@
-"""What flash refuses, and what an interrupted operation leaves behind."""
+"""What flash refuses, and the state after an interrupted operation."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def erase(flash: Flash, page: int) -> bool:
 
 
 def cut(flash: Flash, operation: str, point: int) -> None:
-    """Interrupt an operation, just begun, at one of its POINTS."""
+    """Interrupt a started operation at one of its POINTS."""
     takes = {"program": flash.times.program, "page": flash.times.page_erase}
     flash.clock.advance(takes.get(operation, flash.times.mass_erase) * point // 4)
     flash.interrupt()
@@ -118,7 +118,7 @@ def test_a_mass_erase_blanks_everything() -> None:
     assert flash.erase_counts == [1] * 8
 
 
-# What is refused, silently and for good
+# Silent and lasting refusals
 
 
 def refusals() -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The forum case: what locks the chip in it, and that nothing is made up about it."""
+"""The forum case: what locks the chip, and that all its facts have sources."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_sound_chip_answers_to_what_the_locked_one_does_not() -> None:
 
 
 def test_unprotect_waits_until_the_slow_part_is_done() -> None:
-    """Its last status is missed, as it is asked seldom; a power-on makes up for that."""
+    """Its last status is missed because it is rarely polled; a power-on completes the work."""
     recording, bench = recorded(UnprotectSlow)
     results = [event for _, event in recording.told if event["event"] == "result"]
     assert results[-3]["error"] == "not-done" and results[-1]["status"] == "not-protected"
@@ -206,7 +206,7 @@ def test_a_replay_ends_as_its_case_did() -> None:
 
 def test_a_host_that_does_not_recover_is_counted_as_such() -> None:
     class Forgetful(Unprotect):
-        """Nobody comes back to it after the supply has failed."""
+        """Nothing is done after the supply has failed."""
 
         def again(self, bench: Bench) -> bool:
             return False

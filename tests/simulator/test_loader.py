@@ -40,7 +40,7 @@ MakeRig = Callable[..., Rig]
 
 
 def independent_crc(data: bytes) -> int:
-    """The CRC unit's value by way of zlib: bits mirrored, words turned round."""
+    """The CRC unit's value, computed with zlib: mirrored bits, swapped words."""
 
     def mirrored(value: int, width: int) -> int:
         return int(f"{value:0{width}b}"[::-1], 2)
@@ -408,8 +408,8 @@ def test_programming_over_something_is_acked_and_where_errors_stay_all_after_it_
 
 
 def writes_again(rig: Rig, code: int) -> bool:
-    """Whether what follows a flash error goes as it should for this loader: it is ACKed, and done
-    only where errors are cleared."""
+    """Whether commands after a flash error behave right for this loader: they are ACKed, and
+    executed only if errors are cleared."""
     assert rig.write(FLASH + 2048, BLOCK, code) == ACK
     done = rig.flash.data[2048 : 2048 + 256] == BLOCK
     return bool(done == rig.chip.quirks.clears_errors)
@@ -661,7 +661,7 @@ def test_a_loader_with_a_timeout_between_commands_resets_itself_there_too(
 ) -> None:
     rig = make_rig(quirks=Quirks(4, idle_timeout=NS_PER_S))
     rig.wait(5_000)
-    assert rig.starts == 1  # nobody has connected yet
+    assert rig.starts == 1  # there was no connection yet
     assert rig.in_step()
     assert rig.resets_itself()
 
@@ -699,7 +699,7 @@ def test_v11_3_does_not_wait_for_an_erase(make_rig: MakeRig, code: int) -> None:
 def test_v11_3_is_given_the_slowest_erase_there_is(
     make_rig: MakeRig, wait: int, programmed: bool
 ) -> None:
-    """AN2606 asks for 40 ms: a host that trusts in the typical 22 ms does not get away with it."""
+    """AN2606 requires 40 ms: a host that relies on the typical 22 ms fails."""
     rig = make_rig(version=3)
     assert rig.erase(0) == ACK
     rig.wait(wait)

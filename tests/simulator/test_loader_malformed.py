@@ -1,7 +1,7 @@
-"""What the loader does with frames that are wrong, too short, too long, or out of turn.
+"""The loader's reaction to frames that are wrong, too short, too long, or out of order.
 
-Two outcomes only: an honest NACK, after which it takes the next command; or it is out of step,
-until its own timeout (or somebody else) resets it.
+There are two outcomes: a NACK, after which it accepts the next command; or it is out of step until
+its own timeout, or something else, resets it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def untouched(rig: Rig) -> bool:
 
 
 def holds(rig: Rig, content: bytes) -> bool:
-    """Whether flash holds that, soundly, and nothing else."""
+    """Whether flash holds exactly this, soundly."""
     flash = rig.flash
     blank = b"\xff" * (flash.size - len(content))
     return flash.data == content + blank and flash.weak_granules() == []
@@ -165,7 +165,7 @@ WRITTEN = b"\xff" * 256 + b"ABCDEFGH"
 
 
 def acted_upon(frames: list[bytes]) -> bytes:
-    """What flash holds once the last byte of the last frame has come, but no STOP."""
+    """The content of flash after the last byte of the last frame, without a STOP."""
     return BLOCK + (WRITTEN if frames[0][0] in WRITES else b"")
 
 
@@ -192,7 +192,7 @@ def test_a_byte_that_takes_a_second_ends_in_a_self_reset(rig: Rig, frames: list[
     last = lead_up_to(rig, frames)
     rig.send(last[:1], stop=False)
     assert rig.resets_itself()
-    assert not rig.bus.write(last[1])  # nobody is addressed any more
+    assert not rig.bus.write(last[1])  # no device is addressed
     rig.bus.stop()
     assert rig.in_step() and untouched(rig)
 
@@ -301,7 +301,7 @@ def test_one_byte_too_many_is_the_first_of_the_next_frame(
         assert rig.final() == ACK
         assert len(rig.receive(5)) == 5
     for _ in range(3):
-        assert rig.command(0x01) == NACK  # for ever one byte behind
+        assert rig.command(0x01) == NACK  # always one byte behind
     rig.reset()
     assert rig.in_step()
 
@@ -451,7 +451,7 @@ def test_gets_reply_read_much_too_short_leaves_the_loader_waiting_to_send(
 
 @pytest.mark.parametrize("name", REPLIES)
 def test_a_reply_read_one_byte_too_short_leaves_all_answers_one_late(rig: Rig, name: str) -> None:
-    """The last byte waits in the transmit register, and nobody empties that."""
+    """The last byte stays in the transmit register, which is never emptied."""
     frames, reply = replies(rig)[name]
     for frame in frames:
         assert rig.ask(frame) == ACK

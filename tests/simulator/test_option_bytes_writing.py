@@ -1,5 +1,4 @@
-"""Option bytes written through the loader: which registers, what happens then, and what a cut
-does."""
+"""Option bytes written through the loader: registers, effects, and power cuts."""
 
 from __future__ import annotations
 
@@ -415,7 +414,7 @@ def cut_at(rig: Rig, point: int, how: Callable[[Rig], None]) -> None:
 
 
 def assert_dead(rig: Rig) -> None:
-    """Nothing answers on the bus nor over SWD, whatever is tried."""
+    """Nothing answers on the bus or over SWD after any attempt."""
     for boot0 in (True, False):
         rig.chip.boot0(boot0)
         for again in (Rig.reset, Rig.power_cycle, lambda rig: rig.chip.system_reset()):

@@ -1,4 +1,4 @@
-"""The rig on a product of one's own: the example, and programs that are not as they should be."""
+"""The rig on a user's product: the example, and programs with faults."""
 
 from __future__ import annotations
 

@@ -817,7 +817,7 @@ def test_readout_protection_keeps_write_protection(make_rig: MakeRig) -> None:
 
 @pytest.mark.parametrize("quirks", [Quirks(3), Quirks(2)])
 def test_the_launch_is_there_in_every_version(make_rig: MakeRig, quirks: Quirks) -> None:
-    """Over I2C: V11.2 forgets it over USART only."""
+    """Over I2C: V11.2 omits it only over USART."""
     rig = make_rig(quirks=quirks, content=APP.content)
     assert rig.write_options(optr(FACTORY[OPTR])) == ACK
     assert rig.running is APPLICATION

@@ -1,4 +1,4 @@
-"""The rooms of stm32sim: imports run down, and nothing leads to what stands on it."""
+"""The rooms of stm32sim: modules import only from lower floors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The code in docs/simulator.md runs, and what it tells of the registers is so."""
+"""The code in docs/simulator.md runs, and its statements about registers are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host's watchdog ends whatever the host does, in its middle."""
+"""The host's watchdog interrupts any action of the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a host's pins read, and what passes on wires that are not as they should be."""
+"""Levels at the host's pins, and traffic on faulty wires."""
 
 from __future__ import annotations
 

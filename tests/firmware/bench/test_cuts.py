@@ -1,8 +1,8 @@
-"""Power lost at any instant of provision and unprotect: what is left of host and target.
+"""Power loss at any instant of provision and unprotect: the state of host and target.
 
-The host may be cut anywhere; the target ends as it should after the next run. The target is as it
-was, or as it should be, or locked for good; that only if its own supply failed while it programmed
-its option bytes, which no host can help.
+The host may lose power anywhere; after the next run the target is as required. The target is
+unchanged, as required, or permanently locked; the last only if its own supply failed while it
+programmed its option bytes, which no host can prevent.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ MAKERS: dict[str, Callable[[dict[str, Any]], Bench]] = {
 
 @dataclass
 class World:
-    """One verb on one board, with a cut to come."""
+    """One verb on one board, with a planned cut."""
 
     verb: str
     how: dict[str, Any] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class World:
         return result
 
     def again(self, cut: Cut) -> dict[str, Any] | None:
-        """After the outage the host starts anew and somebody gives the command once more."""
+        """After the outage the host restarts and the user repeats the command."""
         bench = self.bench
         if cut.what != CTRL_C:
             bench.world.power_loss()
@@ -110,8 +110,8 @@ class World:
         return self.run()
 
     def after_power_on(self) -> dict[str, Any] | None:
-        """As the tool advises if it cannot tell whether the target is at work: somebody waits,
-        switches it off and on, and says so."""
+        """As the tool advises if the target may be busy: the user waits, switches it off and on,
+        and gives --power-cycled."""
         self.bench.clock.advance(60 * NS_PER_S)
         self.bench.target.power(False)
         self.bench.clock.advance(NS_PER_S)
@@ -121,7 +121,7 @@ class World:
 
 
 def events_of(verb: str, how: dict[str, Any], every: dict[str, int]) -> list[tuple[int, str]]:
-    """(number, place) of those events of an uncut run that are to be struck."""
+    """(number, place) of the events of an uncut run to cut at."""
     world = World(verb, how)
     result = world.run()
     assert result is not None and result["ok"]
@@ -129,7 +129,7 @@ def events_of(verb: str, how: dict[str, Any], every: dict[str, int]) -> list[tup
     chosen = []
     for number, place in enumerate(world.places, 1):
         if world.verb == "Unprotect" and number > 3000:
-            break  # it only looks at blank flash
+            break  # it only checks for blank flash
         seen[place] += 1
         if seen[place] % every[place] == 0:
             chosen.append((number, place))
@@ -153,7 +153,7 @@ def is_done(world: World) -> None:
     assert not bench.exists(NOTE)
     bench.target.power(False)
     bench.clock.advance(DISCHARGE)
-    bench.target.power(True)  # and now it goes by them
+    bench.target.power(True)  # and now it uses them
     assert bench.target.options.optr == WANTED_OPTR
 
 
@@ -176,7 +176,7 @@ def test_a_host_that_is_cut_anywhere_never_harms_the_target(verb, how, what):
 @pytest.mark.parametrize("what", [TARGET, BOTH])
 @pytest.mark.parametrize(("verb", "how"), CASES)
 def test_a_target_that_is_cut_is_as_it_was_or_as_it_should_be_or_locked(verb, how, what):
-    """Locked only from within the programming of its option bytes."""
+    """It is locked only if the cut was during the programming of its option bytes."""
     outcomes = set()
     for number, place in events_of(verb, how, EVERY):
         cut = Cut(what, number)
@@ -204,11 +204,11 @@ def test_a_target_that_is_cut_is_as_it_was_or_as_it_should_be_or_locked(verb, ho
 
 
 def test_a_chip_that_is_busy_for_ages_is_at_risk_only_within_a_status_read():
-    """What stays: the loader waits 1 s for a read that the host broke off, then resets itself. A
-    chip that takes as long as ST says is never asked while it works."""
+    """A remaining risk: the loader waits 1 s for an unfinished read of the host, then resets
+    itself. A chip within ST's times is never asked while it is busy."""
     how = {"unprotect_delay": 40 * NS_PER_S}
     risky = 0
-    # Every third byte: some of them are the byte of a status read that meets the chip at work.
+    # Every third byte: some of them are in a status read of a busy chip.
     for number, place in events_of("Unprotect", how, {**EVERY, BYTE: 3})[10:250]:
         cut = Cut(HOST, number)
         world = World("Unprotect", how)

@@ -1,4 +1,4 @@
-"""From factory option bytes to provisioned ones: one write, shown and agreed to before."""
+"""From factory option bytes to provisioned ones: one write, shown and confirmed before."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BY_COMMAND = {
 
 @pytest.fixture
 def factory(make_bench):
-    """A blank part as it comes from ST, switched on: it ignores BOOT0."""
+    """A blank part from ST, switched on: it ignores BOOT0."""
 
     def make(version: int = 4, ack: str = "before", **arguments) -> Bench:
         arguments = {"provisioned": False, **arguments}
@@ -205,7 +205,7 @@ def test_without_such_an_application_there_is_no_way_and_it_is_said(make_bench):
 
 
 def loaded(bench: Bench) -> None:
-    """Put the application there as a factory would, and switch the target off and on."""
+    """Write the application as a factory would, and switch the target off and on."""
     bench.target.flash.load(APPLICATION)
     bench.target.power(False)
     bench.clock.advance(DISCHARGE)
@@ -241,7 +241,7 @@ def test_where_the_status_read_ended_its_loader_a_power_on_is_the_advice(factory
 def test_a_part_kicked_out_of_its_loader_is_not_said_to_be_locked(factory, ack):
     bench = factory(3, ack, settings={"pins": {"boot0": None}})
     result = run(bench, "Provision", power_cycled=True)
-    if not result["ok"] and result["error"] != "not-finished":  # silent at once: may be at work
+    if not result["ok"] and result["error"] != "not-finished":  # silent at once: may be busy
         assert "off and on once" in result["next_step"] and "locked" not in result["next_step"]
 
 
@@ -269,7 +269,7 @@ def test_torn_option_bytes_are_neither_reset_nor_written(factory, offset):
 )
 def test_option_bits_that_stand_in_the_way_are_refused(factory, options, what):
     bench = factory()
-    for offset, value in options.items():  # not loaded: what they do is not modelled
+    for offset, value in options.items():  # not loaded, because their effect is not modelled
         bench.target.option_bytes.store(offset, value)
     result = run(bench, "Provision", power_cycled=True)
     assert result["error"] == "not-allowed" and what in result["message"]
@@ -277,7 +277,7 @@ def test_option_bits_that_stand_in_the_way_are_refused(factory, options, what):
 
 
 def test_a_chip_at_work_is_not_even_planned_for(make_bench):
-    """No note, and yet another program's command is at work."""
+    """There is no note, but the command of another program is running."""
     bench = make_bench(options=PROTECTED, quirks=quirks(4, unprotect_delay=FOREVER))
     target = bench.updater()._board.target
     with pytest.raises(Exception, match="protection level 1"):
@@ -353,8 +353,8 @@ def test_the_calibrated_adc_of_an_esp32_is_used(make_bench):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_transaction_may_fail(host, kind):
-    """At most one write, whatever happens, and the next run ends with a provisioned part. A part
-    that ignores BOOT0 and cleared its EMPTY flag may want to be switched off and on for that."""
+    """At most one write in any case, and after the next run the part is provisioned. A part that
+    ignores BOOT0 and has cleared its EMPTY flag may have to be switched off and on for that."""
 
     def world():
         return Bench(host=host, provisioned=False, quirks=quirks(4))

@@ -1,5 +1,5 @@
-"""Readout Unprotect: whatever the loader answers meanwhile, and however long it takes, the target
-is left alone until it is over."""
+"""Readout Unprotect: whatever the loader answers, and however long it takes, the target is not
+touched before it has ended."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_every_loader_version_is_served(protected, version):
 
 @pytest.mark.parametrize("name", LOADERS)
 def test_a_loader_that_lists_a_command_less_is_served_too(make_bench, name):
-    """Get's reply is a byte shorter where the checksum command is not listed."""
+    """Get's reply is a byte shorter if the checksum command is not listed."""
     bench = make_bench(quirks=LOADERS[name], options=PROTECTED, settings=SMALL, applications=KNOWN)
     bench.target.flash.load(OLD)
     power_cycle(bench)
@@ -246,7 +246,7 @@ def test_it_says_whether_boot0_counts_afterwards(make_bench, pin, counts):
 
 
 def test_a_busy_target_is_told_about_at_least_every_10_seconds(protected):
-    """The desktop gives up on a host that says nothing for 60 s."""
+    """The desktop gives up if a host is silent for 60 s."""
     bench = protected(unprotect_delay=FOREVER)
     planned = plan(bench, "Unprotect")[-1]
     instants = [bench.clock.now for _ in procedure(bench, "Unprotect").apply(planned)]
@@ -375,7 +375,7 @@ def test_a_plan_is_not_applied_over_a_note(protected):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_transaction_may_fail(protected, kind):
-    """One command at most, no brick, and the next run takes the protection away."""
+    """At most one command, no locked chip, and the next run removes the protection."""
     bench = protected()
     counter = FaultyTarget(bench.world.bus, bench.target, Fault("none", -1))
     run(bench, "Unprotect")
@@ -391,7 +391,7 @@ def test_any_transaction_may_fail(protected, kind):
         bench.boot()
         second = run(bench, "Unprotect")
         if first.get("error") == second.get("error") == "not-finished":
-            # The command itself was lost: that looks like a chip at work, which stays untouched.
+            # The command itself was lost: that looks like a busy chip, which is not touched.
             power_cycle(bench)
             second = run(bench, "Unprotect", power_cycled=True)
         assert second["ok"], f"{case}, then {second}"
@@ -399,7 +399,7 @@ def test_any_transaction_may_fail(protected, kind):
         assert option_writes(bench) == []
 
 
-# What ends the chip or the wires in the middle of a read: no host can help there.
+# Faults of the chip or the wires in the middle of a read, which no host can handle.
 CUTS = ("loader resets itself", "data held low", "clock held low")
 
 

@@ -1,4 +1,4 @@
-"""The doctor in each of the worlds: what it says, and that it changes nothing."""
+"""The doctor in each of the worlds: its diagnosis, and that it changes nothing."""
 
 from __future__ import annotations
 

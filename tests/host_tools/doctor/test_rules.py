@@ -1,4 +1,4 @@
-"""The rules among each other, and the page that lists them."""
+"""Relations between the rules, and the page that lists them."""
 
 from __future__ import annotations
 

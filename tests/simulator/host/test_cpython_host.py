@@ -1,4 +1,4 @@
-"""Device code inside CPython: each host has modules, files and time of its own."""
+"""Device code in CPython: each host has its own modules, files and time."""
 
 from __future__ import annotations
 

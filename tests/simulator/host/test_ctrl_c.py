@@ -1,4 +1,5 @@
-"""Ctrl-C ends whatever runs on a simulated board, and a client that goes leaves nothing behind."""
+"""Ctrl-C ends any program on a simulated board, and a client that disconnects leaves nothing
+behind."""
 
 from __future__ import annotations
 

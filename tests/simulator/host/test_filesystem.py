@@ -1,4 +1,4 @@
-"""The host's flash and filesystem keep and lose what those of a real board would."""
+"""The host's flash and filesystem keep and lose the same as those of a real board."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_cut_at_any_block_operation_leaves_the_old_or_the_new_content(rewrite,
         assert caught.value is lost
         at_the_cut = flash.image()
         flash.tap = None
-        for path in ("/a", "/b"):  # whatever runs while the stack unwinds changes nothing
+        for path in ("/a", "/b"):  # code that runs while the stack unwinds changes nothing
             with pytest.raises(HostPowerLost):
                 write(filesystem, path, b"late")
         assert flash.image() == at_the_cut
