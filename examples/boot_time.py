@@ -17,8 +17,10 @@ def work():
 
 try:
     print(Updater.from_board("/board.json").run())
-except UpdaterError as error:  # board.json is missing or wrong; run() itself raises none of these
+except UpdaterError as error:  # board.json is missing or wrong
     print(error.message, error.next_step)
+except Exception as error:  # a mistake, or no memory: the product works without the update
+    print(repr(error))
 
 while True:
     work()
