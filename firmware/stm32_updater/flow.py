@@ -1,7 +1,5 @@
 """One run: record the intent, write, prove, then commit or roll back. Decisions: decide.py."""
 
-from micropython import const
-
 from stm32_rom.errors import ReadProtected, WrongChip
 
 from . import decide
@@ -13,18 +11,13 @@ from .errors import (
     OutOfMemory,
     PageProtected,
     StoreError,
-    shortened,
 )
 from .flasher import Doubt, Flasher
-from .image import version_text
+from .proof import Proof
 from .record import CONFIRMING, IDLE, INSTALLING, ROLLING_BACK, UNKNOWN
 from .run_events import about, failure, result
 from .store import exists
 
-_POLL_MS = const(50)
-# Starts beyond a board's `tries` that a loss of power may have interrupted. If there are more, the
-# application is to blame.
-_STARTS_CUT = const(5)
 # Errors before any erase that will be the same in every run.
 _PERMANENT = (PageProtected, ReadProtected, WrongChip)
 
@@ -41,19 +34,18 @@ class Flow:
         self._admission = Admission(board, store, clock)
         self._flasher = Flasher(board.target)
         self._started = clock.now()
-        self._reason = ""  # why the application did not prove itself
+        self._proof = Proof(board, store, clock, record)
         self._blamed = ""  # the reason of the rollback that this run began
         self._was_written = False
-        self._is_stopped = False  # whether this run stopped the application
 
     def abandon(self):
         """End the run early: start the application again if this run stopped it."""
-        if self._is_stopped:
-            self._start_application()
+        if self._proof.is_stopped:
+            self._proof.start()
 
     def take_over(self, other):
         """Run instead of `other`, which was not finished."""
-        self._is_stopped = other._is_stopped
+        self._proof.is_stopped = other._proof.is_stopped
 
     def events(self, force):
         """A generator of run_events, the result last. Raises UpdaterError."""
@@ -98,7 +90,7 @@ class Flow:
         proves itself."""
         record = self._record
         same = record.phase == IDLE and image.digest.hex() == record.installed
-        return same and self._confirms(image)[0]
+        return same and self._proof.given(image)[0]
 
     def _keep_if_lost(self, image):
         """Remove a pushed image that runs already, unless the file of the confirmed image does not
@@ -121,7 +113,7 @@ class Flow:
             return image, [about("resuming", image)]
         refusal = refusal or why
         kept = [path for path in self._store.kept() if exists(path)]
-        runs = self._runs_in_time() if kept else self._board.application_runs()
+        runs = self._proof.runs_in_time() if kept else self._board.application_runs()
         known = self._store.knows_doubt
         in_doubt = known and record.doubt & 1  # the first page is changed first and finished last
         if not decide.may_replace(runs, in_doubt):
@@ -165,8 +157,8 @@ class Flow:
             return False
         if self._target.at_work() is not None:
             return False
-        self._start_application()
-        return self._runs_in_time()
+        self._proof.start()
+        return self._proof.runs_in_time()
 
     def _intend(self, event, image):
         """Record durably that `image` is to be installed. Returns the event."""
@@ -195,17 +187,17 @@ class Flow:
                 yield from self._write(image)
             if record.phase == INSTALLING:
                 record.phase = CONFIRMING
-            if (yield from self._proves_itself(image)):
+            if (yield from self._proof.attempts(image)):
                 try:
                     error = self._make_confirmed(image)
                 except StoreError:
-                    self._count_starts(0)  # no start took the host down
+                    self._proof.count_starts(0)  # no start took the host down
                     raise
                 if error is not None:
                     yield failure("not-kept", image.path, error)
                 yield self._commit(image)
                 return
-            to_blame = yield from self._is_to_blame(image)
+            to_blame = yield from self._proof.is_to_blame(image, self._flasher)
             image, event = self._begin_rollback(image, to_blame)
             yield event
 
@@ -220,8 +212,7 @@ class Flow:
         target, flasher = self._target, self._flasher
         doubt = Doubt(record.doubt, save)
         try:
-            self._is_stopped = True
-            target.enter_loader()
+            self._proof.stop()
             yield {
                 "event": "loader",
                 "chip": self._board.chip.name,
@@ -230,11 +221,11 @@ class Flow:
             }
             yield from flasher.converge(image, doubt)
         except Exception as error:
-            self._start_application()  # the old application, if nothing was erased yet
+            self._proof.start()  # the old application, if nothing was erased yet
             whole = self._board.chip.page_of(image.address) not in doubt
             untouched = whole and record.phase == INSTALLING
             permanent = isinstance(error, _PERMANENT)
-            runs = permanent and not untouched and self._runs_in_time()
+            runs = permanent and not untouched and self._proof.runs_in_time()
             phase = decide.after_failed_writing(
                 untouched, runs, isinstance(error, ImageError), permanent
             )
@@ -248,58 +239,6 @@ class Flow:
             "erased_pages": flasher.erased_pages,
             "repeats": flasher.repeats,
         }
-
-    def _runs_in_time(self):
-        """Whether an application answers within `confirm_timeout_ms`: it may have been started
-        just now."""
-        deadline = self._clock.deadline(self._board.confirm_timeout_ms)
-        while not self._board.application_runs():
-            if deadline.expired():
-                return False
-            deadline.sleep(_POLL_MS)
-        return True
-
-    def _proves_itself(self, image):
-        """Start the application and ask for its proof, up to the board's number of tries. Sets
-        `_reason`. A generator of events.
-
-        Each start is recorded first: an application that takes the host down (by its load on the
-        supply, for example) is started a limited number of times, unless this is a rollback."""
-        record, tries = self._record, self._board.confirm_tries
-        for number in range(1, tries + 1):
-            if record.phase == CONFIRMING and record.starts >= tries + _STARTS_CUT:
-                self._reason = "the host went down at each of %d starts" % record.starts
-                return False
-            self._count_starts(record.starts + 1)
-            yield {"event": "starting", "try": number}
-            self._start_application()
-            deadline = self._clock.deadline(self._board.confirm_timeout_ms)
-            while True:
-                proven, self._reason = self._confirms(image)
-                if proven:
-                    return True
-                if deadline.expired():
-                    break
-                deadline.sleep(_POLL_MS)
-            record.starts -= 1  # the host is still up: this start does not count
-        self._count_starts(0)  # the host is still up
-        return False
-
-    def _count_starts(self, number):
-        self._record.starts = number
-        self._store.save(self._record)
-
-    def _confirms(self, image):
-        """(True, "") if the application proves itself now, else (False, why not). An exception in
-        the product's own `confirm` counts as False."""
-        try:
-            return bool(self._board.confirm(image)), ""
-        except Exception as error:
-            return False, "confirm() failed: " + shortened(error)
-
-    def _start_application(self):
-        self._target.start_application()
-        self._is_stopped = False
 
     def _make_confirmed(self, image):
         """Make the running `image` the confirmed one, if its file still holds it. Otherwise keep
@@ -346,32 +285,12 @@ class Flow:
             event["verified"] = self._flasher.verified
         return event
 
-    def _is_to_blame(self, image):
-        """Whether the application itself is at fault for the failed proof; see
-        decide.after_silence. Adds to `_reason`. A generator of progress. Leaves the target in its
-        loader; an error there means that the wires are at fault. Raises ApplicationSilent,
-        LoaderError, BusError, ImageDamaged, StoreError."""
-        record = self._record
-        version = self._board.application_version()
-        what = decide.after_silence(record.phase, record.starts > 0, version, image.version_bytes)
-        if what == decide.GIVE_UP:
-            raise ApplicationSilent("neither the new application nor the last good one answers")
-        self._reason = self._reason or _why_not(version, image)
-        self._is_stopped = True
-        self._target.enter_loader()
-        if what != decide.ASK_FLASH:
-            return what == decide.BLAME
-        if (yield from self._flasher.holds(image)):
-            return True
-        self._reason += ", and the target does not hold what was written"
-        return False
-
     def _begin_rollback(self, image, to_blame):
         """Roll back to the confirmed image after the application of `image` did not prove itself.
         Returns the confirmed image and the event. `image` may be tried once more unless it is
         `to_blame`. Raises ApplicationSilent if there is no other image."""
         record, digest = self._record, image.digest.hex()
-        self._blamed = self._reason
+        self._blamed = self._proof.reason
         record.again = int(not to_blame and record.failed != digest)
         record.failed = digest
         previous, why = self._admission.find((self._store.confirmed,))
@@ -398,13 +317,3 @@ class Flow:
         record.image = None
         self._store.save(record)
         self._store.discard(self._store.candidate)
-
-
-def _why_not(version, image):
-    """For people: why an application that answers `version` (8 bytes or None) is not proved."""
-    if version is None:
-        return "it is silent"
-    if version == image.version_bytes:
-        return "it answers, but was not confirmed"
-    built, runs = image.version, version_text(version)
-    return "built as %s, answers %s: was --version right?" % (built, runs)

@@ -20,6 +20,7 @@ _MODULES_OF_A_RUN = (
     "stm32_updater.admission",
     "stm32_updater.flasher",
     "stm32_updater.decide",
+    "stm32_updater.proof",
 )
 _runs = {}  # folder -> its last started run, the only one that may access the target: [its Flow]
 

@@ -47,6 +47,7 @@ MODULES = (
     "stm32_updater/flasher",
     "stm32_updater/flow",
     "stm32_updater/image",
+    "stm32_updater/proof",
     "stm32_updater/record",
     "stm32_updater/signature",
     "stm32_updater/store",

@@ -162,8 +162,8 @@ BUGS = (
     Bug(
         "an application that is silent counts as proven",
         "stm32_updater/flow",
-        "            if (yield from self._proves_itself(image)):",
-        "            if (yield from self._proves_itself(image)) or True:",
+        "            if (yield from self._proof.attempts(image)):",
+        "            if (yield from self._proof.attempts(image)) or True:",
         ("roll-back",),
     ),
     Bug(
@@ -273,9 +273,9 @@ BUGS = (
     ),
     Bug(
         "a target without supply counts as one that takes the host down",
-        "stm32_updater/flow",
+        "stm32_updater/proof",
         "            record.starts -= 1  # the host is still up: this start does not count\n"
-        "        self._count_starts(0)  # the host is still up\n",
+        "        self.count_starts(0)  # the host is still up\n",
         "",
         ("long-outage",),
     ),
