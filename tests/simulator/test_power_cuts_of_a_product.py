@@ -52,11 +52,15 @@ def test_the_example_survives_a_cut_anywhere(example, my_product):
 
 
 def test_the_example_runs_as_a_program_and_replays_a_case(example, capsys):
-    assert example.command.main(example.SCENARIOS, "it", ["my-product/both@9999"]) == 0
+    assert example.command.main(example.SCENARIOS, "it", ["my-product/both@1500"]) == 0
     told, _, _ = capsys.readouterr().out.partition('{\n "settled_on": "new"')
     result = json.loads(told.splitlines()[-1])
     assert result["event"] == "result" and result["ok"]
-    assert example.command.main(example.SCENARIOS, "it", ["yours/both@9999"]) == 2
+
+
+@pytest.mark.parametrize("case", ["yours/both@1500", "my-product", "my-product/both@99999999"])
+def test_a_case_that_cuts_nothing_is_refused(example, case):
+    assert example.command.main(example.SCENARIOS, "it", [case]) == 2
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,15 @@ def replay(
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    if not cuts:
+        print(f"{case_id} names no cut, as in {name}/both@100", file=sys.stderr)
+        return 2
     case = again(scenarios[name], cuts, _tell)
+    if case.place == rig.NEVER_REACHED:
+        print(
+            f"{case_id}: the run ended before the last cut, which proves nothing", file=sys.stderr
+        )
+        return 2
     print(json.dumps(asdict(case.verdict), indent=1))
     return 1 if case.verdict.violations else 0
 

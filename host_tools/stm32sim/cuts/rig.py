@@ -235,6 +235,9 @@ def is_done(result: dict[str, Any]) -> bool:
     return bool(result["ok"]) or result["status"] == "rolled-back"
 
 
+NEVER_REACHED = "never reached"  # the place of a case whose last cut did not come
+
+
 def replay(
     scenario: Scenario,
     cuts: list[Cut],
@@ -247,7 +250,7 @@ def replay(
     rig.outages = scenario.outages
     judge = scenario.judge(bench)
     to_come = list(cuts)
-    place = "never reached"
+    place = NEVER_REACHED
 
     def strike(number: int, where: str) -> None:
         nonlocal place
@@ -274,6 +277,6 @@ def replay(
         bench.boot()
         rig.go_on(strike, from_one=last.what not in TARGET_ALONE)
     if to_come:
-        place = "never reached"
+        place = NEVER_REACHED
     told = [str(cut) for cut in cuts]
     return Case(scenario.name, told, place, settle(rig, judge, result, tell))
