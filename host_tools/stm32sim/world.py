@@ -20,6 +20,8 @@ _OUT, _OPEN_DRAIN = 1, 2
 _PULL_UP = 1
 _PIN_CALL = 5 * NS_PER_US  # time of a pin or clock call on the host [R]
 
+# machine.reset_cause(). rp2 has the first and the third only: machine.reset() uses its watchdog,
+# and a soft reset leaves the cause (ports/rp2/modmachine.c).
 PWRON_RESET, HARD_RESET, WDT_RESET, SOFT_RESET = 1, 2, 3, 5
 
 
@@ -156,7 +158,8 @@ class World:
         """The interpreter restarts; pins and a running watchdog are unchanged."""
         self.when_run_ends()
         self.filesystem.soft_reset()
-        self.reset_cause = SOFT_RESET
+        if self.port != "rp2":
+            self.reset_cause = SOFT_RESET
 
     # --- the seam ---
 
@@ -210,7 +213,7 @@ class World:
         self._watchdog_fed = self.clock.now
 
     def _serve_reset(self) -> None:
-        self.reset_cause = HARD_RESET
+        self.reset_cause = WDT_RESET if self.port == "rp2" else HARD_RESET
         raise HostReset
 
     def _serve_reset_cause(self) -> int:

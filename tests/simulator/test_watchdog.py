@@ -9,7 +9,7 @@ from stm32sim.host.seam import HostReset
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 
-WDT_RESET = 3
+PWRON_RESET, WDT_RESET = 1, 3
 
 
 @pytest.fixture
@@ -28,6 +28,17 @@ def test_a_long_sleep_ends_with_its_time(bench):
     with pytest.raises(HostReset):
         time.sleep(60)
     assert bench.clock.now - began == NS_PER_S
+    bench.boot()
+    assert bench.device.imports("machine").reset_cause() == WDT_RESET
+
+
+def test_a_pico_takes_a_reset_by_software_for_one_by_its_watchdog(bench):
+    """And a soft reset leaves what the last reset was."""
+    machine = bench.device.imports("machine")
+    bench.world.soft_reset()
+    assert machine.reset_cause() == PWRON_RESET
+    with pytest.raises(HostReset):
+        machine.reset()
     bench.boot()
     assert bench.device.imports("machine").reset_cause() == WDT_RESET
 
