@@ -34,13 +34,12 @@ def test_a_long_sleep_ends_with_its_time(bench):
 
 def test_a_pico_takes_a_reset_by_software_for_one_by_its_watchdog(bench):
     """And a soft reset leaves what the last reset was."""
-    machine = bench.device.imports("machine")
     bench.world.soft_reset()
-    assert machine.reset_cause() == PWRON_RESET
+    assert bench.world.call("reset_cause") == PWRON_RESET
     with pytest.raises(HostReset):
-        machine.reset()
-    bench.boot()
-    assert bench.device.imports("machine").reset_cause() == WDT_RESET
+        bench.world.call("reset")
+    bench.world.soft_reset()
+    assert bench.world.call("reset_cause") == WDT_RESET
 
 
 def test_who_feeds_it_lives_on(bench):
