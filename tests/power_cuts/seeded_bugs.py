@@ -174,14 +174,6 @@ BUGS = (
         ("roll-back",),
     ),
     Bug(
-        "the record is saved before the last good image is replaced",
-        "stm32_updater/flow",
-        "                try:\n                    error = self._make_confirmed(image)\n",
-        "                event = self._commit(image)\n"
-        "                yield event\n"
-        "                try:\n                    error = self._make_confirmed(image)\n",
-    ),
-    Bug(
         "a record has one file instead of two",
         "stm32_updater/store",
         "with open(self._states[self._number % 2],",
