@@ -42,6 +42,7 @@ _TLV_CLASS_ID = const(0x75)
 # In MCUboot's range for vendors:
 _TLV_PRODUCT_ID = const(0xA0)  # the chip's 12-bit product ID, u16 little endian
 _TLV_KEPT = const(0xA1)  # pages to leave unchanged: pairs of u32, offset and length in bytes
+_TLV_CHECKSUMS = const(0xA2)  # see Image.checksum
 # The TLVs that are read, and their lengths in bytes (None: any). Others are ignored.
 _LENGTHS = {
     _TLV_KEY_HASH: 32,
@@ -52,11 +53,14 @@ _LENGTHS = {
     _TLV_CLASS_ID: 16,
     _TLV_PRODUCT_ID: 2,
     _TLV_KEPT: None,
+    _TLV_CHECKSUMS: None,
 }
 # Only these TLVs, which the digest cannot cover, may be outside the protected part.
 _UNPROTECTED = (_TLV_KEY_HASH, _TLV_SHA256, _TLV_RSA2048, _TLV_RSA3072)
 _MAX_TLVS = const(16)  # in both areas; a signed image has 6 to 9
 _MAX_TLV_AREA = const(2048)  # bytes; RSA-3072 with all known TLVs takes about 700
+_CHECKSUM = const(4)  # bytes
+VECTORS = const(16)  # bytes: initial SP, Reset, NMI, HardFault (PM0223 2.3.4)
 _MAX_KEPT = const(16)  # regions
 _CHUNK = const(1024)
 _VECTOR_TABLE = const(64)  # bytes: the core's 16 vectors, Armv6-M manual B1.5.2
@@ -70,10 +74,11 @@ class Image:
     `product_id`, `class_id` (16 bytes or None), `security_counter`, `signature` (256 or 384 bytes,
     or None), `key_hash` (32 bytes, of the signing key, or None), `kept` [(offset in the payload,
     length)]: pages within the payload that are left unchanged in flash, `own_size`: bytes of the
-    payload without the kept pages."""
+    payload without the kept pages, `protected`: the protected TLVs as in the file."""
 
-    def __init__(self, path, header, tlvs, payload_offset):
+    def __init__(self, path, header, tlvs, payload_offset, protected):
         self.path = path
+        self.protected = protected
         self.payload_offset = payload_offset
         self.address = header[1]
         self.size = header[4]
@@ -85,7 +90,7 @@ class Image:
         self.security_counter = struct.unpack("<I", tlvs[_TLV_SECURITY_COUNTER])[0]
         self.signature = tlvs.get(_TLV_RSA2048) or tlvs.get(_TLV_RSA3072)
         self.key_hash = tlvs.get(_TLV_KEY_HASH)
-        self.protected_end = payload_offset + self.size + header[3]
+        self._checksums = tlvs.get(_TLV_CHECKSUMS)
         self.kept = _kept(path, tlvs.get(_TLV_KEPT), self.size)
         self.own_size = self.size - sum([length for _, length in self.kept])
 
@@ -97,6 +102,15 @@ class Image:
         """Whether the page at `offset` of the payload is left unchanged."""
         return any(start <= offset < start + length for start, length in self.kept)
 
+    def checksum(self, page=None):
+        """The 4 bytes that the loader's Get Memory Checksum must answer for a page of the payload
+        (its number from 0), or for all of the payload; without the first VECTORS bytes, which are
+        written last. None if the image does not state it: one with kept pages does not for all."""
+        if self._checksums is None or page is None and self.kept:
+            return None
+        at = 0 if page is None else _CHECKSUM * (page + 1)
+        return self._checksums[at : at + _CHECKSUM]
+
     def check_digest(self, clock):
         """Hash header, payload and protected TLVs. Raises ImageDamaged, StoreError."""
         view = memoryview(bytearray(_CHUNK))
@@ -105,12 +119,12 @@ class Image:
             for offset in range(0, self.size, _CHUNK):
                 payload.hash_into(offset, view)
                 clock.feed()
-            payload.end_hash(self, view)
+            payload.end_hash(self)
 
     def check_fit(self, chip, preserved):
         """Check that this image fits `chip` and its `preserved` regions, [(start, length)].
 
-        Raises ImageForAnotherChip, ImageDoesNotFit."""
+        Raises ImageForAnotherChip, ImageDoesNotFit, ImageDamaged."""
         if self.product_id != chip.product_id:
             raise ImageForAnotherChip(
                 "%s is for chip 0x%03X, the target is 0x%03X (%s)"
@@ -134,6 +148,9 @@ class Image:
                     "%s keeps %d bytes at 0x%08X: not whole pages of %s"
                     % (self.path, length, start + offset, chip.name)
                 )
+        pages = -(-self.size // chip.page_size)
+        if self._checksums is not None and len(self._checksums) != _CHECKSUM * (pages + 1):
+            raise ImageDamaged("%s does not state one checksum for each page" % self.path)
         covered = start
         for offset, length in self.kept + [(end + -end % chip.page_size - start, 0)]:
             self._check_preserved(covered, start + offset, preserved)
@@ -213,29 +230,24 @@ class Payload:
     def begin_hash(self, scratch):
         """Hash the header. `scratch`: a memoryview to read into. Raises StoreError."""
         self._hasher = hashlib.sha256()
-        self._hash_file(0, self._offset, scratch)
-
-    def hash_into(self, offset, view):
-        """As `read_into`, and hash the returned part. Raises StoreError."""
-        self._hasher.update(self.read_into(offset, view))
-
-    def end_hash(self, image, scratch):
-        """Hash the protected TLVs and compare with the digest of `image`. Raises ImageDamaged,
-        StoreError."""
-        end = self._offset + self._size
-        self._hash_file(end, image.protected_end - end, scratch)
-        if self._hasher.digest() != image.digest:
-            raise ImageDamaged("%s: its content does not match its SHA-256" % image.path)
-
-    def _hash_file(self, start, length, scratch):
-        """Hash `length` bytes of the file from `start`. Raises StoreError."""
-        self._seek(start)
-        self._at += length
+        self._seek(0)
+        length = self._at = self._offset
         while length:
             part = scratch if length >= len(scratch) else scratch[:length]
             self._file.fill(part)
             self._hasher.update(part)
             length -= len(part)
+
+    def hash_into(self, offset, view):
+        """As `read_into`, and hash the returned part. Raises StoreError."""
+        self._hasher.update(self.read_into(offset, view))
+
+    def end_hash(self, image):
+        """Hash the protected TLVs, as `image` holds and uses them, and compare with its digest.
+        Raises ImageDamaged."""
+        self._hasher.update(image.protected)
+        if self._hasher.digest() != image.digest:
+            raise ImageDamaged("%s: its content does not match its SHA-256" % image.path)
 
     def _seek(self, position):
         if position != self._at:
@@ -309,12 +321,13 @@ def open_image(path):
         if header_size < _HEADER_SIZE or not payload_size:
             raise ImageDamaged("%s has no payload" % path)
         end = header_size + payload_size
-        tlvs = {}
+        tlvs, protected = {}, b""
         if protected_size:
-            end = _read_tlvs(file, size, end, _TLV_PROTECTED_MAGIC, tlvs)
-        if end != header_size + payload_size + protected_size:
+            protected = _read_tlvs(file, size, end, _TLV_PROTECTED_MAGIC, tlvs)
+        if len(protected) != protected_size:
             raise ImageDamaged("%s: its protected part does not have the stated length" % path)
-        end = _read_tlvs(file, size, end, _TLV_INFO_MAGIC, tlvs)
+        end += protected_size
+        end += len(_read_tlvs(file, size, end, _TLV_INFO_MAGIC, tlvs))
     if end != size:
         raise ImageDamaged("%s has %d extra bytes at its end" % (path, size - end))
     for kind, name in (
@@ -325,7 +338,7 @@ def open_image(path):
         if kind not in tlvs:
             raise ImageDamaged("%s does not state its %s" % (path, name))
     _check_signature_form(path, tlvs)
-    return Image(path, header, tlvs, header_size)
+    return Image(path, header, tlvs, header_size, protected)
 
 
 def _kept(path, content, size):
@@ -363,28 +376,28 @@ def version_text(raw):
 
 
 def _read_tlvs(file, size, start, magic, tlvs):
-    """Read the TLV area at `start` into `tlvs`, {kind: bytes, None if ignored}. Returns the end of
-    the area. Raises ImageDamaged, StoreError."""
+    """Read the TLV area at `start` into `tlvs`, {kind: bytes, None if ignored}. Returns the area.
+    Raises ImageDamaged, StoreError."""
     path = file.path
     if start + 4 > size:
         raise ImageDamaged("%s is truncated: %d bytes" % (path, size))
     file.seek(start)
     found, total = struct.unpack("<HH", file.read(4))
-    end = start + total
     if found != magic:
         raise ImageDamaged("%s: no TLV area at byte %d" % (path, start))
-    if end > size:
-        raise ImageDamaged("%s is truncated: %d of %d bytes" % (path, size, end))
+    if start + total > size:
+        raise ImageDamaged("%s is truncated: %d of %d bytes" % (path, size, start + total))
     if not 4 <= total <= _MAX_TLV_AREA:
         raise ImageDamaged("%s has a TLV area of %d bytes" % (path, total))
-    at = start + 4
-    while at < end:
-        if at + 4 > end:
+    file.seek(start)
+    area = file.read(total)
+    at = 4
+    while at < total:
+        if at + 4 > total:
             raise ImageDamaged("%s: a TLV is cut short" % path)
-        file.seek(at)
-        kind, length = struct.unpack("<HH", file.read(4))
+        kind, length = struct.unpack_from("<HH", area, at)
         at += 4 + length
-        if at > end or kind in tlvs:
+        if at > total or kind in tlvs:
             raise ImageDamaged("%s: TLV 0x%02X is cut short or repeated" % (path, kind))
         if (magic == _TLV_INFO_MAGIC) != (kind in _UNPROTECTED):
             raise ImageDamaged("%s: TLV 0x%02X is in the wrong area" % (path, kind))
@@ -392,8 +405,9 @@ def _read_tlvs(file, size, start, magic, tlvs):
             raise ImageDamaged("%s: TLV 0x%02X has %d bytes" % (path, kind, length))
         if len(tlvs) == _MAX_TLVS:
             raise ImageDamaged("%s has more than %d TLVs" % (path, _MAX_TLVS))
-        tlvs[kind] = file.read(length) if kind in _LENGTHS else None
-    return end
+        content = memoryview(area) if kind == _TLV_CHECKSUMS else area  # a long one is not copied
+        tlvs[kind] = content[at - length : at] if kind in _LENGTHS else None
+    return area
 
 
 def _file_size(path):

@@ -34,6 +34,7 @@ SECURITY_COUNTER = TLV_VALUES["SEC_CNT"]
 CLASS_ID = TLV_VALUES["UUID_CID"]
 PRODUCT_ID = 0x00A0  # ours, in the range for vendors: the chip's product ID, u16
 KEPT = 0x00A1  # ours: (offset, length) of each hole in the payload, u32 each, in whole pages
+CHECKSUMS = 0x00A2  # ours: see checksums.py
 MAX_HOLES = 16
 HOLE = struct.Struct("<II")
 SIGNATURES = {RSA2048: "rsa2048", RSA3072: "rsa3072"}
@@ -53,6 +54,7 @@ _NAMES = {number: name.lower().replace("_", " ") for name, number in TLV_VALUES.
     CLASS_ID: "class id",
     PRODUCT_ID: "product id",
     KEPT: "kept pages",
+    CHECKSUMS: "checksums",
 }
 
 

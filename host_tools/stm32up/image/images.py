@@ -4,7 +4,8 @@ An image is an MCUboot image: a header of 512 bytes with the flash address (imgt
 the payload in whole granules of 8 bytes, protected TLVs, SHA-256, and an RSA-PSS signature if a
 key was given. The protected TLVs are the security counter, the class id of the product, 0x00A0:
 the chip's product ID as a little-endian u16 (60 04 for 0x460), and, if the input has whole pages
-without data, 0x00A1: offset and length of each such hole, two little-endian u32. The updater
+without data, 0x00A1: offset and length of each such hole, two little-endian u32; and 0x00A2: see
+checksums.py. The updater
 strips the header; the application stays linked at its flash address.
 """
 
@@ -32,6 +33,7 @@ from stm32up.device import Chip
 from stm32up.errors import ImageError, KeyFileError, UsageError
 from stm32up.events import Shown, Stretch, Values
 from stm32up.image import (
+    checksums,
     file_kinds,
     image_format,
     imgtool_options,
@@ -128,7 +130,10 @@ def pack(
     """An image of this payload, not checked as a board would; see `build`."""
     if key is not None and not isinstance(key, RSA):
         raise KeyFileError("a public key cannot sign", "Give the private key.")
-    custom = {image_format.PRODUCT_ID: struct.pack("<H", chip.product_id)}
+    custom = {
+        image_format.PRODUCT_ID: struct.pack("<H", chip.product_id),
+        image_format.CHECKSUMS: checksums.stated(payload.data, chip.page_size),
+    }
     if kept:
         custom[image_format.KEPT] = b"".join(image_format.HOLE.pack(*hole) for hole in kept)
     image = imgtool_image.Image(
@@ -257,11 +262,22 @@ def check(
             " ".join(reason.advice for reason in reasons),
         )
     device.check_image(content, path, chip, preserve)
+    _check_checksums(path, parsed)
     signature = "none" if _signature_of(parsed) is None else "unchecked"
     if key is not None:
         _check_signature(path, parsed, key)
         signature = "valid"
     return {**_describe(path, parsed), "signature": signature}
+
+
+def _check_checksums(path: Path, parsed: image_format.Parsed) -> None:
+    """Raise ImageError if an image states checksums that are not those of its payload. A board
+    would read all of it back, and then do without them."""
+    found = parsed.find(image_format.CHECKSUMS)
+    product_id = int.from_bytes(parsed.find(image_format.PRODUCT_ID) or b"", "little")
+    page_size = device.largest(product_id).page_size
+    if found is not None and found != checksums.stated(parsed.payload, page_size):
+        raise ImageError(f"{path} states wrong checksums (TLV 0x{image_format.CHECKSUMS:02X})")
 
 
 def _parse(path: Path, content: bytes) -> image_format.Parsed:
