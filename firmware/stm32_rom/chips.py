@@ -14,11 +14,15 @@ FLASH_START = const(0x08000000)
 GRANULE = const(8)  # bytes programmed at once: a double word; RM0444 section 3.3.8
 BLOCK = const(256)  # most bytes of one Read or Write Memory command; AN4221 sections 2.4, 2.6
 
-# Durations in ms: (typical, longest), DS12232 table "Flash memory characteristics", rounded up;
-# and the 1 s that ST's driver (HAL) allows for any operation.
-PAGE_ERASE_MS = (22, 41)
-BLOCK_WRITE_MS = (3, 5)  # 32 double words
+# Durations in us: (typical, longest), DS12232 table "Flash memory characteristics"; not verified.
+# And the 1 s that ST's driver (HAL) allows for any operation.
+PAGE_ERASE_US = (22_000, 41_000)
+MASS_ERASE_US = (22_100, 41_000)
+BLOCK_WRITE_US = (2_720, 4_000)  # 32 double words of 85 to 125 us
 OPERATION_LIMIT_MS = const(1000)
+# A checksum: an estimate of 12 cycles of the loader's 24 MHz for each word, and a guess.
+CHECKSUM_US = (256, 10_000)
+CHECKSUM_BYTES = const(2048)
 
 # Loader start-up: AN2606 table 227 gives a minimum of 0.39 ms (G0) to 2.4 ms (C0) after reset.
 STARTUP_MS = const(20)
@@ -34,22 +38,23 @@ _SIZE_LETTERS = {"4": 16, "6": 32, "8": 64, "B": 128, "C": 256, "E": 512}
 # The chip's flash size in KB, u16: RM0444 section 41.2, FLASHSIZE_BASE in CMSIS of G0, G4 and L4.
 # C0 has another address, which is not confirmed.
 _SIZE = const(0x1FFF75E0)
+_ID = const(0x1FFF6FFE)  # the loader's ID byte; AN2606 table 3
 _OPTIONS = const(0x1FFF7800)  # start of the option bytes; RM0490 table 18
 
-# product ID, prefixes of the part numbers, I2C address, page size, RAM in KB, addresses of the
-# loader's ID byte, the option bytes and the flash size register (0: unknown). From AN2606 tables
-# 3, 226 and the family's own table; RAM sizes from the data sheets.
+# product ID, prefixes of the part numbers, I2C address, page size, largest flash and RAM in KB,
+# addresses of the loader's ID byte, the option bytes and the flash size register (0: unknown).
+# From AN2606 tables 3, 226 and the family's own table; sizes from the data sheets.
 _FAMILIES = (
-    (0x443, ("STM32C011",), 0x64, 2048, 6, 0, _OPTIONS, 0),
-    (0x453, ("STM32C031",), 0x63, 2048, 12, 0, _OPTIONS, 0),
-    (0x466, ("STM32G030", "STM32G031", "STM32G041"), 0x56, 2048, 8, 0, _OPTIONS, _SIZE),
-    (0x456, ("STM32G050", "STM32G051", "STM32G061"), 0x62, 2048, 18, 0, _OPTIONS, _SIZE),
-    (0x460, ("STM32G070", "STM32G071", "STM32G081"), 0x51, 2048, 36, 0x1FFF6FFE, _OPTIONS, _SIZE),
-    (0x468, ("STM32G431", "STM32G441"), 0x54, 2048, 32, 0, 0, _SIZE),
-    (0x479, ("STM32G491", "STM32G4A1"), 0x5F, 2048, 112, 0, 0, _SIZE),
-    (0x435, ("STM32L431", "STM32L432", "STM32L433"), 0x48, 2048, 64, 0, 0, _SIZE),
-    (0x435, ("STM32L442", "STM32L443"), 0x48, 2048, 64, 0, 0, _SIZE),
-    (0x462, ("STM32L451", "STM32L452", "STM32L462"), 0x4A, 2048, 160, 0, 0, _SIZE),
+    (0x443, ("STM32C011",), 0x64, 2048, 32, 6, 0, _OPTIONS, 0),
+    (0x453, ("STM32C031",), 0x63, 2048, 32, 12, 0, _OPTIONS, 0),
+    (0x466, ("STM32G030", "STM32G031", "STM32G041"), 0x56, 2048, 64, 8, 0, _OPTIONS, _SIZE),
+    (0x456, ("STM32G050", "STM32G051", "STM32G061"), 0x62, 2048, 64, 18, 0, _OPTIONS, _SIZE),
+    (0x460, ("STM32G070", "STM32G071", "STM32G081"), 0x51, 2048, 128, 36, _ID, _OPTIONS, _SIZE),
+    (0x468, ("STM32G431", "STM32G441"), 0x54, 2048, 128, 32, 0, 0, _SIZE),
+    (0x479, ("STM32G491", "STM32G4A1"), 0x5F, 2048, 512, 112, 0, 0, _SIZE),
+    (0x435, ("STM32L431", "STM32L432", "STM32L433"), 0x48, 2048, 256, 64, 0, 0, _SIZE),
+    (0x435, ("STM32L442", "STM32L443"), 0x48, 2048, 256, 64, 0, 0, _SIZE),
+    (0x462, ("STM32L451", "STM32L452", "STM32L462"), 0x4A, 2048, 512, 160, 0, 0, _SIZE),
 )
 
 RAM_START = const(0x20000000)
@@ -57,16 +62,17 @@ RAM_START = const(0x20000000)
 
 class Chip:
     """One part: `name`, `product_id`, `loader_address` (7 bits), `flash_start`, `flash_size`,
-    `page_size`, `ram_size` (bytes), `loader_id_address`, `options_address`, `flash_size_address`
-    (0 if unknown)."""
+    `is_largest` (no part of the family has more flash), `page_size`, `ram_size` (bytes),
+    `loader_id_address`, `options_address`, `flash_size_address` (0 if unknown)."""
 
     def __init__(self, name, flash_size, family):
         self.name = name
         self.flash_start = FLASH_START
         self.flash_size = flash_size
-        self.product_id, _, self.loader_address, self.page_size, ram_kb = family[:5]
+        self.product_id, _, self.loader_address, self.page_size, largest_kb, ram_kb = family[:6]
+        self.is_largest = flash_size == largest_kb * 1024
         self.ram_size = ram_kb * 1024
-        self.loader_id_address, self.options_address, self.flash_size_address = family[5:]
+        self.loader_id_address, self.options_address, self.flash_size_address = family[6:]
 
     @property
     def flash_end(self):

@@ -36,6 +36,13 @@ class Clock:
             ms -= nap
         self.feed()
 
+    def sleep_us(self, us):
+        """Feed the watchdog, and sleep `us` microseconds (at most 100 ms), if it is more than
+        0."""
+        self.feed()
+        if us > 0:
+            time.sleep_us(us)
+
     def deadline(self, ms):
         """A Deadline `ms` milliseconds from now."""
         return Deadline(self, ms)

@@ -8,19 +8,41 @@ one status byte, which is read in a separate transaction.
     count       n - 1, (n - 1) ^ FF
     data        n - 1, n bytes, XOR of all bytes before
     pages       MSB, LSB of each page number, XOR
+
+Writing a block takes the loader as long as an RP2040 needs to prepare the next one, so
+`begin_write` and `end_write` are separate. In what runs for each block nothing is allocated.
 """
+
+import struct
+import time
 
 from micropython import const
 
-from .chips import BLOCK, BLOCK_WRITE_MS, OPERATION_LIMIT_MS, PAGE_ERASE_MS
-from .errors import BusError, BusStuck, LoaderError, LoaderRefused, LoaderTimeout
+from .chips import (
+    BLOCK,
+    BLOCK_WRITE_US,
+    CHECKSUM_BYTES,
+    CHECKSUM_US,
+    GRANULE,
+    MASS_ERASE_US,
+    OPERATION_LIMIT_MS,
+    PAGE_ERASE_US,
+)
+from .errors import (
+    LINE_HELD,
+    NO_ANSWER,
+    BusStuck,
+    LoaderError,
+    LoaderRefused,
+    LoaderTimeout,
+)
 
 _ACK = const(0x79)
 _NACK = const(0x1F)
 _BUSY = const(0x76)
 # Results of Loader.status.
 ACK, NACK, BUSY, ABSENT, HELD, UNDRIVEN = "ack", "nack", "busy", "no answer", "line held", "0xFF"
-_STATUSES = {_ACK: ACK, _NACK: NACK, _BUSY: BUSY}
+_STATUSES = {_ACK: ACK, _NACK: NACK, _BUSY: BUSY, NO_ANSWER: ABSENT, LINE_HELD: HELD}
 
 # Command codes, AN4221 table 2. Only those that the field needs: none of them can change option
 # bytes or protection.
@@ -32,14 +54,83 @@ _WRITE_MEMORY = const(0x31)
 _NS_WRITE_MEMORY = const(0x32)
 _ERASE = const(0x44)
 _NS_ERASE = const(0x45)
+_NS_GET_CHECKSUM = const(0xA1)
 
 _NO_STRETCH_SINCE = const(0x11)  # protocol V1.1, AN4221 table 2
+# Erase: every page, AN4221 section 2.7; one page: count - 1, and its XOR.
+_EVERY_PAGE = b"\xff\xff\x00"
+_ONE_PAGE = b"\x00\x00\x00"
 # Without a flash operation the loader's status is ready at once; the limit allows for a slow host.
 _STATUS_LIMIT_MS = const(100)
 _LONGEST_POLL_MS = const(16)
+_POLL_US = const(250)  # while an operation takes no longer than it may
 # A loader out of step resets itself after LOADER_TIMEOUT_MS, which releases its lines.
 _RELEASE_MS = const(1500)
 _RELEASE_POLL_MS = const(50)
+_SCRATCH = const(34)  # bytes: a short data frame, or a reply
+_BLANK = memoryview(b"\xff" * BLOCK)
+
+
+class Block:
+    """256 bytes of a flash page, in the data frame that Write Memory needs. Fill `data`, a
+    memoryview, then call `begin`."""
+
+    def __init__(self):
+        self._whole = memoryview(bytearray(BLOCK + 2))
+        self.data = self._whole[1 : BLOCK + 1]
+        self.offset = 0  # of the first byte to write
+        self.length = BLOCK  # bytes to write, 0 if `data` is blank
+        self.frame = self._whole
+        self._is_sealed = False
+
+    def begin(self):
+        """`data` is about to change."""
+        self._is_sealed = False
+
+    def seal(self):
+        """Make `frame` from `data`, without the blank granules at both ends: what is blank already
+        needs no programming, and zeros cannot be programmed over it later (erratum 2.2.5). `data`
+        is not valid afterwards."""
+        if self._is_sealed:
+            return
+        self._is_sealed = True
+        data = self.data
+        begin, end = 0, BLOCK
+        if data[0] == 0xFF or data[-1] == 0xFF:  # seldom
+            begin, end = _not_blank(data)
+        self.offset, self.length = begin, end - begin
+        if begin == end:
+            return
+        # A plain loop allocates nothing, and an RP2040 has the time while the loader programs.
+        # Blank granules leave the sum unchanged.
+        check = end - begin - 1
+        for byte in data:
+            check ^= byte
+        whole = self._whole
+        self.frame = whole if end - begin == BLOCK else whole[begin : end + 2]
+        whole[begin] = end - begin - 1
+        whole[end + 1] = check
+
+
+def _not_blank(data):
+    """(begin, end) of `data` without the blank granules at both ends; equal if all are blank."""
+    begin, end = 0, len(data)
+    if data == _BLANK[:end]:
+        return 0, 0
+    while data[begin : begin + GRANULE] == _BLANK[:GRANULE]:
+        begin += GRANULE
+    while data[end - GRANULE : end] == _BLANK[:GRANULE]:
+        end -= GRANULE
+    return begin, end
+
+
+class _Operation:
+    """How long one kind of operation takes this loader: `us` for `amount`, at most `longest`. `us`
+    begins as the typical time, and follows a loader that needs more."""
+
+    def __init__(self, times, amount):
+        self.us, self.longest = times
+        self.amount = amount
 
 
 class Loader:
@@ -51,8 +142,8 @@ class Loader:
 
     `name`: where the loader is, for messages. `recover`, `is_held`: the link's. `write_code`: this
     loader's code of Write Memory.
-    `changing`: True from the moment when `write` begins to send its data until it gets a status:
-    flash may hold any part of them. False after any other error of `write`: flash is unchanged."""
+    `changing`: True from the moment when a write begins to send its data until it gets a status:
+    flash may hold any part of them. False after any other error of a write: flash is unchanged."""
 
     def __init__(self, link, clock):
         self.name = link.name
@@ -60,12 +151,18 @@ class Loader:
         self.is_held = link.is_held
         self._link = link
         self._clock = clock
-        self._status = bytearray(1)
-        self._frame = bytearray(BLOCK + 2)
-        self._view = memoryview(self._frame)
+        self._pair = bytearray(2)
+        self._word = bytearray(5)
+        self._scratch = memoryview(bytearray(_SCRATCH))
         self.write_code = _WRITE_MEMORY
         self._erase_code = _ERASE
-        self._polls_late = False  # first status read after the longest operation time
+        self._writing = _Operation(BLOCK_WRITE_US, BLOCK)
+        self._erasing = _Operation(PAGE_ERASE_US, 1)
+        self._erasing_all = _Operation(MASS_ERASE_US, 1)
+        self._summing = _Operation(CHECKSUM_US, CHECKSUM_BYTES)
+        self._begun = 0  # time in us when an operation began
+        self._length = 0  # bytes that are being written
+        self._at = 0  # address in the current command, for messages
         self.changing = False
 
     def get_version(self):
@@ -92,37 +189,69 @@ class Loader:
         """Read Memory: fill `buffer` (1..256 bytes) from `address`."""
         self.command(_READ_MEMORY, "Read Memory")
         self.address(address, "Read Memory")
-        count = len(buffer) - 1
-        self._send2(count, count ^ 0xFF)
-        self.await_ack("Read Memory count")
+        frame = self._pair
+        frame[0] = len(buffer) - 1
+        frame[1] = frame[0] ^ 0xFF
+        self._step(frame, "the count of Read Memory")
         self._link.receive_into(buffer)
 
-    def write(self, address, data):
-        """Write Memory: `data` (8..256 bytes, a multiple of 8) to `address` (8-aligned).
+    def begin_write(self, address, block):
+        """Write Memory: send what is not blank of a Block, which begins at `address` (8-aligned).
+        Call `end_write` next, within half of LOADER_TIMEOUT_MS."""
+        block.seal()
+        self.changing = False
+        self.command(self.write_code, "Write Memory")
+        self.address(address + block.offset, "Write Memory")
+        self._length = block.length
+        self._send_data(block.frame)
 
-        The loader's ACK does not prove that flash was programmed: read it back."""
-        length = len(data)
-        if length % 8 or address % 8 or not 0 < length <= BLOCK:
+    def end_write(self):
+        """Wait until the block of `begin_write` is written.
+
+        The loader's ACK does not prove that flash was programmed: verify it."""
+        self._finish(self._writing, self._length, "Write Memory")
+
+    def write(self, address, data):
+        """Write Memory: `data` (8..32 bytes, a multiple of 8) to `address` (8-aligned)."""
+        self._length = len(data)
+        if self._length % GRANULE or address % GRANULE:
             raise ValueError("flash is written in double words")  # else stale bytes are programmed
         self.changing = False
         self.command(self.write_code, "Write Memory")
         self.address(address, "Write Memory")
-        self.changing = True
         self.data(data)
-        self.await_ack("Write Memory at 0x%08X" % address, OPERATION_LIMIT_MS, BLOCK_WRITE_MS)
+        self.end_write()
 
     def erase_page(self, page):
-        """Erase one page by its number. As for `write`, ACK proves nothing: read it back."""
+        """Erase one page by its number. As for `end_write`, ACK proves nothing."""
         self.command(self._erase_code, "Erase")
-        frame = self._view[:3]
-        frame[0] = frame[1] = frame[2] = 0  # one page: count - 1, and its XOR
-        self._link.send(frame)
-        self.await_ack("Erase count")
+        self._step(_ONE_PAGE, "the count of Erase")
+        frame = self._scratch[:3]
         frame[0] = page >> 8
         frame[1] = page & 0xFF
         frame[2] = frame[0] ^ frame[1]
-        self._link.send(frame)
-        self.await_ack("Erase of page %d" % page, OPERATION_LIMIT_MS, PAGE_ERASE_MS)
+        self._operate(frame, self._erasing, "Erase of page %d" % page)
+
+    def erase_all(self):
+        """Erase every page, also those that the caller does not know. Refused if any is
+        write-protected."""
+        self.command(self._erase_code, "Erase")
+        self._operate(_EVERY_PAGE, self._erasing_all, "Erase of all pages")
+
+    def checksum(self, address, length):
+        """Get Memory Checksum: 4 bytes, which the next frame overwrites, MSB first: the CRC-32 of
+        `length` bytes (a multiple of 4) of flash from `address` (4-aligned), as the STM32's CRC
+        unit computes it after a reset. AN4221 section 2.20. Loaders before protocol V1.2, and some
+        later ones, refuse it."""
+        self.command(_NS_GET_CHECKSUM, "Get Memory Checksum")
+        self.address(address, "Get Memory Checksum")
+        self._step(self._number(length), "the length of Get Memory Checksum")
+        self._begun = time.ticks_us()
+        self._finish(self._summing, length, "Get Memory Checksum")
+        answer = self.receive(5)
+        if answer[0] ^ answer[1] ^ answer[2] ^ answer[3] != answer[4]:
+            raise LoaderError("a checksum arrived damaged")
+        return answer[:4]
 
     def go(self, address):
         """Go: leave the loader and run the application whose vector table is at `address`."""
@@ -137,13 +266,7 @@ class Loader:
 
         This is the only safe request to a loader that programs flash: a command would be out of
         turn, and then the loader resets the chip. Raises BusStuck."""
-        try:
-            self._link.receive_into(self._status)
-        except BusStuck:
-            raise
-        except BusError as error:
-            return HELD if self.is_held(error) else ABSENT
-        return _STATUSES.get(self._status[0], "0x%02X" % self._status[0])
+        return _text(self._link.status())
 
     def releases_lines(self, limit_ms=_RELEASE_MS):
         """Whether SCL and SDA become free within `limit_ms`; the default is long enough for an
@@ -162,79 +285,106 @@ class Loader:
 
     def command(self, code, name):
         """Send a command frame and wait for its ACK. `name` is for messages."""
-        self._send2(code, code ^ 0xFF)
-        self.await_ack(name)
+        self._at = 0
+        frame = self._pair
+        frame[0] = code
+        frame[1] = code ^ 0xFF
+        self._step(frame, name)
 
     def address(self, address, name):
         """Send an address frame and wait for its ACK."""
-        frame = self._view[:5]
-        frame[0] = address >> 24
-        frame[1] = address >> 16 & 0xFF
-        frame[2] = address >> 8 & 0xFF
-        frame[3] = address & 0xFF
-        frame[4] = _xor(frame[:4])
-        self._link.send(frame)
-        self.await_ack("%s at 0x%08X" % (name, address))
+        self._at = address
+        self._step(self._number(address), name)
 
     def data(self, data):
-        """Send a data frame with 1..256 bytes of `data`."""
+        """Send a data frame with 1..32 bytes of `data`."""
         length = len(data)
-        frame = self._view[: length + 2]
-        frame[0] = length - 1
+        frame = self._scratch[: length + 2]
         frame[1 : length + 1] = data
-        frame[length + 1] = frame[0] ^ _xor(data)
-        self._link.send(frame)
+        frame[0] = check = length - 1
+        for byte in data:
+            check ^= byte
+        frame[length + 1] = check
+        self._send_data(frame)
 
     def receive(self, length):
-        """Read `length` bytes (1..258) in one transaction. The next frame overwrites them."""
-        answer = self._view[:length]
+        """Read `length` bytes (1..34) in one transaction. The next frame overwrites them."""
+        answer = self._scratch[:length]
         self._link.receive_into(answer)
         return answer
 
-    def _send2(self, first, second):
-        frame = self._view[:2]
-        frame[0] = first
-        frame[1] = second
+    def await_ack(self, what):
+        """Wait for a status that must be ACK."""
+        self._await(self._link.status(), what, _STATUS_LIMIT_MS)
+
+    def _step(self, frame, what):
+        """Send a frame and wait for its ACK."""
+        status = self._link.exchange(frame)
+        if status != _ACK:
+            self._await(status, what, _STATUS_LIMIT_MS)
+
+    def _number(self, number):
+        """A frame of 4 bytes and their XOR."""
+        frame = self._word
+        struct.pack_into(">I", frame, 0, number)
+        frame[4] = frame[0] ^ frame[1] ^ frame[2] ^ frame[3]
+        return frame
+
+    def _send_data(self, frame):
+        self.changing = True
         self._link.send(frame)
+        self._begun = time.ticks_us()
 
-    def await_ack(self, what, limit_ms=_STATUS_LIMIT_MS, operation_ms=None):
-        """Wait for ACK. Silence, BUSY and noise mean "not yet" until the deadline of `limit_ms`.
+    def _operate(self, frame, operation, what):
+        """Send a frame that begins an operation, and wait for its end."""
+        self._link.send(frame)
+        self._begun = time.ticks_us()
+        self._finish(operation, operation.amount, what)
 
-        `operation_ms`: (typical, longest) time of a flash operation. The first status read comes
-        after the typical time: this saves polls, and a loader that stretches the clock even in
-        No-Stretch commands rarely needs to. Once such a loader has held a line for too long
-        (ESP32: 13 ms), the first read comes after the longest time."""
+    def _finish(self, operation, amount, what):
+        """Wait for the ACK that ends an operation of `amount`, which began at `_begun`.
+
+        The first status is read when the operation is expected to have ended: this saves polls,
+        and a loader that stretches the clock even in No-Stretch commands rarely needs to. Once
+        such a loader has held a line for too long (ESP32: 13 ms), the wait is the longest time."""
+        expected = operation.us * amount // operation.amount
+        self._clock.sleep_us(expected - time.ticks_diff(time.ticks_us(), self._begun))
+        status = self._link.status()
+        if status != _ACK:
+            longest = operation.longest * amount // operation.amount
+            while status == _BUSY and time.ticks_diff(time.ticks_us(), self._begun) < longest:
+                self._clock.sleep_us(_POLL_US)
+                status = self._link.status()
+            if status == LINE_HELD:
+                operation.us = operation.longest
+            elif status == _ACK:
+                taken = time.ticks_diff(time.ticks_us(), self._begun) * operation.amount // amount
+                operation.us = min(taken, operation.longest)
+            self._await(status, what, OPERATION_LIMIT_MS)
+        self.changing = False
+
+    def _await(self, status, what, limit_ms):
+        """Wait for ACK; `status` was read first. Silence, BUSY and noise mean "not yet" until the
+        deadline of `limit_ms`."""
         deadline = self._clock.deadline(limit_ms)
-        if operation_ms:
-            deadline.sleep(operation_ms[self._polls_late])
         pause = 1
-        while True:
-            seen = None
-            try:
-                self._link.receive_into(self._status)
-                seen = self._status[0]
-            except BusError as error:
-                if operation_ms and self.is_held(error):
-                    self._polls_late = True
-            if seen == _ACK:
+        while status != _ACK:
+            if status == _NACK:
                 self.changing = False
-                return
-            if seen == _NACK:
-                self.changing = False
-                raise LoaderRefused("the loader refused %s" % what)
+                raise LoaderRefused("the loader refused %s" % self._where(what))
             if deadline.expired():
-                last = "no answer" if seen is None else "0x%02X" % seen
-                raise LoaderTimeout("%s: no ACK within %d ms, last: %s" % (what, limit_ms, last))
+                raise LoaderTimeout(
+                    "%s: no ACK within %d ms, last: %s"
+                    % (self._where(what), limit_ms, _text(status))
+                )
             deadline.sleep(pause)
             pause = min(pause * 2, _LONGEST_POLL_MS)
+            status = self._link.status()
+
+    def _where(self, what):
+        return what + " at 0x%08X" % self._at if self._at else what
 
 
-def _xor(data):
-    """XOR over `data` (1..256 bytes). Folds one big integer: a loop over bytes would take as long
-    as the transfer."""
-    value = int.from_bytes(data, "big")
-    shift = BLOCK * 8 // 2
-    while shift >= 8:
-        value ^= value >> shift
-        shift //= 2
-    return value & 0xFF
+def _text(status):
+    """A status for messages and decisions; see Loader.status."""
+    return _STATUSES.get(status) or "0x%02X" % status

@@ -15,6 +15,13 @@ UpdaterError
         ReadProtected       the loader may not access flash: RDP level 1
 """
 
+from micropython import const
+
+# What a link returns for a status that it could not read: nothing answers; or the target holds
+# SCL, as a loader does while it has nothing to send yet.
+NO_ANSWER = const(-1)
+LINE_HELD = const(-2)
+
 
 class UpdaterError(Exception):
     """Base of all errors. For people: `message` says what is wrong and where, `next_step` what to

@@ -1,20 +1,20 @@
 """Frames to and from the loader over machine.I2C, on any MicroPython port.
 
-The interface of a link: `name` (where the loader is, for messages), `send(frame)`,
-`receive_into(buffer)`, `recover()` and `is_held(error)`. A link for another bus has the same
-interface; no code above a link depends on I2C.
+The interface of a link: `name` (where the loader is, for messages), `exchange(frame)`,
+`send(frame)`, `status()`, `receive_into(buffer)`, `recover()` and `is_held(error)`. A link for
+another bus has the same interface; no code above a link depends on I2C.
 """
 
 import time
 
 from micropython import const
 
-from .errors import BusStuck, BusTimeout, NoAnswer
+from .errors import LINE_HELD, NO_ANSWER, BusStuck, BusTimeout, NoAnswer
 
 # Error numbers by port (MicroPython ports/rp2/machine_i2c.c, ports/esp32/machine_i2c.c,
 # extmod/machine_i2c.c). Sets, because a port may use several numbers for one error, and esp32 with
 # ESP-IDF's new driver passes the driver's numbers on.
-_ABSENT = (5, 19, 0x108)  # EIO (rp2), ENODEV (esp32, SoftI2C), ESP_ERR_INVALID_RESPONSE
+_NO_ACK = (5, 19, 0x108)  # EIO (rp2), ENODEV (esp32, SoftI2C), ESP_ERR_INVALID_RESPONSE
 # ETIMEDOUT (rp2, SoftI2C), ETIMEDOUT of esp32's C library, ESP_ERR_INVALID_STATE
 _TIMED_OUT = (110, 116, 0x103)
 
@@ -39,13 +39,14 @@ class I2CBus:
     replaced, because a timeout leaves the controller in the middle of a transaction. This may
     leave a line low; `recover` reports that.
 
-    `make_bus()` returns a new machine.I2C or SoftI2C. `make_line(name)` makes "scl" or "sda" an
-    open-drain machine.Pin, until the next I2C object is made."""
+    `make_bus()` returns a new machine.I2C or SoftI2C, which is `i2c` until it is replaced.
+    `make_line(name)` makes "scl" or "sda" an open-drain machine.Pin, until the next I2C object is
+    made."""
 
     def __init__(self, make_bus, make_line):
         self._make_bus = make_bus
         self._make_line = make_line
-        self._bus = make_bus()
+        self.i2c = make_bus()
 
     def send(self, address, frame):
         """Send `frame` as one transaction START..STOP.
@@ -53,24 +54,34 @@ class I2CBus:
         Raises NoAnswer (also if only some bytes were acknowledged: rp2 then returns a short count
         and raises nothing), BusTimeout, BusStuck."""
         try:
-            count = self._bus.writeto(address, frame)
+            count = self.i2c.writeto(address, frame)
         except OSError as error:
-            if error.errno not in _ABSENT:
-                self._free()
-            raise _bus_error(address, error)
-        if count is not None and count < len(frame):
-            raise NoAnswer("0x%02X acknowledged %d of %d bytes" % (address, count, len(frame)))
+            raise self.failed(address, error)
+        if count != len(frame):
+            raise self.cut_short(address, frame, count)
 
     def receive_into(self, address, buffer):
         """Fill all of `buffer` in one transaction START..STOP.
 
         Raises NoAnswer, BusTimeout, BusStuck."""
         try:
-            self._bus.readfrom_into(address, buffer)
+            self.i2c.readfrom_into(address, buffer)
         except OSError as error:
-            if error.errno not in _ABSENT:
-                self._free()
-            raise _bus_error(address, error)
+            raise self.failed(address, error)
+
+    def failed(self, address, error):
+        """Free the lines if needed, and return the BusError for a port's OSError. Raises BusStuck
+        if the controller cannot be restarted."""
+        if error.errno in _NO_ACK:
+            return NoAnswer("no answer at I2C address 0x%02X" % address)
+        self._free()
+        if error.errno in _TIMED_OUT:
+            return BusTimeout("a transaction with I2C address 0x%02X took too long" % address)
+        return BusTimeout("I2C error %s at address 0x%02X" % (error.errno, address))
+
+    def cut_short(self, address, frame, count):
+        """The BusError for a frame of which only `count` bytes were acknowledged."""
+        return NoAnswer("0x%02X acknowledged %d of %d bytes" % (address, count, len(frame)))
 
     def recover(self):
         """Free the lines and restart the controller. Raises BusStuck if a line stays low."""
@@ -92,19 +103,10 @@ class I2CBus:
         _pulse(sda)  # START and STOP: ends the frame for any device in the middle of one
         stuck = "SDA" if not sda.value() else "SCL" if not scl.value() else None
         try:
-            self._bus = self._make_bus()
+            self.i2c = self._make_bus()
         except OSError as error:
             raise BusStuck("the host's I2C controller cannot be restarted: %s" % error)
         return stuck
-
-
-def _bus_error(address, error):
-    """The BusError for a port's OSError."""
-    if error.errno in _ABSENT:
-        return NoAnswer("no answer at I2C address 0x%02X" % address)
-    if error.errno in _TIMED_OUT:
-        return BusTimeout("a transaction with I2C address 0x%02X took too long" % address)
-    return BusTimeout("I2C error %s at address 0x%02X" % (error.errno, address))
 
 
 def _pulse(line):
@@ -121,6 +123,36 @@ class I2CLink:
         self.name = "I2C address 0x%02X" % address
         self._address = address
         self._bus = bus
+        self._status = bytearray(1)
+
+    def exchange(self, frame):
+        """Send `frame` (1..258 bytes), then read one status byte. Returns it, or NO_ANSWER or
+        LINE_HELD if it could not be read.
+
+        The I2C object is called directly, because this runs three times for each block and a call
+        takes an rp2 30 us. Raises NoAnswer, BusTimeout (both: the loader may have got none or all
+        of the frame), BusStuck."""
+        bus, address = self._bus, self._address
+        i2c = bus.i2c
+        try:
+            count = i2c.writeto(address, frame)
+        except OSError as error:
+            raise bus.failed(address, error)
+        if count != len(frame):
+            raise bus.cut_short(address, frame, count)
+        try:
+            i2c.readfrom_into(address, self._status)
+        except OSError as error:
+            return LINE_HELD if self.is_held(self._bus.failed(self._address, error)) else NO_ANSWER
+        return self._status[0]
+
+    def status(self):
+        """Read one status byte. Returns it, or NO_ANSWER or LINE_HELD. Raises BusStuck."""
+        try:
+            self._bus.i2c.readfrom_into(self._address, self._status)
+        except OSError as error:
+            return LINE_HELD if self.is_held(self._bus.failed(self._address, error)) else NO_ANSWER
+        return self._status[0]
 
     def send(self, frame):
         """Send `frame` (1..258 bytes). Raises NoAnswer, BusTimeout, BusStuck."""
