@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import Bench
 from stm32up import device
 from stm32up.host import deploy, paths
-from stm32up.image import images, inputs, keys
+from stm32up.image import image_format, images, inputs, keys
 
 RAM_END = 0x2000_9000
 FLASH = 0x0800_0000
@@ -94,6 +95,26 @@ def rehashed(content: bytes) -> bytes:
     digest = data.rindex(struct.pack("<HH", 0x10, 32))
     data[digest + 4 : digest + 36] = hashlib.sha256(data[: digest - 4]).digest()
     return bytes(data)
+
+
+def restated(content: bytes, kind: int, change: Callable[[bytes], bytes | None]) -> bytes:
+    """An unsigned image whose protected TLV `kind` has another value; None removes it."""
+    parsed = image_format.parse(content)
+    area = b""
+    for tlv in parsed.tlvs:
+        value = change(tlv.value) if tlv.type == kind else tlv.value
+        if tlv.protected and value is not None:
+            area += struct.pack("<HH", tlv.type, len(value)) + value
+    area = struct.pack("<HH", image_format.PROTECTED_MAGIC, len(area) + 4) + area
+    end = parsed.header_size + len(parsed.payload)
+    signed = content[:10] + struct.pack("<H", len(area)) + content[12:end] + area
+    digest = struct.pack("<HH", 0x10, 32) + hashlib.sha256(signed).digest()
+    return signed + struct.pack("<HH", image_format.OTHER_MAGIC, len(digest) + 4) + digest
+
+
+def without_checksums(content: bytes) -> bytes:
+    """As other tools make an image."""
+    return restated(content, image_format.CHECKSUMS, lambda value: None)
 
 
 def put_updater(bench: Bench) -> None:

@@ -41,8 +41,9 @@ _ENOENT = const(2)
 class Board:
     """One host wired to one target.
 
-    `chip`, `target`, `preserved` [(start, length)], `class_id` (16 bytes or None),
-    `unsigned_allowed`, `confirm(image)` -> bool, `confirm_tries`, `confirm_timeout_ms`."""
+    `chip`, `target`, `preserved` [(start, length)], `checksums` (whether the loader's are used),
+    `class_id` (16 bytes or None), `unsigned_allowed`, `confirm(image)` -> bool,
+    `confirm_tries`, `confirm_timeout_ms`."""
 
     def __init__(self, settings, clock, confirm=None):
         """`settings`: the content of board.json. Raises BoardError."""
@@ -51,6 +52,9 @@ class Board:
         self.chip = chips.by_name(top.part_number("chip"))
         self.preserved = _preserved(top, self.chip)
         self.class_id = top.hex("class_id", _CLASS_ID_LENGTH, _CLASS_ID_LENGTH, True)
+        self.checksums = "verify" not in settings or (
+            top.one_of("verify", ("checksum", "read")) == "checksum"
+        )
         self.unsigned_allowed = top.one_of("unsigned", (True, False))
         tries, timeout_ms = (_OWN_PROOF_TRIES, _OWN_PROOF_MS) if confirm else (1, 0)
         self.confirm_tries = proof.number("tries", _TRIES_MIN, _TRIES_MAX, True) or tries

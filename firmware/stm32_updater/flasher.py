@@ -2,37 +2,49 @@
 
 Updating, resuming, repairing and rolling back all use this routine:
 
-    compare     read every page that is not in doubt; select pages that differ or are in doubt
+    compare     select the pages that differ or are in doubt
     remove      overwrite and erase the first vectors: from here on no application can run
     write       erase and write each selected page, without the first vectors
-    verify      read all of the image; write pages that differ again, then read all again
+    verify      compare all of the image; write pages that differ again, then compare all again
     restore     write the first vectors: stack pointer and reset vector last
 
 A page is *in doubt* from before its erase until all of it was written and a durable record says
 so. A page in doubt is rewritten even if it reads right, because interrupted cells may flip later.
-The image is hashed while it is compared and verified. So before the first vectors are written the
-flash is known to hold the image that was checked, even if the file has changed since. All pages
-are verified after the last erase, because a frame whose address was corrupted without changing its
-XOR may have hit any page.
+All of the image is hashed while it is read for writing, and the hash is checked before the first
+vectors are written. So flash holds the image that was checked, even if the file has changed since.
+All pages are verified after the last erase, because a frame whose address was corrupted without
+changing its XOR may have hit any page.
+
+A page is compared by the checksum that the loader computes, if it has that command and the image
+states its checksums, else by reading it. An equal checksum confirms that the loader computes as
+expected. A different one is not believed in the verification: the page is read, and if it is
+right after all, checksums are not used any more.
 """
 
 from micropython import const
 
 from stm32_rom.chips import BLOCK, GRANULE
-from stm32_rom.errors import BusError, LoaderError, UpdaterError
+from stm32_rom.commands import Block
+from stm32_rom.errors import BusError, LoaderError, LoaderRefused, UpdaterError
 
 from .errors import ImageDoesNotFit, PageProtected, VerifyFailed
+from .image import VECTORS
 from .run_events import progress, retry
 
 _PAGE_TRIES = const(3)
 _BLOCK_TRIES = const(8)  # for a block whose frames are refused or lost before flash changes
 _ROUNDS = const(4)  # of writing and verifying
-_COMPARE_READS = const(2)  # of each block, until it reads as wanted
+_COMPARE_READS = const(2)  # of each block or checksum, until it is as wanted
 _VERIFY_READS = const(4)
-_VECTORS = const(16)  # bytes, two granules: initial SP, Reset, NMI, HardFault (PM0223 2.3.4)
 _CHECKPOINT_PAGES = const(8)  # between durable records: at most so many pages are written again
-_BLANK = memoryview(b"\xff" * BLOCK)
-_ZEROS = memoryview(bytes(_VECTORS))
+_BLANK = memoryview(b"\xff" * VECTORS)
+_ZEROS = memoryview(bytes(VECTORS))
+# The checksum of a blank page of 2048 bytes.
+_BLANK_PAGE = b"\x01\x74\x55\x03"
+_BLANK_PAGE_SIZE = const(2048)
+# All pages are erased at once, which takes as long as one, if at most one of so many pages would
+# be written again only because of that.
+_WORTH_ERASING_ALL = const(5)
 
 
 class Doubt:
@@ -56,16 +68,19 @@ class Doubt:
 class Flasher:
     """Writes images to one target. Counts, for the last image:
 
-    `verified`: bytes of the image that were read back from the target. `erased_pages`. `repeats`:
+    `verified`: bytes of the image that were compared with the target. `erased_pages`. `repeats`:
     how often a block was sent or read again, because a frame was refused or lost, or a bit
     flipped."""
 
-    def __init__(self, target):
+    def __init__(self, target, checksums=True):
+        """`checksums`: whether the loader's checksum command may be used."""
         self._target = target
         self._chip = target.chip
-        self._wanted = memoryview(bytearray(self._chip.page_size))  # a page of the image
-        self._block = memoryview(bytearray(BLOCK))  # as read from the target
-        self._vectors = memoryview(bytearray(_VECTORS))  # of the image, as hashed
+        self._checksums = checksums
+        self._blocks = [Block() for _ in range(self._chip.page_size // BLOCK)]  # a page
+        self._found = memoryview(bytearray(BLOCK))  # as read from the target
+        self._vectors = memoryview(bytearray(VECTORS))  # of the image, as hashed
+        self._blank = 0  # pages that are known to be blank and are not in doubt, as bits
         self._why = UpdaterError("")  # the reason of the next retry
         self.verified = 0
         self.erased_pages = 0
@@ -73,12 +88,12 @@ class Flasher:
 
     def converge(self, image, doubt):
         """Make the target's flash equal to `image`. The target must be in its loader. A generator
-        of "progress" and "retry" events.
+        of "progress" and "retry" events, and of None where other tasks may run.
 
         Raises ImageDoesNotFit, PageProtected before any erase; ImageDamaged (the file changed
         since it was checked) before the first vectors are written; StoreError, VerifyFailed,
         LoaderError, BusError."""
-        self.verified = self.erased_pages = self.repeats = 0
+        self.verified = self.erased_pages = self.repeats = self._blank = 0
         self._refuse_too_large(image)
         first = self._chip.page_of(image.address)
         pages = [
@@ -90,17 +105,21 @@ class Flasher:
         with image.payload() as payload:
             todo = [page for page in pages if page in doubt]
             if todo != pages:
-                todo = yield from self._compare(image, payload, doubt)
+                todo = yield from self._compare(image, payload, doubt, False)
             if not todo:
                 return
             if todo[0] != first:
                 todo.insert(0, first)
+            at_once = self._may_erase_all(todo, pages)
+            if at_once:
+                todo = pages
             _put_in_doubt(todo, doubt)
             for left in range(_ROUNDS - 1, -1, -1):
                 if todo[0] == first:  # later rounds, too: the new vectors may be there
-                    yield from self._remove_first_vectors(first, image)
+                    yield from self._remove_first_vectors(first, image, at_once)
+                    at_once = False
                 yield from self._write_pages(todo, first, image, payload, doubt)
-                todo = yield from self._compare(image, payload, (), _VECTORS)
+                todo = yield from self._compare(image, payload, (), True)
                 if not todo and self._restore_first_vectors(image):
                     break
                 if not left:
@@ -108,58 +127,119 @@ class Flasher:
                 todo = todo or [first]
                 yield retry(todo[-1], self._why)  # the page that `_why` is about
                 _put_in_doubt(todo, doubt)
+                self._blank = 0
                 # After one flash error the loader refuses all commands until it is reset.
                 self._target.return_to_loader()
         doubt.remove(first)
         doubt.save()
 
     def holds(self, image):
-        """Whether the target, in its loader, holds `image`. A generator of "progress" events."""
+        """Whether the target, in its loader, holds `image`. A generator of "progress" events and
+        None."""
         with image.payload() as payload:
-            differ = yield from self._compare(image, payload, ())
+            differ = yield from self._compare(image, payload, (), False)
         return not differ
 
-    # --- reading ---
+    # --- comparing ---
 
-    def _compare(self, image, payload, doubt, skip=0):
-        """Hash all of the payload and compare it with the target. Returns the pages that differ or
-        are in `doubt`. `skip` > 0: this is the verification after writing, and the first `skip`
-        bytes must be blank. A generator of "progress" events. Raises ImageDamaged, StoreError."""
+    def _compare(self, image, payload, doubt, written):
+        """Compare the image with the target. Returns the pages that differ or are in `doubt`.
+
+        `written`: this is the verification after writing. The first vectors must be blank, and a
+        checksum that differs is checked by reading. A generator of "progress" and None."""
         size = self._chip.page_size
-        first = self._chip.page_of(image.address)
         total = -(-image.size // size)
-        todo = []
         self.verified = 0
-        payload.begin_hash(self._block)
+        if written and self._all_sums_match(image):
+            self.verified = image.own_size
+            yield progress("verify", total, total)
+            return []
+        todo = []
         for index in range(total):
-            payload.hash_into(index * size, self._wanted)
-            if not index:
-                self._vectors[:] = self._wanted[:_VECTORS]
-                self._wanted[:skip] = _BLANK[:skip]
-            page = first + index
+            page = self._chip.page_of(image.address) + index
             if not image.keeps(index * size):
-                if page in doubt or not self._page_matches(page, image, skip):
-                    todo.append(page)
-                else:
+                same = False
+                if page not in doubt:
+                    same = yield from self._page_matches(page, index, image, payload, written)
+                if same:
                     self.verified += self._length(page, image)
-            yield progress("verify" if skip else "compare", index + 1, total)
-        payload.end_hash(image, self._block)
+                else:
+                    todo.append(page)
+            yield progress("verify" if written else "compare", index + 1, total)
         return todo
 
-    def _page_matches(self, page, image, skip):
-        """Whether the target's page equals `_wanted`."""
-        address = self._chip.page_address(page)
-        tries = _VERIFY_READS if skip else _COMPARE_READS
-        for start in range(0, self._length(page, image), BLOCK):
-            if not self._reads_as(address + start, self._wanted[start : start + BLOCK], tries):
+    def _all_sums_match(self, image):
+        """Whether one checksum shows that all of the image was written."""
+        wanted = image.checksum()
+        address = image.address + VECTORS
+        return (
+            wanted is not None
+            and self._sum_is(address, image.size - VECTORS, wanted, _VERIFY_READS)
+            and self._reads_as(image.address, _BLANK, _VERIFY_READS)
+        )
+
+    def _page_matches(self, page, index, image, payload, written):
+        """Whether the target's page is the image's page `index`. A generator of None."""
+        address, length = self._chip.page_address(page), self._length(page, image)
+        tries = _VERIFY_READS if written else _COMPARE_READS
+        skip = 0 if index else VECTORS  # not covered by the checksum
+        vectors = _BLANK
+        if skip:
+            if not written:
+                vectors = payload.read_into(0, self._vectors)
+            if not self._reads_as(address, vectors, tries):
                 return False
+        wanted = image.checksum(index)
+        summed = wanted is not None and self._checksums
+        if summed:
+            if self._sum_is(address + skip, length - skip, wanted, tries, page):
+                return True
+            if not written and self._checksums:
+                return False
+        self._fill(payload, index, False)
+        if skip:
+            self._blocks[0].data[:skip] = vectors
+        for start in range(0, length, BLOCK):
+            yield None
+            data = self._blocks[start // BLOCK].data
+            data = data if length - start >= BLOCK else data[: length - start]
+            if not self._reads_as(address + start, data, tries):
+                return False
+        if summed:
+            self._checksums = False
         return True
+
+    def _sum_is(self, address, length, wanted, tries, page=None):
+        """Whether the loader's checksum of `length` bytes is `wanted`, in one of `tries`: the
+        answer may arrive damaged. Notes a blank `page`. A loader that refuses the command twice
+        does not have it. Sets `_why` if False."""
+        refused = False
+        while self._checksums and tries:
+            tries -= 1
+            try:
+                found = self._target.loader.checksum(address, length)
+                if found == wanted:
+                    return True
+                if page is not None and found == _BLANK_PAGE and length == _BLANK_PAGE_SIZE:
+                    self._blank |= 1 << page
+                self._why = VerifyFailed(
+                    "flash differs at or after 0x%08X after writing" % address
+                )
+                return False
+            except (LoaderError, BusError) as error:
+                self._why = error
+                self._checksums = not (refused and isinstance(error, LoaderRefused))
+                refused = isinstance(error, LoaderRefused)
+                self._target.return_to_loader()
+        return False
 
     def _reads_as(self, address, wanted, tries):
         """Whether `wanted` is read at `address` in one of `tries` reads: a bit may flip on the
         bus, and data from the loader has no checksum. A read that fails each time counts as a
         difference. Sets `_why` if False."""
-        found = self._block[: len(wanted)]
+        found = self._found
+        if len(wanted) != BLOCK:
+            found = found[: len(wanted)]
         for failed in range(tries):
             try:
                 self._target.loader.read_into(address, found)
@@ -175,9 +255,21 @@ class Flasher:
 
     # --- the first vectors ---
 
-    def _remove_first_vectors(self, page, image):
+    def _may_erase_all(self, todo, pages):
+        """Whether to erase all of the flash in one operation: only if every page of the part
+        belongs to the image, few pages would be rewritten because of that, and this loader waits
+        for its erases."""
+        every = self._chip.pages
+        return (
+            len(pages) == every
+            and (self._chip.is_largest or self._target.flash_size == self._chip.flash_size)
+            and not self._target.quirks.erase_settle_ms
+            and (every - len(todo)) * _WORTH_ERASING_ALL < len(todo)
+        )
+
+    def _remove_first_vectors(self, page, image, at_once):
         """Make sure that the old application cannot run. This is read back, because other pages
-        are changed next. A generator of "retry" events.
+        are changed next. `at_once`: erase all pages. A generator of "retry" events.
 
         An erase takes 22 ms. If it is interrupted, the old vectors may still read right while the
         code they point to is damaged. So the vectors are first overwritten with zeros, which takes
@@ -193,26 +285,37 @@ class Flasher:
             try:
                 if left:
                     self._overwrite_vectors(image.address)
-                self._erase(page)
-                if self._read_vectors(image.address) == _BLANK[:_VECTORS]:
+                if at_once:
+                    self._target.loader.erase_all()
+                    self.erased_pages += self._chip.pages
+                else:
+                    self._erase(page)
+                if self._read_vectors(image.address) == _BLANK:
+                    self._blank = -1 if at_once else self._blank | 1 << page
                     return
                 self._why = VerifyFailed("page %d was erased but is not blank" % page)
             except (LoaderError, BusError) as error:
                 self._why = error
             if not left:
                 raise self._why
+            at_once = False  # refused if any page is write-protected
+            self._blank = 0
             yield retry(page, self._why)
             self._target.return_to_loader()
 
     def _overwrite_vectors(self, address):
         """Program zeros over the vectors that are not blank or cannot be read."""
-        begin, end = 0, _VECTORS
+        begin, end = 0, VECTORS
         try:
-            begin, end = _not_blank(self._read_vectors(address), 0, _VECTORS)
+            found = self._read_vectors(address)
+            if found[:GRANULE] == _BLANK[:GRANULE]:
+                begin = GRANULE
+            if found[GRANULE:] == _BLANK[:GRANULE]:
+                end = GRANULE
         except (LoaderError, BusError):
             self._target.return_to_loader()
         if begin < end:
-            self._write_block(address + begin, _ZEROS[begin:end])
+            self._write_short(address + begin, _ZEROS[begin:end])
 
     def _restore_first_vectors(self, image):
         """Write the vectors of NMI and HardFault, then stack pointer and reset vector. In this
@@ -223,7 +326,7 @@ class Flasher:
             for start in (GRANULE, 0):
                 vectors = self._vectors[start : start + GRANULE]
                 if vectors != _BLANK[:GRANULE]:
-                    self._write_block(image.address + start, vectors)
+                    self._write_short(image.address + start, vectors)
         except (LoaderError, BusError) as error:
             self._why = error
             return False
@@ -232,7 +335,7 @@ class Flasher:
         return whole
 
     def _read_vectors(self, address):
-        vectors = self._block[:_VECTORS]
+        vectors = self._found[:VECTORS]
         self._target.loader.read_into(address, vectors)
         return vectors
 
@@ -240,18 +343,26 @@ class Flasher:
 
     def _write_pages(self, pages, first, image, payload, doubt):
         """Erase and write `pages`, but not the first vectors in page `first`, which is already
-        erased. A generator of "progress" and "retry" events.
+        erased. Hash all of the payload meanwhile. A generator of "progress" and "retry" events,
+        and None.
 
         A page leaves doubt when all of it was written without an interruption. Whether it was
-        written correctly is checked by the next comparison."""
-        for done, page in enumerate(pages):
-            payload.read_into(self._chip.page_address(page) - image.address, self._wanted)
-            is_blank = page == first
-            if is_blank:
-                self._wanted[:_VECTORS] = _BLANK[:_VECTORS]
+        written correctly is checked by the next comparison. Raises ImageDamaged, StoreError."""
+        done = 0
+        payload.begin_hash(self._found)
+        for index in range(-(-image.size // self._chip.page_size)):
+            page = first + index
+            self._fill(payload, index, True)
+            yield None
+            if not index:
+                self._vectors[:] = self._blocks[0].data[:VECTORS]
+                self._blocks[0].data[:VECTORS] = _BLANK
+            if done == len(pages) or page != pages[done]:
+                continue
+            is_blank = self._blank >> page & 1
             for left in range(_PAGE_TRIES - 1, -1, -1):
                 try:
-                    self._write_page(page, image, is_blank)
+                    yield from self._write_page(page, is_blank)
                     break
                 except (LoaderError, BusError) as error:
                     if not left:
@@ -261,38 +372,83 @@ class Flasher:
                 self._target.return_to_loader()
             if page != first:
                 doubt.remove(page)
-            if done % _CHECKPOINT_PAGES == _CHECKPOINT_PAGES - 1:
+            done += 1
+            if done % _CHECKPOINT_PAGES == 0:
                 doubt.save()
-            yield progress("write", done + 1, len(pages))
+            yield progress("write", done, len(pages))
+        payload.end_hash(image)
 
-    def _write_page(self, page, image, is_blank):
-        """Erase the page unless it `is_blank`, then write what is not blank in `_wanted`. The
-        erase removes the rest of an interrupted try."""
+    def _fill(self, payload, index, hashed):
+        """Read page `index` of the payload into `_blocks`."""
+        read = payload.hash_into if hashed else payload.read_into
+        offset = index * self._chip.page_size
+        for block in self._blocks:
+            block.begin()
+            read(offset, block.data)
+            offset += BLOCK
+
+    def _write_page(self, page, is_blank):
+        """Erase the page unless it `is_blank`, then write what is not blank in `_blocks`. The
+        erase removes the rest of an interrupted try. A generator of None.
+
+        While the loader programs a block, the next one is prepared."""
         if not is_blank:
             self._erase(page)
         address = self._chip.page_address(page)
-        for start in range(0, self._length(page, image), BLOCK):
-            begin, end = _not_blank(self._wanted, start, start + BLOCK)
-            if begin < end:
-                self._write_block(address + begin, self._wanted[begin:end])
+        loader = self._target.loader
+        before = None
+        for block in self._blocks:
+            block.seal()
+            if before:
+                self._end_block(address - BLOCK, before)
+                yield None
+            before = None
+            if block.length:
+                before = block
+                try:
+                    loader.begin_write(address, block)
+                except (LoaderError, BusError) as error:
+                    self._again(error, loader.begin_write, address, block)
+            address += BLOCK
+        if before:
+            self._end_block(address - BLOCK, before)
 
     def _erase(self, page):
         self._target.loader.erase_page(page)
         self._target.wait_for_silent_loader(self._target.quirks.erase_settle_ms)
         self.erased_pages += 1
 
-    def _write_block(self, address, data):
-        """Write up to one block. Sends it again if it failed before the loader had all of the
-        data. Any other error is raised; flash may then hold a part of it."""
-        for left in range(_BLOCK_TRIES - 1, -1, -1):
-            try:
-                self._target.loader.write(address, data)
-                return
-            except (LoaderError, BusError):
-                if not left or self._target.loader.changing:
-                    raise
+    def _end_block(self, address, block):
+        """Wait until a block is written."""
+        loader = self._target.loader
+        try:
+            loader.end_write()
+        except (LoaderError, BusError) as error:
+            self._again(error, loader.begin_write, address, block, loader.end_write)
+
+    def _write_short(self, address, data):
+        """Write up to 32 bytes."""
+        try:
+            self._target.loader.write(address, data)
+        except (LoaderError, BusError) as error:
+            self._again(error, self._target.loader.write, address, data)
+
+    def _again(self, error, write, address, data, end=None):
+        """`write(address, data)`, and `end()`, after they failed with `error` before the loader
+        had all of the data. Any other error is raised; flash may then hold a part of them."""
+        for _ in range(_BLOCK_TRIES):
+            if self._target.loader.changing:
+                break
             self.repeats += 1
             self._target.return_to_loader()
+            try:
+                write(address, data)
+                if end:
+                    end()
+                return
+            except (LoaderError, BusError) as next_error:
+                error = next_error
+        raise error
 
     # --- pages ---
 
@@ -326,17 +482,6 @@ def _put_in_doubt(pages, doubt):
     for page in pages:
         doubt.add(page)
     doubt.save()
-
-
-def _not_blank(data, begin, end):
-    """(begin, end) without the blank granules at both ends of `data[begin:end]`."""
-    if data[begin:end] == _BLANK[: end - begin]:
-        return end, end
-    while data[begin : begin + GRANULE] == _BLANK[:GRANULE]:
-        begin += GRANULE
-    while data[end - GRANULE : end] == _BLANK[:GRANULE]:
-        end -= GRANULE
-    return begin, end
 
 
 def _difference(first, second):

@@ -54,10 +54,10 @@ class Updater:
 
         `force`: write all pages of a pushed image, even if it is already installed or failed
         before. All other checks are still made."""
-        event = None
-        for event in self._logged(force):  # noqa: B007, the last one counts
-            pass
-        return event
+        last = None
+        for event in self._logged(force):
+            last = event or last
+        return last
 
     def events(self, force=False):
         """As `run`, but yields each event. `async for` lets other tasks run between events.
@@ -92,7 +92,8 @@ class Updater:
             if before and before[0] and run[0]:
                 run[0].take_over(before[0])
             for event in events:
-                yield self._log_event(event)
+                self._clock.feed()
+                yield event and self._log_event(event)
                 if run is not _runs[folder]:
                     break
             else:
@@ -138,7 +139,8 @@ class Updater:
 
 
 class _Events:
-    """A generator that works with `for`, `async for` and `with`."""
+    """A generator that works with `for`, `async for` and `with`. Where it yields None, other tasks
+    run, and nothing is reported."""
 
     def __init__(self, generator):
         self._generator = generator
@@ -157,21 +159,27 @@ class _Events:
         return self
 
     def __next__(self):
-        return next(self._generator)
+        event = None
+        while event is None:
+            event = next(self._generator)
+        return event
 
     def __aiter__(self):
         return self
 
     async def __anext__(self):
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            self.close()
-            raise
-        try:
-            return next(self._generator)
-        except StopIteration:
-            raise StopAsyncIteration
+        event = None
+        while event is None:
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                self.close()
+                raise
+            try:
+                event = next(self._generator)
+            except StopIteration:
+                raise StopAsyncIteration
+        return event
 
 
 def _image_waits(store):

@@ -43,6 +43,7 @@ NUCLEO: dict[str, Any] = {
         "tries": 3,
     },
     "preserve": [],
+    "verify": "checksum",
     "class_id": None,
     "unsigned": True,
 }

@@ -13,7 +13,7 @@ from tests.support import image, known, payload
 
 OLD, NEW, NEWER = payload(5000, 1), payload(6500, 2), payload(4200, 3)
 APPLICATIONS = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"), known(NEWER, "1.2.0"))
-STOPS = range(1, 18)  # events after which a run is stopped; there are 18 with the result
+STOPS = range(1, 15)  # events after which a run is stopped; there are 15 with the result
 
 
 @pytest.fixture

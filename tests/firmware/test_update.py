@@ -142,6 +142,7 @@ def test_progress_counts_up_to_its_total_in_each_phase(make_bench):
         if event["event"] == "progress":
             phases.setdefault(event["phase"], []).append((event["done"], event["total"]))
     assert {"compare", "write"} <= set(phases)
+    assert phases.pop("verify") == [(4, 4)]  # by one checksum
     for phase, told in phases.items():
         total = told[-1][1]
         assert total > 1, phase
@@ -214,8 +215,8 @@ def test_page_0_is_erased_before_any_other(make_bench):
     assert pages == [0, 1, 2, 3, 4]
 
 
-def test_every_byte_is_read_back_after_it_was_written(make_bench):
-    bench = make_bench(applications=BOTH)
+def test_every_byte_is_read_back_after_it_was_written_where_the_board_says_so(make_bench):
+    bench = make_bench(applications=BOTH, settings={"verify": "read"})
     bench.install(image(OLD, "1.0.0"))
     read = b"".join(
         data

@@ -50,6 +50,7 @@ def test_board_json_has_every_key_and_survives_json():
             "tries": 3,
         },
         "preserve": [],
+        "verify": "checksum",
         "class_id": images.class_id("nucleo-demo").hex,
         "unsigned": True,
         "bench": None,

@@ -38,6 +38,8 @@ FULL = payload(128 * 1024, 3)
 FULL_OLD = payload(100_000, 4)
 NINE_OLD = _sparse(9 * PAGE, 7)  # more pages than between two checkpoints
 NINE = _sparse(9 * PAGE, 8)
+EVERY_OLD = _sparse(64 * PAGE, 10)  # every page of the part
+EVERY = _sparse(64 * PAGE, 11)
 TINY = _sparse(256, 6)
 DEAD = _sparse(PAGE + 320, 5)
 APPLICATIONS = known_images(
@@ -49,6 +51,8 @@ APPLICATIONS = known_images(
     known(TINY, "1.2.0"),
     known(NINE_OLD, "4.0.0"),
     known(NINE, "4.1.0"),
+    known(EVERY_OLD, "5.0.0"),
+    known(EVERY, "5.1.0"),
     known(DEAD, "1.5.0", answers=False),
 )
 ENTER_BY_COMMAND = {"method": "command", "address": 0x2A, "command": "10424f4f54"}
@@ -201,6 +205,13 @@ def _checkpoints() -> Bench:
     return bench
 
 
+def _every_page() -> Bench:
+    """All of the flash changes, so it is erased at once."""
+    bench = _installed(EVERY_OLD, "5.0.0")
+    bench.push(image(EVERY, "5.1.0"))
+    return bench
+
+
 def _full() -> Bench:
     bench = _installed(FULL_OLD, "2.0.0")
     bench.push(image(FULL, "3.0.0"))
@@ -320,6 +331,8 @@ SCENARIOS: dict[str, Scenario] = {
         _update("by-command", **without_boot0()),
         _update("command-and-supply", **without_boot0(supply=6)),
         Scenario("checkpoints", _checkpoints, lambda bench: Judge.of(bench, NINE, NINE_OLD)),
+        Scenario("erase-all", _every_page, lambda bench: Judge.of(bench, EVERY, EVERY_OLD)),
+        _update("read-back", settings={"verify": "read"}),
         Scenario("tiny", _tiny, lambda bench: Judge.of(bench, TINY, NEW)),
         Scenario("full-size", _full, lambda bench: Judge.of(bench, FULL, FULL_OLD)),
     )

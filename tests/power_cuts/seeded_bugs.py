@@ -33,35 +33,34 @@ BUGS = (
         "page 0 is not erased first",
         "stm32_updater/flasher",
         "                if todo[0] == first:  # later rounds, too: the new vectors may be there\n"
-        "                    yield from self._remove_first_vectors(first, image)\n"
+        "                    yield from self._remove_first_vectors(first, image, at_once)\n"
+        "                    at_once = False\n"
         "                yield from self._write_pages(todo, first, image, payload, doubt)\n",
         "                write = self._write_pages\n"
         "                pages = [page for page in todo if page != first]\n"
         "                yield from write(pages, first, image, payload, doubt)\n"
         "                if todo[0] == first:\n"
-        "                    yield from self._remove_first_vectors(first, image)\n"
+        "                    yield from self._remove_first_vectors(first, image, False)\n"
         "                    yield from write([first], first, image, payload, doubt)\n",
     ),
     Bug(
         "the first vectors are written before the other pages",
         "stm32_updater/flasher",
         "                yield from self._write_pages(todo, first, image, payload, doubt)\n"
-        "                todo = yield from self._compare(image, payload, (), _VECTORS)\n"
+        "                todo = yield from self._compare(image, payload, (), True)\n"
         "                if not todo and self._restore_first_vectors(image):\n",
         "                write = self._write_pages\n"
         "                yield from write([first], first, image, payload, doubt)\n"
-        "                payload.read_into(0, self._wanted)\n"
-        "                self._vectors[:] = self._wanted[:_VECTORS]\n"
         "                self._restore_first_vectors(image)\n"
         "                pages = [page for page in todo if page != first]\n"
         "                yield from write(pages, first, image, payload, doubt)\n"
-        "                todo = yield from self._compare(image, payload, ())\n"
+        "                todo = yield from self._compare(image, payload, (), False)\n"
         "                if not todo:\n",
     ),
     Bug(
         "old vectors stay while page 0 is erased",
         "stm32_updater/flasher",
-        "            self._write_block(address + begin, _ZEROS[begin:end])\n",
+        "            self._write_short(address + begin, _ZEROS[begin:end])\n",
         "            pass\n",
         ("update", "few-pages"),
     ),
@@ -69,9 +68,9 @@ BUGS = (
         "the vectors of faults stay while page 0 is erased",
         "stm32_updater/flasher",
         "        if begin < end:\n"
-        "            self._write_block(address + begin, _ZEROS[begin:end])\n",
+        "            self._write_short(address + begin, _ZEROS[begin:end])\n",
         "        if begin < GRANULE:\n"
-        "            self._write_block(address + begin, _ZEROS[begin:GRANULE])\n",
+        "            self._write_short(address + begin, _ZEROS[begin:GRANULE])\n",
         ("update", "few-pages"),
     ),
     Bug(
@@ -104,8 +103,8 @@ BUGS = (
     Bug(
         "what differs is not looked for",
         "stm32_updater/flasher",
-        "if page in doubt or not self._page_matches(page, image, skip):",
-        "if page in doubt:",
+        "same = yield from self._page_matches(page, index, image, payload, written)",
+        "same = True",
         ("update", "few-pages"),
     ),
     Bug(
@@ -113,8 +112,9 @@ BUGS = (
         "stm32_updater/flasher",
         "            todo = [page for page in pages if page in doubt]\n"
         "            if todo != pages:\n"
-        "                todo = yield from self._compare(image, payload, doubt)\n",
-        "            todo = yield from self._compare(image, payload, ())\n",
+        "                todo = yield from self._compare(image, payload, doubt, False)\n",
+        "            todo = yield from self._compare(image, payload, (), False)\n",
+        ("few-pages", "read-back"),
     ),
     Bug(
         "the intent is not recorded",
@@ -133,17 +133,33 @@ BUGS = (
     Bug(
         "page 0 is vouched for before its vectors are written",
         "stm32_updater/flasher",
-        "                    yield from self._remove_first_vectors(first, image)\n",
-        "                    yield from self._remove_first_vectors(first, image)\n"
+        "                    yield from self._remove_first_vectors(first, image, at_once)\n",
+        "                    yield from self._remove_first_vectors(first, image, at_once)\n"
         "                    doubt.remove(first)\n                    doubt.save()\n",
         ("tiny",),
     ),
     Bug(
         "checkpoint before a page is written",
         "stm32_updater/flasher",
-        "                    self._write_page(page, image, is_blank)\n",
+        "                    yield from self._write_page(page, is_blank)\n",
         "                    doubt.remove(page)\n                    doubt.save()\n"
-        "                    self._write_page(page, image, is_blank)\n",
+        "                    yield from self._write_page(page, is_blank)\n",
+    ),
+    Bug(
+        "pages that are erased at once are not put in doubt",
+        "stm32_updater/flasher",
+        "            if at_once:\n                todo = pages\n"
+        "            _put_in_doubt(todo, doubt)\n",
+        "            _put_in_doubt(todo[:1] if at_once else todo, doubt)\n"
+        "            if at_once:\n                todo = pages\n",
+        ("erase-all",),
+    ),
+    Bug(
+        "a page in doubt is believed if its checksum is right",
+        "stm32_updater/flasher",
+        "                if page not in doubt:\n",
+        "                if page not in doubt or image.checksum(index):\n",
+        ("few-pages",),
     ),
     Bug(
         "a checkpoint vouches for all pages",

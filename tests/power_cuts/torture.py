@@ -85,6 +85,8 @@ SINGLE: dict[str, Campaign] = {
     "long-outage": Campaign(sampled(24, 4, 2), only=(TARGET,)),
     "by-command": Campaign(sampled(8), only=(HOST, HOST_TORN, CTRL_C)),
     "command-and-supply": Campaign(sampled(48, 8, 8), only=(HOST, HOST_TORN, CTRL_C)),
+    "erase-all": Campaign(sampled(97, 13, 29)),
+    "read-back": Campaign(sampled(12)),
     "full-size": Campaign({BYTE: 40009, FRAME: 809, TARGET_FLASH: 2999, HOST_FLASH: 9}),
 }
 # Double cuts: all pairs of flash operations, the target's and the host's, of the tiny image (3 is

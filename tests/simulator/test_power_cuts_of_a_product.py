@@ -92,7 +92,7 @@ def test_a_board_with_another_chip_is_refused(example):
 
 def test_the_program_prints_a_table_and_what_replays_a_violation(my_product, capsys):
     scenarios = {"mine": my_product(ONCE)}
-    assert command.main(scenarios, "python it.py", ["--every", "900", "--jobs", "1"]) == 1
+    assert command.main(scenarios, "python it.py", ["--every", "300", "--jobs", "1"]) == 1
     told = capsys.readouterr().out
     assert "One cut" in told and "unrecovered" in told
     case = re.search(r"^    python it.py (mine/\S+)$", told, re.MULTILINE)

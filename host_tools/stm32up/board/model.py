@@ -52,6 +52,7 @@ class BoardJson(TypedDict):
     enter: EnterJson
     confirm: ConfirmJson
     preserve: list[list[int]]  # [start, length]: flash that is never erased, in whole pages
+    verify: str  # "checksum" if the loader has that command, or "read"
     class_id: str  # 32 hex digits: what an image for this product carries
     unsigned: bool  # images without a signature may be installed
     bench: Values | None  # see Supply
@@ -104,6 +105,7 @@ class Board:
     command: Command | None  # None: enter by BOOT0
     confirm: Confirm | None
     preserve: tuple[tuple[int, int], ...]  # (start, length) in bytes
+    verify: str  # "checksum" or "read"
     product: str
     unsigned: bool
     bench: Supply | None = None
@@ -131,6 +133,7 @@ class Board:
                 "tries": confirm.tries if confirm else None,
             },
             "preserve": [list(region) for region in self.preserve],
+            "verify": self.verify,
             "class_id": images.class_id(self.product).hex,
             "unsigned": self.unsigned,
             "bench": None if self.bench is None else asdict(self.bench),

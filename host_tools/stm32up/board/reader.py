@@ -56,6 +56,7 @@ class BoardReader:
             command=command,
             confirm=self._confirm(),
             preserve=preserve,
+            verify=self._get(toml_keys.VERIFY),
             product=self._get(toml_keys.PRODUCT),
             unsigned=self._get(toml_keys.UNSIGNED),
             bench=self._bench(),

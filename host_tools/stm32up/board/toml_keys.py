@@ -173,6 +173,12 @@ PRESERVE = Key[list[object]](
     "whole pages that no update may touch",
     ([],),
 )
+VERIFY = Key[str](
+    "flash.verify",
+    Choice(("checksum", "read")),
+    "by the loader's checksum command where it has it, or always by reading all of it back",
+    ("checksum",),
+)
 PRODUCT = Key[str]("images.product", Text(), "images for another product are refused")
 UNSIGNED = Key[bool](
     "images.unsigned",
@@ -190,8 +196,8 @@ DIVIDER = Key[float](
 MIN_MV = Key[int]("bench.min_mv", Number("min_mv", " mV"), "what the supply must not fall below")
 KEYS: tuple[Key[object], ...] = (
     *(TITLE, HOST, CHIP, ID, SCL, SDA, FREQUENCY, NRST, BOOT0, SUPPLY, ENTER, COMMAND),
-    *(CONFIRM, ADDRESS, REGISTER, PIN, EDGES, TIMEOUT_MS, TRIES, PRESERVE, PRODUCT, UNSIGNED),
-    *(SUPPLY_ADC, DIVIDER, MIN_MV),
+    *(CONFIRM, ADDRESS, REGISTER, PIN, EDGES, TIMEOUT_MS, TRIES, PRESERVE, VERIFY, PRODUCT),
+    *(UNSIGNED, SUPPLY_ADC, DIVIDER, MIN_MV),
 )
 ALL_PINS = (SCL, SDA, NRST, BOOT0, SUPPLY, PIN, SUPPLY_ADC)
 METHODS = {"enter": ENTER, "confirm": CONFIRM}
