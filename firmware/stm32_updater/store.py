@@ -21,7 +21,7 @@ from . import record as records
 from .errors import HandsOff, StoreError
 
 HANDS_OFF = "/hands-off"
-_MAX_LENGTH = const(1024)  # characters of a record or a hands-off file; real ones have about 400
+_MAX_LENGTH = const(1024)  # of a record or a hands-off file; real ones have less than 200
 _PIECE = b"\0" * 256
 _FOLDER = const(0x4000)  # in the first number of os.stat, the second of os.ilistdir
 _MAX_IMAGES = const(16)
@@ -73,10 +73,8 @@ class Store:
         self._unreadable = []
         for path in self._states:
             try:
-                with open(path) as file:
-                    read = records.from_text(file.read(_MAX_LENGTH))
-            except UnicodeError:
-                continue
+                with open(path, "rb") as file:
+                    read = records.from_bytes(file.read(_MAX_LENGTH))
             except OSError as error:
                 if error.errno != _ENOENT:
                     self._unreadable.append(path)
@@ -93,15 +91,15 @@ class Store:
     def save(self, record):
         """Make `record` durable. Raises StoreError."""
         self._number += 1
-        text = record.to_text(self._number)
+        content = record.to_bytes(self._number)
         try:
             try:
-                self._write(text)
+                self._write(content)
             except OSError as error:
                 if error.errno not in _FULL:
                     raise error
                 self.discard(self._spare)
-                self._write(text)
+                self._write(content)
         except OSError as error:
             raise StoreError("the state record cannot be written: %s" % error)
         if self._number == 1:
@@ -112,9 +110,9 @@ class Store:
                 self.discard(path)
         self._unreadable = []
 
-    def _write(self, text):
-        with open(self._states[self._number % 2], "w") as file:
-            file.write(text)
+    def _write(self, content):
+        with open(self._states[self._number % 2], "wb") as file:
+            file.write(content)
 
     def inbox_images(self):
         """Paths of the pushed images, sorted: at most the first 16 that the filesystem lists,

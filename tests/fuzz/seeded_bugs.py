@@ -62,8 +62,8 @@ BUGS = [
         "state",
         "the fields of a record are not looked at",
         f"{DEVICE}/record.py",
-        " or not _is_sound(fields)",
-        "",
+        "phase >= len(PHASES)",
+        "False",
         quick=True,
     ),
     Bug(

@@ -217,8 +217,8 @@ BUGS = (
     Bug(
         "the security counter is raised before the application has proven itself",
         "stm32_updater/flow",
-        "        record.phase = phase\n        record.image = image.digest.hex()\n",
-        "        record.phase = phase\n        record.image = image.digest.hex()\n"
+        "        record.phase = phase\n        record.image = image.digest\n",
+        "        record.phase = phase\n        record.image = image.digest\n"
         "        record.counter = max(record.counter, image.security_counter)\n",
         ("after-roll-back",),
     ),

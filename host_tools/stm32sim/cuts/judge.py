@@ -3,12 +3,13 @@ code."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from stm32sim.chip.flash import GRANULE
 from stm32sim.chip.stm32 import Running
@@ -17,6 +18,7 @@ from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 
 SETTLING_LIMIT = 60 * NS_PER_S  # from power-on to the application running
 ENDED = "ended"  # event and status: the host's program has ended, and nothing starts it again
+IDLE = 1  # phase of the record: index in record.PHASES
 DANGEROUS = (0x63, 0x64, 0x73, 0x74, 0x82, 0x83, 0x92, 0x93)  # AN4221 table 2
 
 
@@ -178,11 +180,11 @@ class Judge:
             return None if self.forgets else "the host keeps no image"
         if payload_of(bench.read_file("/updater/confirmed.img")) != image:
             return "the last good image on the host is another than the installed one"
-        record = max(_records(bench), key=lambda state: state["number"], default=None)
+        record = max(_records(bench), default=None)
         if record is None:
             return "the host has no record"
-        if record["phase"] != "idle" or record["image"] is not None:
-            return f"the record says {record['phase']}"
+        if record.phase != IDLE or any(record.image):
+            return f"the record is in phase {record.phase}"
         return None
 
     def _wrong_in_log(self, bench: Bench) -> str | None:
@@ -241,10 +243,17 @@ def _log(bench: Bench) -> tuple[list[dict[str, Any]], int]:
     return lines, bad
 
 
-def _records(bench: Bench) -> Iterator[dict[str, Any]]:
+class _Record(NamedTuple):
+    """What the judge looks at in a state file (firmware/stm32_updater/record.py)."""
+
+    number: int
+    phase: int
+    image: bytes  # digest; zeros if no image is under way
+
+
+def _records(bench: Bench) -> Iterator[_Record]:
     for name in ("/updater/state.0", "/updater/state.1"):
-        if bench.exists(name):
-            try:
-                yield json.loads(bench.read_file(name)[16:])
-            except ValueError:
-                continue  # torn
+        content = bench.read_file(name) if bench.exists(name) else b""
+        check, body = content[:8], content[8:]
+        if body and check == hashlib.sha256(body).digest()[:8]:  # otherwise it is torn
+            yield _Record(*struct.unpack_from("<xIB7x32s", body))
