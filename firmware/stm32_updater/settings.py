@@ -1,6 +1,5 @@
 """Reads and checks the values of board.json."""
 
-import binascii
 import json
 
 from micropython import const
@@ -65,10 +64,11 @@ class Section:
         if value is None and optional:
             return None
         try:
-            content = binascii.unhexlify(value)
+            content = bytes.fromhex(value)
         except (ValueError, TypeError):
             content = b""
-        if not shortest <= len(content) <= longest:
+        # `fromhex` skips spaces.
+        if not shortest <= len(content) <= longest or len(value) != 2 * len(content):
             raise self.wrong(key, "must be hex digits, %d to %d bytes" % (shortest, longest))
         return content
 

@@ -92,7 +92,7 @@ BUGS = [
         "device-log",
         "the whole log is read",
         f"{DEVICE}/event_log.py",
-        "file.seek(max(0, _size(path) - _TAIL))",
+        "file.seek(max(0, size_of(path) - _TAIL))",
         "file.seek(0)",
         quick=True,
     ),

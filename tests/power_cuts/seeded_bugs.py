@@ -274,8 +274,8 @@ BUGS = (
     Bug(
         "log lines are not flushed",
         "stm32_updater/event_log",
-        '        with open(path, mode) as file:\n            file.write(text + "\\n")\n',
-        '        self._kept = open(path, mode)\n        self._kept.write(text + "\\n")\n',
+        "        with open(path, mode) as file:\n            file.write(lines)\n",
+        "        self._kept = open(path, mode)\n        self._kept.write(lines)\n",
         ("update", "first-install"),
     ),
 )
