@@ -249,7 +249,8 @@ class DeviceLog(DeviceReader):
     def __init__(self) -> None:
         super().__init__()
         self.event_log = on(device_module("stm32_updater.event_log"), self.files)
-        self.event_log.size_of = on(device_module("stm32_updater.store"), self.files).size_of
+        store = on(device_module("stm32_updater.store"), self.files)
+        vars(self.event_log).update(size_of=store.size_of)
 
     def seeds(self) -> list[bytes]:
         return [*LOG_LINES, b'{"n": 20e1, "event": ""}\n']
