@@ -2,8 +2,11 @@
 
 import sys
 
-_BUILT_IN = ("hashlib", "json", "machine", "os", "struct", "time")
+from micropython import const
+
+_BUILT_IN = ("binascii", "hashlib", "json", "machine", "os", "struct", "time")
 _FROZEN = ".frozen"
+_ENOENT = const(2)
 
 
 def _load_built_in():
@@ -21,8 +24,9 @@ def _load_built_in():
         for folder in path:
             try:
                 found.update([name.split(".")[0] for name in os.listdir(folder)])
-            except OSError:
-                pass  # no folder, e.g. _FROZEN
+            except Exception as error:  # e.g. a filesystem of the user that cannot list
+                if error.args[:1] != (_ENOENT,):
+                    found.update(_BUILT_IN)  # may be there
         for name in _BUILT_IN:
             sys.path[:] = path if name in found else [_FROZEN]
             sys.modules[name] = __import__(name)

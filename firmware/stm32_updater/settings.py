@@ -1,5 +1,6 @@
 """Reads and checks the values of board.json."""
 
+import binascii
 import json
 
 from micropython import const
@@ -64,11 +65,10 @@ class Section:
         if value is None and optional:
             return None
         try:
-            content = bytes.fromhex(value)
+            content = binascii.unhexlify(value)
         except (ValueError, TypeError):
             content = b""
-        # `fromhex` skips spaces.
-        if not shortest <= len(content) <= longest or len(value) != 2 * len(content):
+        if not shortest <= len(content) <= longest:
             raise self.wrong(key, "must be hex digits, %d to %d bytes" % (shortest, longest))
         return content
 

@@ -124,7 +124,9 @@ def test_the_watchdog_is_fed_before_each_module_that_a_start_loads():
     assert max(loaded) == 1 and sum(loaded) > 15
 
 
-def test_a_module_of_the_user_is_found_before_the_built_in_one_of_that_name():
+@pytest.mark.parametrize("error", [None, 5])
+def test_a_module_of_the_user_is_found_before_the_built_in_one_of_that_name(error):
+    """Also in a folder that cannot be listed."""
     bench = installed()
     if not bench.exists(paths.LIB):
         bench.files.fs_mkdir(paths.LIB)
@@ -133,6 +135,14 @@ def test_a_module_of_the_user_is_found_before_the_built_in_one_of_that_name():
         b"import sys\npath = sys.path[:]\nsys.path[:] = []\nbuilt_in = __import__('struct')\n"
         b"sys.path[:] = path\npack, unpack_from = built_in.pack, built_in.unpack_from\n",
     )
+    real = bench.world.file_calls["fs_list"]
+
+    def list_folder(path: str) -> Any:
+        if error and path == paths.LIB:
+            raise OSError(error)
+        return real(path)
+
+    bench.world.file_calls["fs_list"] = list_folder
     code = f"{UPDATE}import struct\nresult = [updater.run(), hasattr(struct, 'built_in')]"
     assert in_micropython(bench, code) == [IDLE, True]
 
