@@ -7,9 +7,9 @@ A product with a watchdog passes its `feed` to the updater, and also calls it in
     updater = Updater.from_board("/board.json", feed=wdt.feed)
 """
 
+# The updater first: it loads `time`, too, which is then not looked for on the filesystem again.
+from stm32_updater import Updater, UpdaterError  # noqa: I001
 import time
-
-from stm32_updater import Updater, UpdaterError
 
 # A failed update (e.g. the target has no power) is tried again after AGAIN_MS. Each further wait
 # is twice as long, up to LATEST_MS, because every try resets the target.

@@ -3,7 +3,7 @@
 from stm32_rom.errors import BoardError, UpdaterError
 from stm32_updater.admission import Admission, opened
 from stm32_updater.board import Board
-from stm32_updater.record import Record
+from stm32_updater.record import Record, as_text
 from stm32_updater.store import Store, exists, hands_off
 
 
@@ -39,8 +39,8 @@ def facts(settings, folder, clock):
     if record is not None:
         found["record"] = {
             "phase": record.phase,
-            "installed": record.installed,
-            "failed": record.failed,
+            "installed": as_text(record.installed),
+            "failed": as_text(record.failed),
         }
     else:
         record = Record()  # as the updater does

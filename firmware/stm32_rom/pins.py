@@ -1,13 +1,8 @@
 """Pins and buses of this host. The only module that makes Pin, I2C and SoftI2C objects."""
 
-import sys
-
-import machine
 from machine import I2C, Pin, SoftI2C
 
 from .i2c import I2CBus, transaction_timeout_us
-
-sys.modules["machine"] = machine  # see __init__.py
 
 
 class Pins:

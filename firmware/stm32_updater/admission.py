@@ -92,13 +92,13 @@ class Admission:
 
     def find(self, paths, digest=None):
         """(image, None) for the first of `paths` that passes every check, else (None, the last
-        error or None). `digest` (hex): only an image with this digest."""
+        error or None). `digest`: only an image with this digest."""
         why = None
         for path in paths:
             try:
                 if exists(path):
                     image = opened(path)
-                    if digest in (None, image.digest.hex()):
+                    if digest in (None, image.digest):
                         self.check(image)
                         return image, None
             except (ImageError, StoreError) as error:
@@ -108,7 +108,7 @@ class Admission:
     def check(self, image, lowest=0, failed=None):
         """Check that `image` may be installed. Returns the "checked" event.
 
-        `lowest`: the lowest allowed security counter. `failed`: digest (hex) of the image that may
+        `lowest`: the lowest allowed security counter. `failed`: digest of the image that may
         not be tried again. Signature and age of the confirmed image are not checked: it has run
         here before, and an old application is better than none. Raises ImageError, StoreError."""
         board, clock = self._board, self._clock
@@ -139,7 +139,7 @@ class Admission:
                 "%s: %s counts as older than %s: its security counter is %d, the minimum %d"
                 % (image.path, image.version, self._newest(), image.security_counter, lowest)
             )
-        if image.digest.hex() == failed:
+        if image.digest == failed:
             raise ImageFailedBefore(
                 "%s was installed before and did not prove itself" % image.path
             )
@@ -175,9 +175,9 @@ def opened(path):
 
 
 def _is(path, digest):
-    """Whether the file at `path` states this digest (hex). True if the file is damaged or cannot
+    """Whether the file at `path` states this digest. True if the file is damaged or cannot
     be read, because it may be that image."""
     try:
-        return open_image(path).digest.hex() == digest
+        return open_image(path).digest == digest
     except (ImageError, StoreError):
         return True

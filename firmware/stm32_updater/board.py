@@ -9,7 +9,6 @@ import json
 from micropython import const
 
 from stm32_rom import chips, pins
-from stm32_rom.application import Application, Heartbeat
 from stm32_rom.errors import BoardError
 from stm32_rom.i2c import I2CLink
 
@@ -39,11 +38,11 @@ _ENOENT = const(2)
 
 
 class Board:
-    """One host wired to one target.
+    """One host wired to one target. What talks to the target is made at its first use.
 
     `chip`, `target`, `preserved` [(start, length)], `checksums` (whether the loader's are used),
-    `class_id` (16 bytes or None), `unsigned_allowed`, `confirm(image)` -> bool,
-    `confirm_tries`, `confirm_timeout_ms`."""
+    `class_id` (16 bytes or None), `unsigned_allowed`, `confirm_tries`, `confirm_timeout_ms`,
+    `application_shows`: whether this board can tell whether an application runs."""
 
     def __init__(self, settings, clock, confirm=None):
         """`settings`: the content of board.json. Raises BoardError."""
@@ -60,24 +59,21 @@ class Board:
         self.confirm_tries = proof.number("tries", _TRIES_MIN, _TRIES_MAX, True) or tries
         longest = proof.number("timeout_ms", _TIMEOUT_MS_MIN, _TIMEOUT_MS_MAX, True)
         self.confirm_timeout_ms = longest or timeout_ms
-        enter = _read_enter(top.section("enter"), self.chip)
+        self._enter = _read_enter(top.section("enter"), self.chip)
         method = proof.one_of("method", ("i2c-version", "gpio", "none"))
-        version_at = _read_version_at(proof, self.chip) if method == "i2c-version" else None
+        self.application_shows = method != "none"
+        self._version_at = _read_version_at(proof, self.chip) if method == "i2c-version" else None
         heartbeat = _read_heartbeat(proof) if method == "gpio" else None
         wired = top.section("pins")
         lines = [wired.pin(key, True) for key in ("nrst", "boot0", "supply")]
-        bus = _try("[i2c]", _make_bus, top.section("i2c"))
-        self._application = _make_application(bus, version_at, enter)
-        self._heartbeat = (
-            _try("[confirm]", _make_heartbeat, *heartbeat, clock) if heartbeat else None
-        )
-        self._clock = clock
-        self._link = I2CLink(bus, self.chip.loader_address)
+        self._bus = _try("[i2c]", pins.i2c_bus, *_read_i2c(top.section("i2c")))
+        if heartbeat:
+            heartbeat[0] = _try("[confirm]", pins.input_pin, heartbeat[0])
+        self._heartbeat = heartbeat
         self._pins = _try("[pins]", pins.Pins, *lines)
-        self._enter_command = self._application.enter_loader if enter else None
-        self._target = None
-        self._proof = self._heartbeat or (self._application if version_at else None)
-        self.confirm = confirm or self._proof and self._proof.runs or _trust
+        self._clock = clock
+        self._confirm = confirm
+        self._target = self._application = self._proof = None
 
     @classmethod
     def load(cls, path, clock, confirm=None):
@@ -98,36 +94,49 @@ class Board:
 
     @property
     def target(self):
-        """The Target. Its code is loaded at the first access."""
+        """The Target."""
         if self._target is None:
             from stm32_rom.target import Target
 
-            self._target = Target(
-                self.chip, self._pins, self._link, self._clock, self._enter_command
-            )
+            self._ask()
+            link = I2CLink(self._bus, self.chip.loader_address)
+            enter = self._application.enter_loader if self._enter else None
+            self._target = Target(self.chip, self._pins, link, self._clock, enter)
         return self._target
 
-    @property
-    def application_shows(self):
-        """Whether this board can tell whether an application runs."""
-        return self._proof is not None
+    def confirm(self, image):
+        """Whether the application of `image` proves itself now. Where board.json says "none",
+        verified flash is enough."""
+        if self._confirm is not None:
+            return self._confirm(image)
+        self._ask()
+        return self._proof is None or self._proof.runs(image)
 
     def application_runs(self):
         """Whether an application shows that it runs; False if this board cannot tell."""
+        self._ask()
         return self._proof is not None and self._proof.answers()
 
     def application_version(self):
         """The application's 8 bytes of version; None if it is silent or has no version
         register."""
+        self._ask()
         return self._application.version() if self._application else None
 
+    def _ask(self):
+        """Make what asks the application, once."""
+        if self._application or self._proof:
+            return
+        from stm32_rom.application import Application, Heartbeat
 
-def _trust(image):
-    """The proof of boards that say confirm = "none": verified flash is enough."""
-    return True
-
-
-# --- reading: no pin is driven ---
+        if self._enter or self._version_at:
+            address, command = self._enter or (None, None)
+            address, register = self._version_at or (address, None)
+            self._application = Application(self._bus, address, register, command)
+        if self._heartbeat:
+            self._proof = Heartbeat(*self._heartbeat, self._clock)
+        elif self._version_at:
+            self._proof = self._application
 
 
 def _preserved(top, chip):
@@ -167,13 +176,16 @@ def _read_address(section, chip):
 
 
 def _read_heartbeat(confirm):
-    """(pin, edges, timeout in ms)"""
+    """[pin, edges, timeout in ms]"""
     edges = confirm.number("edges", _EDGES_MIN, _EDGES_MAX)
     timeout_ms = confirm.number("timeout_ms", _TIMEOUT_MS_MIN, _TIMEOUT_MS_MAX)
-    return confirm.pin("pin"), edges, timeout_ms
+    return [confirm.pin("pin"), edges, timeout_ms]
 
 
-# --- making objects on the pins ---
+def _read_i2c(i2c):
+    """Arguments of pins.i2c_bus."""
+    number = i2c.number("id", 0, 1, True)
+    return i2c.pin("scl"), i2c.pin("sda"), i2c.number("freq", _FREQ_MIN, _FREQ_MAX), number
 
 
 def _try(what, make, *arguments):
@@ -182,21 +194,3 @@ def _try(what, make, *arguments):
         return make(*arguments)
     except (ValueError, OSError) as error:
         raise BoardError("board.json: this host cannot do what %s says: %s" % (what, error))
-
-
-def _make_bus(i2c):
-    number = i2c.number("id", 0, 1, True)
-    scl, sda, frequency = i2c.pin("scl"), i2c.pin("sda"), i2c.number("freq", _FREQ_MIN, _FREQ_MAX)
-    return pins.i2c_bus(scl, sda, frequency, number)
-
-
-def _make_heartbeat(pin, edges, timeout_ms, clock):
-    return Heartbeat(pins.input_pin(pin), edges, timeout_ms, clock)
-
-
-def _make_application(bus, version_at, enter):
-    """The Application, or None if it has neither a version register nor an enter command."""
-    if version_at is None and enter is None:
-        return None
-    address, register = version_at or (enter[0], None)
-    return Application(bus, address, register, enter[1] if enter else None)

@@ -89,13 +89,13 @@ class Flow:
         """Whether `image` is recorded as installed, no update is under way, and the application
         proves itself."""
         record = self._record
-        same = record.phase == IDLE and image.digest.hex() == record.installed
+        same = record.phase == IDLE and image.digest == record.installed
         return same and self._proof.given(image)[0]
 
     def _keep_if_lost(self, image):
         """Remove a pushed image that runs already, unless the file of the confirmed image does not
         hold it: then it becomes that file."""
-        confirmed, _ = self._admission.find((self._store.confirmed,), image.digest.hex())
+        confirmed, _ = self._admission.find((self._store.confirmed,), image.digest)
         if confirmed is None:
             self._make_confirmed(image)
         else:
@@ -121,7 +121,7 @@ class Flow:
         image, why, events = yield from self._admission.newest(kept, record)
         refusal = refusal or why
         if image is not None:
-            if image.digest.hex() == record.image:  # `find` could not read it
+            if image.digest == record.image:  # `find` could not read it
                 return image, events + [about("resuming", image)]
             return image, events + [self._intend("installing", image)]
         if decide.may_be_in_loader(record.phase, runs, known, in_doubt, refusal):
@@ -170,7 +170,7 @@ class Flow:
     def _record_intent(self, phase, image):
         record = self._record
         record.phase = phase
-        record.image = image.digest.hex()
+        record.image = image.digest
         record.starts = 0
         self._store.save(record)
 
@@ -261,7 +261,7 @@ class Flow:
         rolled_back = record.phase == ROLLING_BACK
         record.phase = IDLE
         record.image = None
-        record.installed = image.digest.hex()
+        record.installed = image.digest
         if record.failed == record.installed:
             record.failed = None
         record.counter = max(record.counter, image.security_counter)
@@ -289,12 +289,12 @@ class Flow:
         """Roll back to the confirmed image after the application of `image` did not prove itself.
         Returns the confirmed image and the event. `image` may be tried once more unless it is
         `to_blame`. Raises ApplicationSilent if there is no other image."""
-        record, digest = self._record, image.digest.hex()
+        record, digest = self._record, image.digest
         self._blamed = self._proof.reason
         record.again = int(not to_blame and record.failed != digest)
         record.failed = digest
         previous, why = self._admission.find((self._store.confirmed,))
-        if previous is None or previous.digest.hex() == digest:
+        if previous is None or previous.digest == digest:
             self._forget(UNKNOWN)
             none = "there is no earlier one to roll back to"
             if why is not None:

@@ -1,13 +1,13 @@
 """The state of an update that the host keeps across a loss of power."""
 
 import hashlib
-import json
+import struct
 
 from micropython import const
 
 # A record of another version is ignored: its content can be recovered from the target and the
 # kept images.
-_VERSION = const(4)
+_VERSION = const(5)
 UNKNOWN, IDLE, INSTALLING, CONFIRMING, ROLLING_BACK = PHASES = (
     "unknown",
     "idle",
@@ -16,15 +16,19 @@ UNKNOWN, IDLE, INSTALLING, CONFIRMING, ROLLING_BACK = PHASES = (
     "rolling back",
 )
 EVERY_PAGE = const(-1)  # all bits set, for any number of pages
-_DIGESTS = ("image", "installed", "failed")
-_NUMBERS = ("counter", "starts")
-_FIELDS = ("phase", "again") + _DIGESTS + _NUMBERS
-_CHECK_DIGITS = const(16)
-_DIGEST_DIGITS = const(64)
+# A state file, little endian: the first 8 bytes of the SHA-256 of the rest; version, number,
+# phase, again, starts, counter, the digests; then the pages in doubt, without the zero bytes at
+# their end. For 64 pages that is 125 bytes. Up to 128 littlefs keeps it inside its folder on any
+# port; in a block of its own every record would cost an erase.
+_LAYOUT = "<BIBBHI32s32s32s"
+_CHECK = const(8)
+_LENGTH = const(117)  # up to the pages in doubt
+_MAX_DOUBT = const(32)  # bytes, a bit for each page
+_NO_DIGEST = b"\0" * 32
 
 
 class Record:
-    """The fields of the record; digests are hex text.
+    """The fields of the record; digests are 32 bytes.
 
     `phase`: one of PHASES. `image`: digest of the image being installed or rolled back to, or
     None. `installed`: digest of the confirmed image, or None. `failed`: digest of the image that
@@ -45,55 +49,54 @@ class Record:
         """Digest of the image that may not be tried again, or None."""
         return None if self.again else self.failed
 
-    def to_text(self, number):
-        """The content of a state file: 16 hex digits of the SHA-256 of the JSON that follows.
-        `number`: higher in each later file."""
-        fields = {name: getattr(self, name) for name in _FIELDS}
-        fields.update({"doubt": "%x" % self.doubt, "version": _VERSION, "number": number})
-        body = json.dumps(fields)
+    def to_bytes(self, number):
+        """The content of a state file. `number`: higher in each later file."""
+        body = struct.pack(
+            _LAYOUT,
+            _VERSION,
+            number,
+            PHASES.index(self.phase),
+            self.again,
+            self.starts,
+            self.counter,
+            self.image or _NO_DIGEST,
+            self.installed or _NO_DIGEST,
+            self.failed or _NO_DIGEST,
+        )
+        body += self.doubt.to_bytes(_MAX_DOUBT, "little").rstrip(b"\0")
         return _check(body) + body
 
 
-def from_text(text):
+def from_bytes(content):
     """(number, Record) of a state file, or None if it is truncated, altered, of another version,
-    or has invalid values."""
-    check, body = text[:_CHECK_DIGITS], text[_CHECK_DIGITS:]
-    if check != _check(body):
+    or holds what `to_bytes` does not write."""
+    if len(content) < _LENGTH or content[:_CHECK] != _check(content[_CHECK:]):
         return None
     record = Record()
-    try:
-        fields = json.loads(body)
-        if fields["version"] != _VERSION or not _is_sound(fields):
-            return None
-        for name in _FIELDS:
-            setattr(record, name, fields[name])
-        record.doubt = int(fields["doubt"], 16)
-        return fields["number"], record
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _check(text):
-    return hashlib.sha256(text.encode()).digest().hex()[:_CHECK_DIGITS]
-
-
-def _is_sound(fields):
-    """Whether every field has a value that `to_text` could write. Raises KeyError, TypeError."""
-    return (
-        fields["phase"] in PHASES
-        and fields["again"] in (0, 1)
-        and all(_is_number(fields[name]) for name in ("number",) + _NUMBERS)
-        and _is_hex(fields["doubt"])
-        and all(
-            fields[name] is None or _is_hex(fields[name]) and len(fields[name]) == _DIGEST_DIGITS
-            for name in _DIGESTS
-        )
+    version, number, phase, record.again, record.starts, record.counter, *digests = (
+        struct.unpack_from(_LAYOUT, content, _CHECK)
     )
+    doubt = content[_LENGTH:]
+    if (
+        version != _VERSION
+        or phase >= len(PHASES)
+        or record.again > 1
+        or len(doubt) > _MAX_DOUBT
+        or doubt[-1:] == b"\0"
+    ):
+        return None
+    record.phase = PHASES[phase]
+    record.image, record.installed, record.failed = [
+        None if digest == _NO_DIGEST else digest for digest in digests
+    ]
+    record.doubt = int.from_bytes(doubt, "little")
+    return number, record
 
 
-def _is_number(value):
-    return type(value) is int and 0 <= value <= 0xFFFFFFFF
+def as_text(digest):
+    """A digest of a Record as hex digits, or None."""
+    return None if digest is None else digest.hex()
 
 
-def _is_hex(value):
-    return type(value) is str and value and all(digit in "0123456789abcdef" for digit in value)
+def _check(body):
+    return hashlib.sha256(body).digest()[:_CHECK]

@@ -2,7 +2,7 @@
 
 from .errors import HandsOff, ImageError, StoreError
 from .image import open_image, version_text
-from .record import IDLE, UNKNOWN
+from .record import IDLE, UNKNOWN, as_text
 from .store import exists
 
 
@@ -16,8 +16,8 @@ def status(board, store, log):
         "log_lines_lost": log.lost,
     }
     if record is not None:
-        facts["installed"] = record.installed
-        facts["failed"] = record.failed
+        facts["installed"] = as_text(record.installed)
+        facts["failed"] = as_text(record.failed)
     for name, path in (("candidate", store.candidate), ("confirmed", store.confirmed)):
         facts[name] = None
         if exists(path):
@@ -27,7 +27,7 @@ def status(board, store, log):
                 facts[name] = error.message
                 continue
             facts[name] = image.version
-            if record is not None and record.image == image.digest.hex():  # it is under way
+            if record is not None and record.image == image.digest:  # it is under way
                 pages = -(-image.size // board.chip.page_size)
                 doubt = record.doubt & ((1 << pages) - 1)
                 facts["pages_in_doubt"] = bin(doubt).count("1")

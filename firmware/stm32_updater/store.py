@@ -17,11 +17,12 @@ import os
 
 from micropython import const
 
+from stm32_rom.errors import UpdaterError
+
 from . import record as records
-from .errors import HandsOff, StoreError
 
 HANDS_OFF = "/hands-off"
-_MAX_LENGTH = const(1024)  # characters of a record or a hands-off file; real ones have about 400
+_MAX_LENGTH = const(1024)  # of a record or a hands-off file; real ones have less than 200
 _PIECE = b"\0" * 256
 _FOLDER = const(0x4000)  # in the first number of os.stat, the second of os.ilistdir
 _MAX_IMAGES = const(16)
@@ -43,18 +44,19 @@ class Store:
         self._spare = folder + "/spare"
         self._number = 0
         self._unreadable = []
-        for path in (folder, self.inbox):
-            try:
-                os.mkdir(path)
-            except OSError:
-                if not exists(path):
-                    raise StoreError("the folder %s cannot be made" % path)
+        if not exists(self.inbox):
+            for path in (folder, self.inbox):
+                try:
+                    os.mkdir(path)
+                except OSError:
+                    if not exists(path):
+                        raise _errors().StoreError("the folder %s cannot be made" % path)
 
     def keep_spare(self):
         """Reserve room for a later record, if there is any. Errors are ignored: `save` raises one
         if a record cannot be written."""
         try:
-            if not exists(self._spare) or os.stat(self._spare)[6] < _SPARE:
+            if size_of(self._spare) < _SPARE:
                 with open(self._spare, "wb") as file:
                     for _ in range(_SPARE // len(_PIECE)):
                         file.write(_PIECE)
@@ -73,10 +75,8 @@ class Store:
         self._unreadable = []
         for path in self._states:
             try:
-                with open(path) as file:
-                    read = records.from_text(file.read(_MAX_LENGTH))
-            except UnicodeError:
-                continue
+                with open(path, "rb") as file:
+                    read = records.from_bytes(file.read(_MAX_LENGTH))
             except OSError as error:
                 if error.errno != _ENOENT:
                     self._unreadable.append(path)
@@ -93,17 +93,17 @@ class Store:
     def save(self, record):
         """Make `record` durable. Raises StoreError."""
         self._number += 1
-        text = record.to_text(self._number)
+        content = record.to_bytes(self._number)
         try:
             try:
-                self._write(text)
+                self._write(content)
             except OSError as error:
                 if error.errno not in _FULL:
                     raise error
                 self.discard(self._spare)
-                self._write(text)
+                self._write(content)
         except OSError as error:
-            raise StoreError("the state record cannot be written: %s" % error)
+            raise _errors().StoreError("the state record cannot be written: %s" % error)
         if self._number == 1:
             # May be a record of another version, which that version would read again.
             self.discard(self._states[0])
@@ -112,9 +112,9 @@ class Store:
                 self.discard(path)
         self._unreadable = []
 
-    def _write(self, text):
-        with open(self._states[self._number % 2], "w") as file:
-            file.write(text)
+    def _write(self, content):
+        with open(self._states[self._number % 2], "wb") as file:
+            file.write(content)
 
     def inbox_images(self):
         """Paths of the pushed images, sorted: at most the first 16 that the filesystem lists,
@@ -127,9 +127,16 @@ class Store:
                     if len(found) == _MAX_IMAGES:
                         break
         except OSError as error:
-            raise StoreError("%s cannot be listed: %s" % (self.inbox, error))
+            raise _errors().StoreError("%s cannot be listed: %s" % (self.inbox, error))
         found.sort()
         return found
+
+    def image_waits(self):
+        """Whether an image may have to be installed; also True if the inbox cannot be read."""
+        try:
+            return self.inbox_images() or exists(self.candidate)
+        except UpdaterError:
+            return True
 
     def kept(self):
         """The paths where the image of an update under way can be."""
@@ -140,7 +147,7 @@ class Store:
         reset."""
         operation = hands_off(self.folder)
         if operation is not None:
-            raise HandsOff(
+            raise _errors().HandsOff(
                 "a bench operation was started and not finished: %s" % operation["what"]
             )
 
@@ -160,7 +167,9 @@ class Store:
         try:
             os.rename(image.path, destination)
         except OSError as error:
-            raise StoreError("%s cannot become %s: %s" % (image.path, destination, error))
+            raise _errors().StoreError(
+                "%s cannot become %s: %s" % (image.path, destination, error)
+            )
         image.path = destination
 
     def discard(self, path):
@@ -169,10 +178,17 @@ class Store:
             os.remove(path)
         except OSError as error:
             if exists(path):
-                raise StoreError(
+                raise _errors().StoreError(
                     "%s cannot be removed: %s" % (path, error),
                     "Remove it by hand: mpremote resume fs rm :%s" % path,
                 )
+
+
+def _errors():
+    """The module errors, which a start with nothing to do does not load."""
+    from . import errors
+
+    return errors
 
 
 def hands_off(folder):
@@ -198,6 +214,14 @@ def exists(path):
     except OSError as error:
         return error.errno != _ENOENT
     return True
+
+
+def size_of(path):
+    """Bytes of a file; 0 if there is none or it cannot be read."""
+    try:
+        return os.stat(path)[6]
+    except OSError:
+        return 0
 
 
 def is_folder(path):

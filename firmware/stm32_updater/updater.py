@@ -1,17 +1,28 @@
-"""The public class: an Updater keeps one target up to date. Its events: run_events.py."""
+"""The public class: an Updater keeps one target up to date. Its events: run_events.py.
 
-import asyncio
+Modules are loaded when they are needed, so that a start with nothing to do is fast and leaves more
+heap to the product.
+"""
 
 from stm32_rom.clock import Clock
 from stm32_rom.errors import UpdaterError
 
-from .errors import AnotherRun, HandsOff, StoreError, unexpected
-from .event_log import EventLog
-from .record import IDLE, Record
-from .run_events import result
-from .store import Store, exists
-
+# Each module before those that import it: a nested import takes 0.9 KB of an rp2's 8 KB of C
+# stack.
+_MODULES_OF_A_START = (
+    "stm32_rom.chips",
+    "stm32_rom.i2c",
+    "stm32_rom.pins",
+    "stm32_updater.settings",
+    "stm32_updater.board",
+    "stm32_updater.record",
+    "stm32_updater.store",
+)
 _MODULES_OF_A_RUN = (
+    "stm32_updater.errors",
+    "stm32_updater.run_events",
+    "stm32_updater.event_log",
+    "stm32_rom.application",
     "stm32_rom.option_bytes",
     "stm32_rom.commands",
     "stm32_rom.target",
@@ -21,7 +32,10 @@ _MODULES_OF_A_RUN = (
     "stm32_updater.flasher",
     "stm32_updater.decide",
     "stm32_updater.proof",
+    "stm32_updater.flow",
 )
+# Events that another one follows at once. Both are written to the log together, then reported.
+_FOLLOWED = ("checked", "superseded", "written")
 _runs = {}  # folder -> its last started run, the only one that may access the target: [its Flow]
 
 
@@ -29,10 +43,12 @@ class Updater:
     """Keeps one target up to date from the images on this host's filesystem."""
 
     def __init__(self, board, clock, folder="/updater"):
+        from .store import Store
+
         self._board = board
         self._clock = clock
         self._store = Store(folder)
-        self._log = EventLog(folder, clock)
+        self._opened_log = None
 
     @classmethod
     def from_board(cls, path="board.json", confirm=None, feed=None):
@@ -41,13 +57,13 @@ class Updater:
         `confirm(image)`: returns True when the application has proved that it works, and is called
         until then; the default is what board.json says. `feed()` feeds the product's watchdog.
         Raises BoardError, StoreError."""
-        from stm32_rom import pins  # noqa: F401, each module before those that import it
-
-        from . import settings  # noqa: F401
+        clock = Clock(feed)
+        _load(_MODULES_OF_A_START, clock)
         from .board import Board
 
-        clock = Clock(feed)
-        return cls(Board.load(path, clock, confirm), clock)
+        board = Board.load(path, clock, confirm)
+        clock.feed()
+        return cls(board, clock)
 
     def run(self, force=False):
         """Bring the target up to date; returns the result event. Call it when the product starts.
@@ -78,34 +94,50 @@ class Updater:
 
         return report.probe(self._board, self._store)
 
+    @property
+    def _log(self):
+        if self._opened_log is None:
+            from .event_log import EventLog
+
+            self._opened_log = EventLog(self._store.folder, self._clock)
+        return self._opened_log
+
     def _logged(self, force):
         """The events of a run. The last is always a result, also for an exception that
         is not an UpdaterError, which is raised afterwards. If another run has started meanwhile,
-        this one ends at once and touches neither the target nor the log."""
+        this one ends at once and touches neither the target nor the log. A run with nothing to do
+        is not logged: a line costs an erase of the host's flash."""
         folder = self._store.folder
         before = _runs.get(folder)
         run = _runs[folder] = [None]
-        events = None
+        began = self._clock.now()
+        events, held = None, []
         try:
-            self._log.restart()
             events = self._begin(force, run)
+            if events is None:
+                yield {"event": "result", "ok": True, "status": "idle"}
+                return
             if before and before[0] and run[0]:
                 run[0].take_over(before[0])
             for event in events:
                 self._clock.feed()
-                yield event and self._log_event(event)
+                if event is None:
+                    yield None
+                else:
+                    held.append(event)
+                    if event["event"] in _FOLLOWED:
+                        continue
+                    told, held = held, []
+                    yield from self._in_log(told, began, run)
                 if run is not _runs[folder]:
                     break
             else:
                 return
             events.close()
+            from .errors import AnotherRun
+
             error = AnotherRun("another run of the updater started before this one finished")
-            yield result(False, "failed", error)
-        except HandsOff as error:
-            yield self._log_event(result(False, "waiting", error))
-        except UpdaterError as error:
-            _abandon(run)
-            yield self._log_event(result(False, "failed", error))
+            yield _failed(error)
         except GeneratorExit:
             if events is not None:
                 events.close()
@@ -114,27 +146,36 @@ class Updater:
             raise
         except Exception as error:
             _abandon(run)
-            yield self._log_event(result(False, "failed", unexpected(error)))
-            raise error
+            yield from self._in_log(held + [_failed(error)], began, run)
+            if not isinstance(error, UpdaterError):
+                raise error
         finally:
             run[0] = None  # its buffers are large
 
-    def _log_event(self, event):
-        if event["event"] != "progress":
-            self._log.write(event)
-        return event
+    def _in_log(self, events, began, run):
+        """Write the events of `run` to the log, then yield them, until another run starts."""
+        self._log.began = began
+        self._log.write(*[event for event in events if event["event"] != "progress"])
+        for event in events:
+            yield event
+            if run is not _runs[self._store.folder]:
+                break
 
     def _begin(self, force, run):
-        """The generator of this run's events. The code of a run is loaded only if there is
-        something to do: otherwise the boot is fast and more heap is left to the product."""
+        """The generator of this run's events, or None if there is nothing to do."""
+        from .record import IDLE, Record
+
         store = self._store
         store.respect_hands_off()
         store.keep_spare()
         record = store.load() or Record()
+        if record.phase == IDLE and not store.image_waits():
+            return None
+        _load(_MODULES_OF_A_RUN, self._clock)
+        from .flow import Flow
+
         record.doubt &= (1 << self._board.chip.pages) - 1
-        if record.phase == IDLE and not _image_waits(store):
-            return _single(result(True, "idle"))
-        run[0] = _load_flow(self._clock)(self._board, store, self._clock, record)
+        run[0] = Flow(self._board, store, self._clock, record)
         return run[0].events(force)
 
 
@@ -168,6 +209,8 @@ class _Events:
         return self
 
     async def __anext__(self):
+        import asyncio
+
         event = None
         while event is None:
             try:
@@ -182,30 +225,24 @@ class _Events:
         return event
 
 
-def _image_waits(store):
-    """Whether an image may have to be installed; also True if the inbox cannot be read."""
-    try:
-        return store.inbox_images() or exists(store.candidate)
-    except StoreError:
-        return True
-
-
-def _single(event):
-    yield event
-
-
 def _abandon(run):
     if run[0] is not None:
         run[0].abandon()
 
 
-def _load_flow(clock):
-    """The class Flow. Imports each module before those that import it, as in __init__.py, and
-    feeds the watchdog in between: the host may have to compile them."""
-    for name in _MODULES_OF_A_RUN:
+def _failed(error):
+    """The result of a run that this exception ended."""
+    from .errors import HandsOff, unexpected
+    from .run_events import result
+
+    if not isinstance(error, UpdaterError):
+        error = unexpected(error)
+    return result(False, "waiting" if isinstance(error, HandsOff) else "failed", error)
+
+
+def _load(modules, clock):
+    """Import modules, and feed the watchdog in between: the host may have to compile them."""
+    for name in modules:
         clock.feed()
         __import__(name)
     clock.feed()
-    from .flow import Flow
-
-    return Flow

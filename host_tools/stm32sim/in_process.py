@@ -8,10 +8,12 @@ events = bench.run()
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from stm32assets import FIRMWARE
 from stm32sim.chip import option_bytes
@@ -49,6 +51,20 @@ NUCLEO: dict[str, Any] = {
 }
 
 Event = dict[str, Any]
+INBOX = "/updater/inbox"
+IDLE: Event = {"event": "result", "ok": True, "status": "idle"}  # of a run with nothing to do
+
+
+class Record(NamedTuple):
+    """The beginning of a state file of the updater (firmware/stm32_updater/record.py)."""
+
+    number: int
+    phase: int  # index in record.PHASES
+    image: bytes  # digest of the image under way; zeros if none is
+
+    @property
+    def is_idle(self) -> bool:
+        return self.phase == 1 and not any(self.image)
 
 
 def provisioned_option_bytes() -> option_bytes.OptionBytes:
@@ -217,6 +233,26 @@ class Bench:
                     line = json.loads(text)
                     found = max(found, (line["n"], line), key=lambda pair: pair[0])
         return found
+
+    def record(self) -> Record | None:
+        """The newest sound record of the updater."""
+        found = []
+        for name in ("/updater/state.0", "/updater/state.1"):
+            content = self.read_file(name) if self.exists(name) else b""
+            check, body = content[:8], content[8:]
+            if body and check == hashlib.sha256(body).digest()[:8]:  # otherwise it is torn
+                found.append(Record(*struct.unpack_from("<xIB7x32s", body)))
+        return max(found, default=None)
+
+    def has_nothing_to_do(self) -> bool:
+        """Whether a run of the updater would end at once. Such a run is not logged."""
+        record = self.record()
+        return (
+            record is not None
+            and record.is_idle
+            and not self.exists("/updater/candidate.img")
+            and not any(name.endswith(".img") for name, *_ in self.files.fs_list(INBOX))
+        )
 
     def flash_holds(self, payload: bytes) -> bool:
         """Whether main flash begins with `payload`, with every granule sound."""

@@ -326,10 +326,8 @@ def test_a_record_that_cannot_be_read_counts_as_forgotten_and_no_page_is_believe
     """The readable one may be older: it must not end the current update."""
     bench.push(image(NEW, "2.0.0"))
     run_until_cut(bench)
-    numbers = {
-        name: json.loads(bench.read_file(f"/updater/{name}")[16:])["number"] for name in STATES
-    }
-    newest = max(STATES, key=lambda name: numbers[name])
+    from_bytes = bench.device.imports("stm32_updater.record").from_bytes
+    newest = max(STATES, key=lambda name: from_bytes(bench.read_file(f"/updater/{name}"))[0])
     erased = list(bench.target.flash.erase_counts)
     fs_error(bench, "fs_open", 5, newest)
     result = bench.run()[-1]

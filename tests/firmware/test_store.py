@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 
 import pytest
+
+DIGEST = b"\xab" * 32
+LENGTH = 109  # bytes of a record after its check, with no page in doubt
+STATES = ("/updater/state.0", "/updater/state.1")
 
 
 @pytest.fixture
@@ -35,10 +40,10 @@ def test_without_files_there_is_no_record(modules):
 def test_a_record_comes_back_as_it_was_saved(modules):
     store = store_of(modules)
     first = store.Store("/updater")
-    first.save(record(store, phase="installing", image="ab" * 32, doubt=(1 << 64) - 1, counter=7))
+    first.save(record(store, phase="installing", image=DIGEST, doubt=(1 << 64) - 1, counter=7))
     modules.boot()
     found = store_of(modules).Store("/updater").load()
-    assert (found.phase, found.image, found.doubt) == ("installing", "ab" * 32, (1 << 64) - 1)
+    assert (found.phase, found.image, found.doubt) == ("installing", DIGEST, (1 << 64) - 1)
     assert found.counter == 7
 
 
@@ -50,7 +55,7 @@ def test_the_newest_record_counts(modules):
         assert store.Store("/updater").load().doubt == number
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone", "newer"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone", "longer"])
 def test_when_the_newest_is_damaged_the_one_before_counts(modules, damage):
     store = store_of(modules)
     keeper = store.Store("/updater")
@@ -64,82 +69,100 @@ def test_when_the_newest_is_damaged_the_one_before_counts(modules, damage):
             "cut": content[:-1],
             "flip": content[:30] + bytes([content[30] ^ 1]) + content[31:],
             "empty": b"",
-            "newer": content.replace(b'"version": 4', b'"version": 5'),
+            "longer": content + b"\x01",
         }[damage]
         assert changed != content
         modules.write_file("/updater/state.0", changed)
     assert store.Store("/updater").load().doubt == 1
 
 
+def with_right_check(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()[:8] + body
+
+
+def test_every_record_comes_back(modules):
+    records = modules.device.imports("stm32_updater.record")
+    made = records.Record()
+    made.image, made.installed, made.failed = None, DIGEST, bytes(31) + b"\x01"
+    made.counter, made.again = 0xFFFFFFFF, 1
+    doubts = [0, 1, 0xFF00, 1 << 63, (1 << 64) - 1, 1 << 255]
+    for made.phase, made.starts, made.doubt in itertools.product(records.PHASES, [0, 105], doubts):
+        number, read = records.from_bytes(made.to_bytes(0xFFFFFFFF))
+        assert (number, vars(read)) == (0xFFFFFFFF, vars(made))
+
+
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"version": 2},
-        {"number": "7"},
-        {"number": -1},
-        {"number": 2**32},
-        {"number": True},
-        {"phase": "asleep"},
-        {"phase": None},
-        {"image": 5},
-        {"image": "ab"},
-        {"image": "zz" * 32},
-        {"installed": ["ab" * 32]},
-        {"failed": ""},
-        {"doubt": None},
-        {"doubt": 3},
-        {"doubt": ""},
-        {"doubt": "-1"},
-        {"doubt": "0x1"},
-        {"counter": None},
-        {"counter": 1.5},
-        {"counter": -1},
-        {"counter": 2**32},
-        {"starts": "1"},
-        *[{key: ...} for key in ("version", "number", "phase", "image", "doubt", "counter")],
-    ],
+    "at, value",
+    {
+        "another version": (0, 4),
+        "a version to come": (0, 6),
+        "no such phase": (5, 5),
+        "again neither 0 nor 1": (6, 2),
+        "a zero byte at the end": (LENGTH, 0),
+    }.values(),
     ids=str,
 )
-def test_a_record_with_a_right_checksum_and_a_field_that_makes_no_sense_is_none(modules, change):
+def test_a_record_with_a_right_check_and_a_field_that_makes_no_sense_is_none(modules, at, value):
     store = store_of(modules)
     store.Store("/updater").save(record(store))
-    fields = json.loads(modules.read_file("/updater/state.1")[16:])
-    for key, value in change.items():
-        if value is ...:
-            del fields[key]
-        else:
-            fields[key] = value
-    write_checked(modules, json.dumps(fields))
+    body = bytearray(modules.read_file("/updater/state.1")[8:])
+    assert len(body) == LENGTH
+    body[at : at + 1] = bytes([value])
+    modules.write_file("/updater/state.1", with_right_check(bytes(body)))
     assert store.Store("/updater").load() is None
 
 
-@pytest.mark.parametrize("text", ["", "null", "[]", "7", '"version"', "{", "{}", "[2]"])
-def test_a_record_with_a_right_checksum_that_is_no_record_at_all_is_none(modules, text):
-    write_checked(modules, text)
-    assert store_of(modules).Store("/updater").load() is None
-
-
-def test_a_record_of_another_version_does_not_outlive_the_first_of_this_one(modules):
-    """Otherwise it would be the newest again when that version is back, with outdated doubts."""
+@pytest.mark.parametrize("length", [0, 1, LENGTH - 1, LENGTH + 33])
+def test_a_record_with_a_right_check_and_a_wrong_length_is_none(modules, length):
     store = store_of(modules)
-    keeper = store.Store("/updater")
+    store.Store("/updater").save(record(store))
+    body = (modules.read_file("/updater/state.1")[8:] + b"\1" * 33)[:length]
+    modules.write_file("/updater/state.1", with_right_check(body))
+    assert store.Store("/updater").load() is None
+
+
+def test_the_record_of_every_chip_holds_all_of_its_pages(modules):
+    """And that of the small ones stays in littlefs' folder, in which an esp32 has room for files
+    of 128 bytes."""
+    chips = modules.device.imports("stm32_rom.chips")
+    records = modules.device.imports("stm32_updater.record")
+    for _, parts, *_ in chips._FAMILIES:
+        for part in parts:
+            for letter in chips._SIZE_LETTERS:
+                chip = chips.by_name(f"{part}R{letter}")
+                made = records.Record()
+                made.doubt = (1 << chip.pages) - 1
+                content = made.to_bytes(1)
+                assert records.from_bytes(content)[1].doubt == made.doubt
+                assert len(content) <= 128 or chip.flash_size > 128 * 1024
+
+
+def of_version_4(content: bytes) -> bytes:
+    text = '{"version": 4, "number": 9, "phase": "idle", "doubt": "0"}'
+    return (hashlib.sha256(text.encode()).hexdigest()[:16] + text).encode()
+
+
+@pytest.mark.parametrize(
+    "other_version",
+    [of_version_4, lambda content: with_right_check(b"\6" + content[9:])],
+    ids=["4", "6"],
+)
+def test_a_record_of_another_version_does_not_outlive_the_first_of_this_one(
+    modules, other_version
+):
+    """Otherwise it would be the newest again when that version is back, with outdated doubts."""
+    keeper = store_of(modules).Store("/updater")
     for _ in range(4):
-        keeper.save(record(store))
-    for name in ("state.0", "state.1"):
-        fields = json.loads(modules.read_file(f"/updater/{name}")[16:])
-        write_checked(modules, json.dumps({**fields, "version": 2}), name)
+        keeper.save(record(store_of(modules)))
+    for name in STATES:
+        modules.write_file(name, other_version(modules.read_file(name)))
     modules.boot()
     store = store_of(modules)
     fresh = store.Store("/updater")
     assert fresh.load() is None
     fresh.save(record(store))
     assert not modules.exists("/updater/state.0")
-    assert b'"version": 2' not in modules.read_file("/updater/state.1")
-
-
-def write_checked(bench, text: str, name: str = "state.1") -> None:
-    check = hashlib.sha256(text.encode()).hexdigest()[:16]
-    bench.write_file(f"/updater/{name}", (check + text).encode())
+    assert modules.read_file("/updater/state.1")[8] == 5 and fresh.load()
 
 
 def test_one_save_wears_the_host_by_few_operations(modules):

@@ -117,30 +117,20 @@ class State(DeviceReader):
         self.record = device_module("stm32_updater.record")
 
     def seeds(self) -> list[bytes]:
-        bodies = [
-            {
-                "version": self.record._VERSION,
-                "number": number,
-                "phase": phase,
-                "image": image,
-                "installed": "ab" * 32,
-                "failed": None,
-                "doubt": "ffff",
-                "counter": 16777216,
-                "starts": 1,
-                "again": 0,
-            }
-            for number, phase, image in ((1, "idle", None), (2, "installing", "cd" * 32))
-        ]
-        texts = [json.dumps(body).encode() for body in bodies]
-        return [b"\1" + text for text in texts] + [
-            b"\0" + self.checked(texts[0]),
+        bodies = []
+        for number, phase, image in ((1, "idle", None), (2, "installing", b"\xcd" * 32)):
+            made = self.record.Record()
+            made.phase, made.image, made.installed = phase, image, b"\xab" * 32
+            made.doubt, made.counter, made.starts = 0xFFFF, 16777216, 1
+            bodies.append(made.to_bytes(number)[8:])
+        return [b"\1" + body for body in bodies] + [
+            b"\0" + self.checked(bodies[0]),
             b"\2",
             b'\0{"what": "option bytes"}',
         ]
 
     def checked(self, body: bytes) -> bytes:
-        return hashlib.sha256(body).hexdigest()[:16].encode() + body
+        return hashlib.sha256(body).digest()[:8] + body
 
     def read(self, data: bytes) -> object:
         content = self.checked(data[1:]) if data[:1] == b"\1" else data[1:]
@@ -159,12 +149,14 @@ class State(DeviceReader):
     def _use(self, record: Any) -> None:
         """As the updater does."""
         for digest in (record.image, record.installed, record.failed):
-            if digest is not None and len(bytes.fromhex(digest)) != 32:
+            if digest is not None and (len(digest) != 32 or not any(digest)):
                 raise Finding(f"a digest of {digest!r}")
         if record.phase not in self.record.PHASES:
             raise Finding(f"a phase {record.phase!r}")
-        if type(record.counter) is not int or type(record.doubt) is not int or record.doubt < 0:
-            raise Finding(f"counter {record.counter!r}, doubt {record.doubt!r}")
+        if record.again not in (0, 1):
+            raise Finding(f"again {record.again!r}")
+        if not 0 <= record.doubt < 1 << 256:
+            raise Finding(f"doubt {record.doubt!r}")
 
 
 class BoardJson(DeviceReader):
@@ -257,6 +249,8 @@ class DeviceLog(DeviceReader):
     def __init__(self) -> None:
         super().__init__()
         self.event_log = on(device_module("stm32_updater.event_log"), self.files)
+        store = on(device_module("stm32_updater.store"), self.files)
+        vars(self.event_log).update(size_of=store.size_of)
 
     def seeds(self) -> list[bytes]:
         return [*LOG_LINES, b'{"n": 20e1, "event": ""}\n']

@@ -233,8 +233,8 @@ BUGS = (
     Bug(
         "the security counter is raised before the application has proven itself",
         "stm32_updater/flow",
-        "        record.phase = phase\n        record.image = image.digest.hex()\n",
-        "        record.phase = phase\n        record.image = image.digest.hex()\n"
+        "        record.phase = phase\n        record.image = image.digest\n",
+        "        record.phase = phase\n        record.image = image.digest\n"
         "        record.counter = max(record.counter, image.security_counter)\n",
         ("after-roll-back",),
     ),
@@ -290,8 +290,8 @@ BUGS = (
     Bug(
         "log lines are not flushed",
         "stm32_updater/event_log",
-        '        with open(path, mode) as file:\n            file.write(text + "\\n")\n',
-        '        self._kept = open(path, mode)\n        self._kept.write(text + "\\n")\n',
+        "        with open(path, mode) as file:\n            file.write(lines)\n",
+        "        self._kept = open(path, mode)\n        self._kept.write(lines)\n",
         ("update", "first-install"),
     ),
 )

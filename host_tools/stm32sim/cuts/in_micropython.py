@@ -21,7 +21,7 @@ from stm32sim.cuts.rig import BOTH, HOST, Cut, Scenario
 from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
-from stm32sim.in_process import Bench
+from stm32sim.in_process import IDLE, Bench
 
 PREFIX = "in-micropython"  # of a case's name
 CALL = "call"  # a call of device code: time, pins, files, the bus
@@ -49,8 +49,13 @@ class MicroPythonBench(Bench):
         vars(self).update(vars(before))
         self.write_files({**deployed(before), "/main.py": main})
         self.on_call: Any = lambda name, *arguments: None
-        self._logged = self.last_logged()[0]
+        self._look()
         self.host = MicroPythonHost(self._call, self.world, platform=self.world.host)
+
+    def _look(self) -> None:
+        """What a boot begins with."""
+        self._logged = self.last_logged()[0]
+        self._is_idle = self.has_nothing_to_do()
 
     def _call(self, name: str, *arguments: Any) -> Any:
         self.on_call(name, *arguments)
@@ -60,7 +65,7 @@ class MicroPythonBench(Bench):
         """Switch off; `updater` switches on again, because main.py starts at once."""
         self.host.power_off()
         self.world.mount()
-        self._logged = self.last_logged()[0]
+        self._look()
         return self.device
 
     def updater(self, **arguments: Any) -> MicroPythonBench:
@@ -74,7 +79,9 @@ class MicroPythonBench(Bench):
                 raise TimeoutError(f"the board has been busy for {LIMIT_S} s")
             raise HostPowerLost
         number, event = self.last_logged()
-        if number == self._logged or event["event"] != "result":
+        if number == self._logged and self._is_idle and not self.exists(CRASH):
+            event = IDLE
+        elif number == self._logged or event["event"] != "result":
             trace = self.read_file(CRASH).decode() if self.exists(CRASH) else f"log: {event}"
             event = {"event": "result", "ok": False, "status": "crashed", "message": trace}
         yield event

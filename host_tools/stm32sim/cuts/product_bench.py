@@ -21,7 +21,7 @@ from stm32sim.cuts.judge import ENDED, SETTLING_LIMIT, Judge, payload_of
 from stm32sim.cuts.rig import CannotBegin, Scenario, is_done, run_host
 from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.seam import HostPowerLost
-from stm32sim.in_process import Bench, Event
+from stm32sim.in_process import IDLE, INBOX, Bench, Event
 from stm32sim.wires.clock import NS_PER_S
 from stm32sim.world import Wiring
 
@@ -39,6 +39,8 @@ class ProductBench(Bench):
         self._logged = -1  # number of the last log line at the start
         self._progs = 0  # of the host's flash, when the log was last read
         self._result: Event | None = None
+        self._is_idle = False  # nothing to do, at the start
+        self._asked = False  # the updater has looked whether there is something
         super().__init__(**arguments)
 
     def _interpreter(self) -> DevicePackages:
@@ -48,6 +50,8 @@ class ProductBench(Bench):
     def _call(self, name: str, *arguments: Any) -> Any:
         if name in ("sleep_us", "wdt_feed", "ticks_us"):
             self._look()
+        elif name == "fs_list" and arguments[0] == INBOX:
+            self._asked = True
         return self.world.call(name, *arguments)
 
     def _look(self) -> None:
@@ -58,6 +62,9 @@ class ProductBench(Bench):
             if number > self._logged and event["event"] == "result" and is_done(event):
                 self._result = event
                 raise HostPowerLost
+        if self._is_idle and self._asked:
+            self._result = IDLE
+            raise HostPowerLost
         if self.clock.now > self._deadline:
             self._result = _ended(f"no result in {LIMIT // NS_PER_S} s")
             raise HostPowerLost
@@ -66,6 +73,8 @@ class ProductBench(Bench):
         """The result, which may be that the program ended."""
         self._deadline = self.clock.now + LIMIT
         self._logged = self.last_logged()[0]
+        self._is_idle = self.has_nothing_to_do()
+        self._asked = False
         self._result = None
         try:
             with contextlib.redirect_stdout(io.StringIO()):
@@ -85,6 +94,8 @@ class ProductBench(Bench):
         number, event = self.last_logged()
         if number > self._logged and event["event"] == "result" and is_done(event):
             return event
+        if self._is_idle and self._asked:
+            return IDLE
         return _ended(f"{self._main.name} ended: {event}")
 
 

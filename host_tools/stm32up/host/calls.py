@@ -101,7 +101,8 @@ def _runs(connection: Connection, digest: str | None) -> bool:
     """
     if not any(file.name == CONFIRMED for file in connection.list_folder(FOLDER)):
         return False  # nothing is installed, or there is no updater
-    call = _RUNS.format(folder=FOLDER, digest=digest, board=BOARD_JSON)
+    installed = None if digest is None else bytes.fromhex(digest)
+    call = _RUNS.format(folder=FOLDER, digest=installed, board=BOARD_JSON)
     return bool(_call(connection, call)["runs"])
 
 
