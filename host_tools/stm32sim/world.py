@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -206,23 +205,23 @@ class World:
         if self._starts:
             self._starts = False
             self._spend(PYTHON, self.speed.boot)
+            if not self._counted:
+                self._spend(PYTHON, self.speed.uncounted_start)
         if not self._counted:
-            self._spend(PYTHON, self.speed.uncounted_python)
+            self._spend(PYTHON, self.speed.uncounted_python(name))
         served = self.file_calls.get(name)
         if served is not None:
             return self._serve_file(name, served, args)
-        with self._spending(_KIND_OF.get(name, PYTHON)):
-            return self._served[name](*args)
+        return self._spending(_KIND_OF.get(name, PYTHON), self._served[name], args)
 
     def _spend(self, kind: str, duration: int) -> None:
-        with self._spending(kind):
-            self.clock.advance(duration)
+        self._spending(kind, self.clock.advance, (duration,))
 
-    @contextmanager
-    def _spending(self, kind: str) -> Iterator[None]:
+    def _spending(self, kind: str, act: Call, args: tuple[Any, ...]) -> Any:
+        """Call `act`; its time is of this kind."""
         began = self.clock.now
         try:
-            yield
+            return act(*args)
         finally:
             self.spent[kind] += self.clock.now - began
 
@@ -234,8 +233,7 @@ class World:
         result: Any = None
         failure: OSError | None = None
         try:
-            with self._spending(HOST_FLASH):
-                result = served(*args)
+            result = self._spending(HOST_FLASH, served, args)
         except OSError as error:  # looking for what is not there takes time, too
             failure = error
         if name == "fs_read" and result is not None:

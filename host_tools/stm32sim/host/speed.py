@@ -22,14 +22,12 @@ class Speed:
 
     boot: int
     """From a reset to boot.py: the start of the chip and of MicroPython."""
+    uncounted_start: int
+    """Importing the product package and making an Updater, if nothing counts that."""
     bytecode: int
     """One bytecode, on average."""
     python_call: int
     """A call of a Python function or a resumption of a generator, without its bytecodes."""
-    bytecodes_per_seam_call: int
-    """What is charged for each call over the seam if nothing counts bytecodes."""
-    python_calls_per_seam_call: int
-    """... and this many calls of Python functions."""
     i2c_call: int
     """machine.I2C.writeto or readfrom_into, without the transfer."""
     i2c_bit: int
@@ -53,10 +51,9 @@ class Speed:
     def python(self, bytecodes: int, calls: int) -> int:
         return bytecodes * self.bytecode + calls * self.python_call
 
-    @property
-    def uncounted_python(self) -> int:
-        """The Python before one call over the seam, if nothing counts it."""
-        return self.python(self.bytecodes_per_seam_call, self.python_calls_per_seam_call)
+    def uncounted_python(self, name: str) -> int:
+        """The Python before a call over the seam, if nothing counts it."""
+        return self.python(*UNCOUNTED.get(name, UNCOUNTED_OTHERS))
 
     def power(self, modulus_bits: int, multiplications: int) -> int:
         """pow() with a modulus; a division follows each multiplication (py/mpz.c)."""
@@ -64,20 +61,29 @@ class Speed:
         return 2 * multiplications * digits**2 * self.digit_product
 
 
+# (bytecodes, calls of Python functions) before a call over the seam: the averages of an update of
+# 128 KB in MicroPython, and for pins of Heartbeat.
+UNCOUNTED = {
+    "i2c_write": (170, 5),
+    "i2c_read": (40, 2),
+    "ticks_us": (44, 3),
+    "sleep_us": (23, 2),
+    "pin_read": (15, 0),
+    "pin_write": (20, 1),
+}
+UNCOUNTED_OTHERS = (65, 4)
+
 # MicroPython v1.28 rp2 port in an emulation of an RP2040 at 125 MHz, without XIP cache misses: a
 # real board is slower. Not measured on hardware. Where the emulation had the additional load of a
 # USB host that polled it without pause, 1/1.2 of the measured time is used: with and without that
 # load a boot differed by 20 %.
 RP2 = Speed(
     boot=20 * NS_PER_MS,  # assumed
+    uncounted_start=310 * NS_PER_MS,  # the product package in MicroPython
     # Python between two transactions: 2.39 s for 128 KB, 1.08 million bytecodes, 55,000 calls. A
     # loop of 7 bytecodes over 256 bytes: 2.61 ms.
     bytecode=1_200,
     python_call=8_000,
-    # The product package in MicroPython, an update of 128 KB: 989,000 bytecodes and 40,500 calls
-    # of functions before 12,950 calls over the seam.
-    bytecodes_per_seam_call=76,
-    python_calls_per_seam_call=3,
     i2c_call=40 * NS_PER_US,
     i2c_bit=211,  # 24.4 us a byte at 400 kHz, not 22.5: the driver waits for each byte
     pin_call=5 * NS_PER_US,
@@ -100,10 +106,9 @@ RP2 = Speed(
 # the CPU, so a byte takes its nominal time. ESP-IDF's SHA-256 uses the chip's accelerator.
 ESP32 = Speed(
     boot=300 * NS_PER_MS,  # its own loader, then FreeRTOS
+    uncounted_start=340 * NS_PER_MS,  # the product package in MicroPython
     bytecode=900,
     python_call=6_000,
-    bytecodes_per_seam_call=RP2.bytecodes_per_seam_call,
-    python_calls_per_seam_call=RP2.python_calls_per_seam_call,
     i2c_call=90 * NS_PER_US,
     i2c_bit=0,
     pin_call=4 * NS_PER_US,
