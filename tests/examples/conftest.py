@@ -47,7 +47,10 @@ class Product:
         bench = self.bench
         bench.write_file(paths.MAIN, self.program.encode())
         alarm = bench.clock.after(int(seconds * NS_PER_S), off)
-        with MicroPythonHost(bench.world.call, bench.world, platform=bench.world.host) as host:
+        world = bench.world
+        with MicroPythonHost(
+            world.call, world, executed=world.executed, platform=world.host
+        ) as host:
             host.power_on()
             ended = host.wait_off(REAL_LIMIT_S)
         alarm.cancel()
