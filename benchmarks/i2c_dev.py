@@ -13,7 +13,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from stm32sim.wires.bus import Bus
 from stm32sim.wires.clock import NS_PER_S, NS_PER_US
@@ -21,8 +20,7 @@ from stm32sim.wires.controller import Controller
 
 OVERHEAD = 40 * NS_PER_US
 """Time of one read() or write() beside the bus: the system call, the driver, its interrupt, and
-the program up to its next call. An assumption: fast for a small Linux computer. All else that the
-program does takes no time."""
+the program up to its next call. An assumption: fast for a small Linux computer."""
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _EPOCH = 1_600_000_000  # what time() says when the world begins
@@ -48,14 +46,41 @@ class Adapter(Controller):
         super().__init__(bus, frequency, timeout_us=1_000_000)
 
 
+class Computer:
+    """A Linux computer with an adapter on a simulated bus."""
+
+    def __init__(self, bus: Bus, hertz: int) -> None:
+        self.clock = bus.clock
+        self._adapter = Adapter(bus, hertz)
+
+    def system_call(self) -> None:
+        """The part of a transaction that is not on the bus."""
+        self.clock.advance(OVERHEAD)
+
+    def write(self, address: int, frame: bytes) -> int:
+        """Returns how many bytes were sent. Raises OSError."""
+        self.system_call()
+        return self._adapter.write(address, frame)
+
+    def read(self, address: int, length: int) -> bytes:
+        """Raises OSError."""
+        self.system_call()
+        return self._adapter.read(address, length)
+
+    def sleep(self, us: int) -> None:
+        self.clock.advance(us * NS_PER_US)
+
+    def time(self) -> int:
+        """Seconds since 1970."""
+        return _EPOCH + self.clock.now // NS_PER_S
+
+
 @dataclass(frozen=True)
 class Finished:
-    """A program that has ended: its exit status, what it printed, and how long it took in the
-    world (ns)."""
+    """A program that has ended: its exit status, and what it printed."""
 
     status: int
     output: str
-    took: int
 
 
 def build(folder: Path) -> Path:
@@ -75,10 +100,8 @@ def build(folder: Path) -> Path:
     return new.rename(library)
 
 
-def run(library: Path, command: Sequence[str | Path], bus: Bus, hertz: int) -> Finished:
+def run(library: Path, command: Sequence[str | Path], computer: Computer) -> Finished:
     """Run a program until it ends."""
-    adapter = Adapter(bus, hertz)
-    began = bus.clock.now
     ours, theirs = socket.socketpair()
     with ours, ours.makefile("rb") as requests:
         with theirs:
@@ -94,35 +117,30 @@ def run(library: Path, command: Sequence[str | Path], bus: Bus, hertz: int) -> F
                 text=True,
             )
         try:
-            _serve(adapter, bus, requests, ours)
+            while request := requests.read(_REQUEST.size):
+                what, address, amount = _REQUEST.unpack(request)
+                frame = requests.read(amount) if what == b"w" else b""
+                ours.sendall(_answer(computer, what, address, amount, frame))
         except BaseException:
             process.kill()
             raise
         finally:
             output, _ = process.communicate()
-    return Finished(process.returncode, output, bus.clock.now - began)
+    return Finished(process.returncode, output)
 
 
-def _serve(adapter: Adapter, bus: Bus, requests: IO[bytes], answers: socket.socket) -> None:
-    """Answer the program's requests until it ends."""
-    clock = bus.clock
-    while request := requests.read(_REQUEST.size):
-        what, address, amount = _REQUEST.unpack(request)
-        data, result = b"", 0
-        if what == b"s":
-            clock.advance(amount * NS_PER_US)
-        elif what == b"t":
-            result = _EPOCH + clock.now // NS_PER_S
+def _answer(computer: Computer, what: bytes, address: int, amount: int, frame: bytes) -> bytes:
+    data, result = b"", 0
+    try:
+        if what == b"w":
+            result = computer.write(address, frame)
+        elif what == b"r":
+            data = computer.read(address, amount)
+            result = len(data)
+        elif what == b"s":
+            computer.sleep(amount)
         else:
-            sent = requests.read(amount) if what == b"w" else b""
-            clock.advance(OVERHEAD)
-            try:
-                if what == b"w":
-                    result = adapter.write(address, sent)
-                else:
-                    data = adapter.read(address, amount)
-                    result = len(data)
-            except OSError as error:
-                assert error.errno is None
-                result = -error.args[0]
-        answers.sendall(_RESULT.pack(result) + data)
+            result = computer.time()
+    except OSError as error:
+        result = -error.args[0]
+    return _RESULT.pack(result) + data

@@ -12,9 +12,8 @@ import subprocess
 from pathlib import Path
 
 from benchmarks import i2c_dev
-from benchmarks.i2c_dev import Finished, NotAvailable
+from benchmarks.i2c_dev import Computer, Finished, NotAvailable
 from stm32sim.chip.loader_steps import I2C_ADDRESS
-from stm32sim.wires.bus import Bus
 
 BUILD = Path(__file__).parents[1] / "build"
 _UNPACKED = BUILD / "stm32flash"
@@ -52,11 +51,10 @@ def _run(*command: str | Path) -> None:
     subprocess.run(command, cwd=_UNPACKED, check=True, capture_output=True, text=True)
 
 
-def run(program: Path, bus: Bus, hertz: int, *arguments: str | Path) -> Finished:
-    """Run it on the loader on `bus`, with arguments such as "-w", PATH, "-v". Raises
-    NotAvailable."""
+def run(program: Path, computer: Computer, *arguments: str | Path) -> Finished:
+    """Run it, with arguments such as "-w", PATH, "-v". Raises NotAvailable."""
     command = [program, "-a", f"{I2C_ADDRESS:#x}", *arguments, "/dev/i2c-1"]
-    return i2c_dev.run(i2c_dev.build(BUILD), command, bus, hertz)
+    return i2c_dev.run(i2c_dev.build(BUILD), command, computer)
 
 
 def version(output: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import stm32flash
-from benchmarks.i2c_dev import Finished
+from benchmarks.i2c_dev import Computer, Finished
 from stm32sim.chip.crc import crc_stm32
 from stm32sim.chip.flash import PAGE
 from stm32sim.chip.stm32 import Running
@@ -36,7 +36,7 @@ def client() -> Client:
 
     def run(rig: Rig, *arguments: str | Path) -> Finished:
         assert PROGRAM is not None
-        return stm32flash.run(PROGRAM, rig.bus, 400_000, *arguments)
+        return stm32flash.run(PROGRAM, Computer(rig.bus, 400_000), *arguments)
 
     return run
 
