@@ -40,8 +40,11 @@ def fetched() -> Path:
             (package,) = _UNPACKED.glob(_PACKAGE)
             _run("dpkg", "-x", package, ".")
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
-            told = getattr(error, "stderr", "") or error
-            raise NotAvailable(f"install stm32flash: it cannot be downloaded: {told}") from None
+            told = str(getattr(error, "stderr", "") or error).strip()
+            raise NotAvailable(
+                f"stm32flash is not installed, and its package cannot be downloaded ({told});"
+                " install it, e.g. sudo apt-get install stm32flash"
+            ) from None
         program = found()
         assert program is not None
     return program
