@@ -266,7 +266,9 @@ def _run(given: argparse.Namespace, lock: Lock) -> int:
     world = make_world(state, json.loads(given.board.read_text()), options)
     kept = TargetState(state and state / "target.flash")
     try:
-        with MicroPythonHost(world.call, world, platform=world.port, with_pty=True) as host:
+        with MicroPythonHost(
+            world.call, world, executed=world.executed, platform=world.port, with_pty=True
+        ) as host:
             lock.tell(f"{given.owner}, at {host.url}")
             host.power_on()
             print(json.dumps({"port": host.url, "pty": host.pty}), flush=True)

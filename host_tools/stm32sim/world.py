@@ -5,20 +5,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stm32sim.chip.stm32 import Running, Stm32
 from stm32sim.host.seam import Call, HostLife, HostReset
+from stm32sim.host.speed import SPEEDS, Speed
 from stm32sim.wires.bus import FASTEST, NOT_DRIVEN, Bus
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Alarm, Clock
-from stm32sim.wires.controller import CALL_OVERHEAD, HARDWARE, Controller, SoftController
+from stm32sim.wires.controller import HARDWARE, Controller, SoftController
 
 # machine.Pin's numbers, as host/shims/machine.py has them
 _OUT, _OPEN_DRAIN = 1, 2
 _PULL_UP = 1
-_PIN_CALL = 5 * NS_PER_US  # time of a pin or clock call on the host [R]
+
+# What a host's time is spent on, see World.spent.
+BUS, PYTHON, SLEEP, FILES, HOST_FLASH, COMPUTE = KINDS = (
+    "bus",  # machine.I2C: the driver, and the transfer
+    "python",  # bytecodes, imports, and the short calls: pins, the clock
+    "sleep",
+    "files",  # littlefs, without the flash's own time
+    "host flash",  # erasing and programming the host's flash
+    "compute",  # SHA-256, pow()
+)
+_KIND_OF = {
+    "i2c_init": BUS,
+    "i2c_write": BUS,
+    "i2c_read": BUS,
+    "sleep_us": SLEEP,
+    "sha256": COMPUTE,
+    "power": COMPUTE,
+}
 
 # machine.reset_cause(). rp2 has the first and the third only: machine.reset() uses its watchdog,
 # and a soft reset leaves the cause (ports/rp2/modmachine.c).
@@ -59,7 +78,11 @@ class Wiring:
 
 
 class HostFiles(HostLife, Protocol):
-    """The host's filesystem: littlefs or the model of FAT."""
+    """The host's filesystem: littlefs or the model of FAT. `bytes_read`: how many bytes it has
+    read from flash."""
+
+    @property
+    def bytes_read(self) -> int: ...
 
     def calls(self) -> dict[str, Call]: ...
 
@@ -95,7 +118,8 @@ class World:
     for files, by name; replace one to make it fail.
 
     The target has its own supply unless `wiring.supply` says that a pin switches it. `host`: a key
-    of controller.HARDWARE; `port`: its port of MicroPython."""
+    of controller.HARDWARE; `port`: its port of MicroPython; `speed`: how fast it is. `spent`: ns
+    by kind, since the world began, in which the host was not idle at its prompt or off."""
 
     def __init__(
         self,
@@ -104,6 +128,7 @@ class World:
         *,
         wiring: Wiring | None = None,
         host: str = "rp2",
+        speed: Speed | None = None,
     ) -> None:
         self.clock: Clock = target.clock
         self.target = target
@@ -111,6 +136,11 @@ class World:
         self.wiring = wiring or Wiring()
         self.host = host
         self.port = host.partition("-")[0]
+        self.speed = speed or SPEEDS[host]
+        self.spent = dict.fromkeys(KINDS, 0)
+        self._counted = False  # whether this boot's interpreter counts bytecodes
+        self._starts = True  # whether it has made no call yet
+        self._imported: dict[int, int] = {}  # open file -> ns for each byte that is read
         self.bus = Bus(self.clock)
         self.bus.devices.append(target)
         if self.wiring.pull_ups == "target":
@@ -153,6 +183,9 @@ class World:
         """The host starts, with the files in its flash."""
         self.filesystem.mount()
         self._booted = self.clock.now
+        self._counted = False
+        self._starts = True
+        self._imported.clear()
 
     def soft_reset(self) -> None:
         """The interpreter restarts; pins and a running watchdog are unchanged."""
@@ -163,25 +196,82 @@ class World:
 
     # --- the seam ---
 
+    def executed(self, bytecodes: int, calls: int) -> None:
+        """Device code has executed so much since its last call: see MicroPythonHost."""
+        self._counted = True
+        self._spend(PYTHON, self.speed.python(bytecodes, calls))
+
     def call(self, name: str, *args: Any) -> Any:
         """Serve one call of device code; host/seam.py lists the names."""
+        if self._starts:
+            self._starts = False
+            self._spend(PYTHON, self.speed.boot)
+        if not self._counted:
+            self._spend(PYTHON, self.speed.uncounted_python)
         served = self.file_calls.get(name)
         if served is not None:
-            self.clock.advance(_PIN_CALL)
-            return served(*args)
-        return self._served[name](*args)
+            return self._serve_file(name, served, args)
+        with self._spending(_KIND_OF.get(name, PYTHON)):
+            return self._served[name](*args)
+
+    def _spend(self, kind: str, duration: int) -> None:
+        with self._spending(kind):
+            self.clock.advance(duration)
+
+    @contextmanager
+    def _spending(self, kind: str) -> Iterator[None]:
+        began = self.clock.now
+        try:
+            yield
+        finally:
+            self.spent[kind] += self.clock.now - began
+
+    # files
+
+    def _serve_file(self, name: str, served: Call, args: tuple[Any, ...]) -> Any:
+        self._spend(FILES, self.speed.file_call)
+        before = self.filesystem.bytes_read
+        result: Any = None
+        failure: OSError | None = None
+        try:
+            with self._spending(HOST_FLASH):
+                result = served(*args)
+        except OSError as error:  # looking for what is not there takes time, too
+            failure = error
+        if name == "fs_read" and result is not None:
+            self._spend(FILES, len(result) * self.speed.data_byte)
+            self._spend(PYTHON, len(result) * self._imported.get(args[0], 0))
+        else:
+            self._spend(FILES, (self.filesystem.bytes_read - before) * self.speed.metadata_byte)
+        if failure is not None:
+            raise failure
+        if name == "fs_open" and args[1] == "rb":
+            self._imported[result] = self._import_time(args[0])
+        elif name == "fs_close":
+            self._imported.pop(args[0], None)
+        return result
+
+    def _import_time(self, path: str) -> int:
+        """ns a byte, if `import` opens this file: in the mode "rb"."""
+        if path.endswith(".mpy"):
+            return self.speed.bytecode_byte
+        return self.speed.source_byte if path.endswith(".py") else 0
 
     def _serve_ticks_us(self) -> int:
-        self.clock.advance(_PIN_CALL)
+        self.clock.advance(self.speed.pin_call)
         return (self.clock.now - self._booted) // NS_PER_US
 
     def _serve_sleep_us(self, duration: int) -> None:
         self.clock.advance(duration * NS_PER_US)
 
-    _serve_compute_us = _serve_sleep_us
+    def _serve_sha256(self, length: int) -> None:
+        self.clock.advance(length * self.speed.sha256_byte)
+
+    def _serve_power(self, modulus_bits: int, multiplications: int) -> None:
+        self.clock.advance(self.speed.power(modulus_bits, multiplications))
 
     def _serve_adc_read(self, pin: int) -> int:
-        self.clock.advance(_PIN_CALL)
+        self.clock.advance(self.speed.pin_call)
         return min(65535, self.analog.get(pin, 0) * 65535 // 3300)
 
     def _serve_wdt_start(self, timeout_ms: int) -> None:
@@ -224,7 +314,7 @@ class World:
     def _serve_i2c_init(
         self, id: int, soft: bool, scl: int | None, sda: int | None, freq: int, timeout_us: int
     ) -> int:
-        self.clock.advance(CALL_OVERHEAD[self.host])
+        self.clock.advance(self.speed.i2c_call)
         wired = (scl, sda) == (self.wiring.scl, self.wiring.sda)
         rises = bool(self.wiring.pull_ups) and freq <= self.wiring.fastest
         kind = SoftController if soft else HARDWARE[self.host]
@@ -234,21 +324,22 @@ class World:
         # Other pins: nothing is connected there. Lines that rise too slowly: the target sees wrong
         # bits, and so never its address [D].
         bus = self.bus if wired and rises else Bus(self.clock)
-        self._controllers.append(kind(bus, freq, timeout_us))
+        late = 0 if soft else self.speed.i2c_bit
+        self._controllers.append(kind(bus, freq, timeout_us, late))
         return len(self._controllers) - 1
 
     def _serve_i2c_write(self, handle: int, address: int, data: bytes, stop: bool) -> int:
-        self.clock.advance(CALL_OVERHEAD[self.host])
+        self.clock.advance(self.speed.i2c_call)
         return self._controllers[handle].write(address, bytes(data), stop)
 
     def _serve_i2c_read(self, handle: int, address: int, length: int, stop: bool) -> bytes:
-        self.clock.advance(CALL_OVERHEAD[self.host])
+        self.clock.advance(self.speed.i2c_call)
         return self._controllers[handle].read(address, length, stop)
 
     # pins
 
     def _serve_pin_init(self, pin: int, mode: int, pull: int, value: int | None) -> None:
-        self.clock.advance(_PIN_CALL)
+        self.clock.advance(self.speed.pin_call)
         self._open_drain.discard(pin)
         self._pulls[pin] = pull
         if mode == _OPEN_DRAIN:
@@ -260,12 +351,12 @@ class World:
             self._drive(pin, None)
 
     def _serve_pin_write(self, pin: int, value: int) -> None:
-        self.clock.advance(_PIN_CALL)
+        self.clock.advance(self.speed.pin_call)
         released = value and pin in self._open_drain
         self._drive(pin, None if released else value)
 
     def _serve_pin_read(self, pin: int) -> int:
-        self.clock.advance(_PIN_CALL)
+        self.clock.advance(self.speed.pin_call)
         wiring = self.wiring
         if self._levels.get(pin) == 0:
             return 0

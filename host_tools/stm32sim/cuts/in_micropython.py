@@ -50,7 +50,9 @@ class MicroPythonBench(Bench):
         self.write_files({**deployed(before), "/main.py": main})
         self.on_call: Any = lambda name, *arguments: None
         self._logged = self.last_logged()[0]
-        self.host = MicroPythonHost(self._call, self.world, platform=self.world.host)
+        self.host = MicroPythonHost(
+            self._call, self.world, executed=self.world.executed, platform=self.world.host
+        )
 
     def _call(self, name: str, *arguments: Any) -> Any:
         self.on_call(name, *arguments)

@@ -74,6 +74,7 @@ class FatFilesystem:
         self.tap: Tap | None = None
         self.erases = 0
         self.progs = 0
+        self.bytes_read = 0  # reading takes no time here
         self._clock = clock
         self._atomic = sectors_atomic
         self._clusters = clusters

@@ -125,6 +125,11 @@ class HostFilesystem:
         """The `fs_*` functions by name."""
         return {name: getattr(self, name) for name in dir(self) if name.startswith("fs_")}
 
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes littlefs has read from flash."""
+        return self.flash.bytes_read
+
     # The calls.
 
     def fs_open(self, path: str, mode: str) -> int:

@@ -2,7 +2,8 @@
 supply.
 
 Strict as NOR flash is: an erase sets a block to 0xFF, a program operation only clears bits. The
-times are the typical ones of a Pico's W25Q16JV; flash of ESP32 modules is similar [R].
+times are the typical ones of a Pico's W25Q16JV, and assumed for the flash of an ESP32 module. Time
+to read is not here: speed.py.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class HostFlash:
         self.tap: Tap | None = None
         self.erases = 0
         self.progs = 0
+        self.bytes_read = 0
         self._clock = clock
         self._blocks: list[bytes | bytearray] = [_ERASED] * (size // BLOCK_SIZE)
         self._file: BinaryIO | None = None
@@ -85,6 +87,7 @@ class HostFlash:
     # Called by littlefs (littlefs.lfs.LFSConfig's user context).
 
     def read(self, cfg: LFSConfig, block: int, offset: int, size: int) -> bytes | bytearray:
+        self.bytes_read += size
         return self._blocks[block][offset : offset + size]
 
     def prog(self, cfg: LFSConfig, block: int, offset: int, data: bytes) -> int:

@@ -24,7 +24,7 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -53,6 +53,10 @@ class MicroPythonHost:
     `HostReset` it boots again. Any other exception except OSError is a fault of the simulation:
     the board stops, and from then on `power_on` and the waits raise it.
 
+    Before each call, `executed(bytecodes, calls)` is told what device code has executed since the
+    last one: bytecodes, and calls of Python functions (or resumptions of generators). The counts
+    are exact, see count_bytecodes.mjs; the same program has the same counts.
+
     Ctrl-C ends any code, unless the code has disabled that with `micropython.kbd_intr`.
     """
 
@@ -61,6 +65,7 @@ class MicroPythonHost:
         call: Call,
         filesystem: HostLife,
         *,
+        executed: Callable[[int, int], None] = lambda bytecodes, calls: None,
         port: int = 0,
         with_pty: bool = False,
         heapsize: int = DEFAULT_HEAP,
@@ -69,6 +74,7 @@ class MicroPythonHost:
         modules: Path = _MODULES,
     ) -> None:
         self._call = call
+        self._executed = executed
         self._filesystem = filesystem
         self._node = node or find_node()
         self._options = {
@@ -294,6 +300,7 @@ class MicroPythonHost:
                 raise _Killed
             kind, value = protocol.VALUE, None
             try:
+                self._executed(*protocol.decode_executed(body))
                 value = self._call(*protocol.decode_call(body))
             except OSError as error:
                 kind, value = protocol.ERROR, error.errno or error.args[0]

@@ -4,7 +4,9 @@ A frame is a length (u32, of what follows), a letter, and a body. From runtime.m
 
     h              MicroPython is loaded                                  no answer
     o bytes        output of the REPL and of device code                  no answer
-    c value...     a call: its name and its arguments                     answered by v or e
+    c u32 u32 value...                                                    answered by v or e
+                   a call: the bytecodes and the Python calls that device code has executed
+                   since the last one, its name and its arguments
     i count        waits for input, after consuming `count` bytes of it   no answer
     s count byte   soft reset, the last frame; 1: at the raw prompt       no answer
 
@@ -33,6 +35,7 @@ VALUE, ERROR = b"v", b"e"
 INPUT, HUNG_UP = b"d", b"u"
 
 _U32 = struct.Struct("<I")
+_EXECUTED = struct.Struct("<II")
 _I64 = struct.Struct("<q")
 _U64 = struct.Struct("<Q")
 
@@ -61,10 +64,16 @@ def decode_count(body: bytes) -> int:
     return count
 
 
+def decode_executed(body: bytes) -> tuple[int, int]:
+    """The bytecodes and the Python calls before a call."""
+    bytecodes, calls = _EXECUTED.unpack_from(body)
+    return bytecodes, calls
+
+
 def decode_call(body: bytes) -> list[Any]:
-    """The values of a body, one after the other."""
+    """The name and the arguments of a call."""
     values = []
-    at = 0
+    at = _EXECUTED.size
     while at < len(body):
         value, at = _decode(body, at)
         values.append(value)

@@ -13,6 +13,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_threads";
+import { CONTEXT, countBytecodes } from "./count_bytecodes.mjs";
 
 const options = JSON.parse(process.argv[2]);
 const PACKAGE = "@micropython/micropython-webassembly-pyscript/micropython.mjs";
@@ -52,6 +53,65 @@ function called(ours) {
       inMicroPython = before;
     }
   };
+}
+
+// ---- Inside MicroPython --------------------------------------------------------------------------
+
+let inside; // what its WebAssembly module exports, the counters of bytecodes too
+
+const instantiate = WebAssembly.instantiate;
+WebAssembly.instantiate = async (binary, imports) => {
+  const instantiated = await instantiate(countBytecodes(binary), imports);
+  inside = instantiated.instance.exports;
+  return instantiated;
+};
+
+// Copies words into memory that MicroPython never frees, and returns the address.
+function keep(content) {
+  const address = mp._module._malloc(4 * content.length);
+  new Uint32Array(inside.memory.buffer).set(content, address / 4);
+  return address;
+}
+
+// From now on the code of some modules is not counted: those in which these functions are defined.
+// An id() is an address.
+function doNotCount(...functions) {
+  const memory = new Uint32Array(inside.memory.buffer);
+  const contexts = new Set(functions.map((id) => memory[(id + CONTEXT) / 4]));
+  inside.uncounted.value = keep([...contexts, 0]);
+}
+
+// Makes modules the built-in ones of their names, which `import` uses after it has found no file:
+// replaces MicroPython's table of extensible modules (mp_builtin_extensible_module_map, py/objmodule.c).
+// `name` and `module` are the ids of an entry by which the table is found; `entries` are the new ones.
+function setBuiltins(name, module, ...entries) {
+  const memory = new Uint32Array(inside.memory.buffer);
+  const found = [];
+  for (let at = 0; at < memory.length; at++) {
+    // mp_map_t: 7 is "keys are qstrs, is fixed, is ordered" and the size, the size, the address
+    const size = memory[at + 1], table = memory[at + 2] / 4;
+    if (size === 0 || size > 200 || memory[at] !== (size << 3 | 7)) continue;
+    for (let entry = table; entry < table + 2 * size; entry += 2) {
+      if (memory[entry] === name && memory[entry + 1] === module) found.push(at);
+    }
+  }
+  if (found.length !== 1) throw new Error("MicroPython's table of built-in modules is not found");
+  const map = found[0];
+  const old = memory.subarray(memory[map + 2] / 4, memory[map + 2] / 4 + 2 * memory[map + 1]);
+  const table = new Map();
+  for (let i = 0; i < old.length; i += 2) table.set(old[i], old[i + 1]);
+  for (let i = 0; i < entries.length; i += 2) table.set(entries[i], entries[i + 1]);
+  const address = keep([...table].flat());
+  memory.set([table.size << 3 | 7, table.size, address], map);
+}
+
+const counted = { bytecodes: 0, calls: 0 };
+
+// How many bytecodes or calls were counted since this was asked last.
+function newly(what) {
+  const before = counted[what];
+  counted[what] = inside[what].value;
+  return (counted[what] - before) >>> 0;
 }
 
 const shared = new Int32Array(new SharedArrayBuffer(8));
@@ -366,6 +426,9 @@ const bridge = {
   call: called((name, shape, ...args) => {
     flushOutput();
     const start = beginFrame("c");
+    const executed = reserve(8);
+    sending.writeUInt32LE(newly("bytecodes"), executed);
+    sending.writeUInt32LE(newly("calls"), executed + 4);
     putString(name);
     let at = 0;
     for (const kind of shape) {
@@ -377,6 +440,9 @@ const bridge = {
     endFrame(start);
     return result(ask());
   }),
+  doNotCount,
+  setBuiltins,
+  interruptAgain: () => mp._module._mp_sched_keyboard_interrupt(),
   take: called((address) => {
     mp._module.HEAPU8.set(taken, address);
     taken = null;

@@ -6,7 +6,8 @@ only that number reaches the device. The names:
 
     ticks_us() -> int                       time since the host was powered or reset
     sleep_us(n)
-    compute_us(n)                           time of a long computation
+    sha256(n)                               time to hash n bytes
+    power(bits, multiplications)            time of pow() with a modulus of so many bits
     i2c_init(id, soft, scl, sda, freq, timeout_us) -> handle
     i2c_write(handle, addr, data, stop) -> int      bytes acknowledged
     i2c_read(handle, addr, n, stop) -> bytes

@@ -106,10 +106,11 @@ class Bus:
         self._resets_then: list[int] = []
         self._hanging: list[int] = []  # the bits that the target still has to send
 
-    def set_frequency(self, hertz: int) -> None:
+    def set_frequency(self, hertz: int, late: int = 0) -> None:
+        """Bits of this frequency, each by `late` ns longer."""
         if not 0 < hertz <= FASTEST:
             raise ValueError(f"{hertz} Hz is not an I2C clock of an STM32G0's loader")
-        self._bit = NS_PER_S // hertz
+        self._bit = NS_PER_S // hertz + late
 
     @property
     def tap(self) -> Callable[[str, int], None] | None:

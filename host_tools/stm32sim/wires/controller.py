@@ -20,7 +20,8 @@ _RECOVERY_CLOCKS = 9
 
 
 class Controller:
-    """One I2C object. Subclasses define the errors and the meaning of `timeout`."""
+    """One I2C object. Subclasses define the errors and the meaning of `timeout`. `late`: ns by
+    which each bit takes longer than `frequency` says."""
 
     absent = EIO  # the address was not ACKed
     timed_out = ETIMEDOUT
@@ -28,10 +29,11 @@ class Controller:
     arbitrates = True  # notices that another device holds SDA low
     wedges = True  # a timeout leaves the peripheral in mid-transaction until it is re-initialised
 
-    def __init__(self, bus: Bus, frequency: int, timeout_us: int) -> None:
+    def __init__(self, bus: Bus, frequency: int, timeout_us: int, late: int = 0) -> None:
         self._bus = bus
         self._frequency = frequency
         self._timeout = timeout_us * NS_PER_US
+        self._late = late
         self._wedged = False
 
     def write(self, address: int, data: bytes, stop: bool = True) -> int:
@@ -89,7 +91,7 @@ class Controller:
         if self._wedged:
             bus.clock.advance(self._timeout)
             raise OSError(self.timed_out)
-        bus.set_frequency(self._frequency)
+        bus.set_frequency(self._frequency, self._late)
         bus.deadline = None if whole is None else bus.clock.now + whole
         bus.stretch_limit = stretch
         bus.arbitrates = self.arbitrates
@@ -175,5 +177,3 @@ HARDWARE = {
     "esp32": Esp32Controller,
     "esp32-new": Esp32NewController,  # MicroPython's port is "esp32" here, too
 }
-# Time of one I2C call without the bus: MicroPython's bytecode and the driver [R].
-CALL_OVERHEAD = {"rp2": 40 * NS_PER_US, "esp32": 90 * NS_PER_US, "esp32-new": 90 * NS_PER_US}

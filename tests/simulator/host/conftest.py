@@ -19,6 +19,7 @@ class World:
     def __init__(self) -> None:
         self.now = 0
         self.log: list[tuple[Any, ...]] = []
+        self.executed: list[tuple[int, int]] = []  # bytecodes and calls before each call
         self.flash = HostFlash()
         self.filesystem = HostFilesystem(self.flash)
         self.call = join(self.filesystem.calls(), self.serve)
@@ -68,7 +69,11 @@ def world() -> World:
 
 @pytest.fixture
 def host(world):
-    with MicroPythonHost(world.call, world.filesystem) as host:
+    with MicroPythonHost(
+        world.call,
+        world.filesystem,
+        executed=lambda bytecodes, calls: world.executed.append((bytecodes, calls)),
+    ) as host:
         yield host
 
 

@@ -1,23 +1,16 @@
 # mypy: ignore-errors
-"""The time of computations on a simulated board, in virtual time: only those that take
-milliseconds.
-
-Measured with MicroPython's rp2 port in an emulation of an RP2040 at 125 MHz, not on hardware. All
-other computations take no time here.
-"""
+"""Computations that take milliseconds on a board: the world is told of them; see speed.py."""
 
 from _host import call
 
-_SHA256_NS_PER_BYTE = 1100
 _LEAST_HASHED = 256  # bytes; less is not worth a call
-# pow() with a modulus of at least so many bits, and the exponent 65537; grows with their square
-_RSA_US = ((2561, 274_500), (1537, 122_000), (513, 30_500))
+_LEAST_BITS = 512  # of a modulus
 
 
 def hashed(count):
     """Take the time to hash `count` bytes."""
     if count >= _LEAST_HASHED:
-        call("compute_us", count * _SHA256_NS_PER_BYTE // 1000)
+        call("sha256", count)
 
 
 def timed(power):
@@ -26,10 +19,25 @@ def timed(power):
     def pow(base, exponent, modulus=None):
         if modulus is None:
             return power(base, exponent)
-        for bits, duration in _RSA_US:
-            if modulus >> (bits - 1):
-                call("compute_us", duration)
-                break
+        if modulus >> _LEAST_BITS and exponent > 1:
+            call("power", _bits(modulus), _multiplications(exponent))
         return power(base, exponent, modulus)
 
     return pow
+
+
+def _bits(number):
+    """Its length in bits, rounded up to a multiple of 8."""
+    length = _LEAST_BITS
+    while number >> length:
+        length += 8
+    return length
+
+
+def _multiplications(exponent):
+    """A squaring for each bit after the first, and one more for each of these that is 1."""
+    count = 0
+    while exponent > 1:
+        count += 1 + (exponent & 1)
+        exponent >>= 1
+    return count

@@ -2,8 +2,9 @@
 # ruff: noqa: F401, F821, I001
 """Turns MicroPython's WebAssembly port into a board: modules, filesystem, boot.py and main.py.
 
-Runs before any user code, as _boot.py does on rp2 and esp32. `import` looks in sys.modules first,
-so the shims imported here hide the built-in modules with the same names.
+Runs before any user code, as _boot.py does on rp2 and esp32. Shims of modules that a board has
+built in become built-in modules here too: as on a board, each `import` searches for a file first.
+The bytecodes of shims are not counted, except those of asyncio, which is Python on a board too.
 """
 
 import asyncio
@@ -18,12 +19,14 @@ import time
 
 import __main__
 import micropython
+import utime
 import vfs
+import _cost
+import _files
+import _host
 import _terminal
 import select
-from _bridge import heapsize, platform
-from _cost import timed
-from _files import HostVfs
+from _bridge import doNotCount, heapsize, interruptAgain, platform, setBuiltins
 from _port import implementation
 
 
@@ -40,6 +43,31 @@ class module:
             setattr(self, name, changed[name])
 
 
+class Vfs(_files.HostVfs):
+    """The filesystem. `import` treats every exception of `stat` as "not found", and a board's does
+    not execute Python; so a Ctrl-C takes effect only after it."""
+
+    def stat(self, path):
+        interrupted = False  # an interrupt is raised at any jump, so there is none before `try`
+        try:
+            found = self._look(path)
+        except KeyboardInterrupt:
+            interrupted = True
+            found = self._look(path)
+        if isinstance(found, OSError):
+            _then[interrupted]()  # ... and none after this
+            raise found
+        _then[interrupted]()
+        return found
+
+    def _look(self, path):
+        try:
+            return _files.HostVfs.stat(self, path)
+        except OSError as error:
+            return error
+
+
+_then = (lambda: None, interruptAgain)
 _print_exception = sys.print_exception
 _modules = sys.modules
 _output = _terminal.Output(sys.stdout)
@@ -68,10 +96,10 @@ def run(name):
     return False
 
 
-builtins.pow = timed(pow)
+builtins.pow = _cost.timed(pow)
 builtins.input = _terminal.input
 os.umount("/")
-vfs.mount(HostVfs(), "/")
+vfs.mount(Vfs(), "/")
 os.chdir("/")
 sys.path[:] = ["", "/lib"]  # not .frozen: that has modules that no board has
 _modules["sys"] = module(
@@ -85,7 +113,35 @@ _modules["sys"] = module(
 # MicroPython would take more memory from Node.js when its heap is full.
 _modules["gc"] = module(gc, mem_free=lambda: max(0, heapsize - gc.mem_alloc()))
 _modules["micropython"] = module(micropython, alloc_emergency_exception_buf=lambda size: None)
+_entries = []
+for _shim in (hashlib, machine, os, select, time):
+    _entries.append(id(_shim.__name__))
+    _entries.append(id(_shim))
+setBuiltins(id("time"), id(utime), *_entries)
+doNotCount(
+    *[
+        id(function)
+        for function in (
+            _cost.hashed,
+            _files.HostVfs.mount,
+            _host.call,
+            _terminal.input,
+            hashlib.sha256.update,
+            machine.reset,
+            module.__init__,
+            os.uname,
+            select.poll,
+            time.ticks_us,
+        )
+    ]
+)
 for _name in (
+    "hashlib",
+    "machine",
+    "os",
+    "select",
+    "time",
+    "utime",
     "_files",
     "_host",
     "_cost",
