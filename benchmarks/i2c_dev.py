@@ -53,18 +53,14 @@ class Computer:
         self.clock = bus.clock
         self._adapter = Adapter(bus, hertz)
 
-    def system_call(self) -> None:
-        """The part of a transaction that is not on the bus."""
-        self.clock.advance(OVERHEAD)
-
     def write(self, address: int, frame: bytes) -> int:
         """Returns how many bytes were sent. Raises OSError."""
-        self.system_call()
+        self.clock.advance(OVERHEAD)
         return self._adapter.write(address, frame)
 
     def read(self, address: int, length: int) -> bytes:
         """Raises OSError."""
-        self.system_call()
+        self.clock.advance(OVERHEAD)
         return self._adapter.read(address, length)
 
     def sleep(self, us: int) -> None:

@@ -12,6 +12,7 @@ from benchmarks.floor import floor
 from benchmarks.i2c_dev import Computer
 from benchmarks.rows import LINUX, READ, Row
 from benchmarks.timeline import BUS, HOST_FLASH, PYTHON, WAITING, Timeline
+from stm32sim import world
 from stm32sim.chip.quirks import quirks_of
 from stm32sim.chip.stm32 import Stm32
 from stm32sim.host.micropython import MicroPythonHost
@@ -22,6 +23,14 @@ from stm32up.host import deploy, paths
 
 LIMIT_S = 300.0  # of real time, for one update
 PIN = 15  # of the host; not wired
+_KIND_OF = {  # of what a world counts
+    world.BUS: BUS,
+    world.PYTHON: PYTHON,
+    world.COMPUTE: PYTHON,
+    world.SLEEP: WAITING,
+    world.FILES: HOST_FLASH,
+    world.HOST_FLASH: HOST_FLASH,
+}
 # The host's program. It drives PIN high where `target_ms` of the result begins, and low when the
 # product's own work would begin.
 MAIN = f"""\
@@ -44,30 +53,30 @@ class Watched:
     def __init__(self, bench: Bench) -> None:
         self._world = bench.world
         self._clock = bench.clock
+        self._counted = dict(bench.world.spent)
         self.timeline = Timeline(bench.target.flash)
         self.edges: list[tuple[int, int]] = []  # of PIN: instant and level
 
     def call(self, name: str, *arguments: Any) -> Any:
-        self.timeline.spent(PYTHON)
+        self._note()  # the Python before this call
         if name == "i2c_write":
             self.timeline.sends(arguments[1], arguments[2])
         try:
             return self._world.call(name, *arguments)
         finally:
-            self.timeline.spent(_kind(name))
+            self._note()
             if name == "pin_init" and arguments[0] == PIN:
                 self.edges.append((self._clock.now, arguments[-1]))
             if name == "i2c_read":
                 self.timeline.received(arguments[1], arguments[2])
 
-
-def _kind(name: str) -> str:
-    """What the host spends its time with in a call."""
-    if name in ("i2c_write", "i2c_read"):
-        return BUS
-    if name == "sleep_us":
-        return WAITING
-    return HOST_FLASH if name.startswith("fs_") else PYTHON
+    def _note(self) -> None:
+        """Record what the world has counted since the last time."""
+        for kind, total in self._world.spent.items():
+            took = total - self._counted[kind]
+            if took:
+                self.timeline.spent(_KIND_OF[kind], took)
+                self._counted[kind] = total
 
 
 def updater(case: Case, host: str, verify: str) -> Row:
@@ -79,7 +88,9 @@ def updater(case: Case, host: str, verify: str) -> Row:
     bench.world.power_loss()
     watched = Watched(bench)
     started = bench.clock.now
-    with MicroPythonHost(watched.call, bench.world, platform=bench.world.host) as board:
+    with MicroPythonHost(
+        watched.call, bench.world, executed=bench.world.executed, platform=bench.world.port
+    ) as board:
         board.power_on()
         if not board.wait_idle(LIMIT_S):
             raise NotMeasured(f"{case.name}: the host did not end in {LIMIT_S:g} s")
@@ -102,27 +113,26 @@ class WatchedComputer(Computer):
         super().__init__(bus, hertz)
         self._timeline = timeline
 
-    def system_call(self) -> None:
-        super().system_call()
-        self._timeline.spent(PYTHON)
-
     def write(self, address: int, frame: bytes) -> int:
         self._timeline.sends(address, frame)
         try:
             return super().write(address, frame)
         finally:
-            self._timeline.spent(BUS)
+            self._note(BUS)
 
     def read(self, address: int, length: int) -> bytes:
         try:
             return super().read(address, length)
         finally:
-            self._timeline.spent(BUS)
+            self._note(BUS)
             self._timeline.received(address, length)
 
     def sleep(self, us: int) -> None:
         super().sleep(us)
-        self._timeline.spent(WAITING)
+        self._note(WAITING)
+
+    def _note(self, what: str) -> None:
+        self._timeline.spent(what, self.clock.now - self._timeline.now)
 
 
 def peer(case: Case, program: Path) -> Row:

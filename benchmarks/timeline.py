@@ -17,13 +17,13 @@ from stm32sim.wires.clock import NS_PER_US
 # Where time goes. Each instant counts once: while the flash of the target works, whatever the host
 # does is hidden behind that; only the rest is the host's.
 BUS, PROGRAMMING, ERASE, VERIFY, WAITING, PYTHON, HOST_FLASH = KINDS = (
-    "bus",  # frames of commands and data
+    "bus",  # frames of commands and data: the driver and the transfer
     "programming",  # the target programs
     "erase",  # the target erases
     "verify",  # Read Memory and Get Checksum, from code to answer: comparing and verifying
     "waiting",  # the host sleeps, and neither of the above goes on
-    "python",  # the host computes. A Linux host: its assumed time for each transaction
-    "host flash",  # files on the host
+    "python",  # the host computes: bytecodes, imports, hashing
+    "host flash",  # files on the host: littlefs and its flash
 )
 READ_MEMORY, GET_CHECKSUM = 0x11, 0xA1  # AN4221 table 2
 _OF_FLASH = {"program": PROGRAMMING, "erase": ERASE}
@@ -42,11 +42,12 @@ class Span:
 class Timeline:
     """Records one host and the flash of its target from now on.
 
-    `checksums`: how many the host asked for. `read`: bytes that it read from memory."""
+    `now`: up to when the host is recorded, ns. `checksums`: how many the host asked for. `read`:
+    bytes that it read from memory."""
 
     def __init__(self, flash: Flash) -> None:
         self._clock = flash.clock
-        self._since = flash.clock.now
+        self.now = flash.clock.now
         self.host: list[Span] = []
         self.flash: list[Span] = []
         self.checksums = self.read = 0
@@ -55,14 +56,12 @@ class Timeline:
         self._count_is_due = False  # Read Memory: the next frame of two bytes is no command
         flash.tap = self._on_flash
 
-    def spent(self, what: str) -> None:
-        """The host did this since the last call."""
-        now = self._clock.now
-        if now > self._since:
-            if what in (BUS, WAITING) and self._command in (READ_MEMORY, GET_CHECKSUM):
-                what = VERIFY
-            self.host.append(Span(what, self._since, now))
-            self._since = now
+    def spent(self, what: str, took: int) -> None:
+        """The host did this for `took` ns, after what was recorded last."""
+        if what in (BUS, WAITING) and self._command in (READ_MEMORY, GET_CHECKSUM):
+            what = VERIFY
+        self.host.append(Span(what, self.now, self.now + took))
+        self.now += took
 
     def sends(self, address: int, frame: bytes) -> None:
         """The host begins to send a frame."""

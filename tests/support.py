@@ -112,9 +112,7 @@ def in_micropython(bench: Bench, code: str) -> Any:
     end = 'import json\nwith open("/result", "w") as file: json.dump(result, file)\n'
     bench.write_file(paths.MAIN, f"{code}\n{end}".encode())
     world = bench.world
-    with MicroPythonHost(
-        world.call, world, executed=world.executed, platform=world.host
-    ) as host:
+    with MicroPythonHost(world.call, world, executed=world.executed, platform=world.host) as host:
         host.power_on()
         assert host.wait_idle(120.0)
     bench.world.mount()

@@ -70,7 +70,7 @@ class Recorded:
 
     def host(self, what: str, ms: int) -> None:
         self.clock.advance(ms * NS_PER_MS)
-        self.timeline.spent(what)
+        self.timeline.spent(what, ms * NS_PER_MS)
 
     def split(self, start: int = 0, end: int | None = None) -> dict[str, int]:
         """In ms, without zeros."""
@@ -96,7 +96,7 @@ def test_double_words_add_up_to_one_time_of_programming(recorded):
     for index in range(1000):
         assert recorded.flash.start_program(index * GRANULE, bytes(GRANULE))
         recorded.clock.advance(85_000)
-    recorded.timeline.spent(BUS)
+    recorded.timeline.spent(BUS, recorded.clock.now)
     recorded.host(PYTHON, 1)
     assert recorded.split() == {PROGRAMMING: 85, PYTHON: 1}
     assert len(recorded.timeline.flash) == 1
