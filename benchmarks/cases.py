@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from benchmarks.rows import NONE
 from stm32sim.chip.application import known_images
 from stm32sim.chip.flash import ERASED_BYTE, GRANULE, PAGE, SLOWEST, TYPICAL, FlashTimes
 from stm32sim.host.seam import HostPowerLost
@@ -40,12 +41,13 @@ class Case:
     def bench(self, host: str, verify: str) -> Bench:
         """Host and target before the run that is measured."""
         old, new = VERSIONS
+        wanted = {} if verify == NONE else {"verify": verify}
         bench = Bench(
             host=host,
             loader=self.loader,
             times=self.times,
             applications=known_images(known(self.before, old), known(self.after, new)),
-            settings={"i2c": {"freq": self.hertz}, "verify": verify},
+            settings={"i2c": {"freq": self.hertz}, **wanted},
         )
         _must_be_ok(bench.install(image(self.before, old)))
         bench.target.power(False)

@@ -32,14 +32,14 @@ _KIND_OF = {  # of what a world counts
     world.HOST_FLASH: HOST_FLASH,
 }
 # The host's program. It drives PIN high where `target_ms` of the result begins, and low when the
-# product's own work would begin.
+# product's own work would begin, unless the run failed.
 MAIN = f"""\
 from machine import Pin
 from stm32_updater import Updater
 for event in Updater.from_board("/board.json").events():
     if event["event"] in ("installing", "resuming"):
         Pin({PIN}, Pin.OUT, value=1)
-Pin({PIN}, Pin.OUT, value=0)
+Pin({PIN}, Pin.OUT, value=not event["ok"])
 """.encode()
 
 
@@ -96,10 +96,10 @@ def updater(case: Case, host: str, verify: str) -> Row:
             raise NotMeasured(f"{case.name}: the host did not end in {LIMIT_S:g} s")
     bench.world.mount()
     _, result = bench.last_logged()
-    right = result.get("status") == ("installed" if case.has_work else "idle")
-    if not watched.edges or not right or not bench.flash_holds(case.after):
+    ended, failed = watched.edges[-1] if watched.edges else (0, 1)
+    worked = bool(watched.timeline.flash)
+    if failed or worked != case.has_work or not bench.flash_holds(case.after):
         raise NotMeasured(f"{case.name} on {host} ended with {result}")
-    ended = watched.edges[-1][0]
     if case.has_work:
         started = watched.edges[0][0]
         ended = started + result["target_ms"] * NS_PER_MS
@@ -138,7 +138,7 @@ class WatchedComputer(Computer):
 def peer(case: Case, program: Path) -> Row:
     """stm32flash on a Linux host: from its start to its end, with a target that is in its loader
     already and stays there."""
-    clock, bus, target = Clock(), None, None
+    clock = Clock()
     target = Stm32(clock, quirks=quirks_of(case.loader), times=case.times)
     target.option_bytes = provisioned_option_bytes()
     target.flash.load(case.before)

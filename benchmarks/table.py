@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.rows import CHECKSUM, NONE, READ, Row
 from benchmarks.timeline import KINDS
 
-COLUMNS = ("case", "bus", "host", "verified by", "seconds", "floor", "of it", *KINDS)
+COLUMNS = ("case", "speed", "host", "verified by", "seconds", "floor", "of it", *KINDS)
 _TEXTS = 4  # columns of text; the others are numbers
 _VERIFY = {CHECKSUM: "checksum", READ: "read back", NONE: ""}
 

@@ -22,6 +22,7 @@ from benchmarks.timeline import (
 from stm32sim.chip.flash import GRANULE, PAGE, TYPICAL, Flash
 from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.wires.clock import NS_PER_MS, Clock
+from stm32up.host import deploy
 from tests.support import payload
 
 SMALL = Case("small", payload(5000, 1), payload(6000, 2))
@@ -167,6 +168,22 @@ def test_a_small_update_is_measured_in_micropython():
     assert row.split[ERASE] >= 3 * 0.022
     programmed = len(SMALL.after) / GRANULE * TYPICAL.program / 1e9
     assert row.split[PROGRAMMING] == pytest.approx(programmed, abs=0.001)
+
+
+@pytest.mark.slow
+@pytest.mark.posix
+def test_a_run_that_does_not_install_is_no_measurement(monkeypatch):
+    monkeypatch.setattr(deploy, "product_modules", dict)
+    with pytest.raises(measure.NotMeasured, match="small on rp2 ended with"):
+        measure.updater(SMALL, "rp2", "read")
+
+
+@pytest.mark.slow
+@pytest.mark.posix
+def test_a_start_with_nothing_to_do_is_measured():
+    row = measure.updater(Case("idle", SMALL.before, SMALL.before), "rp2", "none")
+    check(row)
+    assert row.read == row.floor == row.split[BUS] == 0 < row.split[PYTHON]
 
 
 @pytest.mark.skipif(stm32flash.found() is None, reason="stm32flash is not installed")
