@@ -63,7 +63,9 @@ class Loader(Protection):
         }
         known = COMMANDS if self.quirks.checksum == "served" else COMMANDS[:-1]
         while True:
+            self._expected = 2
             yield Wait.ADDRESS_FOREVER
+            self._expected = 0
             code = yield Wait.FIRST_BYTE
             if code == NO_BYTE:
                 yield Wait.STOP

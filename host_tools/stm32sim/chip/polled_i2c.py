@@ -81,6 +81,8 @@ class PolledI2C:
         self._missing = 0
         self._outgoing = b""
         self._sent = 0
+        self._expected = 0  # bytes of the whole frame that comes next; 0: any
+        self._reply = b""  # all bytes of the read frame that comes next; empty: any
         self._program = self._main()
         self._waiting = next(self._program)
 
@@ -162,6 +164,53 @@ class PolledI2C:
         self._sent += count - 1
         self._give()
         return data
+
+    def takes_frame(self, address: int, length: int) -> bool:
+        """Whether a write frame of `length` bytes is what the program waits for."""
+        return length == self._expected and self._is_ready(address)
+
+    def take_frame(self, data: bytes) -> None:
+        """Such a frame; now is the instant of its STOP."""
+        proceed = self._program.send
+        if proceed(0) is FIRST_BYTE:
+            proceed(data[0])
+            data = data[1:]
+        self._incoming = bytearray(data)
+        self._missing = 0
+        proceed(0)
+        self._waiting = proceed(0)
+        self._deadline = None
+        self._run()
+
+    def gives_frame(self, address: int, length: int) -> bool:
+        """Whether `length` bytes are the reply that the program waits to send."""
+        return length == len(self._reply) and self._is_ready(address)
+
+    def give_frame(self) -> bytes:
+        """All of that reply; now is the instant of its STOP."""
+        data = self._reply
+        proceed = self._program.send
+        proceed(0)
+        self._sent = len(data)
+        proceed(0)
+        proceed(0)
+        self._waiting = proceed(0)
+        self._deadline = None
+        self._run()
+        return data
+
+    def _is_ready(self, address: int) -> bool:
+        """Whether the program waits for its address, and no flag is left from before."""
+        return (
+            self._running
+            and self._connected
+            and address == self.address
+            and (self._waiting is ADDRESS or self._waiting is ADDRESS_FOREVER)
+            and not (self._address_match or self._stop_flag or self._nack_flag)
+            and not (self._selected or self._sending or self._received)
+            and self._transmit is None
+            and self._clock.now >= self._held_until
+        )
 
     def acked(self, ack: bool) -> None:
         if self._selected and not ack:
@@ -279,7 +328,9 @@ class PolledI2C:
 
     def _receive_frame(self, length: int) -> Generator[Wait, int, bytes]:
         """A write frame of exactly `length` bytes."""
+        self._expected = length
         yield ADDRESS
+        self._expected = 0
         data = yield from self._receive(length)
         yield STOP
         return data
@@ -292,7 +343,9 @@ class PolledI2C:
 
     def _send_frame(self, data: bytes) -> Program:
         """A reply in one read frame; a host that reads another length gets out of step."""
+        self._reply = data
         yield ADDRESS
+        self._reply = b""
         yield from self._send(data)
         yield NACK
         yield STOP

@@ -459,6 +459,22 @@ class Stm32:
         assert isinstance(self._occupant, Loader)
         return self._occupant.give(count)
 
+    def takes_frame(self, address: int, length: int) -> bool:
+        occupant = self._occupant
+        return isinstance(occupant, Loader) and occupant.takes_frame(address, length)
+
+    def take_frame(self, data: bytes) -> None:
+        assert isinstance(self._occupant, Loader)
+        self._occupant.take_frame(data)
+
+    def gives_frame(self, address: int, length: int) -> bool:
+        occupant = self._occupant
+        return isinstance(occupant, Loader) and occupant.gives_frame(address, length)
+
+    def give_frame(self) -> bytes:
+        assert isinstance(self._occupant, Loader)
+        return self._occupant.give_frame()
+
     def acked(self, ack: bool) -> None:
         if self._occupant is not None:
             self._occupant.acked(ack)
