@@ -73,12 +73,13 @@ def explore(scenario: Scenario, campaign: Campaign) -> list[Case]:
         rig = Rig(bench, scenario.name)
         rig.outages = scenario.outages
         explorer = Explorer(scenario, campaign, rig, scenario.judge(bench), results)
-        gc.collect()
-        gc.freeze()  # children share what is here instead of copying it page by page
+        collects = gc.isenabled()
+        gc.disable()  # it would write to all objects, so that each child copies their memory
         try:
             explorer.run([], campaign.every)
         finally:
-            gc.unfreeze()
+            if collects:
+                gc.enable()
         return list(_read(results))
 
 
@@ -146,6 +147,7 @@ class Explorer:
 
     def _in_child(self) -> bool:
         """Fork; the parent waits for the end of the child."""
+        self.rig.bench.prepare_boot()
         pid = os.fork()
         if not pid:
             return True
