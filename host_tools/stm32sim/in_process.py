@@ -71,6 +71,11 @@ class WireTrace:
     def __len__(self) -> int:
         return len(self._transactions)
 
+    def commands(self) -> list[int]:
+        """The codes of all command frames: two bytes, the second one inverted."""
+        frames = [data for _, reading, data in self._transactions if not reading and len(data) == 2]
+        return [code for code, check in frames if code ^ check == 0xFF]
+
     def tap(self, what: str, value: int) -> None:
         if what == "start":
             self._transactions.append((value >> 1, bool(value & 1), bytearray()))

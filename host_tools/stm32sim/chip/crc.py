@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import struct
+import zlib
+from array import array
 
 
 def crc_stm32(data: bytes) -> int:
     """CRC unit at reset: polynomial 0x04C11DB7, start 0xFFFFFFFF, 32-bit little-endian words."""
-    crc = 0xFFFF_FFFF
-    for (word,) in struct.iter_unpack("<I", data):
-        crc ^= word
-        for _ in range(4):
-            crc = (crc << 8 & 0xFFFF_FFFF) ^ _CRC_TABLE[crc >> 24]
-    return crc
+    words = array("I", data)
+    words.byteswap()  # the unit takes the highest byte of a word first
+    # zlib computes the same with the bits of each byte, and of the result, in reverse order
+    crc = zlib.crc32(words.tobytes().translate(_REVERSED)) ^ 0xFFFF_FFFF
+    return int.from_bytes(crc.to_bytes(4, "little").translate(_REVERSED), "big")
 
 
-def _crc_of_byte(byte: int) -> int:
-    crc = byte << 24
-    for _ in range(8):
-        crc = (crc << 1 ^ 0x04C1_1DB7 if crc & 0x8000_0000 else crc << 1) & 0xFFFF_FFFF
-    return crc
-
-
-_CRC_TABLE = [_crc_of_byte(byte) for byte in range(256)]
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

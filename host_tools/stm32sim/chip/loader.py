@@ -207,12 +207,15 @@ class Loader(Protection):
         one that is not a multiple of 8 a flash error; beyond the end of flash is a bus error
         [D]."""
         flash = self.chip.flash
-        for index in range(0, length, GRANULE):
+        end = -(-length // GRANULE) * GRANULE
+        index = 0
+        while index < end:
             if address % 4 or address + index >= memory.end:
                 yield from self._hard_fault()
-            data = bytes(self._buffer[index : index + GRANULE])
-            flash.start_program(address - memory.start + index, data)
+            data = bytes(self._buffer[index:end])
+            flash.start_program_run(address - memory.start + index, data)
             yield from self._wait_until_idle(no_stretch)
+            index += flash.run_length * GRANULE
 
     def _erase(self, no_stretch: bool) -> Program:
         if not (yield from self._allowed()):

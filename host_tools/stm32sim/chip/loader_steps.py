@@ -129,13 +129,14 @@ class LoaderSteps(PolledI2C):
 
     def _wait_until_idle(self, no_stretch: bool) -> Program:
         """Wait until the operation has ended; a No-Stretch command answers reads meanwhile with
-        BUSY."""
+        BUSY, and does nothing else until that is read."""
         while self._busy():
             if not no_stretch or self.quirks.stretches_anyway:
                 yield Wait.IDLE
                 continue
             yield Wait.IDLE_OR_ADDRESS
             if self._busy():
+                self.chip.flash.end_run()
                 yield from self._answer(BUSY)
 
     def _compute(self, duration: int) -> None:
