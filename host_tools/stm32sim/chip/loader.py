@@ -17,7 +17,7 @@ from stm32sim.chip.crc import crc_stm32
 from stm32sim.chip.flash import FLASH_START, GRANULE
 from stm32sim.chip.loader_steps import ACK, NACK, Chip, Memory, Refused, xor
 from stm32sim.chip.option_bytes import OPTION_LENGTH, OPTION_START, registers_written
-from stm32sim.chip.polled_i2c import NO_BYTE, Program, Wait
+from stm32sim.chip.polled_i2c import NO_BYTE, TOGETHER, Program, Wait
 from stm32sim.chip.protection import Protection
 from stm32sim.chip.quirks import Quirks
 
@@ -64,14 +64,17 @@ class Loader(Protection):
         known = COMMANDS if self.quirks.checksum == "served" else COMMANDS[:-1]
         while True:
             self._expected = 2
-            yield Wait.ADDRESS_FOREVER
+            came = yield Wait.ADDRESS_FOREVER
             self._expected = 0
-            code = yield Wait.FIRST_BYTE
-            if code == NO_BYTE:
+            if came == TOGETHER:
+                code, complement = self._incoming
+            else:
+                code = yield Wait.FIRST_BYTE
+                if code == NO_BYTE:
+                    yield Wait.STOP
+                    continue
+                complement = (yield from self._receive(1))[0]
                 yield Wait.STOP
-                continue
-            complement = (yield from self._receive(1))[0]
-            yield Wait.STOP
             if code ^ complement != 0xFF or code not in known:
                 yield from self._answer(NACK)
             else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -154,7 +156,4 @@ class LoaderSteps(PolledI2C):
 
 def xor(data: bytes) -> int:
     """XOR over `data`; 0 over a frame whose last byte is its checksum."""
-    result = 0
-    for byte in data:
-        result ^= byte
-    return result
+    return functools.reduce(operator.xor, data, 0)

@@ -49,6 +49,7 @@ class Wait(IntEnum):
 
 Program = Generator[Wait, int, None]
 NO_BYTE = -1  # FIRST_BYTE of a frame without bytes
+TOGETHER = 1  # ADDRESS, ADDRESS_FOREVER: all of the announced frame has passed, up to its STOP
 
 
 class PolledI2C:
@@ -171,15 +172,8 @@ class PolledI2C:
 
     def take_frame(self, data: bytes) -> None:
         """Such a frame; now is the instant of its STOP."""
-        proceed = self._program.send
-        if proceed(0) is FIRST_BYTE:
-            proceed(data[0])
-            data = data[1:]
         self._incoming = bytearray(data)
-        self._missing = 0
-        proceed(0)
-        self._waiting = proceed(0)
-        self._deadline = None
+        self._proceed(TOGETHER)
         self._run()
 
     def gives_frame(self, address: int, length: int) -> bool:
@@ -189,13 +183,7 @@ class PolledI2C:
     def give_frame(self) -> bytes:
         """All of that reply; now is the instant of its STOP."""
         data = self._reply
-        proceed = self._program.send
-        proceed(0)
-        self._sent = len(data)
-        proceed(0)
-        proceed(0)
-        self._waiting = proceed(0)
-        self._deadline = None
+        self._proceed(TOGETHER)
         self._run()
         return data
 
@@ -252,10 +240,14 @@ class PolledI2C:
             value = self._flag()
             if value is None:
                 break
-            self._deadline = None
-            self._waiting = self._program.send(value)
+            self._proceed(value)
         if self._running:
             self._watch()
+
+    def _proceed(self, value: int) -> None:
+        """What the program waits for has happened."""
+        self._deadline = None
+        self._waiting = self._program.send(value)
 
     def _flag(self) -> int | None:
         """Consume what the program waits for; None if it has not happened yet."""
@@ -329,8 +321,10 @@ class PolledI2C:
     def _receive_frame(self, length: int) -> Generator[Wait, int, bytes]:
         """A write frame of exactly `length` bytes."""
         self._expected = length
-        yield ADDRESS
+        came = yield ADDRESS
         self._expected = 0
+        if came == TOGETHER:
+            return bytes(self._incoming)
         data = yield from self._receive(length)
         yield STOP
         return data
@@ -344,8 +338,10 @@ class PolledI2C:
     def _send_frame(self, data: bytes) -> Program:
         """A reply in one read frame; a host that reads another length gets out of step."""
         self._reply = data
-        yield ADDRESS
+        came = yield ADDRESS
         self._reply = b""
+        if came == TOGETHER:
+            return
         yield from self._send(data)
         yield NACK
         yield STOP

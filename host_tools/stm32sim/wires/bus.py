@@ -109,7 +109,8 @@ class Bus:
     (address << 1 | reading), "ack" or "nack" for it, "write" and "read" with the byte, "stop",
     "abandon". It serves for wire traces and for power cuts between any two bytes. With a tap every
     byte is transferred separately, unless `stream_tap` is set too: it is called with ("write" or
-    "read", bytes) for bytes that are transferred together.
+    "read", bytes) for bytes that are transferred together. If that is a whole frame, `tap` gets
+    its "start" only.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -256,14 +257,11 @@ class Bus:
         device = self._framed(len(data))
         if device is None or not device.takes_frame(address, len(data)):
             return False
-        if self._tap is not None:
-            self._tap("start", address << 1)
-            self._tap("ack", 0)
+        self._pass("start", address << 1)
         if self.stream_tap is not None:
             self.stream_tap("write", data)
         self.clock.now += self._frame_time(len(data))
         device.take_frame(data)
-        self._pass("stop")
         return True
 
     def read_frame(self, address: int, length: int) -> bytes | None:
@@ -272,14 +270,11 @@ class Bus:
         device = self._framed(length)
         if device is None or not device.gives_frame(address, length):
             return None
-        if self._tap is not None:
-            self._tap("start", address << 1 | 1)
-            self._tap("ack", 0)
+        self._pass("start", address << 1 | 1)
         self.clock.now += self._frame_time(length)
         data = device.give_frame()
         if self.stream_tap is not None:
             self.stream_tap("read", data)
-        self._pass("stop")
         return data
 
     def _frame_time(self, length: int) -> int:
