@@ -213,6 +213,8 @@ class DevicePackages:
         if name not in _FROM_CPYTHON:
             raise ImportError(f"no module named '{name}'")
         module = self.modules[name] = importlib.import_module(name)
+        if self._imports is not None:
+            self._prepared[name] = _Executed(module, [])
         return module
 
     def _new(self, name: str, path: Path) -> types.ModuleType:
