@@ -73,8 +73,8 @@ class WireTrace:
 
     def commands(self) -> list[int]:
         """The codes of all command frames: two bytes, the second one inverted."""
-        frames = [data for _, reading, data in self._transactions if not reading and len(data) == 2]
-        return [code for code, check in frames if code ^ check == 0xFF]
+        written = [data for _, reading, data in self._transactions if not reading]
+        return [data[0] for data in written if len(data) == 2 and data[0] ^ data[1] == 0xFF]
 
     def tap(self, what: str, value: int) -> None:
         if what == "start":
@@ -154,11 +154,11 @@ class Bench:
 
     def prepare_boot(self) -> None:
         """Do now what the next boot would do in each fork of this process."""
-        known = known_modules([self.packages])
+        known = known_modules(self.packages)
         if self._next is None or len(known) != len(self._known):
             self._known = known
             self._next = self._interpreter()
-            self._next.prepare()
+            self._next.prepare(self.packages)
 
     def _interpreter(self) -> DevicePackages:
         return DevicePackages(self.world.call, [self.packages], self.world.port)

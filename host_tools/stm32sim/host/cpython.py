@@ -20,6 +20,7 @@ import contextlib
 import errno
 import hashlib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -76,27 +77,29 @@ class DevicePackages:
             self._load(name.rsplit(".", depth)[0])
         return module
 
-    def prepare(self) -> None:
-        """Execute now what hosts with this search path have imported in this process so far. A
-        fork of the process need not do that again when it runs this host.
+    def prepare(self, folder: Path) -> None:
+        """Execute now what hosts have imported from `folder` in this process so far. A fork of the
+        process need not do that again when it runs this host.
 
-        Device code sees no difference: a module is there from its import on, and then so are the
-        ones that it imports. Nothing is prepared if a module calls the world, or if a package has
-        something else under the name of one of its modules."""
+        Device code sees no difference if these modules only define things: a module is there from
+        its import on, and then so are the ones that it imports. Nothing is prepared if one calls
+        the world or prints, or if a package has something else under the name of its module."""
         visible = dict(self.modules)
         self._imports = []
-        with self._calls.refused() as refused:
-            for name in known_modules(self._search_path):
-                with contextlib.suppress(Exception):
+        printed = io.StringIO()
+        with self._calls.refused() as calls, contextlib.redirect_stdout(printed):
+            for name in known_modules(folder):
+                with contextlib.suppress(Exception, HostPowerLost):
                     self._load(name)
         self._imports = None
+        hidden = True
         for name in self.modules.keys() - visible.keys():
             package, _, leaf = name.rpartition(".")
             if package and vars(self.modules[package]).pop(leaf, None) is not self.modules[name]:
-                refused.append(name)
+                hidden = False
         self.modules.clear()
         self.modules.update(visible)
-        if refused:
+        if calls or printed.getvalue() or not hidden:
             self._prepared.clear()
 
     def end(self) -> None:
@@ -274,18 +277,18 @@ class _Calls:
 
     @contextlib.contextmanager
     def refused(self) -> Iterator[list[str]]:
-        """In this block every call fails. Yields the names of those calls."""
+        """In this block the host has no power. Yields the names of the calls that are tried."""
         names: list[str] = []
 
         def refuse(name: str, *args: Any) -> None:
             names.append(name)
-            raise OSError(errno.EIO)
+            raise HostPowerLost
 
         call, self._call = self._call, refuse
         try:
             yield names
         finally:
-            self._call = call
+            self._call, self._ended_by = call, None
 
     def __call__(self, name: str, *args: Any) -> Any:
         if self._ended_by is not None:
@@ -318,9 +321,9 @@ def _ignore_the_dead() -> None:
         sys.unraisablehook = _Unraisable(sys.unraisablehook)
 
 
-def known_modules(search_path: Sequence[Path]) -> list[str]:
-    """The names of all modules that were found in these folders so far."""
-    return [name for folder, name in _found if folder in search_path]
+def known_modules(folder: Path) -> list[str]:
+    """The names of all modules that were imported from a folder so far."""
+    return [name for found_in, name in _found if found_in == folder]
 
 
 def _compiled(path: Path) -> types.CodeType:
