@@ -21,7 +21,7 @@ from stm32sim.chip.application import ApplicationFactory
 from stm32sim.chip.flash import TYPICAL, FlashTimes
 from stm32sim.chip.quirks import Quirks, quirks_of
 from stm32sim.chip.stm32 import START_UP, Stm32
-from stm32sim.host.cpython import DevicePackages
+from stm32sim.host.cpython import DevicePackages, known_modules
 from stm32sim.host.fat import FatFilesystem
 from stm32sim.host.filesystem import HostFilesystem
 from stm32sim.host.host_flash import HostFlash
@@ -88,6 +88,11 @@ class WireTrace:
     def __len__(self) -> int:
         return len(self._transactions)
 
+    def commands(self) -> list[int]:
+        """The codes of all command frames: two bytes, the second one inverted."""
+        written = [data for _, reading, data in self._transactions if not reading]
+        return [data[0] for data in written if len(data) == 2 and data[0] ^ data[1] == 0xFF]
+
     def tap(self, what: str, value: int) -> None:
         if what == "start":
             self._transactions.append((value >> 1, bool(value & 1), bytearray()))
@@ -151,15 +156,26 @@ class Bench:
             merge = isinstance(value, dict) and isinstance(self.settings.get(key), dict)
             self.settings[key] = {**self.settings[key], **value} if merge else value
         self.write_file("/board.json", json.dumps(self.settings).encode())
+        self._next: DevicePackages | None = None
+        self._known: list[str] = []  # modules, when the next boot was prepared
         self.device = self.boot()
 
     def boot(self) -> DevicePackages:
         """Restart the host: its RAM is lost, its files are kept."""
         self.world.power_loss()
         self.world.mount()
-        self.device = self._interpreter()
+        self.device = self._next or self._interpreter()
+        self._next = None
         self.world.when_run_ends = self.device.end
         return self.device
+
+    def prepare_boot(self) -> None:
+        """Do now what the next boot would do in each fork of this process."""
+        known = known_modules(self.packages)
+        if self._next is None or len(known) != len(self._known):
+            self._known = known
+            self._next = self._interpreter()
+            self._next.prepare(self.packages)
 
     def _interpreter(self) -> DevicePackages:
         return DevicePackages(self.world.call, [self.packages], self.world.port)

@@ -12,7 +12,8 @@ from tests.support import between_marks
 
 KINDS = ("single", "double", "micropython", "no-boot0", "bug")
 INTACT, CHANGING = "first granule at rest", "first granule changing"
-AT_LEAST = 100_000  # least number of single cuts, and of double cuts, in a complete run
+# Least number of cuts in a complete run: of each kind, and of both together.
+AT_LEAST, TOGETHER = 100_000, 1_000_000
 REPLAY = "python -m tests.power_cuts.replay"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "power-cuts.md"
 Rows = dict[str, list[Row]]  # by kind
@@ -32,10 +33,14 @@ def faults(rows: Rows, share: int) -> list[str]:
             found.append(
                 f"{row.scenario}: {dict(row.violated)} is not what docs/power-cuts.md states"
             )
-    for kind in ("single", "double"):
-        cases = sum_of(rows[kind]).cases
-        if share == 100 and cases < AT_LEAST:
-            found.append(f"only {cases} {kind} cuts, not {AT_LEAST}")
+    single, double = (sum_of(rows[kind]).cases for kind in ("single", "double"))
+    for what, cases, least in (
+        ("single", single, AT_LEAST),
+        ("double", double, AT_LEAST),
+        ("single and double", single + double, TOGETHER),
+    ):
+        if share == 100 and cases < least:
+            found.append(f"only {cases} {what} cuts, not {least}")
     return found
 
 

@@ -14,7 +14,7 @@ from stm32sim.cuts.outcome import Row
 from stm32sim.cuts.rig import Case
 from stm32up.device import PROJECT
 from tests.power_cuts import report
-from tests.power_cuts.report import AT_LEAST, CHANGING, INTACT, KINDS
+from tests.power_cuts.report import AT_LEAST, CHANGING, INTACT, KINDS, TOGETHER
 from tests.support import between_marks
 
 NEVER = Violation(Kind.UNRECOVERED, "never settled: None")
@@ -44,9 +44,11 @@ def test_a_run_as_it_must_be_has_no_faults(rows):
 
 
 def test_a_whole_run_with_too_few_cuts_is_faulty(rows):
-    assert len(report.faults(rows, share=100)) == 2
+    assert len(report.faults(rows, share=100)) == 3
     for kind in ("single", "double"):
         rows[kind][0].cases = AT_LEAST
+    assert len(report.faults(rows, share=100)) == 1
+    rows["double"][0].cases = TOGETHER - AT_LEAST
     assert report.faults(rows, share=100) == []
 
 

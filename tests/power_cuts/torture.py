@@ -55,72 +55,63 @@ OFF = (HOST, BOTH, HOST_TORN, BOTH_TORN)  # the host has no power for a while
 # the host is cut; `run_without_boot0` cuts the target.
 SINGLE: dict[str, Campaign] = {
     "first-install": Campaign(EVERY_EVENT),
-    "update": Campaign(sampled(3)),
+    "update": Campaign(EVERY_EVENT),
     "tiny": Campaign(EVERY_EVENT),
-    "few-pages": Campaign(sampled(12)),
-    "roll-back": Campaign(sampled(24, 4, 4)),
-    "preserved-page": Campaign(sampled(12, 2)),
+    "few-pages": Campaign(sampled(3)),
+    "roll-back": Campaign(sampled(6)),
+    "preserved-page": Campaign(sampled(3)),
     "damaged-push": Campaign(EVERY_EVENT),
     "covers-preserved": Campaign(EVERY_EVENT),
     "downgrade-refused": Campaign(EVERY_EVENT),
-    "after-roll-back": Campaign(sampled(48, 8, 8)),
-    "signed": Campaign(sampled(24, 4, 4)),
-    "heartbeat": Campaign(sampled(48, 8, 8)),
-    "host-forgot": Campaign(sampled(12, 2)),
-    "forgot-roll-back": Campaign(sampled(48, 8, 8)),
-    "pushed-meanwhile": Campaign(sampled(24, 4, 4), only=OFF),
-    "host-formatted": Campaign(sampled(12, 2)),
-    "checkpoints": Campaign(sampled(311, 13, 29)),
-    "esp32": Campaign(sampled(12)),
-    "fat": Campaign(sampled(12)),
-    "loader-11.1": Campaign(sampled(48, 8, 8)),
-    "loader-11.2": Campaign(sampled(48, 8, 8)),
-    "loader-11.3": Campaign(sampled(12)),
-    "loader-openbl": Campaign(sampled(24, 4)),
-    "loader-openbl-g0": Campaign(sampled(24, 4)),
-    "ecc-resets": Campaign(sampled(12, 2)),
-    "supply-switch": Campaign(sampled(12, 2)),
-    "full-log": Campaign(sampled(48, 8, 8)),
-    "soft-i2c": Campaign(sampled(48, 8, 8)),
-    "long-outage": Campaign(sampled(24, 4, 2), only=(TARGET,)),
-    "by-command": Campaign(sampled(8), only=(HOST, HOST_TORN, CTRL_C)),
-    "command-and-supply": Campaign(sampled(48, 8, 8), only=(HOST, HOST_TORN, CTRL_C)),
-    "erase-all": Campaign(sampled(97, 13, 29)),
-    "read-back": Campaign(sampled(12)),
-    "full-size": Campaign({BYTE: 40009, FRAME: 809, TARGET_FLASH: 2999, HOST_FLASH: 9}),
+    "after-roll-back": Campaign(sampled(12, 2, 2)),
+    "signed": Campaign(sampled(6)),
+    "heartbeat": Campaign(sampled(12, 2, 2)),
+    "host-forgot": Campaign(sampled(3)),
+    "forgot-roll-back": Campaign(sampled(12, 2, 2)),
+    "pushed-meanwhile": Campaign(sampled(6), only=OFF),
+    "host-formatted": Campaign(sampled(3)),
+    "checkpoints": Campaign(sampled(61, 3, 5)),
+    "esp32": Campaign(sampled(3)),
+    "fat": Campaign(sampled(3)),
+    "loader-11.1": Campaign(sampled(12, 2, 2)),
+    "loader-11.2": Campaign(sampled(12, 2, 2)),
+    "loader-11.3": Campaign(sampled(3)),
+    "loader-openbl": Campaign(sampled(6)),
+    "loader-openbl-g0": Campaign(sampled(6)),
+    "ecc-resets": Campaign(sampled(3)),
+    "supply-switch": Campaign(sampled(3)),
+    "full-log": Campaign(sampled(12, 2, 2)),
+    "soft-i2c": Campaign(sampled(12, 2, 2)),
+    "long-outage": Campaign(sampled(6), only=(TARGET,)),
+    "by-command": Campaign(sampled(2), only=(HOST, HOST_TORN, CTRL_C)),
+    "command-and-supply": Campaign(sampled(12, 2, 2), only=(HOST, HOST_TORN, CTRL_C)),
+    "erase-all": Campaign(sampled(31, 5, 7)),
+    "read-back": Campaign(sampled(3)),
+    "full-size": Campaign({BYTE: 8009, FRAME: 163, TARGET_FLASH: 599, HOST_FLASH: 2}),
 }
-# Double cuts: all pairs of flash operations, the target's and the host's, of the tiny image (3 is
-# coprime to the points in an operation, so each operation is cut, at changing points); a sample of
-# the rest.
-OPERATIONS = {BYTE: 0, FRAME: 0, TARGET_FLASH: 3, HOST_FLASH: 1}
-_DENSE = (
-    {BYTE: 599, FRAME: 47, TARGET_FLASH: 19, HOST_FLASH: 2},
-    {BYTE: 397, FRAME: 29, TARGET_FLASH: 11, HOST_FLASH: 3},
-)
+# Double cuts: all pairs of points in flash operations, the target's and the host's, of the tiny
+# image; a sample of the rest.
+OPERATIONS = {BYTE: 0, FRAME: 0, TARGET_FLASH: 1, HOST_FLASH: 1}
+_DENSE = {BYTE: 61, FRAME: 7, TARGET_FLASH: 3, HOST_FLASH: 1}
+_MEDIUM = {BYTE: 127, FRAME: 13, TARGET_FLASH: 5, HOST_FLASH: 1}
+_LONG = {BYTE: 499, FRAME: 31, TARGET_FLASH: 19, HOST_FLASH: 2}
 DOUBLE: dict[str, Campaign] = {
     "tiny": Campaign(OPERATIONS, OPERATIONS),
-    "first-install": Campaign(*_DENSE),
-    "update": Campaign(*_DENSE),
-    "pushed-meanwhile": Campaign(
-        {BYTE: 999, FRAME: 83, TARGET_FLASH: 29, HOST_FLASH: 2},
-        {BYTE: 999, FRAME: 83, TARGET_FLASH: 29, HOST_FLASH: 1},
-        only=OFF,
-    ),
-    "checkpoints": Campaign(
-        {BYTE: 4999, FRAME: 401, TARGET_FLASH: 499, HOST_FLASH: 5},
-        {BYTE: 2999, FRAME: 211, TARGET_FLASH: 199, HOST_FLASH: 5},
-    ),
+    "first-install": Campaign(_DENSE, _DENSE),
+    "update": Campaign(_DENSE, _DENSE),
+    "few-pages": Campaign(_MEDIUM, _MEDIUM),
+    "loader-11.3": Campaign(_MEDIUM, _MEDIUM),
+    "esp32": Campaign({**_MEDIUM, HOST_FLASH: 3}, {**_MEDIUM, HOST_FLASH: 2}),
+    "pushed-meanwhile": Campaign(_MEDIUM, _MEDIUM, only=OFF),
+    "checkpoints": Campaign(_LONG, _LONG),
     "full-size": Campaign(
-        {BYTE: 60013, FRAME: 2003, TARGET_FLASH: 6007, HOST_FLASH: 29},
-        {BYTE: 120011, FRAME: 4001, TARGET_FLASH: 12007, HOST_FLASH: 59},
+        {BYTE: 30011, FRAME: 997, TARGET_FLASH: 6007, HOST_FLASH: 13},
+        {BYTE: 60013, FRAME: 2003, TARGET_FLASH: 12007, HOST_FLASH: 29},
     ),
-    "roll-back": Campaign(
-        {BYTE: 2999, FRAME: 131, TARGET_FLASH: 113, HOST_FLASH: 7},
-        {BYTE: 1499, FRAME: 67, TARGET_FLASH: 53, HOST_FLASH: 5},
-    ),
+    "roll-back": Campaign(_LONG, _LONG),
     "fat": Campaign(
-        {BYTE: 0, FRAME: 0, TARGET_FLASH: 29, HOST_FLASH: 1},
-        {BYTE: 0, FRAME: 0, TARGET_FLASH: 31, HOST_FLASH: 1},
+        {BYTE: 0, FRAME: 0, TARGET_FLASH: 7, HOST_FLASH: 1},
+        {BYTE: 0, FRAME: 0, TARGET_FLASH: 5, HOST_FLASH: 1},
     ),
 }
 # The target's own supply, without BOOT0.

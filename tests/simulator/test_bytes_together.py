@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from stm32sim.chip.application import known_images
-from stm32sim.chip.loader_steps import I2C_ADDRESS
+from stm32sim.chip.flash import GRANULE, PAGE
+from stm32sim.chip.loader_steps import I2C_ADDRESS, xor
 from stm32sim.chip.quirks import quirks_of
 from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.in_process import Bench
@@ -100,6 +101,49 @@ def test_frames_of_any_length_do_the_same(kind: str, seed: int) -> None:
                 controller = type(controller)(bench.world.bus, 400_000, 5000)
             bench.clock.advance(choice.choice((0, 0, 0, NS_PER_MS, 1200 * NS_PER_MS)))
         worlds.append({**world(bench), "seen": seen})
+    assert worlds[0] == worlds[1]
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("stretches", [False, True])
+def test_a_block_is_programmed_the_same(seed: int, stretches: bool) -> None:
+    """Granule by granule with a tap, in one operation without: over cells in any state, while the
+    host asks too early, until the chip is reset or loses its supply."""
+    worlds = []
+    for tap in (None, lambda what, point: None):
+        choice = random.Random(seed)
+        bench = Bench(quirks=replace(quirks_of(4), stretches_anyway=stretches))
+        target, call = bench.target, bench.world.call
+        target.flash.tap = tap
+        start = choice.choice((0, 64, PAGE - 128, target.flash.size - 128))
+        for _ in range(choice.choice((0, 0, 1, 3))):  # it fails there, or takes weak cells
+            at = start + choice.randrange(32) * GRANULE
+            if at < target.flash.size:
+                target.flash.cells[at // GRANULE] = choice.choice((1, 3))
+        data = bytearray(choice.randbytes(choice.choice((8, 20, 256))))
+        data[8:16] = choice.choice((b"\xff" * 8, bytes(8)))[: len(data[8:16])]
+        controller = HARDWARE["rp2"](bench.world.bus, 400_000, 50_000)
+        body = bytes([len(data) - 1, *data])
+        address = (0x0800_0000 + start).to_bytes(4, "big")
+        seen: list[Any] = []
+        for sent in (b"\x32\xcd", address + bytes([xor(address)])):
+            seen += [controller.write(I2C_ADDRESS, sent), controller.read(I2C_ADDRESS, 1)]
+        seen.append(controller.write(I2C_ADDRESS, body + bytes([xor(body)])))
+        for _ in range(choice.randrange(4)):
+            bench.clock.advance(choice.randrange(1_500_000))
+            try:
+                seen.append(controller.read(I2C_ADDRESS, 1))
+            except OSError as error:
+                seen.append(error.errno)
+        bench.clock.advance(choice.choice((0, 85_000, choice.randrange(3_000_000))))
+        if choice.random() < 0.5:
+            target.power(False)
+        else:
+            call("pin_init", 2, 1, 0, 0)  # NRST
+        flash = target.flash
+        worlds.append(
+            {**world(bench), "seen": seen, "ones": flash.ones, "next": flash.randomness.random()}
+        )
     assert worlds[0] == worlds[1]
 
 

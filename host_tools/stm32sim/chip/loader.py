@@ -17,7 +17,7 @@ from stm32sim.chip.crc import crc_stm32
 from stm32sim.chip.flash import FLASH_START, GRANULE
 from stm32sim.chip.loader_steps import ACK, NACK, Chip, Memory, Refused, xor
 from stm32sim.chip.option_bytes import OPTION_LENGTH, OPTION_START, registers_written
-from stm32sim.chip.polled_i2c import NO_BYTE, Program, Wait
+from stm32sim.chip.polled_i2c import NO_BYTE, TOGETHER, Program, Wait
 from stm32sim.chip.protection import Protection
 from stm32sim.chip.quirks import Quirks
 
@@ -63,13 +63,18 @@ class Loader(Protection):
         }
         known = COMMANDS if self.quirks.checksum == "served" else COMMANDS[:-1]
         while True:
-            yield Wait.ADDRESS_FOREVER
-            code = yield Wait.FIRST_BYTE
-            if code == NO_BYTE:
+            self._expected = 2
+            came = yield Wait.ADDRESS_FOREVER
+            self._expected = 0
+            if came == TOGETHER:
+                code, complement = self._incoming
+            else:
+                code = yield Wait.FIRST_BYTE
+                if code == NO_BYTE:
+                    yield Wait.STOP
+                    continue
+                complement = (yield from self._receive(1))[0]
                 yield Wait.STOP
-                continue
-            complement = (yield from self._receive(1))[0]
-            yield Wait.STOP
             if code ^ complement != 0xFF or code not in known:
                 yield from self._answer(NACK)
             else:
@@ -205,12 +210,15 @@ class Loader(Protection):
         one that is not a multiple of 8 a flash error; beyond the end of flash is a bus error
         [D]."""
         flash = self.chip.flash
-        for index in range(0, length, GRANULE):
+        end = -(-length // GRANULE) * GRANULE
+        index = 0
+        while index < end:
             if address % 4 or address + index >= memory.end:
                 yield from self._hard_fault()
-            data = bytes(self._buffer[index : index + GRANULE])
-            flash.start_program(address - memory.start + index, data)
+            data = bytes(self._buffer[index:end])
+            flash.start_program_run(address - memory.start + index, data)
             yield from self._wait_until_idle(no_stretch)
+            index += flash.run_length * GRANULE
 
     def _erase(self, no_stretch: bool) -> Program:
         if not (yield from self._allowed()):

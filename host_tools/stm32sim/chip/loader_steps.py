@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -129,13 +131,14 @@ class LoaderSteps(PolledI2C):
 
     def _wait_until_idle(self, no_stretch: bool) -> Program:
         """Wait until the operation has ended; a No-Stretch command answers reads meanwhile with
-        BUSY."""
+        BUSY, and does nothing else until that is read."""
         while self._busy():
             if not no_stretch or self.quirks.stretches_anyway:
                 yield Wait.IDLE
                 continue
             yield Wait.IDLE_OR_ADDRESS
             if self._busy():
+                self.chip.flash.end_run()
                 yield from self._answer(BUSY)
 
     def _compute(self, duration: int) -> None:
@@ -153,7 +156,4 @@ class LoaderSteps(PolledI2C):
 
 def xor(data: bytes) -> int:
     """XOR over `data`; 0 over a frame whose last byte is its checksum."""
-    result = 0
-    for byte in data:
-        result ^= byte
-    return result
+    return functools.reduce(operator.xor, data, 0)

@@ -49,6 +49,7 @@ class Wait(IntEnum):
 
 Program = Generator[Wait, int, None]
 NO_BYTE = -1  # FIRST_BYTE of a frame without bytes
+TOGETHER = 1  # ADDRESS, ADDRESS_FOREVER: all of the announced frame has passed, up to its STOP
 
 
 class PolledI2C:
@@ -81,6 +82,8 @@ class PolledI2C:
         self._missing = 0
         self._outgoing = b""
         self._sent = 0
+        self._expected = 0  # bytes of the whole frame that comes next; 0: any
+        self._reply = b""  # all bytes of the read frame that comes next; empty: any
         self._program = self._main()
         self._waiting = next(self._program)
 
@@ -163,6 +166,40 @@ class PolledI2C:
         self._give()
         return data
 
+    def takes_frame(self, address: int, length: int) -> bool:
+        """Whether a write frame of `length` bytes is what the program waits for."""
+        return length == self._expected and self._is_ready(address)
+
+    def take_frame(self, data: bytes) -> None:
+        """Such a frame; now is the instant of its STOP."""
+        self._incoming = bytearray(data)
+        self._proceed(TOGETHER)
+        self._run()
+
+    def gives_frame(self, address: int, length: int) -> bool:
+        """Whether `length` bytes are the reply that the program waits to send."""
+        return length == len(self._reply) and self._is_ready(address)
+
+    def give_frame(self) -> bytes:
+        """All of that reply; now is the instant of its STOP."""
+        data = self._reply
+        self._proceed(TOGETHER)
+        self._run()
+        return data
+
+    def _is_ready(self, address: int) -> bool:
+        """Whether the program waits for its address, and no flag is left from before."""
+        return (
+            self._running
+            and self._connected
+            and address == self.address
+            and (self._waiting is ADDRESS or self._waiting is ADDRESS_FOREVER)
+            and not (self._address_match or self._stop_flag or self._nack_flag)
+            and not (self._selected or self._sending or self._received)
+            and self._transmit is None
+            and self._clock.now >= self._held_until
+        )
+
     def acked(self, ack: bool) -> None:
         if self._selected and not ack:
             self._nack_flag = True
@@ -203,10 +240,14 @@ class PolledI2C:
             value = self._flag()
             if value is None:
                 break
-            self._deadline = None
-            self._waiting = self._program.send(value)
+            self._proceed(value)
         if self._running:
             self._watch()
+
+    def _proceed(self, value: int) -> None:
+        """What the program waits for has happened."""
+        self._deadline = None
+        self._waiting = self._program.send(value)
 
     def _flag(self) -> int | None:
         """Consume what the program waits for; None if it has not happened yet."""
@@ -279,7 +320,11 @@ class PolledI2C:
 
     def _receive_frame(self, length: int) -> Generator[Wait, int, bytes]:
         """A write frame of exactly `length` bytes."""
-        yield ADDRESS
+        self._expected = length
+        came = yield ADDRESS
+        self._expected = 0
+        if came == TOGETHER:
+            return bytes(self._incoming)
         data = yield from self._receive(length)
         yield STOP
         return data
@@ -292,7 +337,11 @@ class PolledI2C:
 
     def _send_frame(self, data: bytes) -> Program:
         """A reply in one read frame; a host that reads another length gets out of step."""
-        yield ADDRESS
+        self._reply = data
+        came = yield ADDRESS
+        self._reply = b""
+        if came == TOGETHER:
+            return
         yield from self._send(data)
         yield NACK
         yield STOP

@@ -107,7 +107,8 @@ class Stm32:
             area = Memory("engineering", ENGINEERING_START, ENGINEERING_END)
             self._memories.append(area)
         self._noise = random.Random(0)
-        self.ram = bytearray(RAM_SIZE)
+        self._ram = bytearray(RAM_SIZE)
+        self._noisy = 0  # power-ons since RAM was last looked at
         self.running = Running.OFF
         self._discharged_at = 0  # ns
         self._empty_flag = False
@@ -134,7 +135,7 @@ class Stm32:
         if not on:
             self._discharged_at = self.clock.now + DISCHARGE
             return
-        self.ram[:] = self._noise.randbytes(RAM_SIZE)
+        self._noisy += 1
         self.flash.power_on()
         if self.clock.now >= self._discharged_at:
             self.debugger_seen = self._flash_shut = False
@@ -355,8 +356,10 @@ class Stm32:
     def _fetched(self) -> bytes:
         """Main flash as a program sees it. A torn granule may hold the right bytes, but fetching
         it is an NMI, so its bits are inverted here and never look sound."""
+        if Cell.TORN not in self.flash.cells:
+            return bytes(self.flash.data)
         content = bytearray(self.flash.data)
-        for index, cell in enumerate(self.flash.cells) if Cell.TORN in self.flash.cells else ():
+        for index, cell in enumerate(self.flash.cells):
             if cell == Cell.TORN:
                 start = index * GRANULE
                 granule = content[start : start + GRANULE]
@@ -423,6 +426,15 @@ class Stm32:
         area[unique_id : unique_id + 12] = b"simulated-71"
         return bytes(area)
 
+    @property
+    def ram(self) -> bytearray:
+        """The content of SRAM. Noise of a power-on is made when it is looked at, as most runs
+        never do."""
+        while self._noisy:
+            self._noisy -= 1
+            self._ram[:] = self._noise.randbytes(RAM_SIZE)
+        return self._ram
+
     def poke_ram(self, address: int, data: bytes) -> None:
         start = address - RAM_START
         self.ram[start : start + len(data)] = data
@@ -458,6 +470,22 @@ class Stm32:
     def give(self, count: int) -> bytes:
         assert isinstance(self._occupant, Loader)
         return self._occupant.give(count)
+
+    def takes_frame(self, address: int, length: int) -> bool:
+        occupant = self._occupant
+        return isinstance(occupant, Loader) and occupant.takes_frame(address, length)
+
+    def take_frame(self, data: bytes) -> None:
+        assert isinstance(self._occupant, Loader)
+        self._occupant.take_frame(data)
+
+    def gives_frame(self, address: int, length: int) -> bool:
+        occupant = self._occupant
+        return isinstance(occupant, Loader) and occupant.gives_frame(address, length)
+
+    def give_frame(self) -> bytes:
+        assert isinstance(self._occupant, Loader)
+        return self._occupant.give_frame()
 
     def acked(self, ack: bool) -> None:
         if self._occupant is not None:

@@ -11,10 +11,8 @@ import json
 import os
 import tempfile
 import traceback
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from stm32sim.cuts.judge import Judge, Kind, Verdict, Violation
 from stm32sim.cuts.rig import (
@@ -66,20 +64,20 @@ class Campaign:
 
 def explore(scenario: Scenario, campaign: Campaign) -> list[Case]:
     """Judge every case of the campaign."""
-    with tempfile.TemporaryDirectory() as folder:
-        results = Path(folder, "cases")
-        results.touch()
+    with tempfile.TemporaryFile(buffering=0) as results:
         bench = scenario.build()
         rig = Rig(bench, scenario.name)
         rig.outages = scenario.outages
         explorer = Explorer(scenario, campaign, rig, scenario.judge(bench), results)
-        gc.collect()
-        gc.freeze()  # children share what is here instead of copying it page by page
+        collects = gc.isenabled()
+        gc.disable()  # it would write to all objects, so that each child copies their memory
         try:
             explorer.run([], campaign.every)
         finally:
-            gc.unfreeze()
-        return list(_read(results))
+            if collects:
+                gc.enable()
+        results.seek(0)
+        return [_case(line) for line in results.read().splitlines()]
 
 
 _FINE, _DIED, _VIOLATION = 0, 1, 3  # exit statuses of a child
@@ -93,7 +91,7 @@ class Explorer:
     campaign: Campaign
     rig: Rig
     judge: Judge
-    results: Path
+    results: IO[bytes]  # shared by all children
 
     def run(self, before: list[Cut], every: dict[str, int]) -> None:
         """Run the host once. For each cut at each chosen event a child is forked, which cuts and
@@ -146,6 +144,7 @@ class Explorer:
 
     def _in_child(self) -> bool:
         """Fork; the parent waits for the end of the child."""
+        self.rig.bench.prepare_boot()
         pid = os.fork()
         if not pid:
             return True
@@ -173,16 +172,14 @@ class Explorer:
             return _FINE
         verdict = settle(rig, self.judge, result)
         case = Case(self.scenario.name, [str(cut) for cut in cuts], place, verdict)
-        with self.results.open("a") as file:
-            file.write(json.dumps(asdict(case)) + "\n")
+        self.results.write(json.dumps(asdict(case)).encode() + b"\n")
         return _VIOLATION if case.verdict.violations else _FINE
 
 
-def _read(results: Path) -> Iterator[Case]:
-    for line in results.read_text().splitlines():
-        fields = json.loads(line)
-        verdict = Verdict(**fields["verdict"])
-        verdict.violations = [
-            Violation(Kind(told["kind"]), told["text"]) for told in fields["verdict"]["violations"]
-        ]
-        yield Case(**{**fields, "verdict": verdict})
+def _case(line: bytes) -> Case:
+    fields = json.loads(line)
+    verdict = Verdict(**fields["verdict"])
+    verdict.violations = [
+        Violation(Kind(told["kind"]), told["text"]) for told in fields["verdict"]["violations"]
+    ]
+    return Case(**{**fields, "verdict": verdict})

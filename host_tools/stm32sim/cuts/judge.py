@@ -161,10 +161,9 @@ class Judge:
             if bytes(target.flash.data[start : start + len(content)]) != content:
                 text = f"the preserved region at {start:#x} changed"
                 yield Violation(Kind.PRESERVED, text)
-        for _, reading, data in bench.trace.transactions:
-            command = not reading and len(data) == 2 and data[0] ^ data[1] == 0xFF
-            if command and data[0] in DANGEROUS:
-                yield Violation(Kind.OPCODES, f"opcode {data[0]:#x} on the wire")
+        for opcode in bench.trace.commands():
+            if opcode in DANGEROUS:
+                yield Violation(Kind.OPCODES, f"opcode {opcode:#x} on the wire")
         wrong = self._wrong_in_log(bench)
         if wrong:
             yield Violation(Kind.LOG, wrong)

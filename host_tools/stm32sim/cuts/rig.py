@@ -109,7 +109,6 @@ class Rig:
         self.since = bench.clock.now
         self.start = STARTS[-1]
         self._trace = bench.trace.tap
-        bench.world.bus.tap = self._bus
         self.on_event = None
         bench.target.flash.tap = self._target_flash
         bench.host_flash.tap = self._host_flash
@@ -123,7 +122,16 @@ class Rig:
         """Without `on_event`, bytes may be transferred together and are not counted."""
         self._on_event = on_event
         bench = self.bench
-        bench.world.bus.stream_tap = bench.trace.stream_tap if on_event is None else None
+        watched = on_event is not None
+        bench.world.bus.tap = self._bus if watched else bench.trace.tap
+        bench.world.bus.stream_tap = None if watched else bench.trace.stream_tap
+
+    def stop_counting(self) -> None:
+        """After the last cut: flash operations have no points inside any more, which is faster.
+        Before it they need them: a second cut may come in an operation that began before."""
+        self.on_event = None
+        self.bench.target.flash.tap = None
+        self.bench.host_flash.tap = None
 
     def _bus(self, what: str, value: int) -> None:
         self._trace(what, value)
@@ -211,6 +219,7 @@ def settle(
 ) -> Verdict:
     """Boot the host repeatedly, as a product does, until nothing is left to do. `result`: of the
     previous run, if any."""
+    rig.stop_counting()
     bench = rig.bench
     results = [result]
     again = AGAIN

@@ -16,16 +16,18 @@ have both. And integers, floats and strings have CPython's limits.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import hashlib
 import importlib
+import io
 import os
 import sys
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .seam import Call, HostPowerLost, HostReset
 
@@ -40,6 +42,13 @@ _found: dict[tuple[Path, str], Path] = {}
 _code_of: dict[Path, tuple[int, int, types.CodeType]] = {}
 
 
+class _Executed(NamedTuple):
+    """A module after its execution, and what it imported: names in order, with repetitions."""
+
+    module: types.ModuleType
+    imports: list[str]
+
+
 class DevicePackages:
     """The modules of one boot of one host.
 
@@ -48,6 +57,8 @@ class DevicePackages:
 
     def __init__(self, call: Call, search_path: Sequence[Path], platform: str = "rp2") -> None:
         self.modules: dict[str, types.ModuleType] = {}
+        self._prepared: dict[str, _Executed] = {}
+        self._imports: list[str] | None = None  # while preparing: of the module in execution
         self._search_path = list(search_path)
         self._builtins = dict(vars(builtins), __import__=self._import)
         self._calls = _Calls(call)
@@ -65,6 +76,31 @@ class DevicePackages:
         for depth in range(1, name.count(".") + 1):
             self._load(name.rsplit(".", depth)[0])
         return module
+
+    def prepare(self, folder: Path) -> None:
+        """Execute now what hosts have imported from `folder` in this process so far. A fork of the
+        process need not do that again when it runs this host.
+
+        Device code sees no difference if these modules only define things: a module is there from
+        its import on, and then so are the ones that it imports. Nothing is prepared if one calls
+        the world or prints, or if a package has something else under the name of its module."""
+        visible = dict(self.modules)
+        self._imports = []
+        printed = io.StringIO()
+        with self._calls.refused() as calls, contextlib.redirect_stdout(printed):
+            for name in known_modules(folder):
+                with contextlib.suppress(Exception, HostPowerLost):
+                    self._load(name)
+        self._imports = None
+        hidden = True
+        for name in self.modules.keys() - visible.keys():
+            package, _, leaf = name.rpartition(".")
+            if package and vars(self.modules[package]).pop(leaf, None) is not self.modules[name]:
+                hidden = False
+        self.modules.clear()
+        self.modules.update(visible)
+        if calls or printed.getvalue() or not hidden:
+            self._prepared.clear()
 
     def end(self) -> None:
         """End the run, by a loss of supply or a reset between two calls."""
@@ -118,14 +154,30 @@ class DevicePackages:
     # Modules.
 
     def _load(self, name: str) -> types.ModuleType:
+        if self._imports is not None:
+            self._imports.append(name)
         module = self.modules.get(name)
         if module is not None:
             return module
         package, _, leaf = name.rpartition(".")
         parent = self._load(package) if package else None
-        module = self.modules.get(name) or self._load_file(name) or self._from_cpython(name)
+        module = (
+            self.modules.get(name)
+            or self._load_prepared(name)
+            or self._load_file(name)
+            or self._from_cpython(name)
+        )
         if parent is not None:
             setattr(parent, leaf, module)
+        return module
+
+    def _load_prepared(self, name: str) -> types.ModuleType | None:
+        if self._imports is not None or name not in self._prepared:
+            return None
+        module, imports = self._prepared.pop(name)
+        self.modules[name] = module
+        for imported in imports:
+            self._load(imported)
         return module
 
     def _load_file(self, name: str) -> types.ModuleType | None:
@@ -134,11 +186,16 @@ class DevicePackages:
             return None
         module = self._new(name, path)
         self.modules[name] = module
+        outer, self._imports = self._imports, None if self._imports is None else []
         try:
             exec(_compiled(path), module.__dict__)
+            if self._imports is not None:
+                self._prepared[name] = _Executed(module, self._imports)
         except BaseException:
             del self.modules[name]
             raise
+        finally:
+            self._imports = outer
         return module
 
     def _find(self, name: str) -> Path | None:
@@ -159,6 +216,8 @@ class DevicePackages:
         if name not in _FROM_CPYTHON:
             raise ImportError(f"no module named '{name}'")
         module = self.modules[name] = importlib.import_module(name)
+        if self._imports is not None:
+            self._prepared[name] = _Executed(module, [])
         return module
 
     def _new(self, name: str, path: Path) -> types.ModuleType:
@@ -216,6 +275,21 @@ class _Calls:
         if self._ended_by is None:
             self._ended_by = reason
 
+    @contextlib.contextmanager
+    def refused(self) -> Iterator[list[str]]:
+        """In this block the host has no power. Yields the names of the calls that are tried."""
+        names: list[str] = []
+
+        def refuse(name: str, *args: Any) -> None:
+            names.append(name)
+            raise HostPowerLost
+
+        call, self._call = self._call, refuse
+        try:
+            yield names
+        finally:
+            self._call, self._ended_by = call, None
+
     def __call__(self, name: str, *args: Any) -> Any:
         if self._ended_by is not None:
             raise self._ended_by.with_traceback(None)
@@ -245,6 +319,11 @@ class _Unraisable:
 def _ignore_the_dead() -> None:
     if not isinstance(sys.unraisablehook, _Unraisable):
         sys.unraisablehook = _Unraisable(sys.unraisablehook)
+
+
+def known_modules(folder: Path) -> list[str]:
+    """The names of all modules that were imported from a folder so far."""
+    return [name for found_in, name in _found if found_in == folder]
 
 
 def _compiled(path: Path) -> types.CodeType:

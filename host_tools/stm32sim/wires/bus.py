@@ -71,6 +71,29 @@ class StreamingDevice(I2CDevice, Protocol):
         ...
 
 
+class FramedDevice(I2CDevice, Protocol):
+    """A device that knows in advance which frame it can accept or send without holding SCL and
+    without any effect before its STOP."""
+
+    def takes_frame(self, address: int, length: int) -> bool:
+        """Whether that is so for a write of `length` bytes."""
+        ...
+
+    def take_frame(self, data: bytes) -> None:
+        """Equal to `start`, one call of `write` per byte, and `stop`; now is the instant of the
+        last."""
+        ...
+
+    def gives_frame(self, address: int, length: int) -> bool:
+        """Whether that is so for a read of `length` bytes."""
+        ...
+
+    def give_frame(self) -> bytes:
+        """Equal to `start`, calls of `read` and `acked`, and `stop`; now is the instant of the
+        last."""
+        ...
+
+
 class Stretched(Exception):
     """SCL stayed low longer than the controller waits, or its deadline passed between bits."""
 
@@ -86,7 +109,8 @@ class Bus:
     (address << 1 | reading), "ack" or "nack" for it, "write" and "read" with the byte, "stop",
     "abandon". It serves for wire traces and for power cuts between any two bytes. With a tap every
     byte is transferred separately, unless `stream_tap` is set too: it is called with ("write" or
-    "read", bytes) for bytes that are transferred together.
+    "read", bytes) for bytes that are transferred together. If that is a whole frame, `tap` gets
+    its "start" only.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -225,6 +249,51 @@ class Bus:
         for device in self._addressed:
             device.acked(ack)
         return byte
+
+    # --- frames that are transferred together ---
+
+    def write_frame(self, address: int, data: bytes) -> bool:
+        """A whole transaction: START, `data`, STOP, if nothing can happen in it. False: nothing
+        was sent."""
+        device = self._framed(len(data))
+        if device is None or not device.takes_frame(address, len(data)):
+            return False
+        self._pass("start", address << 1)
+        if self.stream_tap is not None:
+            self.stream_tap("write", data)
+        self.clock.now += self._frame_time(len(data))
+        device.take_frame(data)
+        return True
+
+    def read_frame(self, address: int, length: int) -> bytes | None:
+        """A whole transaction: START, `length` bytes, STOP, if nothing can happen in it. None:
+        nothing was sent."""
+        device = self._framed(length)
+        if device is None or not device.gives_frame(address, length):
+            return None
+        self._pass("start", address << 1 | 1)
+        self.clock.now += self._frame_time(length)
+        data = device.give_frame()
+        if self.stream_tap is not None:
+            self.stream_tap("read", data)
+        return data
+
+    def _frame_time(self, length: int) -> int:
+        """ns: START and the address byte, `length` bytes, STOP."""
+        return (11 + 9 * length) * self._bit
+
+    def _framed(self, length: int) -> FramedDevice | None:
+        """The only device, if it knows frames; None if anything else may act before the end of
+        one."""
+        if len(self.devices) != 1 or self._addressed or self._left_reading:
+            return None
+        if self.scl_stuck or self.sda_stuck or (self._tap is not None and self.stream_tap is None):
+            return None
+        end = self.clock.now + self._frame_time(length)
+        if not self.clock.quiet_until(end) or (self.deadline is not None and end > self.deadline):
+            return None
+        device = self.devices[0]
+        return cast(FramedDevice, device) if hasattr(device, "takes_frame") else None
 
     # --- bytes that are transferred together ---
 

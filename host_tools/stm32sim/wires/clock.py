@@ -48,7 +48,11 @@ class Clock:
 
     def advance(self, duration: int) -> None:
         """Advance by `duration` ns."""
-        self.advance_to(self.now + duration)
+        instant = self.now + duration
+        if self._alarms and self._alarms[0][0] <= instant:
+            self.advance_to(instant)
+        elif duration > 0:
+            self.now = instant
 
     def advance_to(self, instant: int) -> None:
         """Advance to `instant` (ns) and execute everything that becomes due."""

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from stm32assets import FIRMWARE
 from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.seam import HostPowerLost, HostReset
 from stm32sim.in_process import Bench
@@ -49,6 +50,79 @@ def test_two_boots_share_no_module(boot):
     first = boot(counter="count = 0\n").imports("counter")
     first.count = 5
     assert boot().imports("counter").count == 0
+
+
+def test_a_prepared_module_is_there_from_its_import_on(boot, tmp_path):
+    files = {
+        "pack____init__": "from .one import first\nname = __name__\n",
+        "pack__one": "import json\nfrom . import two\nfirst = 1\n",
+        "pack__two": "import machine\nlist = []\n",
+        "late": "import pack.two\n",
+    }
+    device, prepared = boot(**files), boot()
+    device.imports("pack")
+    device.imports("late")
+    visible = list(prepared.modules)
+    prepared.prepare(tmp_path)
+    assert list(prepared.modules) == visible
+    prepared.imports("pack").two.list.append(1)
+    assert "late" not in prepared.modules
+    prepared.imports("late")
+    assert list(prepared.modules) == list(device.modules)
+    assert vars(prepared.modules["pack"]).keys() == vars(device.modules["pack"]).keys()
+    assert prepared.imports("pack.two").list == [1] and boot().imports("pack.two").list == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import time\nnow = time.ticks_us()",
+        "import time\ntry:\n    time.sleep_ms(5)\nexcept:\n    pass",
+        "print(1)",
+    ],
+)
+def test_a_module_that_acts_when_it_is_imported_is_not_prepared(
+    boot, world, line, tmp_path, capsys
+):
+    boot(acts=line).imports("acts")
+    prepared = boot()
+    before = world.now
+    capsys.readouterr()
+    prepared.prepare(tmp_path)
+    assert world.now == before and not capsys.readouterr().out
+    prepared.imports("acts")
+    assert world.now > before or capsys.readouterr().out == "1\n"
+
+
+def test_a_package_that_reuses_the_name_of_its_module_is_not_prepared(boot, tmp_path):
+    boot(pack____init__="from .run import run\n", pack__run="def run(): pass\n").imports("pack")
+    prepared = boot()
+    prepared.prepare(tmp_path)
+    assert callable(prepared.imports("pack").run)
+
+
+def test_the_modules_of_the_product_only_define_things(world):
+    """So they may be prepared: none changes another one when it is executed."""
+    device = DevicePackages(world.call, [FIRMWARE])
+    names = [
+        str(path.relative_to(FIRMWARE).with_suffix("")).replace("/", ".").removesuffix(".__init__")
+        for package in ("stm32_rom", "stm32_updater")
+        for path in sorted((FIRMWARE / package).glob("*.py"))
+    ]
+    for name in names:
+        before = {
+            module: {key: (value, repr(value)) for key, value in vars(namespace).items()}
+            for module, namespace in device.modules.items()
+            if module not in ("sys", "builtins")
+        }
+        device.imports(name)
+        for module, contents in before.items():
+            now = vars(device.modules[module])
+            for key, (value, told) in contents.items():
+                assert now[key] is value and repr(value) == told, (name, module, key)
+            added = {f"{module}.{key}" for key in now.keys() - contents.keys()}
+            assert added <= device.modules.keys(), (name, added)
+    assert not world.log and not world.now
 
 
 @pytest.mark.parametrize("name", ["typing", "dataclasses", "enum", "pathlib", "logging", "socket"])
