@@ -37,7 +37,7 @@ _OURS = bytes(range(0xF5, 0x100))
 _TEXT = bytes(range(0xF5))
 _MESSAGE = re.compile(rb"\xf5([\xf8-\xff]*)\xf6|\xf7([\xf8-\xff])([\xf8-\xff])")
 _UNFINISHED = re.compile(rb"(\xf5[\xf8-\xff]*|\xf7[\xf8-\xff]?)\Z")
-_OUTPUT, _TRACE, _DONE, _ALIVE = b"otda"
+_OUTPUT, _TRACE, _DONE, _ALIVE, TAKEN = b"otdak"
 # The raw REPL's answer to code that it cannot compile.
 _REFUSED = re.compile(rb"\x04([^\x04]+)\x04>")
 
@@ -260,10 +260,13 @@ class RawRepl:
 
     # Calls.
 
-    def run(self, code: str, silence_s: float) -> Iterator[str]:
+    def run(
+        self, code: str, silence_s: float, more: Callable[[], bytes] | None = None
+    ) -> Iterator[str]:
         """Run code and yield what it prints. Raises Raised and ReplError.
 
-        `silence_s` limits the time without a frame: foreign text is not a sign of life.
+        `silence_s` limits the time without a frame: foreign text is not a sign of life. `more` is
+        called for each frame of kind TAKEN, and returns bytes for the code to read.
         """
         self._number = (self._number + 1) % 256
         self._flush_text()
@@ -284,6 +287,8 @@ class RawRepl:
                         raise ReplError("characters are lost on the line to the board")
                     self._flush_text()
                     if trace:
+                        if more is not None:
+                            self.interrupt()  # discards what the code did not read
                         raise Raised(trace.decode(errors="replace"))
                     return
                 frames += 1
@@ -291,6 +296,8 @@ class RawRepl:
                     yield decoder.decode(data)
                 elif kind == _TRACE:
                     trace += data
+                elif kind == TAKEN and more is not None:
+                    self.serial.write(more())
             if self._receive():
                 refused_from = self._hand_over_lines(refused_from)
                 continue

@@ -18,7 +18,6 @@ import os
 import re
 import socket
 import time
-from base64 import b64encode
 from binascii import a2b_base64
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
@@ -32,7 +31,8 @@ from stm32up.events import Report, note
 from stm32up.host import AUTO
 from stm32up.host.paths import FROZEN
 from stm32up.host.ports import find_port, ports_present
-from stm32up.host.raw_repl import NotEntered, Raised, RawRepl, ReplError, Silence
+from stm32up.host.raw_repl import TAKEN, NotEntered, Raised, RawRepl, ReplError, Silence
+from stm32up.host.sending import RECEIVER, Sender
 from stm32up.text import clean, shortened, without_colour
 
 __all__ = ["CHUNK", "Connection", "FileInfo", "connected", "find_port"]
@@ -62,8 +62,8 @@ def _built_in(name):
   if had: sys.modules[name] = had
 """
 
-# Defined on the board during a connection. The helpers check first whether a file exists, because
-# the numbers of an OSError differ between ports.
+# Defined on the board during a connection; prints whether it can inflate. The helpers check first
+# whether a file exists, because the numbers of an OSError differ between ports.
 _HELPERS = f"""{BUILT_IN}
 hashlib, json, os, binascii = [_built_in(n) for n in ('hashlib', 'json', 'os', 'binascii')]
 a2b_base64, b2a_base64, hexlify = binascii.a2b_base64, binascii.b2a_base64, binascii.hexlify
@@ -78,8 +78,6 @@ def _read(path):
    feed()
    if not b: break
    print(b2a_base64(b).decode(), end='')
-def _write(path, mode, text):
- with open(path, mode) as f: f.write(a2b_base64(text))
 def _hash(path):
  h = hashlib.sha256(); n = 0; b = bytearray(1024); m = memoryview(b)
  with open(path, 'rb') as f:
@@ -93,6 +91,8 @@ def _swap(new, old, digest):
  if _hash(new)[1] != digest: return False
  os.rename(new, old)
  return True
+{RECEIVER.format(taken=TAKEN)}
+print(_deflate is not None)
 """
 
 
@@ -177,7 +177,7 @@ class Connection:
         self.port = port
         self._report = report
         self._on_text = on_text
-        self._has_helpers = False
+        self._has_helpers = self._inflates = False
         self.resets = 0  # how often contact was lost and restored
         self._open()
         try:
@@ -258,24 +258,25 @@ class Connection:
     ) -> None:
         """Append data[start:] to a file that already holds the first `start` bytes.
 
-        With `start` 0 the file is replaced. It is closed after every chunk, so that a power cut
-        loses little.
+        With `start` 0 the file is replaced. A power cut loses at most 4 KB of what was sent.
         """
-        self._define_helpers()
-        for position, call in self._writes(path, data, start):
-            self.exec(call)
+
+        def written(end: int) -> None:
             if progress is not None:
-                progress(position, len(data))
+                progress(end, len(data))
+
+        if self._send(path, data, start, written) != 0:
+            raise ContactLost(
+                f"lost the board on {self.port}: characters are changed on the line",
+                "Check the cable, and run it again.",
+            )
+        written(len(data))
 
     def replace_file(self, path: str, data: bytes) -> None:
         """Write a file so that a power cut leaves either the old or the new content."""
-        self._define_helpers()
         temporary = f"{path}.part"
-        calls = [call for _, call in self._writes(temporary, data, 0)]
-        calls[-1] += f"\nprint(_swap({temporary!r}, {path!r}, {_digest(data)!r}))"
-        for call in calls:
-            answer = self.exec(call)
-        if answer.strip() != "True":
+        swap = f"_swap({temporary!r}, {path!r}, {_digest(data)!r})"
+        if self._send(temporary, data, then=f" or {swap}") is not True:
             raise DeviceError(
                 f"{path} arrived damaged",
                 "Try again; check the cable and the flash.",
@@ -287,13 +288,13 @@ class Connection:
 
     def hash_files(self, paths: list[str]) -> dict[str, tuple[int, str] | None]:
         """As `hash_file`, for many files."""
-        found = self._ask(f"{{p: _hash(p) if _exists(p) else None for p in {paths!r}}}")
+        found = self.ask(f"{{p: _hash(p) if _exists(p) else None for p in {paths!r}}}")
         with _understood(found):
             return {p: (int(found[p][0]), str(found[p][1])) if found[p] else None for p in paths}
 
     def list_folder(self, path: str) -> list[FileInfo]:
         """The content of a folder, sorted by name; empty if the folder does not exist."""
-        found = self._ask(
+        found = self.ask(
             "[(e[0], e[1] == 0x4000, e[3] if len(e) > 3 else 0) "
             f"for e in (os.ilistdir({path!r}) if _exists({path!r}) else ())]"
         )
@@ -328,36 +329,50 @@ class Connection:
 
     def free_space(self) -> int:
         """Bytes left on the board's filesystem."""
-        found = self._ask("os.statvfs('/')")
+        found = self.ask("os.statvfs('/')")
         with _understood(found):
             return int(found[0]) * int(found[3])
 
-    def _ask(self, expression: str) -> Any:  # JSON: the caller knows its form
-        """The value of an expression on the board, which may use the helpers."""
+    def ask(self, expression: str, more: Callable[[], bytes] | None = None) -> Any:
+        """The value of an expression on the board, which may use the helpers. `more`: as in
+        RawRepl.run."""
         self._define_helpers()
-        text = "".join(self._run(f"print(json.dumps({expression}))"))
+        text = "".join(self._run(f"print(json.dumps({expression}))", more=more))
         try:
-            return json.loads(text)
+            return json.loads(text)  # the caller knows its form
         except (ValueError, RecursionError):
             raise nonsense(text) from None
 
     def _define_helpers(self) -> None:
         if not self._has_helpers:
-            self.exec(_HELPERS)
+            self._inflates = self.exec(_HELPERS) == "True\n"
             self._has_helpers = True
 
-    def _writes(self, path: str, data: bytes, start: int) -> Iterator[tuple[int, str]]:
-        """(bytes written after it, call) for every chunk; at least one."""
-        mode = "ab" if start else "wb"
-        for position in range(start, max(len(data), start + 1), CHUNK):
-            chunk = data[position : position + CHUNK]
-            yield position + len(chunk), f"_write({path!r}, {mode!r}, {b64encode(chunk)!r})"
-            mode = "ab"
+    def _send(
+        self,
+        path: str,
+        data: bytes,
+        start: int = 0,
+        written: Callable[[int], None] = lambda end: None,
+        then: str = "",
+    ) -> Any:
+        """Send data[start:]. Returns the value of `_receive` with `then`, the rest of the
+        expression; a positive number: so many bytes are missing, because others arrived
+        damaged."""
+        self._define_helpers()
+        sender = Sender(data, start, deflate=self._inflates, written=written)
+        mode, left = "ab" if start else "wb", len(data) - start
+        return self.ask(f"_receive({path!r}, {mode!r}, {left}){then}", sender)
 
-    def _run(self, code: str, silence_s: float | None = None) -> Iterator[str]:
+    def _run(
+        self,
+        code: str,
+        silence_s: float | None = None,
+        more: Callable[[], bytes] | None = None,
+    ) -> Iterator[str]:
         """Run code and yield what it prints. Errors of the connection become NoBoard."""
         try:
-            yield from self._repl.run(code, silence_s or SILENCE_S)
+            yield from self._repl.run(code, silence_s or SILENCE_S, more)
         except Raised as error:
             raise _device_error(str(error)) from None
         except Silence as error:
