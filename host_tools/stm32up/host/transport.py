@@ -35,7 +35,7 @@ from stm32up.host.raw_repl import TAKEN, NotEntered, Raised, RawRepl, ReplError,
 from stm32up.host.sending import RECEIVER, Sender
 from stm32up.text import clean, shortened, without_colour
 
-__all__ = ["CHUNK", "Connection", "FileInfo", "connected", "find_port"]
+__all__ = ["CHUNK", "Connection", "FileInfo", "connected", "find_port", "understood"]
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, total, in bytes
@@ -250,7 +250,7 @@ class Connection:
         self.exec(f"_read({path!r})", lines.append)
         if lines == [_MISSING]:
             return None
-        with _understood(lines):
+        with understood(lines):
             return b"".join(map(a2b_base64, lines))
 
     def append_file(
@@ -289,7 +289,7 @@ class Connection:
     def hash_files(self, paths: list[str]) -> dict[str, tuple[int, str] | None]:
         """As `hash_file`, for many files."""
         found = self.ask(f"{{p: _hash(p) if _exists(p) else None for p in {paths!r}}}")
-        with _understood(found):
+        with understood(found):
             return {p: (int(found[p][0]), str(found[p][1])) if found[p] else None for p in paths}
 
     def list_folder(self, path: str) -> list[FileInfo]:
@@ -298,7 +298,7 @@ class Connection:
             "[(e[0], e[1] == 0x4000, e[3] if len(e) > 3 else 0) "
             f"for e in (os.ilistdir({path!r}) if _exists({path!r}) else ())]"
         )
-        with _understood(found):
+        with understood(found):
             return sorted(FileInfo(str(n), bool(folder), int(size)) for n, folder, size in found)
 
     def is_folder(self, path: str) -> bool:
@@ -330,14 +330,16 @@ class Connection:
     def free_space(self) -> int:
         """Bytes left on the board's filesystem."""
         found = self.ask("os.statvfs('/')")
-        with _understood(found):
+        with understood(found):
             return int(found[0]) * int(found[3])
 
-    def ask(self, expression: str, more: Callable[[], bytes] | None = None) -> Any:
-        """The value of an expression on the board, which may use the helpers. `more`: as in
-        RawRepl.run."""
+    def ask(
+        self, expression: str, define: str = "", more: Callable[[], bytes] | None = None
+    ) -> Any:
+        """The value of an expression on the board, which may use the helpers and what the lines
+        `define`. `more`: as in RawRepl.run."""
         self._define_helpers()
-        text = "".join(self._run(f"print(json.dumps({expression}))", more=more))
+        text = "".join(self._run(f"{define}print(json.dumps({expression}))", more=more))
         try:
             return json.loads(text)  # the caller knows its form
         except (ValueError, RecursionError):
@@ -362,7 +364,7 @@ class Connection:
         self._define_helpers()
         sender = Sender(data, start, deflate=self._inflates, written=written)
         mode, left = "ab" if start else "wb", len(data) - start
-        return self.ask(f"_receive({path!r}, {mode!r}, {left}){then}", sender)
+        return self.ask(f"_receive({path!r}, {mode!r}, {left}){then}", more=sender)
 
     def _run(
         self,
@@ -499,7 +501,7 @@ def _device_error(trace: str) -> DeviceError:
 
 
 @contextlib.contextmanager
-def _understood(answer: object) -> Iterator[None]:
+def understood(answer: object) -> Iterator[None]:
     """Turn errors from an answer of an unexpected form into DeviceError."""
     try:
         yield
