@@ -81,7 +81,8 @@ def _push(
         status="pushed", file=image.name, image=target, version=version, sha256=digest, sent=0
     )
     arguments = [FOLDER, INBOX], target, part, BOARD_JSON, KEYS
-    found = connection.ask(f"_survey{arguments!r}", _SURVEY)
+    connection.define(_SURVEY)
+    found = connection.ask(f"_survey{arguments!r}")
     with understood(found):
         if found["image"] == [len(data), digest]:
             return {**done, "status": "already-there"}

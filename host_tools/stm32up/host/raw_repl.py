@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import select
 import time
 from binascii import crc32
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ ENTER_S = 10.0  # for a program to stop, and for boot.py to end after a soft res
 _PROBE_S = 1.0  # how long to wait for the answer to one probe
 _REFUSED_S = 0.5  # no frame follows a traceback outside of a frame
 _PIECE, _PAUSE_S = 256, 0.01
+_MOMENT_S = 0.01  # the longest wait between two looks at a deadline
 _LAST_TEXT = 400  # bytes of foreign text that are kept for error messages
 
 _KNOWN, _WATCHDOG, _BITTEN = 1, 2, 4
@@ -322,11 +324,17 @@ class RawRepl:
         """Read what has arrived; wait a moment if nothing has."""
         data = self.serial.read(4096)
         if not data:
-            time.sleep(0.001)
+            self._wait_for_bytes()
             return False
         self._ours += data.translate(None, _TEXT)
         self._text += data.translate(None, _OURS)
         return True
+
+    def _wait_for_bytes(self) -> None:
+        try:
+            select.select([self.serial], [], [], _MOMENT_S)
+        except (OSError, ValueError):  # not a serial port of Windows
+            time.sleep(0.001)
 
     def _wait_for(self, text: bytes, end: float) -> None:
         """Wait until `text` arrives, or the line is quiet for as long as a probe takes, or until

@@ -2,9 +2,10 @@
 
 The board asks for every piece, so that nothing is sent that it cannot buffer. An ESP32 behind a
 USB-UART bridge has no flow control, buffers 259 bytes (ports/esp32/mphalport.c), and loses what
-arrives while it writes to its flash. So at most WINDOW pieces of PIECE bytes are unread, as many
-bytes as MicroPython's own raw paste allows, and none while a block is written: the first piece of
-a block is sent when the board has asked for it after writing the block before.
+arrives while it writes to its flash. So at most WINDOW pieces of PIECE bytes are unread, which are
+256 bytes, and none while a block is written: the first piece of a block is sent when the board has
+asked for it after writing the block before. At 115200 baud the line is busy all the time if the
+board's request takes less than 16 ms to arrive.
 
 A block is written and flushed in one go. It ends where a block of littlefs ends: a file that is
 flushed or closed in the middle of one has that block erased and copied at the next write. After a
@@ -26,8 +27,8 @@ import zlib
 from binascii import crc32
 from collections.abc import Callable, Iterator
 
-PIECE = 128
-WINDOW = 2
+PIECE = 64
+WINDOW = 4
 _HEADER = 8
 _BLOCK = 4096  # of littlefs, on rp2 and esp32
 _WBITS = 12
@@ -35,10 +36,8 @@ _WBITS = 12
 _CTRL_C = b"\x03"
 _CARRIED = PIECE - 1  # bytes of a block in a piece
 
-# `_send`, `feed` and `crc32` are of raw_repl.py, `_built_in` is of transport.py.
+# `_send`, `feed` and `crc32` are of raw_repl.py, `_deflate` is of transport.py.
 RECEIVER = f"""
-try: _deflate = _built_in('deflate')
-except ImportError: _deflate = None
 def _piece():
  _send({{taken}})
  piece = sys.stdin.buffer.read({PIECE})

@@ -18,7 +18,8 @@ import os
 import re
 import socket
 import time
-from binascii import a2b_base64
+import zlib
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypeVar
@@ -62,11 +63,22 @@ def _built_in(name):
   if had: sys.modules[name] = had
 """
 
-# Defined on the board during a connection; prints whether it can inflate. The helpers check first
-# whether a file exists, because the numbers of an OSError differ between ports.
-_HELPERS = f"""{BUILT_IN}
-hashlib, json, os, binascii = [_built_in(n) for n in ('hashlib', 'json', 'os', 'binascii')]
-a2b_base64, b2a_base64, hexlify = binascii.a2b_base64, binascii.b2a_base64, binascii.hexlify
+# Defines code that arrives deflated, half as long, if the board can inflate it; prints whether.
+_INFLATED = f"""{BUILT_IN}
+binascii = _built_in('binascii')
+try: _deflate = _built_in('deflate')
+except ImportError: _deflate = None
+if _deflate:
+ _code = io.BytesIO(binascii.a2b_base64({{packed!r}}))
+ exec(_deflate.DeflateIO(_code, _deflate.ZLIB).read(), globals())
+print(_deflate is not None)
+"""
+
+# Defined on the board during a connection. The helpers check first whether a file exists, because
+# the numbers of an OSError differ between ports.
+_HELPERS = f"""
+hashlib, json, os = [_built_in(n) for n in ('hashlib', 'json', 'os')]
+b2a_base64, hexlify = binascii.b2a_base64, binascii.hexlify
 def _exists(path):
  try: os.stat(path); return True
  except OSError: return False
@@ -91,9 +103,7 @@ def _swap(new, old, digest):
  if _hash(new)[1] != digest: return False
  os.rename(new, old)
  return True
-{RECEIVER.format(taken=TAKEN)}
-print(_deflate is not None)
-"""
+{RECEIVER.format(taken=TAKEN)}"""
 
 
 class FileInfo(NamedTuple):
@@ -177,7 +187,8 @@ class Connection:
         self.port = port
         self._report = report
         self._on_text = on_text
-        self._has_helpers = self._inflates = False
+        self._defined: set[str] = set()  # code, on the board
+        self._inflates = False
         self.resets = 0  # how often contact was lost and restored
         self._open()
         try:
@@ -210,7 +221,7 @@ class Connection:
 
     def reconnect(self) -> None:
         """Prepare the board again after ContactLost; from then on its watchdog is fed."""
-        self._has_helpers = False
+        self._defined.clear()
         self.resets += 1
         self._enter(soft_reset=True, believed=True)
 
@@ -245,7 +256,7 @@ class Connection:
 
     def read_file(self, path: str) -> bytes | None:
         """The content of a file; None if it does not exist."""
-        self._define_helpers()
+        self.define()
         lines: list[str] = []
         self.exec(f"_read({path!r})", lines.append)
         if lines == [_MISSING]:
@@ -265,11 +276,7 @@ class Connection:
             if progress is not None:
                 progress(end, len(data))
 
-        if self._send(path, data, start, written) != 0:
-            raise ContactLost(
-                f"lost the board on {self.port}: characters are changed on the line",
-                "Check the cable, and run it again.",
-            )
+        self._send(path, data, start, written)
         written(len(data))
 
     def replace_file(self, path: str, data: bytes) -> None:
@@ -310,21 +317,21 @@ class Connection:
         """Make a folder and its parents, if they do not exist."""
         parts = PurePosixPath(path).parts
         folders = [str(PurePosixPath(*parts[: n + 1])) for n in range(1, len(parts))]
-        self._define_helpers()
+        self.define()
         self.exec(f"for p in {folders!r}: _exists(p) or os.mkdir(p)")
 
     def remove(self, path: str) -> None:
-        self._define_helpers()
+        self.define()
         self.exec(f"os.remove({path!r})")
 
     def remove_folder(self, path: str) -> None:
         """Remove an empty folder."""
-        self._define_helpers()
+        self.define()
         self.exec(f"os.rmdir({path!r})")
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file and replace an existing one, in one step (littlefs)."""
-        self._define_helpers()
+        self.define()
         self.exec(f"os.rename({old!r}, {new!r})")
 
     def free_space(self) -> int:
@@ -333,22 +340,26 @@ class Connection:
         with understood(found):
             return int(found[0]) * int(found[3])
 
-    def ask(
-        self, expression: str, define: str = "", more: Callable[[], bytes] | None = None
-    ) -> Any:
-        """The value of an expression on the board, which may use the helpers and what the lines
-        `define`. `more`: as in RawRepl.run."""
-        self._define_helpers()
-        text = "".join(self._run(f"{define}print(json.dumps({expression}))", more=more))
+    def ask(self, expression: str, more: Callable[[], bytes] | None = None) -> Any:
+        """The value of an expression on the board, which may use the helpers. `more`: as in
+        RawRepl.run."""
+        self.define()
+        text = "".join(self._run(f"print(json.dumps({expression}))", more=more))
         try:
             return json.loads(text)  # the caller knows its form
         except (ValueError, RecursionError):
             raise nonsense(text) from None
 
-    def _define_helpers(self) -> None:
-        if not self._has_helpers:
-            self._inflates = self.exec(_HELPERS) == "True\n"
-            self._has_helpers = True
+    def define(self, more: str = "") -> None:
+        """Define the helpers and `more`, unless this connection has done it."""
+        code = "".join(part for part in (_HELPERS, more) if part not in self._defined)
+        if not code:
+            return
+        packed = b2a_base64(zlib.compress(code.encode(), 9), newline=False)
+        self._inflates = self.exec(_INFLATED.replace("{packed!r}", repr(packed))) == "True\n"
+        if not self._inflates:
+            self.exec(code)
+        self._defined |= {_HELPERS, more}
 
     def _send(
         self,
@@ -358,13 +369,18 @@ class Connection:
         written: Callable[[int], None] = lambda end: None,
         then: str = "",
     ) -> Any:
-        """Send data[start:]. Returns the value of `_receive` with `then`, the rest of the
-        expression; a positive number: so many bytes are missing, because others arrived
-        damaged."""
-        self._define_helpers()
+        """Send data[start:]. Returns the value of `then`, the rest of an expression that begins
+        with the number of missing bytes."""
+        self.define()
         sender = Sender(data, start, deflate=self._inflates, written=written)
         mode, left = "ab" if start else "wb", len(data) - start
-        return self.ask(f"_receive({path!r}, {mode!r}, {left}){then}", more=sender)
+        answer = self.ask(f"_receive({path!r}, {mode!r}, {left}){then}", more=sender)
+        if answer is not True and answer:
+            raise ContactLost(
+                f"lost the board on {self.port}: characters are changed on the line",
+                "Check the cable, and run it again.",
+            )
+        return answer
 
     def _run(
         self,
