@@ -101,7 +101,6 @@ def _push(
             f"the board has {free} bytes free, and the image needs {len(data) - start + SPARE}",
             f"Remove old images from {INBOX} or other files from the board.",
         )
-    report(progress("push", start, len(data)))
     connection.append_file(part, data, start, lambda n, total: report(progress("push", n, total)))
     if connection.hash_file(part) != (len(data), digest):
         connection.remove(part)

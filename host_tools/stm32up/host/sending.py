@@ -17,8 +17,9 @@ cut the file holds whole blocks.
             which it stands for Ctrl-C
 
 So Ctrl-C, which would interrupt the board, is never data, and interrupts it at any time. Deflate
-is used where the board has it and it saves an eighth. The board holds one block at a time, 4 KB;
-each is deflated on its own, so a window of more than 4 KB (_WBITS) would find nothing.
+is used where the board has it and it saves an eighth. The board holds one block, 4 KB, and the
+window of deflate, 2 KB: each block is deflated on its own, so that none needs an earlier one. Of
+Thumb code (newlib for Armv6-M) that leaves 66 %; with 4 KB the same, with one stream and 32 KB 63.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PIECE = 64
 WINDOW = 4
 _HEADER = 8
 _BLOCK = 4096  # of littlefs, on rp2 and esp32
-_WBITS = 12
+_WBITS = 11
 
 _CTRL_C = b"\x03"
 _CARRIED = PIECE - 1  # bytes of a block in a piece
@@ -72,7 +73,8 @@ def _receive(path, mode, left):
 
 class Sender:
     """Sends `data[start:]` to `_receive`. Call it whenever the board asks: it returns the bytes to
-    send next. `written` gets the end of each block but the last when the board has written it."""
+    send next. `written` gets `start`, and the end of each block but the last when the board has
+    written it."""
 
     def __init__(
         self, data: bytes, start: int, *, deflate: bool, written: Callable[[int], None]
