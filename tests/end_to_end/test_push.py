@@ -248,3 +248,11 @@ def test_the_next_program_gets_a_board_whose_push_was_killed(host, tmp_path):
         process.wait()
     assert mpremote(host.board.url, "exec", "print('alive')").split() == ["alive"]
     assert pushed(host, path)["sent"] < path.stat().st_size
+
+
+@pytest.mark.parametrize("kind", ["rp2"])
+def test_a_board_without_deflate_gets_the_same_bytes(host, tmp_path, monkeypatch):
+    without = transport._INFLATED.replace("'deflate'", "'no_such_module'")
+    monkeypatch.setattr(transport, "_INFLATED", without)
+    path = image_file(tmp_path, firmware()[: 24 * 1024])
+    assert pushed(host, path)["sent"] == path.stat().st_size
