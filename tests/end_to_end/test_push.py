@@ -129,7 +129,7 @@ def test_at_115200_baud_a_file_takes_a_fraction_of_mpremotes_time(host, tmp_path
 @pytest.mark.parametrize("kind", ["rp2"])
 @pytest.mark.parametrize(
     ("content", "times"),
-    [(lambda: RANDOM, 2.7), (firmware, 3.5)],
+    [(lambda: RANDOM, 2.6), (firmware, 3.3)],
     ids=["random bytes", "firmware"],
 )
 def test_the_line_carries_a_fraction_of_mpremotes_bytes(host, tmp_path, content, times):
