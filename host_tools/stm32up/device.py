@@ -7,11 +7,12 @@ The chip table exists once, in stm32_rom.chips, and serves the desktop as well.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -115,7 +116,14 @@ class Chip(Protocol):
 
 
 class _Image(Protocol):
+    product_id: int
+    signature: bytes | None
+    key_hash: bytes
+
     def check_digest(self, clock: object) -> None: ...
+    def check_fit(self, chip: Chip, preserved: Sequence[tuple[int, int]]) -> None: ...
+    def check_product(self, class_id: bytes | None) -> None: ...
+    def check_vectors(self, chip: Chip) -> None: ...
 
 
 def chip(name: str) -> Chip:
@@ -143,24 +151,69 @@ def check_image(
     `name` is for messages. `chip` None: the largest of the family that the image is for. Raises
     ImageError.
     """
+    with _opened(content, name) as image:
+        _check_digest(image, name)
+        if chip is None and not knows(image.product_id):
+            raise ImageError(f"{name} is for chip 0x{image.product_id:03X}, which is not known")
+        target = chip or largest(image.product_id)
+        image.check_fit(target, preserve)
+        image.check_vectors(target)
+
+
+def check_for_host(
+    content: bytes,
+    name: object,
+    chip_name: str,
+    preserve: Sequence[tuple[int, int]],
+    class_id: str | None,
+    unsigned: bool,
+    keys: Sequence[str],
+) -> None:
+    """Run the updater's checks that depend only on board.json and on the file names of `keys`.
+    Raises ImageError; ValueError or TypeError for values that the updater would refuse.
+    """
+    try:
+        chip = module("stm32_rom.chips").by_name(chip_name)
+    except module("stm32_rom.errors").UnknownChip:
+        raise ValueError(chip_name) from None
+    signature = module("stm32_updater.signature")
+    names = [str(key).removesuffix(".pub") for key in keys]
+    with _opened(content, name) as image:
+        image.check_fit(chip, [(int(start), int(length)) for start, length in preserve])
+        image.check_product(None if class_id is None else bytes.fromhex(class_id))
+        image.check_vectors(chip)
+        if image.signature is None or signature.key_id(image.key_hash) not in names:
+            signature.check(image, _NoneOf(names), unsigned)
+
+
+class _NoneOf:
+    """The keys of a host for an image that is signed with none of them; see signature.Keys."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+
+    def find(self, wanted: bytes) -> None:
+        return None
+
+    def ids(self) -> list[str]:
+        return self._names
+
+
+@contextlib.contextmanager
+def _opened(content: bytes, name: object) -> Iterator[_Image]:
+    """The updater's Image of this content. Its errors become ImageError and name `name`."""
     reader, errors = module("stm32_updater.image"), module("stm32_updater.errors")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "image")
         file.write_bytes(content)
         try:
-            image = reader.open_image(str(file))
-            _check_digest(image, name)
-            if chip is None and not knows(image.product_id):
-                raise ImageError(
-                    f"{name} is for chip 0x{image.product_id:03X}, which is not known"
-                )
-            target = chip or largest(image.product_id)
-            image.check_fit(target, preserve)
-            image.check_vectors(target)
+            yield reader.open_image(str(file))
         except errors.UpdaterError as error:
             damaged = isinstance(error, errors.ImageDamaged)
             next_step = _AGAIN if damaged else error.next_step
-            raise ImageError(error.message.replace(str(file), str(name)), next_step) from None
+            refused = ImageError(error.message.replace(str(file), str(name)), next_step)
+            refused.code = error.code
+            raise refused from None
 
 
 def _check_digest(image: _Image, name: object) -> None:

@@ -131,6 +131,7 @@ class FakeBoard:
         self.executed: list[str] = []
         self.soft_resets = 0
         self.before_exec: Callable[[str], None] = lambda code: None
+        self.before_read: Callable[[], None] = lambda: None  # of a piece of a file
         self.free = 1 << 20
         self.block = 1
         self.frozen = False  # whether the updater is frozen into its firmware
@@ -233,6 +234,20 @@ class FakeBoard:
             return _trace(error).encode()
         return b""
 
+    def _read(self, count: int) -> bytes:
+        """What code reads from sys.stdin.buffer."""
+        try:
+            self.before_read()
+        except ConnectionError as error:
+            raise _Unplugged from error
+        data = b""
+        while len(data) < count:
+            more = self.output.read(count - len(data))
+            if not more:
+                raise _Unplugged
+            data += more
+        return data
+
     def _names(self) -> dict[str, Any]:
         modules: dict[str, Any] = {"os": self._os(), "time": _Time(), "machine": self.machine}
         modules["sys"] = SimpleNamespace(
@@ -240,6 +255,7 @@ class FakeBoard:
             implementation=self.implementation,
             modules={},
             path=["", ".frozen", "/lib"],
+            stdin=SimpleNamespace(buffer=SimpleNamespace(read=lambda n: self._read(n))),
             stdout=SimpleNamespace(buffer=SimpleNamespace(write=lambda b: self.output.write(b))),
             print_exception=lambda error, file: file.write(_trace(error)),
         )

@@ -172,13 +172,13 @@ def test_a_full_board_is_told_before_anything_is_sent(run, fake, image):
 def test_status_tells_how_much_of_an_interrupted_push_is_there(run, fake, image):
     part = fake.file("/updater/inbox/app.part")
 
-    def unplug(code: str) -> None:
-        if part.exists():
+    def unplug() -> None:
+        if part.stat().st_size:
             raise ConnectionResetError
 
-    fake.before_exec = unplug
+    fake.before_read = unplug
     assert run("--port", fake.port, "push", image).status == 3
-    fake.before_exec = lambda code: None
+    fake.before_read = lambda: None
     there = part.stat().st_size
     (push,) = run("--port", fake.port, "--json", "status").result["interrupted_pushes"]
     assert push["file"] == "/updater/inbox/app.part" and push["done"] == there > 0

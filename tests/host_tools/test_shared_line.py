@@ -172,7 +172,7 @@ def test_a_silent_board_that_was_not_reset_is_not_said_to_be(fake):
 @pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_push_that_resets_interrupt_goes_on_by_itself(run, fake, image, times):
-    resets_at(fake, "_write('/updater/inbox", times)
+    resets_at(fake, "_receive('/updater/inbox", times)
     ran = run("--port", fake.port, "--json", "push", image)
     assert ran.status == 0
     assert fake.file("/updater/inbox/app.img").read_bytes() == image.read_bytes()
@@ -182,7 +182,7 @@ def test_a_push_that_resets_interrupt_goes_on_by_itself(run, fake, image, times)
 
 @pytest.mark.usefixtures("quickly")
 def test_a_push_that_resets_interrupt_for_good_ends(run, fake, image):
-    resets_at(fake, "_write('/updater/inbox", 1000)
+    resets_at(fake, "_receive('/updater/inbox", 1000)
     ran = run("--port", fake.port, "--json", "push", image)
     assert (ran.status, ran.result["error"]) == (3, "board-reset")
     assert "watchdog" in ran.err and ran.err.count("\n") == 1
@@ -237,7 +237,7 @@ def test_a_watchdog_of_the_interrupted_program_is_found_and_fed(run, fake, image
 
 @pytest.mark.usefixtures("quickly")
 def test_a_watchdog_that_cannot_be_found_is_fed_after_its_first_bite(run, fake, image):
-    resets_at(fake, "_write('/updater/inbox")
+    resets_at(fake, "_receive('/updater/inbox")
     assert run("--port", fake.port, "push", image).status == 0
     assert fake.machine.started and fake.machine.fed > 2
 

@@ -64,13 +64,13 @@ def test_what_is_not_there_is_told_apart_from_what_is_empty(connection):
 def test_a_file_that_arrives_damaged_does_not_replace_the_old_one(fake, connection):
     connection.replace_file("/file", b"old")
 
-    def damage(code: str) -> None:
-        if "_swap(" in code and "def" not in code:
-            fake.file("/file.part").write_bytes(b"bad")
+    def damage() -> None:
+        with fake.file("/file.part").open("r+b") as part:
+            part.write(b"bad")
 
-    fake.before_exec = damage
+    fake.before_read = damage
     with pytest.raises(DeviceError, match="arrived damaged"):
-        connection.replace_file("/file", b"new" * 2000)  # more than one chunk
+        connection.replace_file("/file", b"new" * 2000)  # more than one block
     assert fake.file("/file").read_bytes() == b"old"
 
 

@@ -33,23 +33,45 @@ except UpdaterError as e:
  print(json.dumps(d))
 """
 
-CONFIRMED = "confirmed.img"
-# Reads the record and makes the check of [confirm] with the updater's own classes. Does not reset
-# the target.
-_RUNS = """
+# States of an image on the host.
+RUNS, UNDER_WAY = "runs", "under way"
+
+# Where an image stands, according to the updater's own classes, with as few imports as possible.
+# RUNS: the record says that it is installed, and it proves itself now, by the check of [confirm].
+# UNDER_WAY: it is the candidate, so the next run continues with it. None: push it; also if the
+# updater has anything else to do. Does not reset the target.
+_STANDS = """
+import json, os
+def _is_there(path):
+ try: os.stat(path); return True
+ except OSError: return False
+def _stands(folder, digest, board):
  from stm32_rom.clock import Clock
- from stm32_updater.board import Board
+ from stm32_updater.store import Store, hands_off
+ store = Store(folder)
+ if store.inbox_images() or hands_off(folder) is not None: return
+ from stm32_updater.errors import ImageError
  from stm32_updater.image import open_image
  from stm32_updater.record import IDLE
- from stm32_updater.store import Store, hands_off
- store = Store({folder!r})
- record = store.load()
- runs = (
-  record is not None and record.phase == IDLE and record.installed == {digest!r}
-  and not store.inbox_images() and hands_off({folder!r}) is None
-  and Board.load({board!r}, Clock(feed)).confirm(open_image(store.confirmed))
- )
- print(json.dumps({{"event": "result", "ok": True, "runs": bool(runs)}}))
+ try:
+  if _is_there(store.candidate):
+   image = open_image(store.candidate)
+   if image.digest != digest: return
+   image.check_digest(Clock(feed))
+   return {under_way!r}
+  record = store.load()
+  if record is None or record.phase != IDLE or record.installed != digest: return
+  from stm32_updater.board import Board
+  if Board.load(board, Clock(feed)).confirm(open_image(store.confirmed)): return {runs!r}
+ except ImageError: return
+d = {{"event": "result", "ok": True, "stands": None}}
+if _is_there({folder!r} + '/confirmed.img') or _is_there({folder!r} + '/candidate.img'):
+ from stm32_updater import UpdaterError
+ try: d["stands"] = _stands({folder!r}, {digest!r}, {board!r})
+ except UpdaterError as e:
+  d["ok"] = False
+  d.update(e.as_dict())
+print(json.dumps(d))
 """
 
 _BEGINNINGS = """
@@ -64,24 +86,26 @@ def update(
     connection: Connection, image: Path, report: Report, *, force: bool = False
 ) -> dict[str, object]:
     """Push the image and run the updater; return the values of its result. An image that is
-    already installed is not pushed; `force` writes it.
+    installed is not pushed, nor one whose update was interrupted; `force` pushes and writes it.
 
     Raises UpdateFailed with the updater's own result, NoUpdater, and what `push` raises.
     """
     described = images.verify(image)
-    if not force and _runs(connection, described["sha256"]):
-        return {"status": "up-to-date", "version": described["version"]}
-    pushed = push(connection, image, report)
-    report({"event": "pushed", **pushed})
+    version = described["version"]
+    stands = None if force else _stands(connection, described["sha256"])
+    if stands == RUNS:
+        return {"status": "up-to-date", "version": version}
+    if stands != UNDER_WAY:
+        report({"event": "pushed", **push(connection, image, report)})
     resets = connection.resets
     result = run(connection, report, force=force)
     by_itself = connection.resets != resets and result.get("status") == "idle"
-    if by_itself and status(connection).get("confirmed") == pushed["version"]:
+    if by_itself and status(connection).get("confirmed") == version:
         # The program on the board had continued an earlier update before it was stopped.
-        return {"status": "installed", "version": pushed["version"]}
-    if result.get("version") != pushed["version"]:
+        return {"status": "installed", "version": version}
+    if result.get("version") != version:
         raise UpdateFailed(
-            f"{result.get('version') or 'no image'} was installed, not {pushed['version']}",
+            f"{result.get('version') or 'no image'} was installed, not {version}",
             "Read the lines above, and run: stm32up status.",
             {**result, "ok": False, "error": "another-image"},
         )
@@ -95,15 +119,12 @@ def run(connection: Connection, report: Report, *, force: bool = False) -> dict[
     return _call(connection, call, report)
 
 
-def _runs(connection: Connection, digest: str | None) -> bool:
-    """Whether the image with this digest is installed, according to the board's record, and proves
-    itself now. False if the updater has anything else to do.
-    """
-    if not any(file.name == CONFIRMED for file in connection.list_folder(FOLDER)):
-        return False  # nothing is installed, or there is no updater
-    installed = None if digest is None else bytes.fromhex(digest)
-    call = _RUNS.format(folder=FOLDER, digest=installed, board=BOARD_JSON)
-    return bool(_call(connection, call)["runs"])
+def _stands(connection: Connection, digest: str | None) -> object:
+    """RUNS, UNDER_WAY, or None if the image with this digest has to be pushed."""
+    raw = None if digest is None else bytes.fromhex(digest)
+    known = {"folder": FOLDER, "digest": raw, "board": BOARD_JSON}
+    code = _STANDS.format(runs=RUNS, under_way=UNDER_WAY, **known)
+    return _repeated(connection, code)["stands"]
 
 
 def status(connection: Connection) -> Status:
@@ -155,7 +176,12 @@ def _call(
 ) -> dict[str, object]:
     """Call the updater. After a reset of the board call it again: it continues where it
     stopped."""
-    code = _CALL.format(board=BOARD_JSON, call=call)
+    return _repeated(connection, _CALL.format(board=BOARD_JSON, call=call), report)
+
+
+def _repeated(
+    connection: Connection, code: str, report: Report = lambda event: None
+) -> dict[str, object]:
     return connection.persistently(lambda: collect(connection, code, report), report)
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import select
 import time
 from binascii import crc32
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ ENTER_S = 10.0  # for a program to stop, and for boot.py to end after a soft res
 _PROBE_S = 1.0  # how long to wait for the answer to one probe
 _REFUSED_S = 0.5  # no frame follows a traceback outside of a frame
 _PIECE, _PAUSE_S = 256, 0.01
+_MOMENT_S = 0.01  # the longest wait between two looks at a deadline
 _LAST_TEXT = 400  # bytes of foreign text that are kept for error messages
 
 _KNOWN, _WATCHDOG, _BITTEN = 1, 2, 4
@@ -37,7 +39,7 @@ _OURS = bytes(range(0xF5, 0x100))
 _TEXT = bytes(range(0xF5))
 _MESSAGE = re.compile(rb"\xf5([\xf8-\xff]*)\xf6|\xf7([\xf8-\xff])([\xf8-\xff])")
 _UNFINISHED = re.compile(rb"(\xf5[\xf8-\xff]*|\xf7[\xf8-\xff]?)\Z")
-_OUTPUT, _TRACE, _DONE, _ALIVE = b"otda"
+_OUTPUT, _TRACE, _DONE, _ALIVE, TAKEN = b"otdak"
 # The raw REPL's answer to code that it cannot compile.
 _REFUSED = re.compile(rb"\x04([^\x04]+)\x04>")
 
@@ -260,10 +262,13 @@ class RawRepl:
 
     # Calls.
 
-    def run(self, code: str, silence_s: float) -> Iterator[str]:
+    def run(
+        self, code: str, silence_s: float, more: Callable[[], bytes] | None = None
+    ) -> Iterator[str]:
         """Run code and yield what it prints. Raises Raised and ReplError.
 
-        `silence_s` limits the time without a frame: foreign text is not a sign of life.
+        `silence_s` limits the time without a frame: foreign text is not a sign of life. `more` is
+        called for each frame of kind TAKEN, and returns bytes for the code to read.
         """
         self._number = (self._number + 1) % 256
         self._flush_text()
@@ -284,6 +289,8 @@ class RawRepl:
                         raise ReplError("characters are lost on the line to the board")
                     self._flush_text()
                     if trace:
+                        if more is not None:
+                            self.interrupt()  # discards what the code did not read
                         raise Raised(trace.decode(errors="replace"))
                     return
                 frames += 1
@@ -291,6 +298,8 @@ class RawRepl:
                     yield decoder.decode(data)
                 elif kind == _TRACE:
                     trace += data
+                elif kind == TAKEN and more is not None:
+                    self.serial.write(more())
             if self._receive():
                 refused_from = self._hand_over_lines(refused_from)
                 continue
@@ -315,11 +324,17 @@ class RawRepl:
         """Read what has arrived; wait a moment if nothing has."""
         data = self.serial.read(4096)
         if not data:
-            time.sleep(0.001)
+            self._wait_for_bytes()
             return False
         self._ours += data.translate(None, _TEXT)
         self._text += data.translate(None, _OURS)
         return True
+
+    def _wait_for_bytes(self) -> None:
+        try:
+            select.select([self.serial], [], [], _MOMENT_S)
+        except (OSError, ValueError):  # not a serial port of Windows
+            time.sleep(0.001)
 
     def _wait_for(self, text: bytes, end: float) -> None:
         """Wait until `text` arrives, or the line is quiet for as long as a probe takes, or until

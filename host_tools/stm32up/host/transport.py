@@ -18,8 +18,8 @@ import os
 import re
 import socket
 import time
-from base64 import b64encode
-from binascii import a2b_base64
+import zlib
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypeVar
@@ -32,10 +32,11 @@ from stm32up.events import Report, note
 from stm32up.host import AUTO
 from stm32up.host.paths import FROZEN
 from stm32up.host.ports import find_port, ports_present
-from stm32up.host.raw_repl import NotEntered, Raised, RawRepl, ReplError, Silence
+from stm32up.host.raw_repl import TAKEN, NotEntered, Raised, RawRepl, ReplError, Silence
+from stm32up.host.sending import RECEIVER, Sender
 from stm32up.text import clean, shortened, without_colour
 
-__all__ = ["CHUNK", "Connection", "FileInfo", "connected", "find_port"]
+__all__ = ["CHUNK", "Connection", "FileInfo", "connected", "find_port", "understood"]
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, total, in bytes
@@ -62,11 +63,22 @@ def _built_in(name):
   if had: sys.modules[name] = had
 """
 
+# Defines code that arrives deflated, half as long, if the board can inflate it; prints whether.
+_INFLATED = f"""{BUILT_IN}
+binascii = _built_in('binascii')
+try: _deflate = _built_in('deflate')
+except ImportError: _deflate = None
+if _deflate:
+ _code = io.BytesIO(binascii.a2b_base64({{packed!r}}))
+ exec(_deflate.DeflateIO(_code, _deflate.ZLIB).read(), globals())
+print(_deflate is not None)
+"""
+
 # Defined on the board during a connection. The helpers check first whether a file exists, because
 # the numbers of an OSError differ between ports.
-_HELPERS = f"""{BUILT_IN}
-hashlib, json, os, binascii = [_built_in(n) for n in ('hashlib', 'json', 'os', 'binascii')]
-a2b_base64, b2a_base64, hexlify = binascii.a2b_base64, binascii.b2a_base64, binascii.hexlify
+_HELPERS = f"""
+hashlib, json, os = [_built_in(n) for n in ('hashlib', 'json', 'os')]
+b2a_base64, hexlify = binascii.b2a_base64, binascii.hexlify
 def _exists(path):
  try: os.stat(path); return True
  except OSError: return False
@@ -78,8 +90,6 @@ def _read(path):
    feed()
    if not b: break
    print(b2a_base64(b).decode(), end='')
-def _write(path, mode, text):
- with open(path, mode) as f: f.write(a2b_base64(text))
 def _hash(path):
  h = hashlib.sha256(); n = 0; b = bytearray(1024); m = memoryview(b)
  with open(path, 'rb') as f:
@@ -93,7 +103,7 @@ def _swap(new, old, digest):
  if _hash(new)[1] != digest: return False
  os.rename(new, old)
  return True
-"""
+{RECEIVER.format(taken=TAKEN)}"""
 
 
 class FileInfo(NamedTuple):
@@ -177,7 +187,8 @@ class Connection:
         self.port = port
         self._report = report
         self._on_text = on_text
-        self._has_helpers = False
+        self._defined: set[str] = set()  # code, on the board
+        self._inflates = False
         self.resets = 0  # how often contact was lost and restored
         self._open()
         try:
@@ -210,7 +221,7 @@ class Connection:
 
     def reconnect(self) -> None:
         """Prepare the board again after ContactLost; from then on its watchdog is fed."""
-        self._has_helpers = False
+        self._defined.clear()
         self.resets += 1
         self._enter(soft_reset=True, believed=True)
 
@@ -245,12 +256,12 @@ class Connection:
 
     def read_file(self, path: str) -> bytes | None:
         """The content of a file; None if it does not exist."""
-        self._define_helpers()
+        self.define()
         lines: list[str] = []
         self.exec(f"_read({path!r})", lines.append)
         if lines == [_MISSING]:
             return None
-        with _understood(lines):
+        with understood(lines):
             return b"".join(map(a2b_base64, lines))
 
     def append_file(
@@ -258,24 +269,21 @@ class Connection:
     ) -> None:
         """Append data[start:] to a file that already holds the first `start` bytes.
 
-        With `start` 0 the file is replaced. It is closed after every chunk, so that a power cut
-        loses little.
+        With `start` 0 the file is replaced. A power cut loses at most 4 KB of what was sent.
         """
-        self._define_helpers()
-        for position, call in self._writes(path, data, start):
-            self.exec(call)
+
+        def written(end: int) -> None:
             if progress is not None:
-                progress(position, len(data))
+                progress(end, len(data))
+
+        self._send(path, data, start, written)
+        written(len(data))
 
     def replace_file(self, path: str, data: bytes) -> None:
         """Write a file so that a power cut leaves either the old or the new content."""
-        self._define_helpers()
         temporary = f"{path}.part"
-        calls = [call for _, call in self._writes(temporary, data, 0)]
-        calls[-1] += f"\nprint(_swap({temporary!r}, {path!r}, {_digest(data)!r}))"
-        for call in calls:
-            answer = self.exec(call)
-        if answer.strip() != "True":
+        swap = f"_swap({temporary!r}, {path!r}, {_digest(data)!r})"
+        if self._send(temporary, data, then=f" or {swap}") is not True:
             raise DeviceError(
                 f"{path} arrived damaged",
                 "Try again; check the cable and the flash.",
@@ -287,17 +295,17 @@ class Connection:
 
     def hash_files(self, paths: list[str]) -> dict[str, tuple[int, str] | None]:
         """As `hash_file`, for many files."""
-        found = self._ask(f"{{p: _hash(p) if _exists(p) else None for p in {paths!r}}}")
-        with _understood(found):
+        found = self.ask(f"{{p: _hash(p) if _exists(p) else None for p in {paths!r}}}")
+        with understood(found):
             return {p: (int(found[p][0]), str(found[p][1])) if found[p] else None for p in paths}
 
     def list_folder(self, path: str) -> list[FileInfo]:
         """The content of a folder, sorted by name; empty if the folder does not exist."""
-        found = self._ask(
+        found = self.ask(
             "[(e[0], e[1] == 0x4000, e[3] if len(e) > 3 else 0) "
             f"for e in (os.ilistdir({path!r}) if _exists({path!r}) else ())]"
         )
-        with _understood(found):
+        with understood(found):
             return sorted(FileInfo(str(n), bool(folder), int(size)) for n, folder, size in found)
 
     def is_folder(self, path: str) -> bool:
@@ -309,55 +317,80 @@ class Connection:
         """Make a folder and its parents, if they do not exist."""
         parts = PurePosixPath(path).parts
         folders = [str(PurePosixPath(*parts[: n + 1])) for n in range(1, len(parts))]
-        self._define_helpers()
+        self.define()
         self.exec(f"for p in {folders!r}: _exists(p) or os.mkdir(p)")
 
     def remove(self, path: str) -> None:
-        self._define_helpers()
+        self.define()
         self.exec(f"os.remove({path!r})")
 
     def remove_folder(self, path: str) -> None:
         """Remove an empty folder."""
-        self._define_helpers()
+        self.define()
         self.exec(f"os.rmdir({path!r})")
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file and replace an existing one, in one step (littlefs)."""
-        self._define_helpers()
+        self.define()
         self.exec(f"os.rename({old!r}, {new!r})")
 
     def free_space(self) -> int:
         """Bytes left on the board's filesystem."""
-        found = self._ask("os.statvfs('/')")
-        with _understood(found):
+        found = self.ask("os.statvfs('/')")
+        with understood(found):
             return int(found[0]) * int(found[3])
 
-    def _ask(self, expression: str) -> Any:  # JSON: the caller knows its form
-        """The value of an expression on the board, which may use the helpers."""
-        self._define_helpers()
-        text = "".join(self._run(f"print(json.dumps({expression}))"))
+    def ask(self, expression: str, more: Callable[[], bytes] | None = None) -> Any:
+        """The value of an expression on the board, which may use the helpers. `more`: as in
+        RawRepl.run."""
+        self.define()
+        text = "".join(self._run(f"print(json.dumps({expression}))", more=more))
         try:
-            return json.loads(text)
+            return json.loads(text)  # the caller knows its form
         except (ValueError, RecursionError):
             raise nonsense(text) from None
 
-    def _define_helpers(self) -> None:
-        if not self._has_helpers:
-            self.exec(_HELPERS)
-            self._has_helpers = True
+    def define(self, more: str = "") -> None:
+        """Define the helpers and `more`, unless this connection has done it."""
+        code = "".join(part for part in (_HELPERS, more) if part not in self._defined)
+        if not code:
+            return
+        packed = b2a_base64(zlib.compress(code.encode(), 9), newline=False)
+        self._inflates = self.exec(_INFLATED.replace("{packed!r}", repr(packed))) == "True\n"
+        if not self._inflates:
+            self.exec(code)
+        self._defined |= {_HELPERS, more}
 
-    def _writes(self, path: str, data: bytes, start: int) -> Iterator[tuple[int, str]]:
-        """(bytes written after it, call) for every chunk; at least one."""
-        mode = "ab" if start else "wb"
-        for position in range(start, max(len(data), start + 1), CHUNK):
-            chunk = data[position : position + CHUNK]
-            yield position + len(chunk), f"_write({path!r}, {mode!r}, {b64encode(chunk)!r})"
-            mode = "ab"
+    def _send(
+        self,
+        path: str,
+        data: bytes,
+        start: int = 0,
+        written: Callable[[int], None] = lambda end: None,
+        then: str = "",
+    ) -> Any:
+        """Send data[start:]. Returns the value of `then`, the rest of an expression that begins
+        with the number of missing bytes."""
+        self.define()
+        sender = Sender(data, start, deflate=self._inflates, written=written)
+        mode, left = "ab" if start else "wb", len(data) - start
+        answer = self.ask(f"_receive({path!r}, {mode!r}, {left}){then}", more=sender)
+        if answer is not True and answer:
+            raise ContactLost(
+                f"lost the board on {self.port}: characters are changed on the line",
+                "Check the cable, and run it again.",
+            )
+        return answer
 
-    def _run(self, code: str, silence_s: float | None = None) -> Iterator[str]:
+    def _run(
+        self,
+        code: str,
+        silence_s: float | None = None,
+        more: Callable[[], bytes] | None = None,
+    ) -> Iterator[str]:
         """Run code and yield what it prints. Errors of the connection become NoBoard."""
         try:
-            yield from self._repl.run(code, silence_s or SILENCE_S)
+            yield from self._repl.run(code, silence_s or SILENCE_S, more)
         except Raised as error:
             raise _device_error(str(error)) from None
         except Silence as error:
@@ -484,7 +517,7 @@ def _device_error(trace: str) -> DeviceError:
 
 
 @contextlib.contextmanager
-def _understood(answer: object) -> Iterator[None]:
+def understood(answer: object) -> Iterator[None]:
     """Turn errors from an answer of an unexpected form into DeviceError."""
     try:
         yield
