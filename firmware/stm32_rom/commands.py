@@ -160,7 +160,7 @@ class Loader:
         self._erasing = _Operation(PAGE_ERASE_US, 1)
         self._erasing_all = _Operation(MASS_ERASE_US, 1)
         self._summing = _Operation(CHECKSUM_US, CHECKSUM_BYTES)
-        self._begun = 0  # time in us when an operation began
+        self._begun = time.ticks_us()  # when an operation began
         self._length = 0  # bytes that are being written
         self._at = 0  # address in the current command, for messages
         self.changing = False

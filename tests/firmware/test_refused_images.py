@@ -270,7 +270,7 @@ def test_a_signed_image_is_installed(product, key):
     ("key", "bits", "size"), [(KEY, 2048, 4000), (KEY, 2048, 100_000), (LARGE_KEY, 3072, 4000)]
 )
 def test_the_times_of_hashing_and_of_rsa_are_told(make_bench, host, key, bits, size):
-    """One grows with the image, the other with the key; Python and reading the file add to both."""
+    """One grows with the image, the other with the key. Python and reading the file add."""
     content = payload(size)
     bench = make_bench(applications=known_images(known(content)), settings={"unsigned": False})
     trust(bench, key())

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from stm32sim.chip import loader
+from stm32sim.chip.crc import crc_stm32
 from stm32sim.chip.flash import PAGE
 from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.chip.quirks import LOADERS, quirks_of
@@ -106,8 +107,7 @@ def test_an_image_that_states_too_few_checksums_is_refused_before_anything_is_er
 
 
 def test_a_loader_that_computes_another_checksum_is_read_back(make, monkeypatch):
-    right = loader.crc_stm32
-    monkeypatch.setattr(loader, "crc_stm32", lambda data: right(data) ^ 1)
+    monkeypatch.setattr(loader, "crc_stm32", lambda data: crc_stm32(data) ^ 1)
     bench = make()
     assert update(bench, OLD, "1.0.0")["verified"] == len(OLD)
     assert blocks_read(bench) == len(OLD) // 256 and bench.flash_holds(OLD)
@@ -117,7 +117,8 @@ def test_a_loader_that_computes_another_checksum_is_read_back(make, monkeypatch)
 @pytest.mark.parametrize("lost", [0, 2 * PAGE + 512, len(OLD) // 8 * 8 - 8])
 def test_a_granule_that_was_not_programmed_is_found_and_written(make, verify, lost):
     bench = make(settings={"verify": verify})
-    flash, missed = bench.target.flash, []
+    flash = bench.target.flash
+    missed: list[int] = []
     start = flash.start_program
 
     def start_program(offset, data):
