@@ -103,7 +103,7 @@ DOUBLE: dict[str, Campaign] = {
     "loader-11.3": Campaign(_MEDIUM, _MEDIUM),
     "esp32": Campaign({**_MEDIUM, HOST_FLASH: 3}, {**_MEDIUM, HOST_FLASH: 2}),
     "pushed-meanwhile": Campaign(_MEDIUM, _MEDIUM, only=OFF),
-    "checkpoints": Campaign(_LONG, _LONG),
+    "checkpoints": Campaign({**_LONG, BYTE: 1999, FRAME: 97}, {**_LONG, BYTE: 1499, FRAME: 97}),
     "full-size": Campaign(
         {BYTE: 30011, FRAME: 997, TARGET_FLASH: 6007, HOST_FLASH: 13},
         {BYTE: 60013, FRAME: 2003, TARGET_FLASH: 12007, HOST_FLASH: 29},
