@@ -68,7 +68,8 @@ class Board:
         lines = [wired.pin(key, True) for key in ("nrst", "boot0", "supply")]
         self._bus = _try("[i2c]", pins.i2c_bus, *_read_i2c(top.section("i2c")))
         if heartbeat:
-            heartbeat[0] = _try("[confirm]", pins.input_pin, heartbeat[0])
+            pin, edges, timeout_ms = heartbeat
+            heartbeat = _try("[confirm]", pins.input_pin, pin), edges, timeout_ms
         self._heartbeat = heartbeat
         self._pins = _try("[pins]", pins.Pins, *lines)
         self._clock = clock
@@ -100,7 +101,7 @@ class Board:
 
             self._ask()
             link = I2CLink(self._bus, self.chip.loader_address)
-            enter = self._application.enter_loader if self._enter else None
+            enter = self._application.enter_loader if self._application and self._enter else None
             self._target = Target(self.chip, self._pins, link, self._clock, enter)
         return self._target
 
@@ -134,7 +135,8 @@ class Board:
             address, register = self._version_at or (address, None)
             self._application = Application(self._bus, address, register, command)
         if self._heartbeat:
-            self._proof = Heartbeat(*self._heartbeat, self._clock)
+            pin, edges, timeout_ms = self._heartbeat
+            self._proof = Heartbeat(pin, edges, timeout_ms, self._clock)
         elif self._version_at:
             self._proof = self._application
 
@@ -176,10 +178,10 @@ def _read_address(section, chip):
 
 
 def _read_heartbeat(confirm):
-    """[pin, edges, timeout in ms]"""
+    """(pin, edges, timeout in ms)"""
     edges = confirm.number("edges", _EDGES_MIN, _EDGES_MAX)
     timeout_ms = confirm.number("timeout_ms", _TIMEOUT_MS_MIN, _TIMEOUT_MS_MAX)
-    return [confirm.pin("pin"), edges, timeout_ms]
+    return confirm.pin("pin"), edges, timeout_ms
 
 
 def _read_i2c(i2c):
