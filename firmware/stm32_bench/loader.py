@@ -61,10 +61,7 @@ class BenchLoader:
         bootloader for G0). Does not read the status; the chip resets itself at the end."""
         if not optr.may_become(before, after):
             raise ValueError("OPTR 0x%08X must not become 0x%08X" % (before, after))
-        loader = self._loader
-        loader.command(loader.write_code, "Write Memory")
-        loader.address(address, "Write Memory")
-        loader.data(optr.pack(after))
+        self._loader.begin_data(address, optr.pack(after))
 
     def readout_unprotect(self, code):
         """Readout Unprotect with `code` 92h or 93h. Raises LoaderRefused if it was not started."""

@@ -18,6 +18,7 @@ import time
 
 from micropython import const
 
+from . import errors
 from .chips import (
     BLOCK,
     BLOCK_WRITE_US,
@@ -28,21 +29,14 @@ from .chips import (
     OPERATION_LIMIT_MS,
     PAGE_ERASE_US,
 )
-from .errors import (
-    LINE_HELD,
-    NO_ANSWER,
-    BusStuck,
-    LoaderError,
-    LoaderRefused,
-    LoaderTimeout,
-)
+from .errors import BusStuck, LoaderError, LoaderRefused, LoaderTimeout
 
-_ACK = const(0x79)
+_ACK = errors.ACK
 _NACK = const(0x1F)
 _BUSY = const(0x76)
 # Results of Loader.status.
 ACK, NACK, BUSY, ABSENT, HELD, UNDRIVEN = "ack", "nack", "busy", "no answer", "line held", "0xFF"
-_STATUSES = {_ACK: ACK, _NACK: NACK, _BUSY: BUSY, NO_ANSWER: ABSENT, LINE_HELD: HELD}
+_STATUSES = {_ACK: ACK, _NACK: NACK, _BUSY: BUSY, errors.NO_ANSWER: ABSENT, errors.LINE_HELD: HELD}
 
 # Command codes, AN4221 table 2. Only those that the field needs: none of them can change option
 # bytes or protection.
@@ -151,8 +145,13 @@ class Loader:
         self.is_held = link.is_held
         self._link = link
         self._clock = clock
-        self._pair = bytearray(2)
-        self._word = bytearray(5)
+        self._exchange = link.exchange
+        self._code, self._count = bytearray(2), bytearray(2)
+        self._address = bytearray(5)
+        # The frames of a command that are each acknowledged at once.
+        self._one = (self._code,)
+        self._two = (self._code, self._address)
+        self._three = (self._code, self._address, self._count)
         self._scratch = memoryview(bytearray(_SCRATCH))
         self.write_code = _WRITE_MEMORY
         self._erase_code = _ERASE
@@ -187,12 +186,10 @@ class Loader:
 
     def read_into(self, address, buffer):
         """Read Memory: fill `buffer` (1..256 bytes) from `address`."""
-        self.command(_READ_MEMORY, "Read Memory")
-        self.address(address, "Read Memory")
-        frame = self._pair
-        frame[0] = len(buffer) - 1
-        frame[1] = frame[0] ^ 0xFF
-        self._step(frame, "the count of Read Memory")
+        count = self._count
+        count[0] = len(buffer) - 1
+        count[1] = count[0] ^ 0xFF
+        self._command_at(_READ_MEMORY, address, self._three, "Read Memory")
         self._link.receive_into(buffer)
 
     def begin_write(self, address, block):
@@ -200,10 +197,11 @@ class Loader:
         Call `end_write` next, within half of LOADER_TIMEOUT_MS."""
         block.seal()
         self.changing = False
-        self.command(self.write_code, "Write Memory")
-        self.address(address + block.offset, "Write Memory")
+        self._command_at(self.write_code, address + block.offset, self._two, "Write Memory")
         self._length = block.length
-        self._send_data(block.frame)
+        self.changing = True
+        self._link.send(block.frame)
+        self._begun = time.ticks_us()
 
     def end_write(self):
         """Wait until the block of `begin_write` is written.
@@ -213,19 +211,30 @@ class Loader:
 
     def write(self, address, data):
         """Write Memory: `data` (8..32 bytes, a multiple of 8) to `address` (8-aligned)."""
-        self._length = len(data)
-        if self._length % GRANULE or address % GRANULE:
+        if len(data) % GRANULE or address % GRANULE:
             raise ValueError("flash is written in double words")  # else stale bytes are programmed
-        self.changing = False
-        self.command(self.write_code, "Write Memory")
-        self.address(address, "Write Memory")
-        self.data(data)
+        self.begin_data(address, data)
         self.end_write()
+
+    def begin_data(self, address, data):
+        """Write Memory: send 1..32 bytes of `data` to `address`. The status follows."""
+        self.changing = False
+        self._command_at(self.write_code, address, self._two, "Write Memory")
+        self._length = length = len(data)
+        frame = self._scratch[: length + 2]
+        frame[1 : length + 1] = data
+        frame[0] = check = length - 1
+        for byte in data:
+            check ^= byte
+        frame[length + 1] = check
+        self.changing = True
+        self._link.send(frame)
+        self._begun = time.ticks_us()
 
     def erase_page(self, page):
         """Erase one page by its number. As for `end_write`, ACK proves nothing."""
-        self.command(self._erase_code, "Erase")
-        self._step(_ONE_PAGE, "the count of Erase")
+        self._set_code(self._erase_code)
+        self._run((self._code, _ONE_PAGE), "Erase")
         frame = self._scratch[:3]
         frame[0] = page >> 8
         frame[1] = page & 0xFF
@@ -243,9 +252,10 @@ class Loader:
         `length` bytes (a multiple of 4) of flash from `address` (4-aligned), as the STM32's CRC
         unit computes it after a reset. AN4221 section 2.20. Loaders before protocol V1.2, and some
         later ones, refuse it."""
-        self.command(_NS_GET_CHECKSUM, "Get Memory Checksum")
-        self.address(address, "Get Memory Checksum")
-        self._step(self._number(length), "the length of Get Memory Checksum")
+        number = struct.pack(">I", length)
+        number += bytes((number[0] ^ number[1] ^ number[2] ^ number[3],))
+        frames = (self._code, self._address, number)
+        self._command_at(_NS_GET_CHECKSUM, address, frames, "Get Memory Checksum")
         self._begun = time.ticks_us()
         self._finish(self._summing, length, "Get Memory Checksum")
         answer = self.receive(5)
@@ -255,8 +265,7 @@ class Loader:
 
     def go(self, address):
         """Go: leave the loader and run the application whose vector table is at `address`."""
-        self.command(_GO, "Go")
-        self.address(address, "Go")
+        self._command_at(_GO, address, self._two, "Go")
 
     # --- the state of the link ---
 
@@ -285,27 +294,8 @@ class Loader:
 
     def command(self, code, name):
         """Send a command frame and wait for its ACK. `name` is for messages."""
-        self._at = 0
-        frame = self._pair
-        frame[0] = code
-        frame[1] = code ^ 0xFF
-        self._step(frame, name)
-
-    def address(self, address, name):
-        """Send an address frame and wait for its ACK."""
-        self._at = address
-        self._step(self._number(address), name)
-
-    def data(self, data):
-        """Send a data frame with 1..32 bytes of `data`."""
-        length = len(data)
-        frame = self._scratch[: length + 2]
-        frame[1 : length + 1] = data
-        frame[0] = check = length - 1
-        for byte in data:
-            check ^= byte
-        frame[length + 1] = check
-        self._send_data(frame)
+        self._set_code(code)
+        self._run(self._one, name)
 
     def receive(self, length):
         """Read `length` bytes (1..34) in one transaction. The next frame overwrites them."""
@@ -317,23 +307,29 @@ class Loader:
         """Wait for a status that must be ACK."""
         self._await(self._link.status(), what, _STATUS_LIMIT_MS)
 
-    def _step(self, frame, what):
-        """Send a frame and wait for its ACK."""
-        status = self._link.exchange(frame)
-        if status != _ACK:
-            self._await(status, what, _STATUS_LIMIT_MS)
+    def _set_code(self, code):
+        self._at = 0
+        self._code[0] = code
+        self._code[1] = code ^ 0xFF
 
-    def _number(self, number):
-        """A frame of 4 bytes and their XOR."""
-        frame = self._word
-        struct.pack_into(">I", frame, 0, number)
-        frame[4] = frame[0] ^ frame[1] ^ frame[2] ^ frame[3]
-        return frame
+    def _command_at(self, code, address, frames, name):
+        """Send a command whose second frame is an address. Each frame is acknowledged at once."""
+        first = self._code
+        first[0] = code
+        first[1] = code ^ 0xFF
+        self._at = address
+        number = self._address
+        struct.pack_into(">I", number, 0, address)
+        number[4] = number[0] ^ number[1] ^ number[2] ^ number[3]
+        self._run(frames, name)
 
-    def _send_data(self, frame):
-        self.changing = True
-        self._link.send(frame)
-        self._begun = time.ticks_us()
+    def _run(self, frames, name):
+        """Send frames and wait for the ACK of each."""
+        done = self._exchange(frames)
+        while done != len(frames):  # seldom: it needs longer, refuses, or was not understood
+            self._await(self._link.seen, name, _STATUS_LIMIT_MS)
+            frames = frames[done + 1 :]
+            done = self._exchange(frames)
 
     def _operate(self, frame, operation, what):
         """Send a frame that begins an operation, and wait for its end."""
@@ -355,7 +351,7 @@ class Loader:
             while status == _BUSY and time.ticks_diff(time.ticks_us(), self._begun) < longest:
                 self._clock.sleep_us(_POLL_US)
                 status = self._link.status()
-            if status == LINE_HELD:
+            if status == errors.LINE_HELD:
                 operation.us = operation.longest
             elif status == _ACK:
                 taken = time.ticks_diff(time.ticks_us(), self._begun) * operation.amount // amount

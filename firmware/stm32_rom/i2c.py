@@ -1,15 +1,15 @@
 """Frames to and from the loader over machine.I2C, on any MicroPython port.
 
-The interface of a link: `name` (where the loader is, for messages), `exchange(frame)`,
-`send(frame)`, `status()`, `receive_into(buffer)`, `recover()` and `is_held(error)`. A link for
-another bus has the same interface; no code above a link depends on I2C.
+The interface of a link: `name` (where the loader is, for messages), `exchange(frames)`,
+`send(frame)`, `status()`, `seen`, `receive_into(buffer)`, `recover()` and `is_held(error)`. A link
+for another bus has the same interface; no code above a link depends on I2C.
 """
 
 import time
 
 from micropython import const
 
-from .errors import LINE_HELD, NO_ANSWER, BusStuck, BusTimeout, NoAnswer
+from .errors import ACK, LINE_HELD, NO_ANSWER, BusStuck, BusTimeout, NoAnswer
 
 # Error numbers by port (MicroPython ports/rp2/machine_i2c.c, ports/esp32/machine_i2c.c,
 # extmod/machine_i2c.c). Sets, because a port may use several numbers for one error, and esp32 with
@@ -117,46 +117,59 @@ def _pulse(line):
 
 
 class I2CLink:
-    """The loader at one address of an I2CBus."""
+    """The loader at one address of an I2CBus.
+
+    `seen`: the last status byte, or NO_ANSWER or LINE_HELD if it could not be read."""
 
     def __init__(self, bus, address):
         self.name = "I2C address 0x%02X" % address
+        self.seen = NO_ANSWER
         self._address = address
         self._bus = bus
         self._status = bytearray(1)
 
-    def exchange(self, frame):
-        """Send `frame` (1..258 bytes), then read one status byte. Returns it, or NO_ANSWER or
-        LINE_HELD if it could not be read.
+    def exchange(self, frames):
+        """Send each frame (1..258 bytes), and read the status byte after it, until one is not ACK.
+        Returns the number of frames that were acknowledged.
 
-        The I2C object is called directly, because this runs three times for each block and a call
-        takes an rp2 30 us. Raises NoAnswer, BusTimeout (both: the loader may have got none or all
-        of the frame), BusStuck."""
-        bus, address = self._bus, self._address
+        One call for all frames of a command, because a call takes an rp2 30 us.
+        Raises NoAnswer, BusTimeout (the loader may have got none or all of a frame), BusStuck."""
+        bus, address, status = self._bus, self._address, self._status
         i2c = bus.i2c
-        try:
-            count = i2c.writeto(address, frame)
-        except OSError as error:
-            raise bus.failed(address, error)
-        if count != len(frame):
-            raise bus.cut_short(address, frame, count)
-        try:
-            i2c.readfrom_into(address, self._status)
-        except OSError as error:
-            return LINE_HELD if self.is_held(self._bus.failed(self._address, error)) else NO_ANSWER
-        return self._status[0]
+        done = 0
+        for frame in frames:
+            try:
+                count = i2c.writeto(address, frame)
+            except OSError as error:
+                raise bus.failed(address, error)
+            if count != len(frame):
+                raise bus.cut_short(address, frame, count)
+            try:
+                i2c.readfrom_into(address, status)
+            except OSError as error:
+                held = self.is_held(bus.failed(address, error))
+                self.seen = LINE_HELD if held else NO_ANSWER
+                return done
+            if status[0] != ACK:
+                break
+            done += 1
+        self.seen = status[0]
+        return done
+
+    def send(self, frame):
+        """Send `frame` (1..258 bytes). Raises NoAnswer, BusTimeout, BusStuck."""
+        self._bus.send(self._address, frame)
 
     def status(self):
         """Read one status byte. Returns it, or NO_ANSWER or LINE_HELD. Raises BusStuck."""
         try:
             self._bus.i2c.readfrom_into(self._address, self._status)
         except OSError as error:
-            return LINE_HELD if self.is_held(self._bus.failed(self._address, error)) else NO_ANSWER
-        return self._status[0]
-
-    def send(self, frame):
-        """Send `frame` (1..258 bytes). Raises NoAnswer, BusTimeout, BusStuck."""
-        self._bus.send(self._address, frame)
+            held = self.is_held(self._bus.failed(self._address, error))
+            self.seen = LINE_HELD if held else NO_ANSWER
+        else:
+            self.seen = self._status[0]
+        return self.seen
 
     def receive_into(self, buffer):
         """Fill `buffer` (1..256 bytes). Raises NoAnswer, BusTimeout, BusStuck."""

@@ -36,6 +36,7 @@ _BLOCK_TRIES = const(8)  # for a block whose frames are refused or lost before f
 _ROUNDS = const(4)  # of writing and verifying
 _COMPARE_READS = const(2)  # of each block or checksum, until it is as wanted
 _VERIFY_READS = const(4)
+_PAUSE_MS = const(20)  # a block at 100 kHz takes 28 ms
 _CHECKPOINT_PAGES = const(8)  # between durable records: at most so many pages are written again
 _BLANK = memoryview(b"\xff" * VECTORS)
 _ZEROS = memoryview(bytes(VECTORS))
@@ -72,12 +73,15 @@ class Flasher:
     how often a block was sent or read again, because a frame was refused or lost, or a bit
     flipped."""
 
-    def __init__(self, target, checksums=True):
+    def __init__(self, target, clock, checksums=True):
         """`checksums`: whether the loader's checksum command may be used."""
         self._target = target
+        self._clock = clock
         self._chip = target.chip
         self._checksums = checksums
         self._blocks = [Block() for _ in range(self._chip.page_size // BLOCK)]  # a page
+        self._data = [block.data for block in self._blocks]
+        self._paused = self._clock.now()
         self._found = memoryview(bytearray(BLOCK))  # as read from the target
         self._vectors = memoryview(bytearray(VECTORS))  # of the image, as hashed
         self._blank = 0  # pages that are known to be blank and are not in doubt, as bits
@@ -199,12 +203,15 @@ class Flasher:
         self._fill(payload, index, False)
         if skip:
             self._blocks[0].data[:skip] = vectors
-        for start in range(0, length, BLOCK):
-            yield None
-            data = self._blocks[start // BLOCK].data
-            data = data if length - start >= BLOCK else data[: length - start]
-            if not self._reads_as(address + start, data, tries):
+        end = address + length
+        for data in self._data:
+            if self._is_time():
+                yield None
+            if end - address < BLOCK:
+                data = data[: end - address]
+            if len(data) and not self._reads_as(address, data, tries):
                 return False
+            address += BLOCK
         if summed:
             self._checksums = False
         return True
@@ -353,7 +360,8 @@ class Flasher:
         for index in range(-(-image.size // self._chip.page_size)):
             page = first + index
             self._fill(payload, index, True)
-            yield None
+            if self._is_time():
+                yield None
             if not index:
                 self._vectors[:] = self._blocks[0].data[:VECTORS]
                 self._blocks[0].data[:VECTORS] = _BLANK
@@ -380,12 +388,9 @@ class Flasher:
 
     def _fill(self, payload, index, hashed):
         """Read page `index` of the payload into `_blocks`."""
-        read = payload.hash_into if hashed else payload.read_into
-        offset = index * self._chip.page_size
         for block in self._blocks:
             block.begin()
-            read(offset, block.data)
-            offset += BLOCK
+        payload.read_page(index * self._chip.page_size, self._data, hashed)
 
     def _write_page(self, page, is_blank):
         """Erase the page unless it `is_blank`, then write what is not blank in `_blocks`. The
@@ -401,7 +406,8 @@ class Flasher:
             block.seal()
             if before:
                 self._end_block(address - BLOCK, before)
-                yield None
+                if self._is_time():
+                    yield None
             before = None
             if block.length:
                 before = block
@@ -451,6 +457,13 @@ class Flasher:
         raise error
 
     # --- pages ---
+
+    def _is_time(self):
+        """Whether other tasks should run now."""
+        if self._clock.since(self._paused) < _PAUSE_MS:
+            return False
+        self._paused = self._clock.now()
+        return True
 
     def _length(self, page, image):
         """Bytes of the image in a page."""

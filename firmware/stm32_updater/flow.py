@@ -32,7 +32,7 @@ class Flow:
         self._record = record
         self._target = board.target
         self._admission = Admission(board, store, clock)
-        self._flasher = Flasher(board.target, board.checksums)
+        self._flasher = Flasher(board.target, clock, board.checksums)
         self._started = clock.now()
         self._proof = Proof(board, store, clock, record)
         self._blamed = ""  # the reason of the rollback that this run began

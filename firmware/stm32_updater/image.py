@@ -220,9 +220,10 @@ class Payload:
         is not past the end. Raises StoreError."""
         count = max(0, min(len(view), self._size - offset))
         part = view if count == len(view) else view[:count]  # a slice allocates memory
-        self._seek(self._offset + offset)
-        self._file.fill(part)
-        self._at += count
+        if count:
+            self._seek(self._offset + offset)
+            self._file.fill(part)
+            self._at += count
         for index in range(count, len(view)):
             view[index] = 0xFF
         return part
@@ -241,6 +242,24 @@ class Payload:
     def hash_into(self, offset, view):
         """As `read_into`, and hash the returned part. Raises StoreError."""
         self._hasher.update(self.read_into(offset, view))
+
+    def read_page(self, offset, blocks, hashed):
+        """Fill the memoryviews `blocks` from `offset` on, and hash what is not past the end if
+        `hashed`. Raises StoreError."""
+        for block in blocks:
+            if offset + len(block) > self._size:
+                if hashed:
+                    self.hash_into(offset, block)
+                else:
+                    self.read_into(offset, block)
+            else:
+                if self._at != self._offset + offset:
+                    self._seek(self._offset + offset)
+                self._file.fill(block)
+                self._at += len(block)
+                if hashed:
+                    self._hasher.update(block)
+            offset += len(block)
 
     def end_hash(self, image):
         """Hash the protected TLVs, as `image` holds and uses them, and compare with its digest.
@@ -286,7 +305,7 @@ class _File:
     def fill(self, buffer):
         """Fill all of `buffer`. Raises StoreError, also if the file ends before."""
         try:
-            count = self._file.readinto(buffer) if len(buffer) else 0
+            count = self._file.readinto(buffer)
         except OSError as error:
             raise self._failed(error)
         if count != len(buffer):
