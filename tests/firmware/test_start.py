@@ -147,6 +147,21 @@ def test_a_module_of_the_user_is_found_before_the_built_in_one_of_that_name(erro
     assert in_micropython(bench, code) == [IDLE, True]
 
 
+def full(path: str) -> None:
+    raise OSError(28)
+
+
+def test_a_start_that_cannot_go_on_loads_its_errors():
+    bench = installed()
+    bench.write_file("/updater/hands-off", b'{"what": "provision"}')
+    result = in_micropython(bench, f"{UPDATE}result = updater.run()")
+    assert (result["status"], result["error"]) == ("waiting", "hands-off")
+    bench = Bench()
+    bench.world.file_calls["fs_mkdir"] = full
+    code = "except Exception as error: result = error.code"
+    assert in_micropython(bench, f"try:\n  {'; '.join(UPDATE.splitlines())}\n{code}") == "store"
+
+
 def test_the_ram_that_a_start_takes():
     """As a board measures it after a collection: code, classes and objects that stay."""
     bench = installed()
