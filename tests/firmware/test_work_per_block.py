@@ -32,8 +32,8 @@ mark()
 result = [ok, allocated() - before]
 """
 COUNT = "def allocated(): return 0\n"
-# The shims allocate where a board's C code does not, so their share is subtracted. A wrapper has as
-# many parameters as needed, because *args would allocate.
+# The shims allocate where a board's C code does not, so their share is subtracted. A wrapper has
+# as many parameters as needed, because *args would allocate.
 ALLOCATE = """
 import gc, hashlib, machine, time
 alloc = gc.mem_alloc
