@@ -270,7 +270,7 @@ def test_a_signed_image_is_installed(product, key):
     ("key", "bits", "size"), [(KEY, 2048, 4000), (KEY, 2048, 100_000), (LARGE_KEY, 3072, 4000)]
 )
 def test_the_times_of_hashing_and_of_rsa_are_told(make_bench, host, key, bits, size):
-    """One grows with the image, the other with the key. Python and reading the file add."""
+    """One grows with the image, the other with the key. Python and files add to both."""
     content = payload(size)
     bench = make_bench(applications=known_images(known(content)), settings={"unsigned": False})
     trust(bench, key())
@@ -279,7 +279,7 @@ def test_the_times_of_hashing_and_of_rsa_are_told(make_bench, host, key, bits, s
     multiplications = 17  # of the exponent 65537
     hash_ms = size * speed.sha256_byte / NS_PER_MS
     signature_ms = speed.power(bits, multiplications) / NS_PER_MS
-    assert hash_ms <= result["hash_ms"] <= 1.3 * hash_ms + 30
+    assert hash_ms <= result["hash_ms"] <= 1.3 * hash_ms + 40
     assert signature_ms <= result["signature_ms"] <= signature_ms + 30
 
 

@@ -260,7 +260,7 @@ def at_work(host: str, answer: str = "busy") -> Bench:
     with pytest.raises(Exception, match="protection level 1"):
         target.enter_loader()
     target.loader.command(0x93, "Readout Unprotect")
-    bench.clock.advance(NS_PER_MS)
+    bench.clock.advance(100 * NS_PER_MS)  # flash is erased
     return bench
 
 
