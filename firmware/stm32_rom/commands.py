@@ -31,7 +31,7 @@ from .chips import (
 )
 from .errors import BusStuck, LoaderError, LoaderRefused, LoaderTimeout
 
-_ACK = errors.ACK
+_ACK = const(0x79)
 _NACK = const(0x1F)
 _BUSY = const(0x76)
 # Results of Loader.status.
@@ -321,12 +321,17 @@ class Loader:
         number = self._address
         struct.pack_into(">I", number, 0, address)
         number[4] = number[0] ^ number[1] ^ number[2] ^ number[3]
-        self._run(frames, name)
+        done = self._exchange(frames)
+        if done != len(frames):
+            self._finish_frames(frames, done, name)
 
     def _run(self, frames, name):
         """Send frames and wait for the ACK of each."""
-        done = self._exchange(frames)
-        while done != len(frames):  # seldom: it needs longer, refuses, or was not understood
+        self._finish_frames(frames, self._exchange(frames), name)
+
+    def _finish_frames(self, frames, done, name):
+        """Wait for the ACK of a frame that needs longer, or is refused, and send the others."""
+        while done != len(frames):
             self._await(self._link.seen, name, _STATUS_LIMIT_MS)
             frames = frames[done + 1 :]
             done = self._exchange(frames)

@@ -9,7 +9,7 @@ import time
 
 from micropython import const
 
-from .errors import ACK, LINE_HELD, NO_ANSWER, BusStuck, BusTimeout, NoAnswer
+from .errors import LINE_HELD, NO_ANSWER, BusStuck, BusTimeout, NoAnswer
 
 # Error numbers by port (MicroPython ports/rp2/machine_i2c.c, ports/esp32/machine_i2c.c,
 # extmod/machine_i2c.c). Sets, because a port may use several numbers for one error, and esp32 with
@@ -18,6 +18,7 @@ _NO_ACK = (5, 19, 0x108)  # EIO (rp2), ENODEV (esp32, SoftI2C), ESP_ERR_INVALID_
 # ETIMEDOUT (rp2, SoftI2C), ETIMEDOUT of esp32's C library, ESP_ERR_INVALID_STATE
 _TIMED_OUT = (110, 116, 0x103)
 
+_ACK = const(0x79)  # AN4221 section 2
 _LONGEST_FRAME = const(258)  # bytes; AN4221 section 2.6: length, 256 data bytes, checksum
 _BITS_PER_BYTE = const(9)
 # Allowance for clock stretching: the loader was seen to hold SCL for tens of ms.
@@ -136,25 +137,24 @@ class I2CLink:
         Raises NoAnswer, BusTimeout (the loader may have got none or all of a frame), BusStuck."""
         bus, address, status = self._bus, self._address, self._status
         i2c = bus.i2c
-        done = 0
-        for frame in frames:
-            try:
+        steps = 0  # transactions that were finished
+        try:
+            for frame in frames:
                 count = i2c.writeto(address, frame)
-            except OSError as error:
-                raise bus.failed(address, error)
-            if count != len(frame):
-                raise bus.cut_short(address, frame, count)
-            try:
+                if count != len(frame):
+                    raise bus.cut_short(address, frame, count)
+                steps += 1
                 i2c.readfrom_into(address, status)
-            except OSError as error:
-                held = self.is_held(bus.failed(address, error))
-                self.seen = LINE_HELD if held else NO_ANSWER
-                return done
-            if status[0] != ACK:
-                break
-            done += 1
-        self.seen = status[0]
-        return done
+                if status[0] != _ACK:
+                    break
+                steps += 1
+            self.seen = status[0]
+        except OSError as error:
+            failed = bus.failed(address, error)
+            if steps % 2 == 0:
+                raise failed
+            self.seen = LINE_HELD if self.is_held(failed) else NO_ANSWER
+        return steps // 2
 
     def send(self, frame):
         """Send `frame` (1..258 bytes). Raises NoAnswer, BusTimeout, BusStuck."""
@@ -173,7 +173,10 @@ class I2CLink:
 
     def receive_into(self, buffer):
         """Fill `buffer` (1..256 bytes). Raises NoAnswer, BusTimeout, BusStuck."""
-        self._bus.receive_into(self._address, buffer)
+        try:
+            self._bus.i2c.readfrom_into(self._address, buffer)
+        except OSError as error:
+            raise self._bus.failed(self._address, error)
 
     def recover(self):
         """See I2CBus.recover. Raises BusStuck."""

@@ -21,6 +21,8 @@ expected. A different one is not believed in the verification: the page is read,
 right after all, checksums are not used any more.
 """
 
+from time import ticks_diff, ticks_ms
+
 from micropython import const
 
 from stm32_rom.chips import BLOCK, GRANULE
@@ -73,15 +75,15 @@ class Flasher:
     how often a block was sent or read again, because a frame was refused or lost, or a bit
     flipped."""
 
-    def __init__(self, target, clock, checksums=True):
+    def __init__(self, target, checksums=True):
         """`checksums`: whether the loader's checksum command may be used."""
         self._target = target
-        self._clock = clock
+        self._read_into = target.loader.read_into
         self._chip = target.chip
         self._checksums = checksums
         self._blocks = [Block() for _ in range(self._chip.page_size // BLOCK)]  # a page
         self._data = [block.data for block in self._blocks]
-        self._paused = self._clock.now()
+        self._paused = ticks_ms()  # when other tasks ran last
         self._found = memoryview(bytearray(BLOCK))  # as read from the target
         self._vectors = memoryview(bytearray(VECTORS))  # of the image, as hashed
         self._blank = 0  # pages that are known to be blank and are not in doubt, as bits
@@ -90,9 +92,10 @@ class Flasher:
         self.erased_pages = 0
         self.repeats = 0
 
-    def converge(self, image, doubt):
+    def converge(self, image, doubt, installed=None):
         """Make the target's flash equal to `image`. The target must be in its loader. A generator
-        of "progress" and "retry" events, and of None where other tasks may run.
+        of "progress" and "retry" events, and of None where other tasks may run. `installed`: the
+        image that flash should hold, as long as no page is in doubt, or None.
 
         Raises ImageDoesNotFit, PageProtected before any erase; ImageDamaged (the file changed
         since it was checked) before the first vectors are written; StoreError, VerifyFailed,
@@ -108,7 +111,11 @@ class Flasher:
         self._refuse_protected(pages)
         with image.payload() as payload:
             todo = [page for page in pages if page in doubt]
+            if todo:
+                installed = None
             if todo != pages:
+                todo = yield from self._compare(image, payload, doubt, False, installed)
+            if not todo and installed:
                 todo = yield from self._compare(image, payload, doubt, False)
             if not todo:
                 return
@@ -146,8 +153,10 @@ class Flasher:
 
     # --- comparing ---
 
-    def _compare(self, image, payload, doubt, written):
+    def _compare(self, image, payload, doubt, written, installed=None):
         """Compare the image with the target. Returns the pages that differ or are in `doubt`.
+        Pages of the `installed` image are compared with what it states. If that is wrong, the
+        verification after writing finds it.
 
         `written`: this is the verification after writing. The first vectors must be blank, and a
         checksum that differs is checked by reading. A generator of "progress" and None."""
@@ -164,7 +173,15 @@ class Flasher:
             if not image.keeps(index * size):
                 same = False
                 if page not in doubt:
-                    same = yield from self._page_matches(page, index, image, payload, written)
+                    if installed and self._length(page, installed) == self._length(page, image):
+                        stated = installed.checksum(index)
+                        same = stated == image.checksum(index) and not installed.keeps(
+                            index * size
+                        )
+                        if stated == _BLANK_PAGE and index:
+                            self._blank |= 1 << page
+                    else:
+                        same = yield from self._page_matches(page, index, image, payload, written)
                 if same:
                     self.verified += self._length(page, image)
                 else:
@@ -185,28 +202,26 @@ class Flasher:
     def _page_matches(self, page, index, image, payload, written):
         """Whether the target's page is the image's page `index`. A generator of None."""
         address, length = self._chip.page_address(page), self._length(page, image)
+        end = address + length
         tries = _VERIFY_READS if written else _COMPARE_READS
-        skip = 0 if index else VECTORS  # not covered by the checksum
-        vectors = _BLANK
-        if skip:
-            if not written:
-                vectors = payload.read_into(0, self._vectors)
-            if not self._reads_as(address, vectors, tries):
-                return False
         wanted = image.checksum(index)
         summed = wanted is not None and self._checksums
         if summed:
+            skip = 0 if index else VECTORS  # not covered by the checksum
             if self._sum_is(address + skip, length - skip, wanted, tries, page):
-                return True
+                return index > 0 or self._vectors_match(image, payload, written)
             if not written and self._checksums:
                 return False
         self._fill(payload, index, False)
-        if skip:
-            self._blocks[0].data[:skip] = vectors
-        end = address + length
+        if written and not index:
+            self._data[0][:VECTORS] = _BLANK
+        # Most pages that differ do so in their first bytes.
+        if not written and not self._reads_as(address, self._data[0][:VECTORS], tries):
+            return False
         for data in self._data:
-            if self._is_time():
+            if ticks_diff(ticks_ms(), self._paused) >= _PAUSE_MS:
                 yield None
+                self._paused = ticks_ms()
             if end - address < BLOCK:
                 data = data[: end - address]
             if len(data) and not self._reads_as(address, data, tries):
@@ -215,6 +230,13 @@ class Flasher:
         if summed:
             self._checksums = False
         return True
+
+    def _vectors_match(self, image, payload, written):
+        """Whether the first vectors are those of the image, or blank if it is being `written`."""
+        wanted = _BLANK
+        if not written:
+            wanted = payload.read_into(0, self._vectors)
+        return self._reads_as(image.address, wanted, _VERIFY_READS if written else _COMPARE_READS)
 
     def _sum_is(self, address, length, wanted, tries, page=None):
         """Whether the loader's checksum of `length` bytes is `wanted`, in one of `tries`: the
@@ -247,18 +269,20 @@ class Flasher:
         found = self._found
         if len(wanted) != BLOCK:
             found = found[: len(wanted)]
-        for failed in range(tries):
+        while True:
             try:
-                self._target.loader.read_into(address, found)
+                self._read_into(address, found)
                 if found == wanted:
-                    self.repeats += failed
                     return True
                 differs = address + _difference(found, wanted)
                 self._why = VerifyFailed("flash differs at 0x%08X after writing" % differs)
             except (LoaderError, BusError) as error:
                 self._why = error
                 self._target.return_to_loader()
-        return False
+            tries -= 1
+            if not tries:
+                return False
+            self.repeats += 1
 
     # --- the first vectors ---
 
@@ -287,11 +311,11 @@ class Flasher:
 
         The last try skips the zeros: some loader may refuse them, and a risky erase beats never
         updating."""
-        self._target.may_be_blank = True
         for left in range(_PAGE_TRIES - 1, -1, -1):
             try:
                 if left:
                     self._overwrite_vectors(image.address)
+                self._target.may_be_blank = True
                 if at_once:
                     self._target.loader.erase_all()
                     self.erased_pages += self._chip.pages
@@ -322,6 +346,7 @@ class Flasher:
         except (LoaderError, BusError):
             self._target.return_to_loader()
         if begin < end:
+            self._target.may_be_blank = True
             self._write_short(address + begin, _ZEROS[begin:end])
 
     def _restore_first_vectors(self, image):
@@ -360,8 +385,9 @@ class Flasher:
         for index in range(-(-image.size // self._chip.page_size)):
             page = first + index
             self._fill(payload, index, True)
-            if self._is_time():
+            if ticks_diff(ticks_ms(), self._paused) >= _PAUSE_MS:
                 yield None
+                self._paused = ticks_ms()
             if not index:
                 self._vectors[:] = self._blocks[0].data[:VECTORS]
                 self._blocks[0].data[:VECTORS] = _BLANK
@@ -406,8 +432,9 @@ class Flasher:
             block.seal()
             if before:
                 self._end_block(address - BLOCK, before)
-                if self._is_time():
+                if ticks_diff(ticks_ms(), self._paused) >= _PAUSE_MS:
                     yield None
+                    self._paused = ticks_ms()
             before = None
             if block.length:
                 before = block
@@ -457,13 +484,6 @@ class Flasher:
         raise error
 
     # --- pages ---
-
-    def _is_time(self):
-        """Whether other tasks should run now."""
-        if self._clock.since(self._paused) < _PAUSE_MS:
-            return False
-        self._paused = self._clock.now()
-        return True
 
     def _length(self, page, image):
         """Bytes of the image in a page."""

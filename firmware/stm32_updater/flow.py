@@ -1,6 +1,6 @@
 """One run: record the intent, write, prove, then commit or roll back. Decisions: decide.py."""
 
-from stm32_rom.errors import ReadProtected, WrongChip
+from stm32_rom.errors import ReadProtected, UpdaterError, WrongChip
 
 from . import decide
 from .admission import Admission
@@ -13,6 +13,7 @@ from .errors import (
     StoreError,
 )
 from .flasher import Doubt, Flasher
+from .image import open_image
 from .proof import Proof
 from .record import CONFIRMING, IDLE, INSTALLING, ROLLING_BACK, UNKNOWN
 from .run_events import about, failure, result
@@ -32,8 +33,9 @@ class Flow:
         self._record = record
         self._target = board.target
         self._admission = Admission(board, store, clock)
-        self._flasher = Flasher(board.target, clock, board.checksums)
+        self._flasher = Flasher(board.target, board.checksums)
         self._started = clock.now()
+        self._target_ms = 0
         self._proof = Proof(board, store, clock, record)
         self._blamed = ""  # the reason of the rollback that this run began
         self._was_written = False
@@ -188,6 +190,7 @@ class Flow:
             if record.phase == INSTALLING:
                 record.phase = CONFIRMING
             if (yield from self._proof.attempts(image)):
+                self._target_ms = self._clock.since(self._started)
                 try:
                     error = self._make_confirmed(image)
                 except StoreError:
@@ -219,7 +222,7 @@ class Flow:
                 "version": target.quirks.version,
                 "protocol": target.protocol,
             }
-            yield from flasher.converge(image, doubt)
+            yield from flasher.converge(image, doubt, self._installed())
         except Exception as error:
             self._proof.start()  # the old application, if nothing was erased yet
             whole = self._board.chip.page_of(image.address) not in doubt
@@ -239,6 +242,17 @@ class Flow:
             "erased_pages": flasher.erased_pages,
             "repeats": flasher.repeats,
         }
+
+    def _installed(self):
+        """The image that the target holds, as the record says; None if it is not known or no
+        longer kept."""
+        try:
+            image = open_image(self._store.confirmed)
+        except UpdaterError:
+            return None
+        record = self._record
+        is_there = record.phase == INSTALLING and image.digest == record.installed
+        return image if is_there and image.checksum(0) else None
 
     def _make_confirmed(self, image):
         """Make the running `image` the confirmed one, if its file still holds it. Otherwise keep
@@ -279,7 +293,7 @@ class Flow:
             )
             return result(False, "rolled-back", error, version=image.version)
         event = result(True, "installed", version=image.version, bytes=image.own_size)
-        event["target_ms"] = self._clock.since(self._started)
+        event["target_ms"] = self._target_ms
         event.update(self._admission.times)
         if self._was_written:
             event["verified"] = self._flasher.verified

@@ -155,7 +155,7 @@ def test_an_error_that_nobody_foresaw_leaves_the_old_application_running(make_be
 
     def fails_once(real, name, *arguments):
         nonlocal raised
-        if name == "i2c_read" and not raised and events and events[-1].get("phase") == "compare":
+        if name == "i2c_read" and not raised and events and events[-1]["event"] == "progress":
             raised = True
             raise error
         return real(name, *arguments)

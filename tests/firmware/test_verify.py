@@ -128,6 +128,7 @@ def test_a_granule_that_was_not_programmed_is_found_and_written(make, verify, lo
         return start(offset, data)
 
     flash.start_program = start_program
+    flash.tap = lambda what, point: None  # so that each granule is programmed by itself
     events = [event["event"] for event in _run(bench, image(OLD, "1.0.0"))]
     assert "retry" in events and missed and bench.flash_holds(OLD)
 

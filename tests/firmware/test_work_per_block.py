@@ -15,10 +15,12 @@ from tests.support import image, in_micropython, known, payload
 pytestmark = pytest.mark.slow
 
 BLOCK = 256
+READ_BACK = {"verify": "read"}
 SMALL, LARGE = 8 * 1024, 24 * 1024
-# Of today's code, rounded up; lower them when it gets better.
-MOST_BYTECODES = {"written": 1150, "read": 800}
-MOST_ALLOCATED = {"written": 5500, "read": 400}
+# Of today's code, rounded up; lower them when it gets better. Of the bytecodes for a block that is
+# written some 1800 are its XOR, which an rp2 computes while the loader programs the block before.
+MOST_BYTECODES = {"written": 2350, "read": 660}
+MOST_ALLOCATED = {"written": 150, "read": 150}
 
 RUN = """
 import machine
@@ -89,7 +91,7 @@ class Update(NamedTuple):
 def install(size: int) -> Bench:
     """Everything is written, and read back."""
     content = payload(size)
-    bench = Bench(applications=known_images(known(content)))
+    bench = Bench(applications=known_images(known(content)), settings=READ_BACK)
     bench.push(image(content))
     return bench
 
@@ -98,7 +100,8 @@ def compare(size: int) -> Bench:
     """The target holds all but the end already, so nearly all is only read."""
     content = payload(size)
     changed = content[:-8] + bytes(8)
-    bench = Bench(applications=known_images(known(content), known(changed, "1.1.0")))
+    applications = known_images(known(content), known(changed, "1.1.0"))
+    bench = Bench(applications=applications, settings=READ_BACK)
     assert bench.install(image(content))["ok"]
     bench.push(image(changed, "1.1.0"))
     return bench

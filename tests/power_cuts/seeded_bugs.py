@@ -67,9 +67,9 @@ BUGS = (
     Bug(
         "the vectors of faults stay while page 0 is erased",
         "stm32_updater/flasher",
-        "        if begin < end:\n"
+        "        if begin < end:\n            self._target.may_be_blank = True\n"
         "            self._write_short(address + begin, _ZEROS[begin:end])\n",
-        "        if begin < GRANULE:\n"
+        "        if begin < GRANULE:\n            self._target.may_be_blank = True\n"
         "            self._write_short(address + begin, _ZEROS[begin:GRANULE])\n",
         ("update", "few-pages"),
     ),
@@ -110,10 +110,8 @@ BUGS = (
     Bug(
         "a page in doubt is believed if it reads right",
         "stm32_updater/flasher",
-        "            todo = [page for page in pages if page in doubt]\n"
-        "            if todo != pages:\n"
-        "                todo = yield from self._compare(image, payload, doubt, False)\n",
-        "            todo = yield from self._compare(image, payload, (), False)\n",
+        "                todo = yield from self._compare(image, payload, doubt, False, installed)\n",
+        "                todo = yield from self._compare(image, payload, (), False)\n",
         ("few-pages", "read-back"),
     ),
     Bug(
