@@ -57,6 +57,7 @@ _LENGTHS = {
 }
 # Only these TLVs, which the digest cannot cover, may be outside the protected part.
 _UNPROTECTED = (_TLV_KEY_HASH, _TLV_SHA256, _TLV_RSA2048, _TLV_RSA3072)
+_LONG = (_TLV_RSA2048, _TLV_RSA3072, _TLV_CHECKSUMS)  # are not copied
 _MAX_TLVS = const(16)  # in both areas; a signed image has 6 to 9
 _MAX_TLV_AREA = const(2048)  # bytes; RSA-3072 with all known TLVs takes about 700
 _CHECKSUM = const(4)  # bytes
@@ -424,7 +425,7 @@ def _read_tlvs(file, size, start, magic, tlvs):
             raise ImageDamaged("%s: TLV 0x%02X has %d bytes" % (path, kind, length))
         if len(tlvs) == _MAX_TLVS:
             raise ImageDamaged("%s has more than %d TLVs" % (path, _MAX_TLVS))
-        content = memoryview(area) if kind == _TLV_CHECKSUMS else area  # a long one is not copied
+        content = memoryview(area) if kind in _LONG else area
         tlvs[kind] = content[at - length : at] if kind in _LENGTHS else None
     return area
 

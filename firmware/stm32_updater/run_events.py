@@ -16,7 +16,8 @@
 
 "status" is "idle", "up-to-date", "installed", "rolled-back", "waiting" or "failed". A result
 "installed" also has "bytes" and "target_ms", the time from the first access to the target until
-its application has proved itself; "verified" unless an earlier boot wrote and verified the image; "hash_ms" and "signature_ms" unless an earlier boot checked it.
+its application has proved itself; "verified" unless an earlier boot wrote and verified the image;
+"hash_ms" and "signature_ms" unless an earlier boot checked it.
 """
 
 

@@ -25,7 +25,7 @@ DATA = Path(__file__).parents[1] / "data"
 MESSAGE = b"the content of an image"
 DIGEST = hashlib.sha256(MESSAGE).digest()
 SIZES = (2048, 3072)
-BUDGET = 13 * 1024  # bytes of heap for the check of an image
+BUDGET = 15 * 1024  # bytes of heap for the check of an image
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_dozen_of_them_in_real_micropython():
 IN_A_ROOM = """
 import sys
 del sys.modules["gc"]  # which counts what a board's heap would have left
-import gc, io, uhashlib
+import gc, hashlib, io
 from stm32_updater import image, signature
 from stm32_updater.errors import UpdaterError
 
@@ -109,6 +109,9 @@ keys = signature.Keys("/updater/keys")
 
 class Files:
     stat = lambda path: stat
+
+class Hashes:
+    sha256 = hashlib._sha256  # MicroPython's own, without what the simulation adds
 
 class Clock:
     feed = lambda: None
@@ -122,7 +125,7 @@ def check():
     signature.check(found, keys, False)
 
 image.os = Files
-image.hashlib = signature.hashlib = uhashlib  # without what the simulation adds
+image.hashlib = signature.hashlib = Hashes
 image.open = signature.open = lambda path, mode: io.BytesIO(contents[path])
 room = [None] * ({room} // 4 + 4)
 filler = [None] * 50000

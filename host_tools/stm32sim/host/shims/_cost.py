@@ -27,10 +27,10 @@ def timed(power):
 
 
 def _bits(number):
-    """Its length in bits, rounded up to a multiple of 8."""
+    """Its length in bits, rounded up to a multiple of 512: each step takes memory."""
     length = _LEAST_BITS
     while number >> length:
-        length += 8
+        length += _LEAST_BITS
     return length
 
 
