@@ -50,7 +50,9 @@ class Flow:
         self._proof.is_stopped = other._proof.is_stopped
 
     def events(self, force):
-        """A generator of run_events, the result last. Raises UpdaterError."""
+        """A generator of run_events, the result last, and of None where other tasks may run.
+        Raises UpdaterError."""
+        yield None  # loading this module took long
         record = self._record
         image, refusal, events = yield from self._pushed(force)
         runs_already = image is not None and not force and self._is_installed(image)
@@ -191,6 +193,7 @@ class Flow:
                 record.phase = CONFIRMING
             if (yield from self._proof.attempts(image)):
                 self._target_ms = self._clock.since(self._started)
+                yield None
                 try:
                     error = self._make_confirmed(image)
                 except StoreError:
@@ -198,6 +201,7 @@ class Flow:
                     raise
                 if error is not None:
                     yield failure("not-kept", image.path, error)
+                yield None
                 yield self._commit(image)
                 return
             to_blame = yield from self._proof.is_to_blame(image, self._flasher)
