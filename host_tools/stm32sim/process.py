@@ -78,7 +78,7 @@ class Options:
     option_ack: str = "before"  # or "early", "lost"
     supply_mv: str = "3300"  # the target's supply, as [bench] measures it
     fault: str = ""  # KIND@TRANSACTION; see faults.KINDS
-    cut: str = ""  # N: host and target lose their power in the middle of the N-th page erase
+    cut: str = ""  # N: host and target lose their power while the N-th page is changed
     blank_host: str = ""  # for stm32up: do not deploy anything automatically
 
     @classmethod
@@ -120,11 +120,11 @@ class Options:
         return Fault(kind, int(at))
 
     @property
-    def erase_to_cut(self) -> int | None:
+    def page_to_cut(self) -> int | None:
         if not self.cut:
             return None
         if not self.cut.isdigit() or self.cut == "0":
-            raise ValueError(f"no page erase has the number {self.cut!r}; the first is 1")
+            raise ValueError(f"no changed page has the number {self.cut!r}; the first is 1")
         return int(self.cut)
 
 
@@ -168,19 +168,22 @@ class TargetState:
         self._path.write_bytes(bytes(flash.data + states + target.option_bytes.data))
 
 
-def cut_power(world: World, erase: int) -> None:
-    """Host and target lose their power in the middle of this page erase, counted from 1."""
-    left = erase
+def cut_power(world: World, number: int) -> None:
+    """Host and target lose their power in the middle of the first operation on this page: the
+    `number`-th that is erased or programmed, from 1."""
+    flash = world.target.flash
+    left, last = number, -1
 
     def tap(what: str, point: int) -> None:
-        nonlocal left
-        if what == "erase" and point == TAPS[what] // 2:
-            left -= 1
-            if left == 0:
-                world.target.power(False)
-                raise HostPowerLost
+        nonlocal left, last
+        page = flash.page_at_work
+        if page is not None and page != last:
+            left, last = left - 1, page
+        if left == 0 and point == TAPS[what] // 2:
+            world.target.power(False)
+            raise HostPowerLost
 
-    world.target.flash.tap = tap
+    flash.tap = tap
 
 
 def make_world(state: Path | None, settings: dict[str, Any], options: Options) -> World:
@@ -225,9 +228,9 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
     fault = options.fault_to_make
     if fault is not None:
         FaultyTarget(world.bus, target, fault)
-    erase = options.erase_to_cut
-    if erase is not None:
-        cut_power(world, erase)
+    page = options.page_to_cut
+    if page is not None:
+        cut_power(world, page)
     bench = settings.get("bench")
     if bench is not None:
         world.analog[bench["supply_adc"]] = round(int(options.supply_mv) / bench["divider"])

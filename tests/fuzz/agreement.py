@@ -31,6 +31,8 @@ class Agreement(DeviceImage):
         for key in (None, private_key()):
             ours = self._desktop(content, key)
             theirs = self._device(content, key is None)
+            if ours is not None and "wrong checksums" in ours.message and theirs is None:
+                continue  # the device finds that by comparing with flash, and does without them
             if (ours is None) != (theirs is None):
                 raise Finding(f"desktop: {ours or 'valid'}; device: {theirs or 'valid'}")
         return None

@@ -15,7 +15,7 @@ from stm32up.host import deploy, host_facts
 from stm32up.image import keys
 from tests.host_tools.test_cli import one_line
 
-MODULE = "/lib/stm32_updater/flasher.mpy"
+MODULE = "/lib/stm32_updater/admission.mpy"
 PRODUCT = "unsigned = false"
 
 

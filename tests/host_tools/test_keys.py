@@ -21,7 +21,7 @@ from stm32up.board import boards
 from stm32up.device import PROJECT
 from stm32up.errors import DeviceError, ImageError, KeyFileError, Stm32upError, UsageError
 from stm32up.host.transport import Connection
-from stm32up.image import images, keys
+from stm32up.image import checksums, images, keys
 from tests.host_tools.test_cli import one_line
 
 PUBLISHED = PROJECT / "tests" / "data" / "mcuboot_published_keys.json"
@@ -305,8 +305,11 @@ def test_the_digest_is_the_one_that_imgtool_exports(tmp_path, unsigned, payload,
         cid=images.class_id("nucleo-demo").hex,
     )
     image.load(str(tmp_path / "payload.bin"))
-    product_id = {0xA0: chip.product_id.to_bytes(2, "little")}
-    image.create(None, "hash", None, custom_tlvs=product_id, vector_to_sign="digest")
+    ours = {
+        0xA0: chip.product_id.to_bytes(2, "little"),
+        0xA2: checksums.stated(payload, chip.page_size),
+    }
+    image.create(None, "hash", None, custom_tlvs=ours, vector_to_sign="digest")
     images.write_digest(unsigned, tmp_path / "digest")
     assert (tmp_path / "digest").read_bytes() == image.payload
 

@@ -198,7 +198,7 @@ class _Text:
     def _instead(self, node: ast.expr | ast.stmt, text: str) -> Edit:
         """An edit with the same number of lines, so that later lines keep their numbers."""
         start, end = self._span(node)
-        lines = self._data[start:end].count(b"\n")
+        lines = self._data[start:end].count(b"\n") - text.count("\n")
         return start, end, text + " \\\n" * lines
 
 

@@ -130,6 +130,12 @@ class Flash:
     def busy(self) -> bool:
         return self._operation is not None
 
+    @property
+    def page_at_work(self) -> int | None:
+        """The first page that an operation is changing now; None if there is no such operation."""
+        granules = range(0) if self._operation is None else self._operation.granules
+        return granules.start * GRANULE // PAGE if granules else None
+
     def changing(self, offset: int) -> bool:
         """Whether the current operation changes the granule at `offset`."""
         return self._operation is not None and offset // GRANULE in self._operation.granules
