@@ -21,7 +21,7 @@ MASS_ERASE_US = (22_100, 41_000)
 BLOCK_WRITE_US = (2_720, 4_000)  # 32 double words of 85 to 125 us
 OPERATION_LIMIT_MS = const(1000)
 # A checksum: an estimate of 12 cycles of the loader's 24 MHz for each word, and a guess.
-CHECKSUM_US = (256, 10_000)
+CHECKSUM_US = (256, 2_000)
 CHECKSUM_BYTES = const(2048)
 
 # Loader start-up: AN2606 table 227 gives a minimum of 0.39 ms (G0) to 2.4 ms (C0) after reset.

@@ -37,11 +37,14 @@ class Clock:
         self.feed()
 
     def sleep_us(self, us):
-        """Feed the watchdog, and sleep `us` microseconds (at most 100 ms), if it is more than
-        0."""
+        """As `sleep`, in microseconds; 0 or less: only feed the watchdog."""
         self.feed()
-        if us > 0:
-            time.sleep_us(us)
+        while us > 0:
+            nap = min(us, _LONGEST_NAP_MS * 1000)
+            time.sleep_us(nap)
+            us -= nap
+            if us > 0:
+                self.feed()
 
     def deadline(self, ms):
         """A Deadline `ms` milliseconds from now."""

@@ -16,9 +16,13 @@ All pages are verified after the last erase, because a frame whose address was c
 changing its XOR may have hit any page.
 
 A page is compared by the checksum that the loader computes, if it has that command and the image
-states its checksums, else by reading it. An equal checksum confirms that the loader computes as
-expected. A different one is not believed in the verification: the page is read, and if it is
-right after all, checksums are not used any more.
+states its checksums, else by reading it. A different checksum is not believed in the verification:
+the page is read, and if it is right after all, checksums are not used any more. That an image
+states the checksums of its own payload is the business of who builds and signs it: `stm32up image
+verify` checks it.
+
+A page that reads blank is erased all the same: if it was erased by an application that lost its
+supply, its cells may be marginal.
 """
 
 from time import ticks_diff, ticks_ms
@@ -42,9 +46,6 @@ _PAUSE_MS = const(20)  # a block at 100 kHz takes 28 ms
 _CHECKPOINT_PAGES = const(8)  # between durable records: at most so many pages are written again
 _BLANK = memoryview(b"\xff" * VECTORS)
 _ZEROS = memoryview(bytes(VECTORS))
-# The checksum of a blank page of 2048 bytes.
-_BLANK_PAGE = b"\x01\x74\x55\x03"
-_BLANK_PAGE_SIZE = const(2048)
 # All pages are erased at once, which takes as long as one, if at most one of so many pages would
 # be written again only because of that.
 _WORTH_ERASING_ALL = const(5)
@@ -86,7 +87,7 @@ class Flasher:
         self._paused = ticks_ms()  # when other tasks ran last
         self._found = memoryview(bytearray(BLOCK))  # as read from the target
         self._vectors = memoryview(bytearray(VECTORS))  # of the image, as hashed
-        self._blank = 0  # pages that are known to be blank and are not in doubt, as bits
+        self._blank = 0  # pages that this round has erased, as bits
         self._why = UpdaterError("")  # the reason of the next retry
         self.verified = 0
         self.erased_pages = 0
@@ -118,6 +119,7 @@ class Flasher:
             if not todo and installed:
                 todo = yield from self._compare(image, payload, doubt, False)
             if not todo:
+                self._hash(image, payload)
                 return
             if todo[0] != first:
                 todo.insert(0, first)
@@ -148,18 +150,26 @@ class Flasher:
         """Whether the target, in its loader, holds `image`. A generator of "progress" events and
         None."""
         with image.payload() as payload:
-            differ = yield from self._compare(image, payload, (), False)
+            differ = yield from self._compare(image, payload, (), False, is_final=True)
         return not differ
+
+    def _hash(self, image, payload):
+        """Hash all of the payload, as `_write_pages` does. Raises ImageDamaged, StoreError."""
+        payload.begin_hash(self._found)
+        for index in range(-(-image.size // self._chip.page_size)):
+            self._fill(payload, index, True)
+        payload.end_hash(image)
 
     # --- comparing ---
 
-    def _compare(self, image, payload, doubt, written, installed=None):
+    def _compare(self, image, payload, doubt, written, installed=None, is_final=False):
         """Compare the image with the target. Returns the pages that differ or are in `doubt`.
         Pages of the `installed` image are compared with what it states. If that is wrong, the
         verification after writing finds it.
 
-        `written`: this is the verification after writing. The first vectors must be blank, and a
-        checksum that differs is checked by reading. A generator of "progress" and None."""
+        `written`: this is the verification after writing, and the first vectors must be blank.
+        Then, and if `is_final`, a checksum that differs is checked by reading. A generator of
+        "progress" and None."""
         size = self._chip.page_size
         total = -(-image.size // size)
         self.verified = 0
@@ -178,10 +188,10 @@ class Flasher:
                         same = stated == image.checksum(index) and not installed.keeps(
                             index * size
                         )
-                        if stated == _BLANK_PAGE and index:
-                            self._blank |= 1 << page
                     else:
-                        same = yield from self._page_matches(page, index, image, payload, written)
+                        same = yield from self._page_matches(
+                            page, index, image, payload, written, is_final or written
+                        )
                 if same:
                     self.verified += self._length(page, image)
                 else:
@@ -199,7 +209,7 @@ class Flasher:
             and self._reads_as(image.address, _BLANK, _VERIFY_READS)
         )
 
-    def _page_matches(self, page, index, image, payload, written):
+    def _page_matches(self, page, index, image, payload, written, is_final):
         """Whether the target's page is the image's page `index`. A generator of None."""
         address, length = self._chip.page_address(page), self._length(page, image)
         end = address + length
@@ -208,9 +218,9 @@ class Flasher:
         summed = wanted is not None and self._checksums
         if summed:
             skip = 0 if index else VECTORS  # not covered by the checksum
-            if self._sum_is(address + skip, length - skip, wanted, tries, page):
+            if self._sum_is(address + skip, length - skip, wanted, tries):
                 return index > 0 or self._vectors_match(image, payload, written)
-            if not written and self._checksums:
+            if not is_final and self._checksums:
                 return False
         self._fill(payload, index, False)
         if written and not index:
@@ -238,10 +248,10 @@ class Flasher:
             wanted = payload.read_into(0, self._vectors)
         return self._reads_as(image.address, wanted, _VERIFY_READS if written else _COMPARE_READS)
 
-    def _sum_is(self, address, length, wanted, tries, page=None):
+    def _sum_is(self, address, length, wanted, tries):
         """Whether the loader's checksum of `length` bytes is `wanted`, in one of `tries`: the
-        answer may arrive damaged. Notes a blank `page`. A loader that refuses the command twice
-        does not have it. Sets `_why` if False."""
+        answer may arrive damaged. A loader that refuses the command twice does not have it. Sets
+        `_why` if False."""
         refused = False
         while self._checksums and tries:
             tries -= 1
@@ -249,8 +259,6 @@ class Flasher:
                 found = self._target.loader.checksum(address, length)
                 if found == wanted:
                     return True
-                if page is not None and found == _BLANK_PAGE and length == _BLANK_PAGE_SIZE:
-                    self._blank |= 1 << page
                 self._why = VerifyFailed(
                     "flash differs at or after 0x%08X after writing" % address
                 )

@@ -226,7 +226,7 @@ class Flow:
                 "version": target.quirks.version,
                 "protocol": target.protocol,
             }
-            yield from flasher.converge(image, doubt, self._installed())
+            yield from flasher.converge(image, doubt, self._installed(image))
         except Exception as error:
             self._proof.start()  # the old application, if nothing was erased yet
             whole = self._board.chip.page_of(image.address) not in doubt
@@ -247,16 +247,18 @@ class Flow:
             "repeats": flasher.repeats,
         }
 
-    def _installed(self):
-        """The image that the target holds, as the record says; None if it is not known or no
-        longer kept."""
+    def _installed(self, image):
+        """The image that the target holds, as the record says, if its pages can be compared with
+        those of `image`; else None."""
+        record = self._record
+        if record.phase != INSTALLING or image.checksum(0) is None:
+            return None
         try:
-            image = open_image(self._store.confirmed)
+            installed = open_image(self._store.confirmed)
         except UpdaterError:
             return None
-        record = self._record
-        is_there = record.phase == INSTALLING and image.digest == record.installed
-        return image if is_there and image.checksum(0) else None
+        is_there = installed.digest == record.installed
+        return installed if is_there and installed.checksum(0) else None
 
     def _make_confirmed(self, image):
         """Make the running `image` the confirmed one, if its file still holds it. Otherwise keep

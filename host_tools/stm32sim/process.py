@@ -228,9 +228,9 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
     fault = options.fault_to_make
     if fault is not None:
         FaultyTarget(world.bus, target, fault)
-    page = options.page_to_cut
-    if page is not None:
-        cut_power(world, page)
+    cut = options.page_to_cut
+    if cut is not None:
+        cut_power(world, cut)
     bench = settings.get("bench")
     if bench is not None:
         world.analog[bench["supply_adc"]] = round(int(options.supply_mv) / bench["divider"])

@@ -12,6 +12,7 @@ from stm32sim.chip.crc import crc_stm32
 from stm32sim.chip.flash import PAGE
 from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.chip.quirks import LOADERS, quirks_of
+from stm32sim.wires.clock import NS_PER_MS
 from tests.support import image, payload, restated, without_checksums
 
 OLD, NEW = payload(9000, 1), payload(7000, 2)
@@ -147,12 +148,13 @@ def test_one_page_changed_costs_that_page_and_the_first(make):
     assert bench.flash_holds(ONE_PAGE) and blocks_read(bench) == 0
 
 
-def test_a_blank_page_is_not_erased_and_a_blank_block_not_written(make):
+def test_a_page_that_reads_blank_is_erased_and_a_blank_block_not_written(make):
+    """It may have been erased by an application that lost its supply meanwhile."""
     bench = make()
     bench.install(image(GAP, "1.1.0"))
     before = list(bench.target.flash.erase_counts)
     update(bench, OLD, "1.2.0")
-    assert erased_since(bench, before) == [1, 0, 0, 0, 0]
+    assert erased_since(bench, before) == [1, 0, 1, 0, 0]
     assert bench.flash_holds(OLD)
     update(bench, GAP, "1.3.0")  # zeros, the first page, and two granules of vectors
     assert bench.flash_holds(GAP) and frames(bench).count(WRITE) == PAGE // 256 + 3
@@ -199,3 +201,46 @@ def test_a_loader_that_refuses_to_erase_at_once_erases_page_by_page(make, monkey
     monkeypatch.setattr(bench.target.flash, "start_mass_erase", lambda **_: False)
     assert update(bench, FULL, "2.0.0")["status"] == "installed"
     assert bench.flash_holds(FULL)
+
+
+def test_an_image_whose_file_is_not_what_was_checked_is_not_taken_for_installed(make):
+    """Flash holds what the file holds now, so nothing would be written."""
+    bench = make()
+    bench.install(image(OLD, "1.0.0"))
+    bench.push(without_checksums(image(NEW, "1.1.0")))
+    for event in bench.updater().events():
+        if event["event"] == "installing":
+            bench.write_file("/updater/candidate.img", without_checksums(image(OLD, "1.1.0")))
+    assert event["ok"] is False or bench.flash_holds(NEW)
+
+
+def test_a_slow_checksum_feeds_the_watchdog(make):
+    """A loader that holds the clock makes the host wait as long as it may take."""
+    bench = make(quirks=replace(LOADERS["openbl-g0"], checksum="served"))
+    fed = [0]
+    bench.push(image(FULL, "2.0.0"))
+    for event in bench.updater(feed=lambda: fed.append(bench.clock.now)).events():
+        if event["event"] == "loader":
+            fed.clear()
+    gaps = [later - before for before, later in zip(fed, fed[1:], strict=False)]
+    assert event["status"] == "installed" and CHECKSUM in frames(bench)
+    assert max(gaps) < 250 * NS_PER_MS
+
+
+def test_what_is_to_blame_is_not_told_by_a_checksum_that_differs(make, monkeypatch):
+    """If the loader computes otherwise, flash is read: it holds what was written."""
+    monkeypatch.setattr(loader, "crc_stm32", lambda data: crc_stm32(data) ^ 1)
+    bench = make()
+    bench.install(image(OLD, "1.0.0"))
+    bench.boot()
+    package = bench.device.imports("stm32_updater.image")
+    flasher = bench.device.imports("stm32_updater.flasher")
+    target = bench.updater()._board.target
+    target.enter_loader()
+    kept = package.open_image("/updater/confirmed.img")
+    holding = flasher.Flasher(target).holds(kept)
+    try:
+        while True:
+            next(holding)
+    except StopIteration as stop:
+        assert stop.value is True

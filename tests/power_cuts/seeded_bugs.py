@@ -103,7 +103,9 @@ BUGS = (
     Bug(
         "what differs is not looked for",
         "stm32_updater/flasher",
-        "same = yield from self._page_matches(page, index, image, payload, written)",
+        "same = yield from self._page_matches(\n"
+        "                            page, index, image, payload, written, is_final or written\n"
+        "                        )",
         "same = True",
         ("update", "few-pages"),
     ),
