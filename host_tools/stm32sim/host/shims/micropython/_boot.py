@@ -76,6 +76,13 @@ _output = _terminal.Output(sys.stdout)
 def run(name):
     """Run a file if it exists. True if it ended with SystemExit, which causes a soft reset."""
     try:
+        return _run(name)
+    except KeyboardInterrupt:  # came when the file had ended
+        return False
+
+
+def _run(name):
+    try:
         os.stat(name)
     except OSError:
         return False
