@@ -21,7 +21,7 @@ the page is read, and if it is right after all, checksums are not used any more.
 states the checksums of its own payload is the business of who builds and signs it: `stm32up image
 verify` checks it.
 
-A page that reads blank is erased all the same: if it was erased by an application that lost its
+A page that reads blank is erased, too: if it was erased by an application that lost its
 supply, its cells may be marginal.
 """
 
@@ -277,20 +277,18 @@ class Flasher:
         found = self._found
         if len(wanted) != BLOCK:
             found = found[: len(wanted)]
-        while True:
+        for failed in range(tries):
             try:
                 self._read_into(address, found)
                 if found == wanted:
+                    self.repeats += failed
                     return True
                 differs = address + _difference(found, wanted)
                 self._why = VerifyFailed("flash differs at 0x%08X after writing" % differs)
             except (LoaderError, BusError) as error:
                 self._why = error
                 self._target.return_to_loader()
-            tries -= 1
-            if not tries:
-                return False
-            self.repeats += 1
+        return False
 
     # --- the first vectors ---
 

@@ -139,6 +139,14 @@ def _run(bench, content: bytes):
     return bench.run()
 
 
+def test_a_page_that_differs_is_no_repeat(make):
+    """Repeats are told to people as trouble on the bus."""
+    bench = make(settings={"verify": "read"})
+    bench.install(without_checksums(image(OLD, "1.0.0")))
+    bench.push(without_checksums(image(NEW, "1.1.0")))
+    assert [event["repeats"] for event in bench.run() if event["event"] == "written"] == [0]
+
+
 def test_one_page_changed_costs_that_page_and_the_first(make):
     bench = make()
     bench.install(image(OLD, "1.0.0"))
