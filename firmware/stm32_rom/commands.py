@@ -31,7 +31,7 @@ from .chips import (
 )
 from .errors import BusStuck, LoaderError, LoaderRefused, LoaderTimeout
 
-_ACK = const(0x79)
+_ACK = errors.ACK
 _NACK = const(0x1F)
 _BUSY = const(0x76)
 # Results of Loader.status.

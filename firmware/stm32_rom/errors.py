@@ -17,6 +17,7 @@ UpdaterError
 
 from micropython import const
 
+ACK = const(0x79)  # AN4221 section 2: the loader accepted a frame
 # What a link returns for a status that it could not read: nothing answers; or the target holds
 # SCL, as a loader does while it has nothing to send yet.
 NO_ANSWER = const(-1)

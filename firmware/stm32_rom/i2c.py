@@ -9,7 +9,7 @@ import time
 
 from micropython import const
 
-from .errors import LINE_HELD, NO_ANSWER, BusStuck, BusTimeout, NoAnswer
+from .errors import ACK, LINE_HELD, NO_ANSWER, BusStuck, BusTimeout, NoAnswer
 
 # Error numbers by port (MicroPython ports/rp2/machine_i2c.c, ports/esp32/machine_i2c.c,
 # extmod/machine_i2c.c). Sets, because a port may use several numbers for one error, and esp32 with
@@ -18,7 +18,6 @@ _NO_ACK = (5, 19, 0x108)  # EIO (rp2), ENODEV (esp32, SoftI2C), ESP_ERR_INVALID_
 # ETIMEDOUT (rp2, SoftI2C), ETIMEDOUT of esp32's C library, ESP_ERR_INVALID_STATE
 _TIMED_OUT = (110, 116, 0x103)
 
-_ACK = const(0x79)  # AN4221 section 2
 _LONGEST_FRAME = const(258)  # bytes; AN4221 section 2.6: length, 256 data bytes, checksum
 _BITS_PER_BYTE = const(9)
 # Allowance for clock stretching: the loader was seen to hold SCL for tens of ms.
@@ -145,7 +144,7 @@ class I2CLink:
                     raise bus.cut_short(address, frame, count)
                 steps += 1
                 i2c.readfrom_into(address, status)
-                if status[0] != _ACK:
+                if status[0] != ACK:
                     break
                 steps += 1
             self.seen = status[0]

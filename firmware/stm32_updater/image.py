@@ -247,19 +247,16 @@ class Payload:
     def read_page(self, offset, blocks, hashed):
         """Fill the memoryviews `blocks` from `offset` on, and hash what is not past the end if
         `hashed`. Raises StoreError."""
+        self._seek(self._offset + offset)
         for block in blocks:
+            part = block
             if offset + len(block) > self._size:
-                if hashed:
-                    self.hash_into(offset, block)
-                else:
-                    self.read_into(offset, block)
+                part = self.read_into(offset, block)
             else:
-                if self._at != self._offset + offset:
-                    self._seek(self._offset + offset)
                 self._file.fill(block)
                 self._at += len(block)
-                if hashed:
-                    self._hasher.update(block)
+            if hashed:
+                self._hasher.update(part)
             offset += len(block)
 
     def end_hash(self, image):
