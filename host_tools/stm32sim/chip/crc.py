@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
+from array import array
 
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+from fastcrc import crc32
 
 
 def crc_stm32(data: bytes) -> int:
     """CRC unit at reset: polynomial 0x04C11DB7, start 0xFFFFFFFF, 32-bit little-endian words, the
-    highest bit first. zlib takes bytes with the lowest bit first, hence the reversals; it inverts
-    its result."""
-    swapped = bytearray(len(data))
-    for place in range(4):
-        swapped[place::4] = data[3 - place :: 4]
-    inverted = zlib.crc32(swapped.translate(_REVERSED))
-    return int(f"{inverted ^ 0xFFFF_FFFF:032b}"[::-1], 2)
+    highest bit first. This is CRC-32/MPEG-2 of the words with their highest byte first."""
+    words = array("I", data)
+    words.byteswap()
+    return crc32.mpeg_2(words.tobytes())
