@@ -1,3 +1,3 @@
-"""Reports of recorded runs: the forum case with its figures, and its timeline. Others import
-`forum`.
+"""Reports for people. Others import `page` (a self-contained HTML file of figures, tables and
+timelines) and `forum` (the forum case with its figures, and its timeline as a picture).
 """
