@@ -6,7 +6,7 @@ other and small modules at the top; each verb imports the packages that it calls
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,10 +31,25 @@ T = TypeVar("T")
 class Context:
     """The state that all verbs share."""
 
-    port: str = AUTO
+    ports: tuple[str, ...] = (AUTO,)
+    all_boards: bool = False
+    only: str | None = None  # this command is one of several, each with one board
     board_name: str = DEFAULT_BOARD
     as_json: bool = False
+    interrupt: bool = False
+    stay: bool = False
     sim_options: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()  # as given on the command line
+
+    @property
+    def port(self) -> str:
+        """The port of a command that talks to one board."""
+        return self.only or self.ports[0]
+
+    @property
+    def has_several(self) -> bool:
+        """Whether the command is for several boards, and not yet one of its parts."""
+        return self.only is None and (self.all_boards or len(self.ports) > 1)
 
     @cached_property
     def output(self) -> JsonOutput | HumanOutput:
@@ -88,6 +103,20 @@ def _add_sim_options(
     context.ensure_object(Context).sim_options += value
 
 
+class Port(click.ParamType[str]):
+    """A port. The environment gives one, which may contain spaces."""
+
+    name = "port"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, context: click.Context | None
+    ) -> str:
+        return value
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return [rv]
+
+
 class NameAndValue(click.ParamType[str]):
     """NAME=VALUE"""
 
@@ -104,10 +133,29 @@ class NameAndValue(click.ParamType[str]):
 # Any: the keyword arguments of click.
 _EVERYWHERE: dict[str, dict[str, Any]] = {
     "--port": {
-        "help": "Serial port, URL, auto, sim (a simulated board) or sim:DIR (its state in DIR).",
-        "callback": _set("port"),
+        "help": "Serial port, URL, auto, sim (a simulated board) or sim:DIR (its state in DIR); "
+        "several times for several boards.",
+        "multiple": True,
+        "type": Port(),
+        "metavar": "PORT",
+        "callback": _set("ports"),
+    },
+    "--all-boards": {
+        "help": "Every MicroPython board with its own USB, at once.",
+        "is_flag": True,
+        "callback": _set("all_boards"),
     },
     "--board": {"help": "A folder of boards/, or a path.", "callback": _set("board_name")},
+    "--interrupt": {
+        "help": "Interrupt an update that runs on the board; without, wait until it has ended.",
+        "is_flag": True,
+        "callback": _set("interrupt"),
+    },
+    "--stay": {
+        "help": "Leave the board at its REPL; without, start its program again.",
+        "is_flag": True,
+        "callback": _set("stay"),
+    },
     "--json": {"help": "One JSON object per line.", "is_flag": True, "callback": _set("as_json")},
     "--sim-option": {
         "help": "For the simulated board.",
@@ -117,29 +165,50 @@ _EVERYWHERE: dict[str, dict[str, Any]] = {
         "callback": _add_sim_options,
     },
 }
+_SHORT = {"--all-boards": ("--all",)}
+ONLY = "--only-port"
 # Before the verb the options have defaults, and environment variables can set them.
 _SHOWN = {"show_default": True, "show_envvar": True}
 _FIRST: dict[str, dict[str, Any]] = {
-    "--port": {"default": AUTO, "envvar": "STM32UP_PORT", **_SHOWN},
+    "--port": {"default": (AUTO,), "envvar": "STM32UP_PORT", **_SHOWN},
     "--board": {"default": DEFAULT_BOARD, "envvar": "STM32UP_BOARD", **_SHOWN},
 }
 
 
-def options(*, first: bool = False) -> list[click.Parameter]:
-    """The options of every verb; `first`: those before the verb."""
+def options(
+    taken: Iterable[click.Parameter] = (), *, first: bool = False
+) -> list[click.Parameter]:
+    """The options of every verb; `first`: those before the verb. A verb that has an option of its
+    own with one of their short names keeps it."""
+    theirs = {name for option in taken for name in option.opts}
     made: list[click.Parameter] = []
     for name, values in _EVERYWHERE.items():
         more = _FIRST.get(name, {}) if first else {}
-        made.append(click.Option([name], expose_value=False, **values, **more))
+        short = [also for also in _SHORT.get(name, ()) if also not in theirs]
+        made.append(click.Option([name, *short], expose_value=False, **values, **more))
     return made
 
 
 class Verb(click.Command):
-    """A verb that takes these options too."""
+    """A verb that takes these options too. `several`: it can be done on several boards at once."""
 
-    def __init__(self, *arguments: Any, **values: Any) -> None:
+    def __init__(self, *arguments: Any, several: bool = False, **values: Any) -> None:
         super().__init__(*arguments, **values)
-        self.params += options()
+        self.params += options(self.params)
+        self._several = several
+
+    def invoke(self, ctx: click.Context) -> Any:
+        context = ctx.ensure_object(Context)
+        if not context.has_several:
+            return super().invoke(ctx)
+        verb = ctx.command_path.removeprefix("stm32up ")
+        if not self._several:
+            raise UsageError(
+                f"stm32up {verb} is not for several boards", "Give one --port, or none."
+            )
+        from stm32up.cli import many
+
+        return many.run(context, verb)
 
 
 class Verbs(click.Group):
@@ -154,10 +223,13 @@ class Verbs(click.Group):
 
 
 class AllVerbs(Verbs):
-    """The command itself."""
+    """The command itself. It also has the option by which a command for several boards tells each
+    of its parts which board is meant."""
 
     group_class = Verbs
 
     def __init__(self, *arguments: Any, **values: Any) -> None:
         super(Verbs, self).__init__(*arguments, **values)
         self.params += options(first=True)
+        only = click.Option([ONLY], expose_value=False, hidden=True, callback=_set("only"))
+        self.params.append(only)

@@ -13,7 +13,7 @@ from stm32up.cli.keys_verbs import load_key
 from stm32up.errors import Stm32upError
 
 
-@click.command("deploy", cls=Verb)
+@click.command("deploy", cls=Verb, several=True)
 @click.option("--key", "key_paths", type=FILE, multiple=True, help="Keys that the board trusts.")
 @click.option("--main", is_flag=True, help="Also copy firmware/main.py to /main.py.")
 @click.option(
@@ -46,7 +46,7 @@ def deploy_command(
     context.output.result("deploy", done)
 
 
-@click.command("push", cls=Verb)
+@click.command("push", cls=Verb, several=True)
 @click.argument("image", type=FILE)
 @click.pass_obj
 def push_command(context: Context, image: Path) -> None:
@@ -61,7 +61,7 @@ def push_command(context: Context, image: Path) -> None:
     context.output.result("push", context.on_board(lambda c: push.push(c, image, report)))
 
 
-@click.command("update", cls=Verb)
+@click.command("update", cls=Verb, several=True)
 @click.argument("image", type=FILE)
 @click.option("--force", is_flag=True, help="Write it even if it is installed or failed before.")
 @click.pass_obj
@@ -76,7 +76,7 @@ def update_command(context: Context, image: Path, force: bool) -> None:
     )
 
 
-@click.command("run", cls=Verb)
+@click.command("run", cls=Verb, several=True)
 @click.pass_obj
 def run_command(context: Context) -> None:
     """Run the updater once, as the product does when it starts.
@@ -89,7 +89,7 @@ def run_command(context: Context) -> None:
     context.output.result("run", context.on_board(lambda c: calls.run(c, report)))
 
 
-@click.command("status", cls=Verb)
+@click.command("status", cls=Verb, several=True)
 @click.pass_obj
 def status_command(context: Context) -> None:
     """Show the state of the updater; does not touch the target."""
@@ -98,7 +98,7 @@ def status_command(context: Context) -> None:
     context.output.result("status", context.on_board(calls.status))
 
 
-@click.command("probe", cls=Verb)
+@click.command("probe", cls=Verb, several=True)
 @click.pass_obj
 def probe_command(context: Context) -> None:
     """Show what is on the bus: chip, loader, option bytes, application.
@@ -110,7 +110,7 @@ def probe_command(context: Context) -> None:
     context.output.result("probe", context.on_board(calls.probe))
 
 
-@click.command("doctor", cls=Verb)
+@click.command("doctor", cls=Verb, several=True)
 @click.option(
     "--power-cycled",
     is_flag=True,

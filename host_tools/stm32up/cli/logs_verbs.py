@@ -15,7 +15,7 @@ def logs_group() -> None:
     """The updater's log."""
 
 
-@logs_group.command("pull")
+@logs_group.command("pull", several=True)
 @click.option("-o", "--output", "target", type=FILE, help="Default: standard output.")
 @click.pass_obj
 def logs_pull(context: Context, target: Path | None) -> None:

@@ -63,7 +63,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """The command with these arguments; returns the exit status. Never raises for bad input."""
-    given = Context(as_json="--json" in arguments)
+    given = Context(as_json="--json" in arguments, arguments=tuple(arguments))
     try:
         with cli.make_context("stm32up", list(arguments), obj=given) as context:
             cli.invoke(context)

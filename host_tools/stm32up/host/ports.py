@@ -12,6 +12,7 @@ from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from stm32up.errors import NoBoard
+from stm32up.events import Report, note
 
 Note = Callable[[str], None]
 
@@ -55,13 +56,12 @@ _PROBE_WORDS = (
 )
 
 
-def find_port(note: Note = lambda text: None) -> str:
+def find_port(say: Note = lambda text: None) -> str:
     """The serial port of the board. Raises NoBoard if there is none, or more than one candidate.
 
-    `note` gets the reason if the choice is not certain.
+    `say` gets the reason if the choice is not certain.
     """
-    ports = sorted(list_ports.comports(), key=lambda port: str(port.device))
-    candidates = [port for port in ports if not _is_other(port)]
+    candidates = [port for port in _in_order() if not _is_other(port)]
     for known, certain in ((_BOARDS, True), (_BRIDGES, False)):
         found = [port for port in candidates if port.vid in known]
         if len(found) > 1:
@@ -73,7 +73,7 @@ def find_port(note: Note = lambda text: None) -> str:
         if found:
             device = str(found[0].device)
             if not certain:
-                note(
+                say(
                     f"using {device} as the board: a USB-UART bridge ({known[found[0].vid]}), and "
                     "the only candidate; if it is not the board, give the port with "
                     "--port"
@@ -83,6 +83,30 @@ def find_port(note: Note = lambda text: None) -> str:
         f"no MicroPython board on USB, and no other known port ({ports_present()})",
         "Connect one, give its port with --port, or try --port sim.",
     )
+
+
+def all_boards(report: Report) -> list[str]:
+    """The serial ports of all boards with their own USB. A USB-UART bridge may lead anywhere: a
+    note names it. Raises NoBoard if there is no board."""
+    ports = [port for port in _in_order() if not _is_other(port)]
+    bridges = [str(port.device) for port in ports if port.vid in _BRIDGES]
+    if bridges:
+        report(
+            note(
+                f"not used, because a USB-UART bridge may lead to something else: "
+                f"{', '.join(bridges)}; give it with --port"
+            )
+        )
+    found = [str(port.device) for port in ports if port.vid in _BOARDS]
+    if not found:
+        raise NoBoard(
+            f"no MicroPython board on USB ({ports_present()})", "Give the ports with --port."
+        )
+    return found
+
+
+def _in_order() -> list[ListPortInfo]:
+    return sorted(list_ports.comports(), key=lambda port: str(port.device))
 
 
 def ports_present() -> str:

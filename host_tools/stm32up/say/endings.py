@@ -22,6 +22,12 @@ def ending(verb: str, values: Values) -> list[str]:
     return _ENDINGS[verb](Known(values))
 
 
+def brief(verb: str, values: Values) -> str:
+    """The same in one line, for a table of several boards."""
+    told = _BRIEF.get(verb)
+    return told(Known(values)) if told else ending(verb, values)[-1]
+
+
 def signed(values: Values) -> str:
     """How an image is signed."""
     kind = values.get("signed_with")
@@ -162,4 +168,21 @@ _ENDINGS: dict[str, Callable[[Known], list[str]]] = {
     "logs pull": _logs_pulled,
     "simulate forum": _forum_told,
     "simulate forum case": _forum_case_told,
+}
+
+
+def _status_in_brief(values: Known) -> str:
+    kept = values.get("confirmed")
+    return f"{values['phase']}, {kept} installed" if kept else f"{values['phase']}, no image"
+
+
+def _probed_in_brief(values: Known) -> str:
+    runs = values.get("application_version") or values["application"]
+    return f"{values['chip']}, loader V{values['loader']}, application {runs}"
+
+
+_BRIEF: dict[str, Callable[[Known], str]] = {
+    "status": _status_in_brief,
+    "probe": _probed_in_brief,
+    "doctor": lambda values: "nothing is wrong",
 }

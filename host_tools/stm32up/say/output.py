@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich import progress as bars
 from rich.console import Console
@@ -32,6 +32,7 @@ from stm32up.events import (
     result,
 )
 from stm32up.say import endings, tables, words
+from stm32up.say.several import Several, SeveralForPeople, SeveralInJson
 from stm32up.say.wrapping import PAGE, width_of, wrapped
 from stm32up.text import clean, clean_all
 
@@ -59,6 +60,10 @@ class JsonOutput:
             event = {**event, **error.result}  # the updater's own code stays
         self.report(event)
         _say_error(error)
+
+    def several(self, verb: str, ports: Sequence[str]) -> Several:
+        """The output of this verb on several boards."""
+        return SeveralInJson(self.report)
 
     def close(self) -> None:
         pass
@@ -111,6 +116,10 @@ class HumanOutput:
         if last is not None and last["done"] < last["total"]:
             self._line(words.stopped(last))
         _say_error(error)
+
+    def several(self, verb: str, ports: Sequence[str]) -> Several:
+        """The output of this verb on several boards."""
+        return SeveralForPeople(self._console, verb, ports)
 
     def _tell_refused(self) -> None:
         refused, self._refused = self._refused, None
