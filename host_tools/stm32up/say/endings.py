@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stm32up.events import Values
-from stm32up.say.words import EVENTS, Known, pushed, seconds, words
+from stm32up.say.words import EVENTS, Known, pushed, seconds, signed, words
 
 _STRETCHES = {
     "written": "written",
@@ -20,12 +20,6 @@ _TAKE_AWAY = "Before this host goes into a product, remove the bench package: st
 def ending(verb: str, values: Values) -> list[str]:
     """The lines for a verb that succeeded."""
     return _ENDINGS[verb](Known(values))
-
-
-def signed(values: Values) -> str:
-    """How an image is signed."""
-    kind = values.get("signed_with")
-    return f"signed with {kind}" if kind else "not signed"
 
 
 def layout(values: Values) -> list[str]:
