@@ -7,13 +7,14 @@ other and small modules at the top; each verb imports the packages that it calls
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from stm32up.cli.settings import NAME, Settings
 from stm32up.errors import UsageError
 from stm32up.host import AUTO
 
@@ -35,6 +36,7 @@ class Context:
     board_name: str = DEFAULT_BOARD
     as_json: bool = False
     sim_options: tuple[str, ...] = ()
+    settings: Settings = field(default_factory=Settings)
 
     @cached_property
     def output(self) -> JsonOutput | HumanOutput:
@@ -161,3 +163,13 @@ class AllVerbs(Verbs):
     def __init__(self, *arguments: Any, **values: Any) -> None:
         super(Verbs, self).__init__(*arguments, **values)
         self.params += options(first=True)
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Where options come from that are not given."""
+        given = context.ensure_object(Context).settings
+        found = f"; here {given.file}" if given.file else ""
+        formatter.write_paragraph()
+        formatter.write_text(
+            "An option that is not given comes from its environment variable, then from "
+            f"{NAME} in the current folder or a parent{found}, then from the default."
+        )

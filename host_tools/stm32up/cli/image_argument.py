@@ -12,6 +12,7 @@ import click
 
 from stm32up.cli.context import FILE, Context
 from stm32up.cli.image_verbs import build, verified
+from stm32up.cli.keys_verbs import KeyOption, is_typed
 from stm32up.errors import ImageError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,7 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def image_argument(verb: F) -> F:
     """Adds the argument, and the options that build an image."""
-    key = click.option("--key", type=FILE, help="With --version: private key that signs it.")
+    key = click.option(
+        "--key", cls=KeyOption, help="Private key that signs the image that --version builds."
+    )
     version = click.option(
         "--version",
         metavar="V",
@@ -38,7 +41,7 @@ def checked(
     from stm32up.image import images
 
     if images.is_image(given):
-        if version or key:
+        if version or is_typed("key"):
             option = "--version" if version else "--key"
             raise UsageError(
                 f"{given} is an image already, and {option} is for a file to build one from",

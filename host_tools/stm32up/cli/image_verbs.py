@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stm32up.cli.context import DEFAULT_BOARD, FILE, Context, Verbs
-from stm32up.cli.keys_verbs import load_key
+from stm32up.cli.keys_verbs import KeyOption, load_key
 from stm32up.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def image_group() -> None:
 @click.option(
     "--version", required=True, help="For example 1.4.2 or 1.4.2+7; auto: from the tags of git."
 )
-@click.option("--key", type=FILE, help="Private key; without it the image is not signed.")
+@click.option("--key", cls=KeyOption, help="Private key; without it the image is not signed.")
 @click.option("--product", help="Product name or UUID; default: the board's.")
 @click.option("--security-counter", type=int, help="Default: from the version.")
 @click.option("--address", help="Where a .bin starts; default: the start of flash.")
@@ -80,7 +80,7 @@ def image_show(context: Context, image: Path) -> None:
 
 @image_group.command("verify")
 @click.argument("image", type=FILE)
-@click.option("--key", type=FILE, help="The public or private key that signed the image.")
+@click.option("--key", cls=KeyOption, help="The public or private key that signed the image.")
 @click.option("--chip", help="Part number; default: the board's.")
 @click.pass_obj
 def image_verify(context: Context, image: Path, key: Path | None, chip: str | None) -> None:
@@ -103,7 +103,7 @@ def image_digest(context: Context, image: Path, target: Path) -> None:
 
 @image_group.command("sign")
 @click.argument("image", type=FILE)
-@click.option("--key", type=FILE, required=True, help="Private key; public with --signature.")
+@click.option("--key", cls=KeyOption, required=True, help="Private key; public with --signature.")
 @click.option(
     "--signature", type=FILE, help="A signature made elsewhere, of the output of image digest."
 )

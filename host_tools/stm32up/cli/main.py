@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -18,6 +19,7 @@ from stm32up.cli import (
     image_verbs,
     keys_verbs,
     logs_verbs,
+    settings,
     simulate_verbs,
 )
 from stm32up.cli.context import AllVerbs, Context
@@ -65,7 +67,10 @@ def run(arguments: Sequence[str]) -> int:
     """The command with these arguments; returns the exit status. Never raises for bad input."""
     given = Context(as_json="--json" in arguments)
     try:
-        with cli.make_context("stm32up", list(arguments), obj=given) as context:
+        given.settings = settings.load(Path.cwd())
+        with cli.make_context(
+            "stm32up", list(arguments), obj=given, default_map=given.settings.given
+        ) as context:
             cli.invoke(context)
         return 0
     except click.exceptions.Exit as done:  # --help, --version
