@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from stm32up.cli.completers import complete_boards, complete_ports
 from stm32up.cli.settings import NAME, Settings
 from stm32up.errors import UsageError
 from stm32up.host import AUTO
@@ -108,8 +109,13 @@ _EVERYWHERE: dict[str, dict[str, Any]] = {
     "--port": {
         "help": "Serial port, URL, auto, sim (a simulated board) or sim:DIR (its state in DIR).",
         "callback": _set("port"),
+        "shell_complete": complete_ports,
     },
-    "--board": {"help": "A folder of boards/, or a path.", "callback": _set("board_name")},
+    "--board": {
+        "help": "A folder of boards/, or a path.",
+        "callback": _set("board_name"),
+        "shell_complete": complete_boards,
+    },
     "--json": {"help": "One JSON object per line.", "is_flag": True, "callback": _set("as_json")},
     "--sim-option": {
         "help": "For the simulated board.",

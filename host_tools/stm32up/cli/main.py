@@ -15,6 +15,7 @@ import click
 
 from stm32up.cli import (
     bench_verbs,
+    completion,
     host_verbs,
     image_verbs,
     keys_verbs,
@@ -52,6 +53,7 @@ for _verb in (
     bench_verbs.unprotect_command,
     logs_verbs.logs_group,
     simulate_verbs.simulate_command,
+    completion.completion_command,
 ):
     cli.add_command(_verb)
 
@@ -60,6 +62,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal may not be able to show every character
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if completion.VARIABLE in os.environ:
+        sys.exit(completion.answer(cli))
     sys.exit(run(sys.argv[1:]))
 
 
