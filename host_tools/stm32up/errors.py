@@ -46,10 +46,8 @@ class UsageError(Stm32upError):
     code = "usage"
 
 
-class BoardFileError(UsageError):
-    """board.toml has mistakes. The text of each begins with file and line."""
-
-    code = "board-file"
+class FileMistakes(UsageError):
+    """A TOML file has mistakes. The text of each begins with file and line."""
 
     def __init__(self, *mistakes: str) -> None:
         super().__init__("; ".join(mistakes))
@@ -58,6 +56,18 @@ class BoardFileError(UsageError):
     @property
     def lines(self) -> list[str]:
         return [clean(mistake) for mistake in self._mistakes]
+
+
+class BoardFileError(FileMistakes):
+    """Mistakes in board.toml."""
+
+    code = "board-file"
+
+
+class SettingsError(FileMistakes):
+    """Mistakes in stm32up.toml."""
+
+    code = "settings-file"
 
 
 class ImageError(Stm32upError):

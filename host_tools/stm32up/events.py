@@ -184,7 +184,19 @@ _DEEPEST = 20  # of lists in lists
 _LARGEST = 1 << 63
 # Only this program makes these events: their texts rely on values that it computed itself.
 _OWN_EVENTS = {
-    *("plan", "pushed", "note", "port", "log", "told", "at", "way-back", "counted", "lane"),
+    *(
+        "plan",
+        "built",
+        "pushed",
+        "note",
+        "port",
+        "log",
+        "told",
+        "at",
+        "way-back",
+        "counted",
+        "lane",
+    ),
     *("naive", "supply-fails", "outcome"),
 }
 _NEEDED = {

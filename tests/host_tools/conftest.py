@@ -19,7 +19,7 @@ from tests.host_tools.fake_board import FakeBoard
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STM32UP_PORT", "STM32UP_BOARD"):
+    for name in ("STM32UP_PORT", "STM32UP_BOARD", "STM32UP_KEY"):
         monkeypatch.delenv(name, raising=False)
 
 

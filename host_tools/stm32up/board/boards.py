@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tomllib
 from pathlib import Path
 
 import stm32assets
+from stm32up.board import toml_file
 from stm32up.board.model import Board
 from stm32up.board.reader import BoardReader
-from stm32up.board.toml_lines import Lines, of_syntax_error
 from stm32up.errors import BoardFileError, UsageError
 
 BOARDS = stm32assets.BOARDS
@@ -25,25 +23,8 @@ def load(name: str) -> Board:
 
     Raises BoardFileError, UsageError."""
     path = _find(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UsageError(f"cannot read {path}: {reason}") from None
-    shown = _relative(path)
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line, what = of_syntax_error(str(error), text)
-        raise BoardFileError(f"{shown}:{line}: {what}") from None
-    return BoardReader(shown, content, Lines(text)).board(path.resolve().parent.name)
-
-
-def _relative(path: Path) -> str:
-    try:
-        return os.path.relpath(path)
-    except ValueError:  # Windows: it is on another drive
-        return str(path)
+    shown, content, lines = toml_file.parsed(path, BoardFileError)
+    return BoardReader(shown, content, lines).board(path.resolve().parent.name)
 
 
 def _find(name: str) -> Path:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TypeVar, cast
 
 from stm32up import device
-from stm32up.board import toml_keys
+from stm32up.board import toml_file, toml_keys
 from stm32up.board.model import Board, Command, Confirm, Supply
 from stm32up.board.toml_keys import Key
 from stm32up.board.toml_lines import Lines
@@ -116,12 +115,8 @@ class BoardReader:
         """Report unknown names in the table; return the keys that they probably stand for."""
         known, meant = toml_keys.NAMES[table], []
         for name in content.keys() - known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = (
-                f"did you mean {close[0]}?" if close else f"known keys: {', '.join(sorted(known))}"
-            )
+            what, close = toml_file.meant(name, known)
             meant += close
-            what = f"is not a known key; {hint}"
             if at is None and not table and isinstance(content[name], dict):
                 self._mistakes.append((self._lines.of(name), f"{name} {what}"))
             elif at is None:

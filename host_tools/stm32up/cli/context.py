@@ -7,13 +7,15 @@ other and small modules at the top; each verb imports the packages that it calls
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from stm32up.cli.completers import complete_boards, complete_ports
+from stm32up.cli.settings import NAME, Settings
 from stm32up.errors import UsageError
 from stm32up.host import AUTO
 
@@ -39,6 +41,7 @@ class Context:
     interrupt: bool = False
     stay: bool = False
     sim_options: tuple[str, ...] = ()
+    settings: Settings = field(default_factory=Settings)
     arguments: tuple[str, ...] = ()  # as given on the command line
 
     @property
@@ -139,13 +142,18 @@ _EVERYWHERE: dict[str, dict[str, Any]] = {
         "type": Port(),
         "metavar": "PORT",
         "callback": _set("ports"),
+        "shell_complete": complete_ports,
     },
     "--all-boards": {
         "help": "Every MicroPython board with its own USB, at once.",
         "is_flag": True,
         "callback": _set("all_boards"),
     },
-    "--board": {"help": "A folder of boards/, or a path.", "callback": _set("board_name")},
+    "--board": {
+        "help": "A folder of boards/, or a path.",
+        "callback": _set("board_name"),
+        "shell_complete": complete_boards,
+    },
     "--interrupt": {
         "help": "Interrupt an update that runs on the board; without, wait until it has ended.",
         "is_flag": True,
@@ -233,3 +241,13 @@ class AllVerbs(Verbs):
         self.params += options(first=True)
         only = click.Option([ONLY], expose_value=False, hidden=True, callback=_set("only"))
         self.params.append(only)
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Where options come from that are not given."""
+        given = context.ensure_object(Context).settings
+        found = f"; here {given.file}" if given.file else ""
+        formatter.write_paragraph()
+        formatter.write_text(
+            "An option that is not given comes from its environment variable, then from "
+            f"{NAME} in the current folder or a parent{found}, then from the default."
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from stm32up.cli.context import FILE, Context, Verb
-from stm32up.cli.image_verbs import verified
+from stm32up.cli.image_argument import checked, image_argument
 from stm32up.cli.keys_verbs import load_key
 from stm32up.errors import Stm32upError
 
@@ -47,33 +47,35 @@ def deploy_command(
 
 
 @click.command("push", cls=Verb, several=True)
-@click.argument("image", type=FILE)
+@image_argument
 @click.pass_obj
-def push_command(context: Context, image: Path) -> None:
+def push_command(context: Context, image: Path, version: str | None, key: Path | None) -> None:
     """Put an image into the board's inbox.
 
     Continues an interrupted push. The updater installs the image when it next runs.
     """
     from stm32up.host import push
 
-    verified(context, image)  # before it looks for a board
     report = context.output.report
-    context.output.result("push", context.on_board(lambda c: push.push(c, image, report)))
+    with checked(context, image, version, key) as sound:
+        done = context.on_board(lambda c: push.push(c, sound, report))
+    context.output.result("push", done)
 
 
 @click.command("update", cls=Verb, several=True)
-@click.argument("image", type=FILE)
+@image_argument
 @click.option("--force", is_flag=True, help="Write it even if it is installed or failed before.")
 @click.pass_obj
-def update_command(context: Context, image: Path, force: bool) -> None:
+def update_command(
+    context: Context, image: Path, version: str | None, key: Path | None, force: bool
+) -> None:
     """Push an image and install it on the target."""
     from stm32up.host import calls
 
-    verified(context, image)
     report = context.output.report
-    context.output.result(
-        "update", context.on_board(lambda c: calls.update(c, image, report, force=force))
-    )
+    with checked(context, image, version, key) as sound:
+        done = context.on_board(lambda c: calls.update(c, sound, report, force=force))
+    context.output.result("update", done)
 
 
 @click.command("run", cls=Verb, several=True)

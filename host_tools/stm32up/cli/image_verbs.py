@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stm32up.cli.context import DEFAULT_BOARD, FILE, Context, Verbs
-from stm32up.cli.keys_verbs import load_key
+from stm32up.cli.keys_verbs import KeyOption, load_key
 from stm32up.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ def image_group() -> None:
 @image_group.command("build")
 @click.argument("source", type=FILE, metavar="INPUT")
 @click.option("--chip", help="Part number; default: the board's.")
-@click.option("--version", required=True, help="For example 1.4.2 or 1.4.2+7.")
-@click.option("--key", type=FILE, help="Private key; without it the image is not signed.")
+@click.option(
+    "--version", required=True, help="For example 1.4.2 or 1.4.2+7; auto: from the tags of git."
+)
+@click.option("--key", cls=KeyOption, help="Private key; without it the image is not signed.")
 @click.option("--product", help="Product name or UUID; default: the board's.")
 @click.option("--security-counter", type=int, help="Default: from the version.")
 @click.option("--address", help="Where a .bin starts; default: the start of flash.")
@@ -50,19 +52,16 @@ def image_build(
     Makes the same checks as the updater, so the board accepts the image. Whole pages without input
     data are kept as they are; other gaps are filled with FF.
     """
-    from stm32up.image import images
-
-    part, preserve = _part(context, chip)
-    built = images.build(
+    built = build(
+        context,
         source,
-        part,
         version,
-        load_key(key) if key else None,
+        key,
         target,
-        product=product or context.board.product,
+        chip=chip,
+        product=product,
         security_counter=security_counter,
         address=_number("--address", address),
-        preserve=preserve,
     )
     context.output.result("image build", {"status": "built", **built})
 
@@ -81,7 +80,7 @@ def image_show(context: Context, image: Path) -> None:
 
 @image_group.command("verify")
 @click.argument("image", type=FILE)
-@click.option("--key", type=FILE, help="The public or private key that signed the image.")
+@click.option("--key", cls=KeyOption, help="The public or private key that signed the image.")
 @click.option("--chip", help="Part number; default: the board's.")
 @click.pass_obj
 def image_verify(context: Context, image: Path, key: Path | None, chip: str | None) -> None:
@@ -104,7 +103,7 @@ def image_digest(context: Context, image: Path, target: Path) -> None:
 
 @image_group.command("sign")
 @click.argument("image", type=FILE)
-@click.option("--key", type=FILE, required=True, help="Private key; public with --signature.")
+@click.option("--key", cls=KeyOption, required=True, help="Private key; public with --signature.")
 @click.option(
     "--signature", type=FILE, help="A signature made elsewhere, of the output of image digest."
 )
@@ -118,6 +117,35 @@ def image_sign(
 
     signed = images.sign(image, load_key(key), target, signature=signature)
     context.output.result("image sign", {"status": "signed", **signed})
+
+
+def build(
+    context: Context,
+    source: Path,
+    version: str,
+    key: Path | None,
+    target: Path,
+    *,
+    chip: str | None = None,
+    product: str | None = None,
+    security_counter: int | None = None,
+    address: int | None = None,
+) -> Shown:
+    """Build an image for the board, or another chip or product, and return its values."""
+    from stm32up.image import git_version, images
+
+    part, preserve = _part(context, chip)
+    return images.build(
+        source,
+        part,
+        git_version.resolved(version, source),
+        load_key(key) if key else None,
+        target,
+        product=product or context.board.product,
+        security_counter=security_counter,
+        address=address,
+        preserve=preserve,
+    )
 
 
 def _product(context: Context, class_id: str | None) -> str | None:

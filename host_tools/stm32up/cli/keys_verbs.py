@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from stm32up.cli.context import FILE, Context, Verbs
-from stm32up.errors import UsageError
+from stm32up.cli.settings import KEY
+from stm32up.errors import Stm32upError, UsageError
 
 if TYPE_CHECKING:
     from imgtool.keys import RSA, RSAPublic
@@ -75,11 +76,34 @@ def _id(key: DeviceKey) -> dict[str, str]:
     return {"key_id": key.name.removesuffix(".pub")}
 
 
+class KeyOption(click.Option):
+    """--key with one value, which the environment or stm32up.toml can give too."""
+
+    def __init__(self, *arguments: Any, **values: Any) -> None:
+        known = {"type": FILE, "envvar": "STM32UP_KEY", "show_envvar": True, "show_default": True}
+        super().__init__(*arguments, **{**known, **values})
+
+    def get_default(self, ctx: click.Context, call: bool = True) -> Any:
+        return (ctx.find_root().default_map or {}).get(KEY, super().get_default(ctx, call))
+
+
 def load_key(path: Path) -> RSA | RSAPublic:
     """The key in this file. Asks for its passphrase if it is encrypted."""
     from stm32up.image import keys
 
-    return _with_passphrase(path, lambda secret: keys.load(path, secret))
+    try:
+        return _with_passphrase(path, lambda secret: keys.load(path, secret))
+    except Stm32upError as error:
+        context = click.get_current_context().find_object(Context)
+        place = context.settings.place(KEY, path) if context else ""
+        error.message = f"{place}: {error.message}" if place else error.message
+        raise
+
+
+def is_typed(option: str) -> bool:
+    """Whether this option of the verb stands on the command line."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _with_passphrase(path: Path, use: Callable[[str | None], T]) -> T:

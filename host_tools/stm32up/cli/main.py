@@ -9,15 +9,18 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from stm32up.cli import (
     bench_verbs,
+    completion,
     host_verbs,
     image_verbs,
     keys_verbs,
     logs_verbs,
+    settings,
     simulate_verbs,
 )
 from stm32up.cli.context import AllVerbs, Context
@@ -50,6 +53,7 @@ for _verb in (
     bench_verbs.unprotect_command,
     logs_verbs.logs_group,
     simulate_verbs.simulate_command,
+    completion.completion_command,
 ):
     cli.add_command(_verb)
 
@@ -58,6 +62,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal may not be able to show every character
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if completion.VARIABLE in os.environ:
+        sys.exit(completion.answer(cli))
     sys.exit(run(sys.argv[1:]))
 
 
@@ -65,7 +71,10 @@ def run(arguments: Sequence[str]) -> int:
     """The command with these arguments; returns the exit status. Never raises for bad input."""
     given = Context(as_json="--json" in arguments, arguments=tuple(arguments))
     try:
-        with cli.make_context("stm32up", list(arguments), obj=given) as context:
+        given.settings = settings.load(Path.cwd())
+        with cli.make_context(
+            "stm32up", list(arguments), obj=given, default_map=given.settings.defaults
+        ) as context:
             cli.invoke(context)
         return 0
     except click.exceptions.Exit as done:  # --help, --version

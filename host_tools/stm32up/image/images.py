@@ -77,11 +77,25 @@ def how_to_build(path: Path, source: Path | None, *options: str) -> str:
     """
     renamed = source is not None and source != path
     source = source or Path("INPUT")
-    version = re.search(r"\d+\.\d+\.\d+", source.stem)
-    build = ["image", "build", str(source), "--version", version[0] if version else "1.0.0"]
+    build = ["image", "build", str(source), "--version", version_in(source)]
     command = shlex.join(["stm32up", *options, *build, "-o", str(source.with_suffix(".img"))])
     first = f"Rename it to {source.name}, then make" if renamed else "Make"
     return f"{first} one: {command}"
+
+
+def version_in(path: Path) -> str:
+    """The version in the name of a file, for advice; 1.0.0 if there is none."""
+    found = re.search(r"\d+\.\d+\.\d+", path.stem)
+    return found[0] if found else "1.0.0"
+
+
+def is_image(path: Path) -> bool:
+    """Whether the file begins as an image does. Raises UsageError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(image_format.MAGIC)) == image_format.MAGIC
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 def build(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stm32up.events import Values
-from stm32up.say.words import EVENTS, Known, pushed, seconds, words
+from stm32up.say.words import EVENTS, Known, pushed, seconds, signed, words
 
 _STRETCHES = {
     "written": "written",
@@ -26,12 +26,6 @@ def brief(verb: str, values: Values) -> str:
     """The same in one line, for a table of several boards."""
     told = _BRIEF.get(verb)
     return told(Known(values)) if told else ending(verb, values)[-1]
-
-
-def signed(values: Values) -> str:
-    """How an image is signed."""
-    kind = values.get("signed_with")
-    return f"signed with {kind}" if kind else "not signed"
 
 
 def layout(values: Values) -> list[str]:

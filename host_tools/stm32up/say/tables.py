@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 
 from stm32up import device
 from stm32up.events import Examined, InterruptedPush, Plan, Shown, Status, Values
-from stm32up.say.endings import layout, signed
-from stm32up.say.words import UNDER_WAY, count, words
+from stm32up.say.endings import layout
+from stm32up.say.words import UNDER_WAY, count, signed, words
 
 Row = tuple[str, str, str]  # name, value, meaning
 

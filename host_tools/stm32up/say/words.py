@@ -111,6 +111,16 @@ def pushed(values: Known) -> str:
     return f"pushed {file} to the inbox{renamed} ({values['sent']} bytes sent)"
 
 
+def signed(values: Values) -> str:
+    """How an image is signed."""
+    kind = values.get("signed_with")
+    return f"signed with {kind}" if kind else "not signed"
+
+
+def _built(values: Known) -> str:
+    return f"built an image of {values['file']}: version {values['version']}, {signed(values)}"
+
+
 def _checked(values: Known) -> str:
     sound = f"checked {values['version']}: sound{_took(values['hash_ms'])}"
     if not values["key"]:
@@ -231,6 +241,7 @@ EVENTS = {
     # this program
     "output": Words("board: {text}"),
     "note": Words("note: {text}"),
+    "built": Words(_built),
     "pushed": Words(pushed),
     # simulate
     "lane": Words("{title}"),

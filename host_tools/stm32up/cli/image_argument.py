@@ -1,0 +1,64 @@
+"""The argument IMAGE of `push` and `update`: an image, or a file to build one from."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from stm32up.cli.context import FILE, Context
+from stm32up.cli.image_verbs import build, verified
+from stm32up.cli.keys_verbs import KeyOption, is_typed
+from stm32up.errors import ImageError, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def image_argument(verb: F) -> F:
+    """Adds the argument, and the options that build an image."""
+    key = click.option(
+        "--key", cls=KeyOption, help="Private key that signs the image that --version builds."
+    )
+    version = click.option(
+        "--version",
+        metavar="V",
+        help="Build an image with this version of a bin, hex, srec or elf file first; auto: the "
+        "version from the tags of git.",
+    )
+    return click.argument("image", type=FILE)(version(key(verb)))
+
+
+@contextlib.contextmanager
+def checked(
+    context: Context, given: Path, version: str | None, key: Path | None
+) -> Iterator[Path]:
+    """The image, checked as its board will, before a board is looked for. One that is built
+    here is removed afterwards."""
+    from stm32up.image import images
+
+    if images.is_image(given):
+        if version or is_typed("key"):
+            option = "--version" if version else "--key"
+            raise UsageError(
+                f"{given} is an image already, and {option} is for a file to build one from",
+                "Leave the option out.",
+            )
+    elif version:
+        with tempfile.TemporaryDirectory(prefix="stm32up-") as folder:
+            target = Path(folder, f"{given.stem}.img")
+            built = build(context, given, version, key, target)
+            context.output.report({"event": "built", **built, "file": str(given)})
+            yield target
+        return
+    try:
+        verified(context, given)
+    except images.NotAnImage as error:
+        if error.source != given:  # it needs another name first
+            raise
+        advice = f"To build one of it on the way, add --version {images.version_in(given)}."
+        raise ImageError(error.message, advice) from None
+    yield given
