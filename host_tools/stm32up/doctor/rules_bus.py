@@ -255,7 +255,7 @@ def bus_too_fast(facts: Facts) -> Evidence:
     if facts.seen("reached_by") != "patient" or facts.entry_ms > SLOW_MS:
         return []
     return [
-        f"nothing answers at {facts.settings['i2c']['freq'] // 1000} kHz",
+        f"nothing answers at {facts.frequency // 1000} kHz",
         "the loader answers at 20 kHz",
     ]
 
