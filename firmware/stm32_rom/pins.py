@@ -5,7 +5,9 @@ from machine import I2C, Pin, SoftI2C
 from .i2c import I2CBus, transaction_timeout_us
 
 _UART_BUFFER = 512  # bytes: more than the longest frame or answer
-_CHARACTER_MS = 10  # the loader pauses nowhere inside an answer
+# Between two bytes of an answer; the loader pauses nowhere. It is short because an esp32 tells of a
+# single byte only after so many characters.
+_CHARACTER_MS = 2
 
 
 class Pins:

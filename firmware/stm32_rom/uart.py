@@ -132,10 +132,14 @@ class UARTLink:
         no loader has answered since the last call, this is done at the next rate."""
         if not self._is_proven and self._rates[0] != self._rates[1]:
             self.rate = self._rates[self.rate == self._rates[0]]
-            self._uart = self._make_uart(self.rate)
+            self.reopen()
         self._is_proven = False
         if not self._greeted():
             self._fill()
+
+    def reopen(self):
+        """Make the UART again: for another rate, or because its pins were used otherwise."""
+        self._uart = self._make_uart(self.rate)
 
     def is_held(self, error):
         """As of another link: whether `error` shows that the target holds a line. Not here."""

@@ -170,6 +170,12 @@ class Facts:
         i2c = self.settings["i2c"]
         return i2c["freq"] if i2c else 0
 
+    @property
+    def baudrate(self) -> int:
+        """Of the UART; 0 if the target is wired to I2C."""
+        uart = self.settings.get("uart")
+        return uart["baudrate"] if uart else 0
+
     def low(self, line: str) -> bool:
         """Whether "scl" or "sda" stays low, even while the target is in reset."""
         levels = self.seen("reset", "lines", line) or self.seen("lines", line)
