@@ -5,8 +5,8 @@ from machine import I2C, Pin, SoftI2C
 from .i2c import I2CBus, transaction_timeout_us
 
 _UART_BUFFER = 512  # bytes: more than the longest frame or answer
-# Between two bytes of an answer; the loader pauses nowhere. It is short because an esp32 tells of a
-# single byte only after so many characters.
+# Between two bytes of an answer; the loader pauses nowhere. Short, because an esp32 notices a
+# single byte only after about so much silence.
 _CHARACTER_MS = 2
 
 
