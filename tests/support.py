@@ -74,7 +74,7 @@ def over_uart(rate: int = 460_800, **settings: Any) -> dict[str, Any]:
         "settings": {
             "i2c": None,
             "uart": {"id": 1, "tx": 4, "rx": 5, "baudrate": rate},
-            "confirm": {"method": "gpio", "pin": 6, "edges": 2, "timeout_ms": 100, "tries": 2},
+            "confirm": {"method": "gpio", "pin": 6, "edges": 2, "timeout_ms": 2000, "tries": 3},
             **settings,
         },
     }

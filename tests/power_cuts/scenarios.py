@@ -16,7 +16,7 @@ from stm32sim.cuts.rig import LONG_OUTAGES, CannotBegin, Scenario
 from stm32sim.host.host_flash import BLOCK_SIZE, HostFlash
 from stm32sim.in_process import Bench
 from stm32sim.world import Wiring
-from tests.support import FLASH, image, known, payload, signing_key, trust
+from tests.support import FLASH, image, known, over_uart, payload, signing_key, trust
 
 
 def _sparse(size: int, seed: int) -> bytes:
@@ -38,6 +38,7 @@ FULL = payload(128 * 1024, 3)
 FULL_OLD = payload(100_000, 4)
 NINE_OLD = _sparse(9 * PAGE, 7)  # more pages than between two checkpoints
 NINE = _sparse(9 * PAGE, 8)
+BEATING = _sparse(PAGE + 320, 12)
 EVERY_OLD = _sparse(64 * PAGE, 10)  # every page of the part
 EVERY = _sparse(64 * PAGE, 11)
 TINY = _sparse(256, 6)
@@ -46,6 +47,7 @@ APPLICATIONS = known_images(
     known(OLD, "1.0.0", blinks_ms=20),
     known(NEW, "1.1.0"),
     known(CHANGED, "1.0.1"),
+    known(BEATING, "1.1.1", blinks_ms=20),
     known(FULL, "3.0.0"),
     known(FULL_OLD, "2.0.0"),
     known(TINY, "1.2.0"),
@@ -89,6 +91,27 @@ def _update(name: str, **arguments: Any) -> Scenario:
         return bench
 
     return Scenario(name, build, lambda bench: Judge.of(bench, NEW, OLD))
+
+
+def _over_uart(name: str, new: bytes = BEATING, version: str = "1.1.1", **world: Any) -> Scenario:
+    """An update from OLD over UART. An application that does not toggle its line is rolled
+    back."""
+    arguments = {**over_uart(), **world}
+
+    def build() -> Bench:
+        bench = _installed(OLD, "1.0.0", **arguments)
+        bench.push(image(new, version))
+        return bench
+
+    if new is DEAD:
+        return Scenario(name, build, _back_to_old)
+    return Scenario(name, build, lambda bench: Judge.of(bench, new, OLD))
+
+
+def _first_install_over_uart() -> Bench:
+    bench = _bench(**over_uart())
+    bench.push(image(BEATING, "1.1.1"))
+    return bench
 
 
 def _debugger_seen() -> Bench:
@@ -333,6 +356,17 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("checkpoints", _checkpoints, lambda bench: Judge.of(bench, NINE, NINE_OLD)),
         Scenario("erase-all", _every_page, lambda bench: Judge.of(bench, EVERY, EVERY_OLD)),
         _update("read-back", settings={"verify": "read"}),
+        _over_uart("uart"),
+        Scenario(
+            "uart-first-install",
+            _first_install_over_uart,
+            lambda bench: Judge.of(bench, BEATING),
+        ),
+        _over_uart("uart-roll-back", DEAD, "1.5.0"),
+        _over_uart("uart-esp32", host="esp32"),
+        _over_uart("uart-loader-11.3", loader=3),
+        _over_uart("uart-checksum", quirks=replace(quirks_of(4), checksum_over_uart=True)),
+        _over_uart("uart-openbl", quirks=LOADERS["openbl"]),
         Scenario("tiny", _tiny, lambda bench: Judge.of(bench, TINY, NEW)),
         Scenario("full-size", _full, lambda bench: Judge.of(bench, FULL, FULL_OLD)),
     )

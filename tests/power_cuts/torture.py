@@ -87,6 +87,13 @@ SINGLE: dict[str, Campaign] = {
     "command-and-supply": Campaign(sampled(12, 2, 2), only=(HOST, HOST_TORN, CTRL_C)),
     "erase-all": Campaign(sampled(31, 5, 7)),
     "read-back": Campaign(sampled(3)),
+    "uart": Campaign(EVERY_EVENT),
+    "uart-first-install": Campaign(sampled(3)),
+    "uart-roll-back": Campaign(sampled(12, 2, 2)),
+    "uart-esp32": Campaign(sampled(6)),
+    "uart-loader-11.3": Campaign(sampled(6)),
+    "uart-checksum": Campaign(sampled(3)),
+    "uart-openbl": Campaign(sampled(6)),
     "full-size": Campaign({BYTE: 8009, FRAME: 163, TARGET_FLASH: 599, HOST_FLASH: 2}),
 }
 # Double cuts: all pairs of points in flash operations, the target's and the host's, of the tiny
@@ -109,6 +116,7 @@ DOUBLE: dict[str, Campaign] = {
         {BYTE: 60013, FRAME: 2003, TARGET_FLASH: 12007, HOST_FLASH: 29},
     ),
     "roll-back": Campaign(_LONG, _LONG),
+    "uart": Campaign(_DENSE, _DENSE),
     "fat": Campaign(
         {BYTE: 0, FRAME: 0, TARGET_FLASH: 7, HOST_FLASH: 1},
         {BYTE: 0, FRAME: 0, TARGET_FLASH: 5, HOST_FLASH: 1},

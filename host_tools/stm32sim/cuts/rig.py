@@ -123,8 +123,9 @@ class Rig:
         self._on_event = on_event
         bench = self.bench
         watched = on_event is not None
-        bench.world.bus.tap = self._bus if watched else bench.trace.tap
-        bench.world.bus.stream_tap = None if watched else bench.trace.stream_tap
+        for wires in (bench.world.bus, bench.world.line):
+            wires.tap = self._wires if watched else bench.trace.tap
+            wires.stream_tap = None if watched else bench.trace.stream_tap
 
     def stop_counting(self) -> None:
         """After the last cut: flash operations have no points inside any more, which is faster.
@@ -133,7 +134,7 @@ class Rig:
         self.bench.target.flash.tap = None
         self.bench.host_flash.tap = None
 
-    def _bus(self, what: str, value: int) -> None:
+    def _wires(self, what: str, value: int) -> None:
         self._trace(what, value)
         if what in ("write", "read"):
             self._happened(BYTE)
