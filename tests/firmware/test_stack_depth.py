@@ -19,7 +19,7 @@ import pytest
 from stm32sim.chip.application import known_images
 from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.in_process import Bench
-from tests.support import image, known, payload
+from tests.support import image, known, over_uart, payload
 
 pytestmark = pytest.mark.slow
 
@@ -106,3 +106,24 @@ def test_whatever_fails_on_the_way_back_the_stack_of_an_rp2_is_deep_enough(kind:
     for at in range(0, 240, 48):
         frames = deepest(kind, at)
         assert 12 < len(frames) <= DEEPEST, f"{at}: {' < '.join(frames)}"
+
+
+@pytest.mark.parametrize("missing", [5, 61, 400])
+def test_whatever_is_lost_over_uart_the_stack_of_an_rp2_is_deep_enough(missing: int) -> None:
+    """Each byte of so many, on the way back."""
+    applications = known_images(known(OLD, "1.0.0", blinks_ms=20), known(DEAD))
+    bench = Bench(applications=applications, **over_uart())
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    bench.push(image(DEAD, "1.1.0"))
+    count = 0
+
+    def distortion(byte: int) -> list[tuple[int, bool]]:
+        nonlocal count
+        count += 1
+        return [(byte, False)] if count % missing else []
+
+    with Depth() as depth:
+        for event in bench.updater().events():
+            if event["event"] == "rolling-back":
+                bench.world.line.to_host.distortion = distortion
+    assert 12 < len(depth.deepest) <= DEEPEST, " < ".join(depth.deepest)

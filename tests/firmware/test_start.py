@@ -15,10 +15,10 @@ from stm32sim.in_process import IDLE, Bench
 from stm32up import device
 from stm32up.host import deploy, paths
 from tests.simulator.host.client import Client, execute
-from tests.support import image, in_micropython, known, payload, put_updater
+from tests.support import image, in_micropython, known, over_uart, payload, put_updater
 
 OLD, WHOLE = payload(3000, 1), payload(128 * 1024, 2)
-APPLICATIONS = known_images(known(OLD, "1.0.0"), known(WHOLE, "1.1.0"))
+APPLICATIONS = known_images(known(OLD, "1.0.0", blinks_ms=20), known(WHOLE, "1.1.0"))
 UPDATE = 'from stm32_updater import Updater\nupdater = Updater.from_board("/board.json")\n'
 # Of the product packages, the modules that are loaded when there is nothing to do.
 LOADED = {
@@ -93,9 +93,10 @@ def test_events_that_are_logged_together_are_in_the_log_before_they_are_reported
     assert [event["event"] for event in told][:2] == ["checked", "installing"]
 
 
-def test_a_start_with_nothing_to_do_looks_at_few_files():
+@pytest.mark.parametrize("link", ["i2c", "uart"])
+def test_a_start_with_nothing_to_do_looks_at_few_files(link):
     """An rp2 takes 1.5 ms for each stat."""
-    bench = installed()
+    bench = installed(**(over_uart() if link == "uart" else {}))
     put_updater(bench)
     seen = file_calls(bench)
     code = f"import sys\nfirst = set(sys.modules)\n{UPDATE}result = updater.run()\n"
@@ -104,7 +105,7 @@ def test_a_start_with_nothing_to_do_looks_at_few_files():
     assert result == IDLE
     assert ours == {
         package + (name and "." + name) for package, names in LOADED.items() for name in names
-    }
+    } | ({"stm32_rom.uart"} if link == "uart" else set())
     began = seen.index(("fs_stat", "/stm32_updater"))
     counts = Counter(name for name, _ in seen[began : seen.index(("fs_open", "/result"))])
     assert len(modules(seen)) == len(ours)
@@ -186,5 +187,5 @@ def ram(repl: Client) -> int:
 
 
 def test_the_size_of_what_is_deployed():
-    assert sum(map(len, deploy.product_modules().values())) <= 57_500
+    assert sum(map(len, deploy.product_modules().values())) <= 61_000
     assert len(device.main_program()) < 2000

@@ -10,7 +10,7 @@ import pytest
 
 from stm32sim.chip.application import known_images
 from stm32sim.in_process import Bench
-from tests.support import image, in_micropython, known, payload
+from tests.support import image, in_micropython, known, over_uart, payload
 
 pytestmark = pytest.mark.slow
 
@@ -20,6 +20,7 @@ SMALL, LARGE = 8 * 1024, 24 * 1024
 # Of today's code, rounded up; lower them when it gets better. Of the bytecodes for a block that is
 # written some 1800 are its XOR, which an rp2 computes while the loader programs the block before.
 MOST_BYTECODES = {"written": 2350, "read": 660}
+MOST_BYTECODES_OVER_UART = {"written": 2350, "read": 690}
 MOST_ALLOCATED = {"written": 100, "read": 230}
 
 RUN = """
@@ -63,7 +64,7 @@ def two(real):
         finally: by_shims += alloc() - before
     return call
 def three(real):
-    def call(a, b, c):
+    def call(a, b, c=-1):
         global by_shims
         before = alloc()
         try: return real(a, b, c)
@@ -74,6 +75,9 @@ time.sleep_ms, time.sleep_us = one(time.sleep_ms), one(time.sleep_us)
 time.ticks_add, time.ticks_diff = two(time.ticks_add), two(time.ticks_diff)
 I2C, hashing = machine.I2C, hashlib.sha256
 I2C.writeto, I2C.readfrom_into = three(I2C.writeto), three(I2C.readfrom_into)
+UART = machine.UART
+UART.write, UART.readinto = two(UART.write), three(UART.readinto)
+UART.any, UART.flush = one(UART.any), one(UART.flush)
 hashing.update, hashing.digest = two(hashing.update), one(hashing.digest)
 with open("/board.json") as file: File = type(file)
 File.readinto, File.seek, File.read = two(File.readinto), two(File.seek), two(File.read)
@@ -88,20 +92,28 @@ class Update(NamedTuple):
     read: int
 
 
-def install(size: int) -> Bench:
+def bench_on(link: str, *contents: tuple[bytes, str]) -> Bench:
+    """No heartbeat is looked at: how long that takes does not depend on the size."""
+    applications = known_images(*(known(*content) for content in contents))
+    unproven = over_uart(**READ_BACK, confirm={"method": "none"})
+    return Bench(
+        applications=applications, **(unproven if link == "uart" else {"settings": READ_BACK})
+    )
+
+
+def install(size: int, link: str) -> Bench:
     """Everything is written, and read back."""
     content = payload(size)
-    bench = Bench(applications=known_images(known(content)), settings=READ_BACK)
+    bench = bench_on(link, (content, "1.0.0"))
     bench.push(image(content))
     return bench
 
 
-def compare(size: int) -> Bench:
+def compare(size: int, link: str) -> Bench:
     """The target holds all but the end already, so nearly all is only read."""
     content = payload(size)
     changed = content[:-8] + bytes(8)
-    applications = known_images(known(content), known(changed, "1.1.0"))
-    bench = Bench(applications=applications, settings=READ_BACK)
+    bench = bench_on(link, (content, "1.0.0"), (changed, "1.1.0"))
     assert bench.install(image(content))["ok"]
     bench.push(image(changed, "1.1.0"))
     return bench
@@ -118,10 +130,10 @@ def run(bench: Bench, prepare: str) -> Update:
         executed(bytecodes, calls)
 
     def watch(name: str, *arguments: Any) -> Any:
-        if name == "i2c_write":
-            total[1] += len(arguments[2]) == BLOCK + 2
-        elif name == "i2c_read":
-            total[2] += arguments[2] == BLOCK
+        if name in ("i2c_write", "uart_write"):
+            total[1] += len(arguments[-2 if name == "i2c_write" else -1]) == BLOCK + 2
+        elif name in ("i2c_read", "uart_read"):
+            total[2] += arguments[-2 if name == "i2c_read" else -1] == BLOCK
         elif name == "adc_read":
             marks.append(list(total))
         return serve(name, *arguments)
@@ -133,11 +145,11 @@ def run(bench: Bench, prepare: str) -> Update:
     return Update(bytecodes, allocated, written, read)
 
 
-def per_block(prepare: str, what: str) -> dict[str, float]:
+def per_block(prepare: str, what: str, link: str) -> dict[str, float]:
     """How many of `what` a block needs."""
 
     def larger(make: Any) -> Update:
-        small, large = run(make(SMALL), prepare), run(make(LARGE), prepare)
+        small, large = (run(make(size, link), prepare) for size in (SMALL, LARGE))
         return Update(*(more - less for less, more in zip(small, large, strict=True)))
 
     comparison, installation = larger(compare), larger(install)
@@ -148,12 +160,17 @@ def per_block(prepare: str, what: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("prepare", "what", "most"),
-    [(COUNT, "bytecodes", MOST_BYTECODES), (ALLOCATE, "allocated", MOST_ALLOCATED)],
-    ids=["bytecodes", "allocated"],
+    ("prepare", "what", "most", "link"),
+    [
+        (COUNT, "bytecodes", MOST_BYTECODES, "i2c"),
+        (ALLOCATE, "allocated", MOST_ALLOCATED, "i2c"),
+        (COUNT, "bytecodes", MOST_BYTECODES_OVER_UART, "uart"),
+        (ALLOCATE, "allocated", MOST_ALLOCATED, "uart"),
+    ],
+    ids=["bytecodes", "allocated", "bytecodes over UART", "allocated over UART"],
 )
-def test_a_block_needs_no_more_than_it_did(prepare, what, most):
-    needed = per_block(prepare, what)
+def test_a_block_needs_no_more_than_it_did(prepare, what, most, link):
+    needed = per_block(prepare, what, link)
     assert needed["written"] <= most["written"], needed
     assert needed["read"] <= most["read"], needed
     assert needed["written"] > 0 and needed["read"] >= 0, needed
@@ -181,7 +198,7 @@ result = [alloc() - before[0], allocated() - before[1]]
 
 
 def test_what_the_shims_allocate_is_subtracted():
-    bench = install(SMALL)
+    bench = install(SMALL, "i2c")
     assert bench.run()[-1]["ok"]  # the application answers
     everything, own = in_micropython(bench, ALLOCATE + ONLY_SHIMS)
     assert everything > 100 * 1000
