@@ -76,7 +76,8 @@ def provisioned_option_bytes() -> option_bytes.OptionBytes:
 
 
 class WireTrace:
-    """The traffic on the bus: (address, reading, bytes) for each transaction."""
+    """The traffic on the bus and the line: (address, reading, bytes) for each transaction, or for
+    bytes over UART without a pause, where the address is 0."""
 
     def __init__(self) -> None:
         self._transactions: list[tuple[int, bool, bytearray]] = []
@@ -148,8 +149,9 @@ class Bench:
         self.world = World(self.target, self.files, wiring=wiring, host=host)
         self.clock.advance(2 * start_up)
         self.trace = WireTrace()
-        self.world.bus.tap = self.trace.tap
-        self.world.bus.stream_tap = self.trace.stream_tap
+        for wires in (self.world.bus, self.world.line):
+            wires.tap = self.trace.tap
+            wires.stream_tap = self.trace.stream_tap
         self.packages = packages or FIRMWARE  # the folder of the device packages
         self.settings = {"host": self.world.port, **NUCLEO}
         for key, value in (settings or {}).items():

@@ -14,7 +14,9 @@ from stm32sim.host.seam import Call, HostLife, HostReset
 from stm32sim.host.speed import SPEEDS, Speed
 from stm32sim.wires.bus import FASTEST, NOT_DRIVEN, Bus
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Alarm, Clock
-from stm32sim.wires.controller import HARDWARE, Controller, SoftController
+from stm32sim.wires.controller import EINVAL, HARDWARE, Controller, SoftController
+from stm32sim.wires.uart import Format, Line
+from stm32sim.wires.uart_port import UartPort
 
 # machine.Pin's numbers, as host/shims/machine.py has them
 _OUT, _OPEN_DRAIN = 1, 2
@@ -22,7 +24,7 @@ _PULL_UP = 1
 
 # What a host's time is spent on, see World.spent.
 BUS, PYTHON, SLEEP, FILES, HOST_FLASH, COMPUTE = KINDS = (
-    "bus",  # machine.I2C: the driver, and the transfer
+    "bus",  # machine.I2C and UART: the driver, and the transfer
     "python",  # bytecodes, imports, and the short calls: pins, the clock
     "sleep",
     "files",  # littlefs, without the flash's own time
@@ -33,6 +35,9 @@ _KIND_OF = {
     "i2c_init": BUS,
     "i2c_write": BUS,
     "i2c_read": BUS,
+    **dict.fromkeys(
+        ("uart_init", "uart_write", "uart_read", "uart_any", "uart_txdone", "uart_flush"), BUS
+    ),
     "sleep_us": SLEEP,
     "sha256": COMPUTE,
     "power": COMPUTE,
@@ -48,12 +53,13 @@ class Wiring:
     """Which host pin is connected to what; None: not wired. The defaults are
     boards/pico_nucleo_g071rb.
 
-    `pull_ups`: whose 3.3 V the resistors of SDA and SCL are connected to, "host" or "target"; ""
-    if there are none. `fastest`: Hz up to which the lines rise in time. `nrst_held`: something
-    always pulls NRST low."""
+    `tx`, `rx`: the host's pins that are connected to RX and TX of the target's USART. `pull_ups`:
+    whose 3.3 V the resistors of SDA and SCL are connected to, "host" or "target"; "" if there are
+    none. `fastest`: Hz up to which the lines rise in time. `nrst_held`: something always pulls
+    NRST low."""
 
-    scl: int = 5
-    sda: int = 4
+    scl: int | None = 5
+    sda: int | None = 4
     nrst: int | None = 2
     boot0: int | None = 3
     supply: int | None = None
@@ -61,14 +67,19 @@ class Wiring:
     pull_ups: str = "host"
     fastest: int = FASTEST
     nrst_held: bool = False
+    tx: int | None = None
+    rx: int | None = None
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Wiring:
         """The wiring in a board.json."""
         pins = settings["pins"]
+        i2c, uart = settings.get("i2c") or {}, settings.get("uart") or {}
         return cls(
-            scl=settings["i2c"]["scl"],
-            sda=settings["i2c"]["sda"],
+            scl=i2c.get("scl"),
+            sda=i2c.get("sda"),
+            tx=uart.get("tx"),
+            rx=uart.get("rx"),
             nrst=pins["nrst"],
             boot0=pins["boot0"],
             supply=pins["supply"],
@@ -78,10 +89,12 @@ class Wiring:
 
 class HostFiles(HostLife, Protocol):
     """The host's filesystem: littlefs or the model of FAT. `bytes_read`: how many bytes it has
-    read from flash."""
+    read from flash; `busy`: whether it erases or programs flash now."""
 
     @property
     def bytes_read(self) -> int: ...
+    @property
+    def busy(self) -> bool: ...
 
     def calls(self) -> dict[str, Call]: ...
 
@@ -144,6 +157,10 @@ class World:
         self.bus.devices.append(target)
         if self.wiring.pull_ups == "target":
             self.bus.devices.append(DeadRail(target))
+        self.line = Line(self.clock)
+        self.line.to_target.receiver = target.usart
+        target.usart.wire = self.line.to_host
+        self._ports: dict[int, UartPort] = {}  # by id
         self.reset_cause = PWRON_RESET
         self.file_calls = filesystem.calls()
         self._served: dict[str, Callable[..., Any]] = {
@@ -171,6 +188,7 @@ class World:
         self.when_run_ends()
         self.filesystem.power_loss()
         self.bus.abandon()
+        self._close_ports()
         self._stop_watchdog()
         self._controllers.clear()
         self._levels.clear()
@@ -190,6 +208,7 @@ class World:
         """The interpreter restarts; pins and a running watchdog are unchanged."""
         self.when_run_ends()
         self.filesystem.soft_reset()
+        self._close_ports()  # machine_uart_deinit_all() of both ports
         if self.port != "rp2":
             self.reset_cause = SOFT_RESET
 
@@ -334,6 +353,81 @@ class World:
         self.clock.advance(self.speed.i2c_call)
         return self._controllers[handle].read(address, length, stop)
 
+    # UART
+
+    def _serve_uart_init(
+        self,
+        id: int,
+        tx: int,
+        rx: int,
+        baudrate: int,
+        bits: int,
+        parity: int | None,
+        stop: int,
+        rxbuf: int,
+        txbuf: int,
+        timeout_ms: int,
+        timeout_char_ms: int,
+    ) -> int:
+        self.clock.advance(self.speed.uart_call)
+        old = self._ports.pop(id, None)
+        if old is not None:
+            old.close()
+        for pin in (tx, rx):
+            self._levels.pop(pin, None)
+        elsewhere = Line(self.clock)  # other pins: nothing is connected there
+        self._ports[id] = UartPort(
+            self.port,
+            Format(baudrate, parity, bits, stop),
+            wire=(self.line if tx == self.wiring.tx else elsewhere).to_target,
+            incoming=(self.line if rx == self.wiring.rx else elsewhere).to_host,
+            blocked=lambda: self.filesystem.busy,
+            clock=self.clock,
+            rxbuf=rxbuf,
+            txbuf=txbuf,
+            timeout=timeout_ms * NS_PER_MS,
+            timeout_char=timeout_char_ms * NS_PER_MS,
+        )
+        return id
+
+    def _serve_uart_write(self, handle: int, data: bytes) -> int:
+        self.clock.advance(self.speed.uart_call + len(data) * self.speed.uart_byte)
+        return self._port(handle).write(bytes(data))
+
+    def _serve_uart_read(self, handle: int, length: int) -> bytes:
+        self.clock.advance(self.speed.uart_call)
+        port = self._port(handle)
+        self.clock.advance(min(length, port.any()) * self.speed.uart_byte)
+        return port.read(length)
+
+    def _serve_uart_any(self, handle: int) -> int:
+        self.clock.advance(self.speed.uart_call)
+        return self._port(handle).any()
+
+    def _serve_uart_txdone(self, handle: int) -> bool:
+        self.clock.advance(self.speed.uart_call)
+        return self._port(handle).sent()
+
+    def _serve_uart_flush(self, handle: int) -> None:
+        self.clock.advance(self.speed.uart_call)
+        self._port(handle).flush()
+
+    def _serve_uart_deinit(self, handle: int) -> None:
+        self._port(handle).close()
+        del self._ports[handle]
+
+    def _port(self, handle: int) -> UartPort:
+        if handle not in self._ports:
+            raise OSError(EINVAL)  # closed by deinit()
+        return self._ports[handle]
+
+    def _close_ports(self) -> None:
+        """A byte that is being sent ends there: the line is high [D: AN2606 asks for a fixed
+        level at RX, so a resistor pulls it up]."""
+        for port in self._ports.values():
+            port.close()
+        self._ports.clear()
+
     # pins
 
     def _serve_pin_init(self, pin: int, mode: int, pull: int, value: int | None) -> None:
@@ -368,6 +462,8 @@ class World:
             return int(self.target.nrst_high)
         if pin == wiring.boot0:
             return 0
+        if pin == wiring.rx and self.target.running is Running.LOADER:
+            return 1  # the target's TX, when nothing is sent
         if pin == wiring.heartbeat and self.target.led is not None:
             return int(self.target.led)
         return self._own_pull(pin)

@@ -15,7 +15,7 @@ PAGE = (PROJECT / "docs" / "simulator.md").read_text(encoding="utf-8")
 def test_the_code_on_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
     blocks = list(re.finditer(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     shared: dict[str, Any] = {}
     for block in blocks:
         above = "\n" * PAGE.count("\n", 0, block.start(1))  # for the line numbers of a traceback

@@ -1,9 +1,10 @@
-"""ST's ROM bootloader ("loader") of the STM32G07x/08x as seen over I2C: AN4221, frame by frame.
+"""The commands of ST's ROM bootloader ("loader") of the STM32G07x/08x, in both of its protocols:
+AN4221 (I2C) and AN3155 (UART). Frames and packets are those of the transport, see LoaderSteps.
 
-The program has the assumed structure of the ROM: straight-line code that waits for flags of the
-I2C peripheral, see polled_i2c.py.
+The program has the assumed structure of the ROM: straight-line code that waits for flags of a
+peripheral, see polled.py.
 
-Evidence: AN4221 rev 14 for frames; ST's open bootloader (OPENBL) for what happens between them;
+Evidence: AN4221 rev 14 and AN3155; ST's open bootloader (OPENBL) for what happens between frames;
 AN2606 for the versions. If the sources do not say, the simulator refuses.
 """
 
@@ -17,24 +18,19 @@ from stm32sim.chip.crc import crc_stm32
 from stm32sim.chip.flash import FLASH_START, GRANULE
 from stm32sim.chip.loader_steps import ACK, NACK, Chip, Memory, Refused, xor
 from stm32sim.chip.option_bytes import OPTION_LENGTH, OPTION_START, registers_written
-from stm32sim.chip.polled_i2c import NO_BYTE, TOGETHER, Program, Wait
+from stm32sim.chip.polled import Program, Wait
 from stm32sim.chip.protection import Protection
 from stm32sim.chip.quirks import Quirks
 
-PROTOCOL_VERSION = 0x12  # I2C protocol V1.2, AN2606 table 107
 CRC_WORD = 500  # ns: 12 cycles of the loader's 24 MHz for each word [R]
-MAX_ERASE_PAGES = 512  # AN4221 section 2.7
 SYSTEM_MEMORY_START = 0x1FFF_0000
 LOADER_ID_ADDRESS = 0x1FFF_6FFE  # AN2606 table 3; 0xBn means V11.n
-
-# The list that Get answers, in the order of AN4221 section 2.1 for V1.2.
-COMMANDS = bytes.fromhex("0001021121314463738292" + "324564748393a1")
 
 _RAM_NOISE = random.Random(0).randbytes(264)  # content of the payload buffer after power-on
 
 
 class Loader(Protection):
-    """The loader running in a chip; an I2CDevice."""
+    """The commands of a loader running in a chip."""
 
     def __init__(self, chip: Chip, quirks: Quirks) -> None:
         self._buffer = bytearray(_RAM_NOISE)  # payload; its old content stays (OPENBL-G0)
@@ -61,21 +57,9 @@ class Loader(Protection):
             0x93: lambda: self._readout_unprotect(True),
             0xA1: self._get_checksum,
         }
-        known = COMMANDS if self.quirks.checksum == "served" else COMMANDS[:-1]
         while True:
-            self._expected = 2
-            came = yield Wait.ADDRESS_FOREVER
-            self._expected = 0
-            if came == TOGETHER:
-                code, complement = self._incoming
-            else:
-                code = yield Wait.FIRST_BYTE
-                if code == NO_BYTE:
-                    yield Wait.STOP
-                    continue
-                complement = (yield from self._receive(1))[0]
-                yield Wait.STOP
-            if code ^ complement != 0xFF or code not in known:
+            code = yield from self._receive_code()
+            if code is None or code not in self._served:
                 yield from self._answer(NACK)
             else:
                 with contextlib.suppress(Refused):
@@ -83,18 +67,17 @@ class Loader(Protection):
 
     def _get(self) -> Program:
         yield from self._answer(ACK)
-        listed = COMMANDS[:-1] if self.quirks.checksum == "unlisted" else COMMANDS
-        yield from self._send_frame(bytes([len(listed), PROTOCOL_VERSION]) + listed)
+        yield from self._send_reply(bytes([len(self.codes), self.protocol_version]) + self.codes)
         yield from self._answer(ACK)
 
     def _get_version(self) -> Program:
         yield from self._answer(ACK)
-        yield from self._send_frame(bytes([PROTOCOL_VERSION]))
+        yield from self._send_reply(bytes([self.protocol_version]) + self.option_bytes_sent)
         yield from self._answer(ACK)
 
     def _get_id(self) -> Program:
         yield from self._answer(ACK)
-        yield from self._send_frame(b"\x01" + self.quirks.product_id.to_bytes(2, "big"))
+        yield from self._send_reply(b"\x01" + self.quirks.product_id.to_bytes(2, "big"))
         yield from self._answer(ACK)
 
     def _allowed_address(
@@ -117,20 +100,18 @@ class Loader(Protection):
         if place is None:
             return
         _, address = place
-        count, complement = yield from self._receive_frame(2)
-        if count ^ complement != 0xFF:
+        count = yield from self._receive_packet(2, check=0xFF)
+        if count is None:
             yield from self._answer(NACK)
             return
         yield from self._answer(ACK)
         yield from self._wait_until_idle(no_stretch=False)  # a read stalls while the flash is busy
-        length = count + 1
+        length = count[0] + 1
         sound = self._sound_bytes(address, length)
         if len(sound) == length:
-            yield from self._send_frame(sound)
+            yield from self._send_reply(sound)
             return
-        yield Wait.ADDRESS
-        if sound:
-            yield from self._send(sound)
+        yield from self._send_in_part(sound)
         yield from self._fault()
 
     def _sound_bytes(self, address: int, length: int, protected_too: bool = False) -> bytes:
@@ -169,26 +150,24 @@ class Loader(Protection):
         yield Wait.EVER
 
     def _write_memory(self, no_stretch: bool) -> Program:
-        """Valid data is written before the STOP of its frame [V OPENBL], but without that STOP
-        there is no status [strict: OPENBL never waits for it]."""
+        """Over I2C valid data is written before the STOP of its frame [V OPENBL], but without that
+        STOP there is no status [strict: OPENBL never waits for it]."""
         place = yield from self._allowed_address(_is_writable)
         if place is None:
             return
         memory, address = place
-        yield Wait.ADDRESS
-        code = (yield from self._receive(1))[0]
-        length = code + 1
-        data = yield from self._receive(length + 1)
-        self._buffer[:length] = data[:length]
+        data, sound = yield from self._receive_counted()
+        length = len(data)
+        self._buffer[:length] = data
         too_long = memory.name == "options" and length > OPTION_LENGTH  # [strict; OPENBL-G0 cuts]
-        self._stop_due = True
-        if code ^ xor(data) != 0 or too_long:
+        if not sound or too_long:
             yield from self._answer(NACK)
             return
         if memory.name == "options":
             values = registers_written(bytes(self._buffer[:length]))
             yield from self._program_options([values], no_stretch)
-        elif memory.name == "ram":
+            return
+        if memory.name == "ram":
             yield from self._write_ram(address, length, memory)
         else:
             yield from self._program_flash(address, length, memory, no_stretch)
@@ -223,14 +202,15 @@ class Loader(Protection):
     def _erase(self, no_stretch: bool) -> Program:
         if not (yield from self._allowed()):
             return
-        frame = yield from self._receive_frame(3)
-        count = int.from_bytes(frame[:2], "big")
-        if xor(frame) != 0:
+        received = yield from self._receive_erase()
+        if received is None:
             yield from self._answer(NACK)
-        elif count & 0xFFF0 == 0xFFF0:
+            return
+        count, pages = received
+        if count & 0xFFF0 == 0xFFF0:
             yield from self._mass_erase(count, no_stretch)
         else:
-            yield from self._erase_pages(count + 1, no_stretch)
+            yield from self._erase_pages(pages, no_stretch)
 
     def _mass_erase(self, code: int, no_stretch: bool) -> Program:
         """0xFFFF; the bank erases do not exist on a single-bank part. The result is reported."""
@@ -242,18 +222,10 @@ class Loader(Protection):
         yield from self._wait_until_idle(no_stretch)
         yield from self._answer(ACK if done else NACK)
 
-    def _erase_pages(self, count: int, no_stretch: bool) -> Program:
-        """The page list, in a separate frame. Errors of pages are never reported (OPENBL)."""
-        if count > MAX_ERASE_PAGES:
-            yield from self._answer(NACK)
-            return
-        yield from self._answer(ACK)
-        frame = yield from self._receive_frame(2 * count + 1)
-        if xor(frame) != 0:
-            yield from self._answer(NACK)
-            return
-        for index in range(0, 2 * count, 2):
-            self.chip.flash.start_page_erase(int.from_bytes(frame[index : index + 2], "big"))
+    def _erase_pages(self, pages: bytes, no_stretch: bool) -> Program:
+        """Errors of pages are never reported (OPENBL)."""
+        for index in range(0, len(pages), 2):
+            self.chip.flash.start_page_erase(int.from_bytes(pages[index : index + 2], "big"))
             if not self.quirks.does_not_wait_for_erase:
                 yield from self._wait_until_idle(no_stretch)
         yield from self._answer(ACK)
@@ -280,7 +252,7 @@ class Loader(Protection):
         yield from self._wait_until_idle(no_stretch=True)
         crc = crc_stm32(data).to_bytes(4, "big")
         yield from self._answer(ACK)
-        yield from self._send_frame(crc + bytes([xor(crc)]))
+        yield from self._send_reply(crc + bytes([xor(crc)]))
 
     def _in_flash(self, address: int) -> bool:
         return FLASH_START <= address < FLASH_START + self.chip.flash.size

@@ -1,4 +1,4 @@
-"""Parts of the loader's commands: frames, words, statuses, waiting for the flash."""
+"""Parts of the loader's commands, and what they need of the transport."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Protocol
 
 from stm32sim.chip.flash import Flash
 from stm32sim.chip.option_bytes import OptionBytes
-from stm32sim.chip.polled_i2c import PolledI2C, Program, Wait
+from stm32sim.chip.polled import Polled, Program, Wait
+from stm32sim.chip.polled_usart import Usart
 from stm32sim.chip.quirks import Quirks
-from stm32sim.wires.clock import NS_PER_S, Clock
+from stm32sim.wires.clock import Clock
 
 ACK, NACK, BUSY = 0x79, 0x1F, 0x76  # AN4221 section 2
 I2C_ADDRESS = 0x51  # AN2606 table 107
-TIMEOUT = 1 * NS_PER_S  # AN2606 table 230: 1000 ms, then a system reset
+MAX_ERASE_PAGES = 512  # AN4221 section 2.7
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Chip(Protocol):
 
     clock: Clock
     flash: Flash
+    usart: Usart
 
     @property
     def option_bytes(self) -> OptionBytes: ...
@@ -76,22 +78,26 @@ class Refused(Exception):
     """A command ended after a NACK from `refuses`."""
 
 
-class LoaderSteps(PolledI2C):
-    """A loader without its commands."""
+class LoaderSteps(Polled):
+    """A loader without its commands: what they need of a transport, and parts of them.
 
-    address = I2C_ADDRESS
-    patience = TIMEOUT
+    Of the transports, i2c_loader.py has AN4221's and uart_loader.py AN3155's."""
+
+    protocol_version = 0
+    option_bytes_sent = b""  # after the version that Get Version answers
+    codes = b""  # the commands, in the order of Get's list
+    _served = b""  # those of them that are not refused
+    unprotect_ack = "late"  # see Quirks
 
     def __init__(self, chip: Chip, quirks: Quirks) -> None:
         self.chip = chip
         self.quirks = quirks
         self._computing_until = 0
         self.refuses = False  # the next ACK
-        self._stop_due = False  # of a frame that was executed before its end
         if quirks.clears_empty_flag:
             chip.set_empty_flag(False)
         chip.flash.clears_errors = quirks.clears_errors
-        super().__init__(chip.clock, quirks.connection_stretch)
+        super().__init__(chip.clock)
         chip.flash.on_ready = self._run
 
     def halt(self) -> None:
@@ -99,52 +105,75 @@ class LoaderSteps(PolledI2C):
         self._running = False
         self.chip.flash.on_ready = None
 
+    # --- the transport ---
+
+    def _receive_code(self) -> Generator[Wait, int, int | None]:
+        """The code of a command and its complement; None if they do not match."""
+        raise NotImplementedError
+
+    def _receive_packet(self, length: int, check: int = 0) -> Generator[Wait, int, bytes | None]:
+        """`length` bytes whose XOR is `check`; None if it is not."""
+        raise NotImplementedError
+
+    def _receive_counted(self) -> Generator[Wait, int, tuple[bytes, bool]]:
+        """A number less one, as many bytes, and the XOR of all: the bytes, and whether that is
+        right. It ends with the last byte, even if a frame does not."""
+        raise NotImplementedError
+
+    def _receive_sector_codes(self) -> Generator[Wait, int, bytes | None]:
+        """The codes of Write Protect; None if a checksum is wrong."""
+        raise NotImplementedError
+
+    def _receive_erase(self) -> Generator[Wait, int, tuple[int, bytes] | None]:
+        """The number of pages less one, or a special code (0xFFFn), and the pages, two bytes
+        each; None if a checksum is wrong or there are too many."""
+        raise NotImplementedError
+
+    def _status(self, byte: int) -> Program:
+        """Send one status byte."""
+        raise NotImplementedError
+
+    def _send_reply(self, data: bytes) -> Program:
+        """Send data after an ACK."""
+        raise NotImplementedError
+
+    def _send_in_part(self, data: bytes) -> Program:
+        """Send the first bytes of a reply whose end never comes."""
+        raise NotImplementedError
+
+    def _wait_until_idle(self, no_stretch: bool) -> Program:
+        """Wait until the operation has ended; `no_stretch`: for a No-Stretch command."""
+        raise NotImplementedError
+
+    def _hide(self, hidden: bool) -> None:
+        """Readout Unprotect is at work: a host may see nothing of the loader meanwhile."""
+
+    # --- parts of commands ---
+
     def _busy(self) -> bool:
         return self.chip.flash.busy or self._clock.now < self._computing_until
 
-    def _give_up(self) -> None:
-        self.chip.system_reset()
-
-    def _survives_empty_frame(self) -> bool:
-        return self.quirks.survives_probe
-
-    def _idle_patience(self) -> int | None:
-        return self.quirks.idle_timeout
-
     def _answer(self, byte: int) -> Program:
-        """One status byte in a read frame of its own. Raises Refused."""
-        if self._stop_due:
-            self._stop_due = False
-            yield Wait.STOP
+        """One status byte. Raises Refused."""
         refused = self.refuses and byte == ACK
-        yield from self._send_frame(bytes([NACK if refused else byte]))
+        yield from self._status(NACK if refused else byte)
         if refused:
             self.refuses = False
             raise Refused
 
     def _receive_word(self) -> Generator[Wait, int, int | None]:
         """Four bytes, MSB first, and their XOR; None if the XOR is wrong."""
-        frame = yield from self._receive_frame(5)
-        if xor(frame) != 0:
-            return None
-        return int.from_bytes(frame[:4], "big")
-
-    def _wait_until_idle(self, no_stretch: bool) -> Program:
-        """Wait until the operation has ended; a No-Stretch command answers reads meanwhile with
-        BUSY, and does nothing else until that is read."""
-        while self._busy():
-            if not no_stretch or self.quirks.stretches_anyway:
-                yield Wait.IDLE
-                continue
-            yield Wait.IDLE_OR_ADDRESS
-            if self._busy():
-                self.chip.flash.end_run()
-                yield from self._answer(BUSY)
+        frame = yield from self._receive_packet(5)
+        return None if frame is None else int.from_bytes(frame[:4], "big")
 
     def _compute(self, duration: int) -> None:
         """Keep the CPU busy for `duration` ns."""
         self._computing_until = self._clock.now + duration
         self._clock.at(self._computing_until, self._run)
+
+    def _launches(self) -> bool:
+        """Whether new option bytes are loaded, which resets the chip."""
+        return True
 
     def _allowed(self, up_to: int = 0) -> Generator[Wait, int, bool]:
         """The status after the code of a command that readout protection above level `up_to`

@@ -1,7 +1,6 @@
 """An STM32's I2C peripheral as an I2C target, and a program that only polls its flags.
 
-The program is a generator: it yields what it waits for and continues when the flags allow. A host
-that breaks the protocol meets the flags as on silicon: SCL held low, a byte left in a data
+A host that breaks the protocol meets the flags as on silicon: SCL held low, a byte left in a data
 register, and a system reset after the program's own timeout.
 
 Evidence: RM0444 "Inter-integrated circuit interface (I2C)" for the flags; ST's open bootloader
@@ -12,26 +11,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from enum import IntEnum, auto
 
+from stm32sim.chip.polled import Polled, Program, Wait
 from stm32sim.wires.bus import NOT_DRIVEN
 from stm32sim.wires.clock import Clock
-
-
-class Wait(IntEnum):
-    """What the program waits for."""
-
-    RECEIVE = auto()  # the number of bytes that `_receive` needs
-    SEND = auto()  # until the last byte of `_send` is in TXDR
-    ADDRESS = auto()
-    NACK = auto()
-    STOP = auto()
-    FIRST_BYTE = auto()  # one byte, or a frame without bytes
-    ADDRESS_FOREVER = auto()  # ADDRESS with another timeout, or none
-    IDLE = auto()  # the CPU is not busy
-    IDLE_OR_ADDRESS = auto()
-    EVER = auto()
-
 
 # Looking up a member of an enumeration is slow in CPython, so they are globals here.
 (
@@ -47,23 +30,20 @@ class Wait(IntEnum):
     EVER,
 ) = Wait
 
-Program = Generator[Wait, int, None]
 NO_BYTE = -1  # FIRST_BYTE of a frame without bytes
 TOGETHER = 1  # ADDRESS, ADDRESS_FOREVER: all of the announced frame has passed, up to its STOP
 
 
-class PolledI2C:
-    """The peripheral, the engine of the program, and its timeouts. Subclasses write `_main`.
+class PolledI2C(Polled):
+    """The peripheral and the program's timeouts. Subclasses write `_main`.
 
     `patience` is how many ns the program waits for any one flag before it resets the chip."""
 
     address = 0  # 7 bits
     patience = 0
+    connection_stretch = 0  # ns SCL is held at the first address match
 
-    def __init__(self, clock: Clock, connection_stretch: int = 0) -> None:
-        """`connection_stretch`: ns SCL is held at the first address match."""
-        self._clock = clock
-        self._connection_stretch = connection_stretch
+    def __init__(self, clock: Clock) -> None:
         # the peripheral
         self._address_match = False
         self._received: deque[int] = deque()  # RXDR and the shift register: SCL is held at two
@@ -75,7 +55,6 @@ class PolledI2C:
         self._connected = False
         self._held_until = 0
         # the program
-        self._running = True
         self._deadline: int | None = None
         self._watching = False
         self._incoming = bytearray()
@@ -84,15 +63,10 @@ class PolledI2C:
         self._sent = 0
         self._expected = 0  # bytes of the whole frame that comes next; 0: any
         self._reply = b""  # all bytes of the read frame that comes next; empty: any
-        self._program = self._main()
-        self._waiting = next(self._program)
+        super().__init__(clock)
 
-    def _main(self) -> Program:
-        raise NotImplementedError
-
-    def _busy(self) -> bool:
-        """Whether an operation stops the CPU from polling."""
-        raise NotImplementedError
+    def _selected_by_host(self) -> None:
+        """The first address match."""
 
     def _give_up(self) -> None:
         """The program has waited too long."""
@@ -117,7 +91,8 @@ class PolledI2C:
         self._sending = reading
         if not self._connected:
             self._connected = True
-            self._held_until = self._clock.now + self._connection_stretch
+            self._selected_by_host()
+            self._held_until = self._clock.now + self.connection_stretch
             self._clock.at(self._held_until, self._run)
         else:
             self._run()
@@ -233,24 +208,17 @@ class PolledI2C:
         self._deadline = self._clock.now + self.patience
 
     def _run(self) -> None:
-        """Run the program as far as the flags allow."""
         if self._clock.now < self._held_until:
             return
-        while self._running:
-            value = self._flag()
-            if value is None:
-                break
-            self._proceed(value)
+        super()._run()
         if self._running:
             self._watch()
 
     def _proceed(self, value: int) -> None:
-        """What the program waits for has happened."""
         self._deadline = None
-        self._waiting = self._program.send(value)
+        super()._proceed(value)
 
     def _flag(self) -> int | None:
-        """Consume what the program waits for; None if it has not happened yet."""
         wait = self._waiting
         if wait is RECEIVE:
             while self._received and self._missing:

@@ -1,13 +1,14 @@
 """The loader's commands that rewrite option bytes: write protection and readout protection.
 
-Evidence: AN4221 rev 14 sections 2.8 to 2.11; ST's open bootloader (OPENBL); RM0490 for levels.
+Evidence: AN4221 rev 14 sections 2.8 to 2.11, AN3155; ST's open bootloader (OPENBL); RM0490 for
+levels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from stm32sim.chip.loader_steps import ACK, I2C_ADDRESS, NACK, LoaderSteps, xor
+from stm32sim.chip.loader_steps import ACK, NACK, LoaderSteps
 from stm32sim.chip.option_bytes import (
     FACTORY,
     OPTR,
@@ -19,9 +20,7 @@ from stm32sim.chip.option_bytes import (
     WRP1BR,
     write_protected_area,
 )
-from stm32sim.chip.polled_i2c import Program, Wait
-
-_NOBODY = -1  # as an I2C address: the peripheral is switched off
+from stm32sim.chip.polled import Program, Wait
 
 
 class Protection(LoaderSteps):
@@ -41,14 +40,15 @@ class Protection(LoaderSteps):
         if ack == "early":
             yield from self._answer(ACK)
         yield from self._wait_until_idle(no_stretch)
-        if ack == "before":
+        if ack == "before" or (ack == "lost" and not self._launches()):
             yield from self._answer(ACK)
         yield from self._launch()
 
     def _launch(self) -> Program:
-        """Over I2C every version reloads option bytes: V11.2 omits that only over USART."""
-        self.chip.launch_options()
-        yield Wait.EVER
+        """Without a launch the loader only waits for the next command [D]."""
+        if self._launches():
+            self.chip.launch_options()
+            yield Wait.EVER
 
     def _write_protect(self, no_stretch: bool) -> Program:
         """Pairs of first and last page, area A, then B; not checked, and each area programmed
@@ -65,23 +65,6 @@ class Protection(LoaderSteps):
             if len(codes) >= start + 2
         ]
         yield from self._program_options(areas, no_stretch)
-
-    def _receive_sector_codes(self) -> Generator[Wait, int, bytes | None]:
-        """Number of codes less one, then the codes and their XOR; None if a checksum is wrong.
-        Valid codes take effect before their STOP [V OPENBL]."""
-        if self.quirks.write_protect_in_one_frame:
-            yield Wait.ADDRESS
-            count = check = (yield from self._receive(1))[0]
-        else:
-            count, complement = yield from self._receive_frame(2)
-            if count ^ complement != 0xFF:
-                return None
-            yield from self._answer(ACK)
-            yield Wait.ADDRESS
-            check = 0
-        codes = yield from self._receive(count + 2)
-        self._stop_due = True
-        return None if check ^ xor(codes) else codes[:-1]
 
     def _write_unprotect(self, no_stretch: bool) -> Program:
         if (yield from self._allowed()):
@@ -102,10 +85,9 @@ class Protection(LoaderSteps):
         if not (yield from self._allowed(up_to=1)):
             return
         quirks = self.quirks
-        if quirks.unprotect_ack == "early":
+        if self.unprotect_ack == "early":
             yield from self._answer(ACK)
-        if quirks.unprotect_answer == "nack":
-            self.address = _NOBODY
+        self._hide(True)
         answers = no_stretch and quirks.unprotect_answer == "busy"
         steps = [self._start_unprotect_erase, self._start_unprotect_options]
         if not quirks.erases_first:
@@ -116,8 +98,8 @@ class Protection(LoaderSteps):
             if not done:
                 break
             yield from self._wait_until_idle(answers)
-        self.address = I2C_ADDRESS
-        if quirks.unprotect_ack == "late":
+        self._hide(False)
+        if self.unprotect_ack == "late":
             yield from self._answer(ACK if done else NACK)
         if done:
             yield from self._launch()

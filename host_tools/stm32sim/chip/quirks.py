@@ -53,6 +53,13 @@ class Quirks:
     # one [V errata of the G030, 2.2.3; whether a G071 does is not known].
     may_fail_to_boot: bool = False
     write_protect_in_one_frame: bool = False  # OPENBL expects the length in a separate frame
+    # Over UART: a byte that came with a parity or framing error makes its packet "refused" (NACK)
+    # [D: AN3155 calls the parity check active; strict]; or it is "taken", and only the checksum
+    # can tell [V OPENBL, which looks at no error flag].
+    line_errors: str = "refused"
+    # 0xA1 is in the UART protocol from V3.3 on [R AN3155]; a G07x is V3.1 [R AN2606].
+    checksum_over_uart: bool = False
+    launches_options_over_uart: bool = True  # V11.2 does not [V AN2606 table 108]
     # AN4221 table 2 lists the checksum command as available at level 1 [V], but there a loader
     # gets a bus error from flash [V RM0490 4.5]: False follows the second source.
     checksum_when_protected: bool = False
@@ -64,6 +71,7 @@ class Quirks:
             (self.option_ack, ("before", "early", "lost")),
             (self.unprotect_ack, ("late", "early", "never")),
             (self.unprotect_answer, ("busy", "nack", "stretch")),
+            (self.line_errors, ("refused", "taken")),
         ):
             if value not in known:
                 raise ValueError(f"no such quirk: {value!r}; there are {', '.join(known)}")
@@ -81,10 +89,11 @@ def quirks_of(version: int, *, pc11_low: bool = False) -> Quirks:
         clears_empty_flag=flawed,
         does_not_wait_for_erase=flawed,
         connection_stretch=stretch,
+        launches_options_over_uart=version != 2,
     )
 
 
-_OPENBL = replace(quirks_of(4), clears_errors=True, unprotect_ack="early")
+_OPENBL = replace(quirks_of(4), clears_errors=True, unprotect_ack="early", line_errors="taken")
 # Loaders by name: versions of the ROM, and two of ST's open bootloader, which is not the ROM but
 # shows other behaviour of a loader by ST: 6.1.3 with its generic I2C pattern, and 3.0.1 with ST's
 # port to the G0.

@@ -1,4 +1,5 @@
-"""The whole STM32G071: supply, NRST, BOOT0, what it boots, and what answers on its I2C pins.
+"""The whole STM32G071: supply, NRST, BOOT0, what it boots, and what answers on its I2C pins and
+its USART (USART1 or USART2, whose hardware measures the rate [V AN2606 table 6]).
 
 Evidence: RM0490 table 9 and sections 3.1, 4.5 (same boot logic), AN2606 table 2 pattern 11 and
 48.3.1, AN2606 table 227 for start-up.
@@ -22,10 +23,13 @@ from stm32sim.chip.flash import (
     Flash,
     FlashTimes,
 )
+from stm32sim.chip.i2c_loader import I2CLoader
 from stm32sim.chip.loader import LOADER_ID_ADDRESS, SYSTEM_MEMORY_START, Loader
 from stm32sim.chip.loader_steps import Memory
 from stm32sim.chip.option_bytes import LOCKED, OPTION_LENGTH, OPTION_START, OptionBytes
+from stm32sim.chip.polled_usart import Usart
 from stm32sim.chip.quirks import Quirks, quirks_of
+from stm32sim.chip.uart_loader import UartLoader
 from stm32sim.wires.bus import NOT_DRIVEN
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Clock
 
@@ -119,7 +123,9 @@ class Stm32:
         self.boots: list[Boot] = []
         self._nrst_high = True
         self._boot0_high = False
+        self.usart = Usart(clock)
         self._occupant: Loader | Application | None = None
+        self._on_bus: I2CLoader | Application | None = None  # the same, if it uses I2C
         self.resets = 0  # how often running code was stopped; an old start-up sees it
 
     # --- supply and pins ---
@@ -220,11 +226,10 @@ class Stm32:
         self._after_start_up(self._start_loader)
 
     def deafen(self) -> None:
-        """The loader saw another interface first: it does nothing on I2C, and does not reset
-        itself [V AN2606]."""
+        """The loader saw a third interface first: it does nothing on the others, and does not
+        reset itself [V AN2606]."""
         if isinstance(self._occupant, Loader):
-            self._occupant.halt()
-            self._occupant = None
+            self._leave()
 
     def refuse_next(self) -> None:
         """Replace the loader's next ACK by a NACK."""
@@ -261,9 +266,13 @@ class Stm32:
 
     def _evict(self) -> None:
         self.resets += 1
+        self._leave()
+
+    def _leave(self) -> None:
+        self.usart.off()
         if self._occupant is not None:
             self._occupant.halt()
-            self._occupant = None
+            self._occupant = self._on_bus = None
 
     def _reset(self) -> None:
         self._stop()
@@ -315,7 +324,15 @@ class Stm32:
         self._evict()
         self.running = Running.LOADER
         self._note(Running.LOADER)
-        self._occupant = Loader(self, self.quirks)
+        self._occupant = self._on_bus = I2CLoader(self, self.quirks)
+        self.usart.detect(self._choose_uart)
+
+    def _choose_uart(self) -> None:
+        """The loader saw 0x7F first: I2C is dead until the next reset [V AN2606]."""
+        assert self._occupant is not None
+        self._occupant.halt()
+        self._on_bus = None
+        self._occupant = UartLoader(self, self.quirks)
 
     def _start_main_flash(self, reason: str) -> None:
         self._evict()
@@ -331,7 +348,7 @@ class Stm32:
             self._crash(told, executes and not whole, executes and whole)
             return
         self.running = Running.APPLICATION
-        self._occupant = application
+        self._occupant = self._on_bus = application
         self.boots.append(Boot(self.clock.now, Running.APPLICATION, content, reason))
 
     def _executes(self, torn: bool, content: bytes) -> bool:
@@ -449,51 +466,51 @@ class Stm32:
     # --- on the bus: the running code answers ---
 
     def start(self, address: int, reading: bool) -> bool:
-        return self._occupant is not None and self._occupant.start(address, reading)
+        return self._on_bus is not None and self._on_bus.start(address, reading)
 
     def write(self, byte: int) -> bool:
-        return self._occupant is not None and self._occupant.write(byte)
+        return self._on_bus is not None and self._on_bus.write(byte)
 
     def read(self) -> int:
-        return NOT_DRIVEN if self._occupant is None else self._occupant.read()
+        return NOT_DRIVEN if self._on_bus is None else self._on_bus.read()
 
     def ready_to_take(self) -> int:
-        return self._occupant.ready_to_take() if isinstance(self._occupant, Loader) else 0
+        return self._on_bus.ready_to_take() if isinstance(self._on_bus, I2CLoader) else 0
 
     def take(self, data: bytes) -> None:
-        assert isinstance(self._occupant, Loader)
-        self._occupant.take(data)
+        assert isinstance(self._on_bus, I2CLoader)
+        self._on_bus.take(data)
 
     def ready_to_give(self) -> int:
-        return self._occupant.ready_to_give() if isinstance(self._occupant, Loader) else 0
+        return self._on_bus.ready_to_give() if isinstance(self._on_bus, I2CLoader) else 0
 
     def give(self, count: int) -> bytes:
-        assert isinstance(self._occupant, Loader)
-        return self._occupant.give(count)
+        assert isinstance(self._on_bus, I2CLoader)
+        return self._on_bus.give(count)
 
     def takes_frame(self, address: int, length: int) -> bool:
-        occupant = self._occupant
-        return isinstance(occupant, Loader) and occupant.takes_frame(address, length)
+        device = self._on_bus
+        return isinstance(device, I2CLoader) and device.takes_frame(address, length)
 
     def take_frame(self, data: bytes) -> None:
-        assert isinstance(self._occupant, Loader)
-        self._occupant.take_frame(data)
+        assert isinstance(self._on_bus, I2CLoader)
+        self._on_bus.take_frame(data)
 
     def gives_frame(self, address: int, length: int) -> bool:
-        occupant = self._occupant
-        return isinstance(occupant, Loader) and occupant.gives_frame(address, length)
+        device = self._on_bus
+        return isinstance(device, I2CLoader) and device.gives_frame(address, length)
 
     def give_frame(self) -> bytes:
-        assert isinstance(self._occupant, Loader)
-        return self._occupant.give_frame()
+        assert isinstance(self._on_bus, I2CLoader)
+        return self._on_bus.give_frame()
 
     def acked(self, ack: bool) -> None:
-        if self._occupant is not None:
-            self._occupant.acked(ack)
+        if self._on_bus is not None:
+            self._on_bus.acked(ack)
 
     def stop(self) -> None:
-        if self._occupant is not None:
-            self._occupant.stop()
+        if self._on_bus is not None:
+            self._on_bus.stop()
 
     def holding_scl(self) -> bool:
-        return self._occupant is not None and self._occupant.holding_scl()
+        return self._on_bus is not None and self._on_bus.holding_scl()

@@ -130,6 +130,11 @@ class HostFilesystem:
         """How many bytes littlefs has read from flash."""
         return self.flash.bytes_read
 
+    @property
+    def busy(self) -> bool:
+        """Whether flash is erased or programmed now."""
+        return self.flash.busy
+
     # The calls.
 
     def fs_open(self, path: str, mode: str) -> int:

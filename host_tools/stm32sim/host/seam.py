@@ -11,6 +11,11 @@ only that number reaches the device. The names:
     i2c_init(id, soft, scl, sda, freq, timeout_us) -> handle
     i2c_write(handle, addr, data, stop) -> int      bytes acknowledged
     i2c_read(handle, addr, n, stop) -> bytes
+    uart_init(id, tx, rx, baudrate, bits, parity|None, stop, rxbuf, txbuf, timeout_ms,
+              timeout_char_ms) -> handle    closes the one with this id; parity 0: even, 1: odd
+    uart_write(handle, data) -> int         bytes that the buffer took
+    uart_read(handle, n) -> bytes           up to n, none after a timeout
+    uart_any(handle) -> int; uart_txdone(handle) -> bool; uart_flush(handle); uart_deinit(handle)
     pin_init(id, mode, pull, value|None); pin_write(id, 0|1); pin_read(id) -> 0|1
     adc_read(id) -> int                     16 bits of the host's 3.3 V
     wdt_start(timeout_ms); wdt_feed(); wdt_runs() -> bool

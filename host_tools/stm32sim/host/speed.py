@@ -32,6 +32,10 @@ class Speed:
     """machine.I2C.writeto or readfrom_into, without the transfer."""
     i2c_bit: int
     """How much longer a bit on the bus takes than the nominal frequency says."""
+    uart_call: int
+    """A call of a method of machine.UART, without waiting."""
+    uart_byte: int
+    """A byte that such a call copies from or to the driver's buffer."""
     pin_call: int
     """A call of machine.Pin or ADC, or of a function that reads the clock."""
     file_call: int
@@ -66,6 +70,8 @@ class Speed:
 UNCOUNTED = {
     "i2c_write": (170, 5),
     "i2c_read": (40, 2),
+    "uart_write": (170, 5),  # as I2C's: an estimate
+    "uart_read": (40, 2),
     "ticks_us": (44, 3),
     "sleep_us": (23, 2),
     "pin_read": (15, 0),
@@ -86,6 +92,9 @@ RP2 = Speed(
     python_call=8_000,
     i2c_call=40 * NS_PER_US,
     i2c_bit=211,  # 24.4 us a byte at 400 kHz, not 22.5: the driver waits for each byte
+    # Estimates: both methods are loops in C over single bytes, as machine.I2C's are.
+    uart_call=30 * NS_PER_US,
+    uart_byte=1_500,
     pin_call=5 * NS_PER_US,
     file_call=30 * NS_PER_US,
     # os.stat: 1.5 ms with the additional load, 4.5 KB read by littlefs
@@ -111,6 +120,8 @@ ESP32 = Speed(
     python_call=6_000,
     i2c_call=90 * NS_PER_US,
     i2c_bit=0,
+    uart_call=40 * NS_PER_US,  # locks of the operating system
+    uart_byte=300,  # its driver copies blocks
     pin_call=4 * NS_PER_US,
     file_call=30 * NS_PER_US,
     metadata_byte=400,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from stm32sim.wires.bus import Bus, BusStuck, Stretched
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_US
 
-EIO, ENODEV, ETIMEDOUT, ESP_ETIMEDOUT = 5, 19, 110, 116
+EIO, ENODEV, EINVAL, ETIMEDOUT, ESP_ETIMEDOUT = 5, 19, 22, 110, 116
 ESP_ERR_INVALID_STATE, ESP_ERR_INVALID_RESPONSE = 0x103, 0x108
 ESP32_STRETCH_LIMIT = 13_107 * NS_PER_US  # 2^20 cycles of the 80 MHz APB clock (classic ESP32)
 ESP32_BYTE_LIMIT = 100 * NS_PER_MS  # of the whole transaction, for each byte [V MPY-ESP32]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stm32sim.chip.application import known_images
-from stm32sim.chip.loader import Loader
+from stm32sim.chip.i2c_loader import I2CLoader
 from stm32sim.chip.quirks import quirks_of
 from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
@@ -134,7 +134,7 @@ def test_what_the_driver_of_an_esp32_prints_in_between_is_no_answer():
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_loader_of_another_family_is_found(host, monkeypatch):
-    monkeypatch.setattr(Loader, "address", 0x56)
+    monkeypatch.setattr(I2CLoader, "address", 0x56)
     _, diagnosis = examined(make(host))
     assert diagnosis.findings[0]["code"] == "another-family"
     assert "STM32G03x" in diagnosis.findings[0]["evidence"][0]

@@ -131,6 +131,120 @@ class SoftI2C(_I2CBase):
         self._init(-1, True, scl, sda, freq, timeout)
 
 
+class UART:
+    """8 bits of data; no interrupts and no flow control."""
+
+    def __init__(self, id, *args, **settings):
+        self._id = id
+        self._handle = -1
+        count = 2 if _on_rp2() else 3
+        if not 0 <= id < count:
+            raise ValueError(f"UART({id}) doesn't exist")
+        self._settings = None
+        self.init(*args, **settings)
+
+    def init(self, *args, **settings):
+        for index, value in enumerate(args):
+            settings[("baudrate", "bits", "parity", "stop")[index]] = value
+        known = _uart_defaults(self._id) if self._settings is None else dict(self._settings)
+        for name in settings:
+            if name not in known:
+                raise TypeError(f"UART has no argument {name} here")
+        known.update(settings)
+        tx = _pin_id(known["tx"])
+        rx = _pin_id(known["rx"])
+        if _on_rp2():
+            if tx & 3 or (tx + 4 & 8) >> 3 != self._id:
+                raise ValueError("bad TX pin")
+            if rx & 3 != 1 or (rx + 4 & 8) >> 3 != self._id:
+                raise ValueError("bad RX pin")
+            for name in ("rxbuf", "txbuf"):
+                if known[name] > 32766:
+                    raise ValueError(name + " too large")
+                known[name] = max(32, known[name])
+            known["timeout_char"] = max(known["timeout_char"], 13000 // known["baudrate"] + 1)
+        elif known["rxbuf"] <= 128:
+            raise OSError(0x102)  # uart_driver_install: more than the FIFO
+        if known["bits"] not in (5, 6, 7, 8):
+            raise ValueError("invalid data bits")
+        if known["stop"] not in (1, 2):
+            raise ValueError("invalid stop bits")
+        if known["parity"] is not None:
+            known["parity"] &= 1
+        self._handle = call(
+            "uart_init",
+            self._id,
+            tx,
+            rx,
+            known["baudrate"],
+            known["bits"],
+            known["parity"],
+            known["stop"],
+            known["rxbuf"],
+            known["txbuf"],
+            known["timeout"],
+            known["timeout_char"],
+        )
+        self._settings = known
+
+    def deinit(self):
+        if self._handle >= 0:
+            call("uart_deinit", self._handle)
+        self._handle = -1
+        self._settings = None
+
+    def any(self):
+        return call("uart_any", self._handle)
+
+    def read(self, nbytes=-1):
+        if nbytes >= 0:
+            return call("uart_read", self._handle, nbytes) or None
+        data = b""
+        while part := call("uart_read", self._handle, 256):
+            data += part
+        return data or None
+
+    def readinto(self, buf, nbytes=-1):
+        data = call("uart_read", self._handle, len(buf) if nbytes < 0 else nbytes)
+        buf[: len(data)] = data
+        return len(data) or None
+
+    def readline(self):
+        data = b""
+        while not data.endswith(b"\n") and (byte := call("uart_read", self._handle, 1)):
+            data += byte
+        return data or None
+
+    def write(self, buf):
+        return call("uart_write", self._handle, buf) or None
+
+    def flush(self):
+        call("uart_flush", self._handle)
+
+    def txdone(self):
+        return bool(call("uart_txdone", self._handle))
+
+
+def _uart_defaults(id):
+    """machine_uart.c of the port."""
+    if _on_rp2():
+        tx, rx = (0, 1) if id == 0 else (4, 5)
+    else:
+        tx, rx = ((1, 3), (10, 9), (17, 16))[id]
+    return {
+        "baudrate": 115200,
+        "bits": 8,
+        "parity": None,
+        "stop": 1,
+        "tx": tx,
+        "rx": rx,
+        "rxbuf": 256,
+        "txbuf": 256,
+        "timeout": 0,
+        "timeout_char": 0,
+    }
+
+
 class ADC:
     """16 bits of 3.3 V."""
 
