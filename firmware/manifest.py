@@ -2,7 +2,7 @@
 #   make BOARD=RPI_PICO FROZEN_MANIFEST=/path/to/firmware/manifest.py
 # It replaces the board's manifest, so it includes the port's own first: without that the
 # filesystem is not mounted and asyncio is missing.
-metadata(description="Updates an STM32 over I2C through its ROM bootloader")
+metadata(description="Updates an STM32 over I2C or UART through its ROM bootloader")
 
 include("$(PORT_DIR)/boards/manifest.py")
 # Without assertions, as `stm32up deploy` compiles them.

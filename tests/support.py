@@ -20,6 +20,7 @@ from stm32sim.faults import InFront
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import Bench
+from stm32sim.world import Wiring
 from stm32up import device
 from stm32up.host import deploy, paths
 from stm32up.image import image_format, images, inputs, keys
@@ -63,6 +64,20 @@ def image(
 def signing_key(bits: int = 2048, number: int = 0) -> RSA:
     """A different key for each `number`."""
     return RSA(rsa.generate_private_key(public_exponent=keys.EXPONENT, key_size=bits))
+
+
+def over_uart(rate: int = 460_800, **settings: Any) -> dict[str, Any]:
+    """Arguments of a Bench whose target is wired to the host's UART, as in
+    boards/pico_nucleo_g071rb_uart; its application shows by a heartbeat that it runs."""
+    return {
+        "wiring": Wiring(scl=None, sda=None, tx=4, rx=5, heartbeat=6),
+        "settings": {
+            "i2c": None,
+            "uart": {"id": 1, "tx": 4, "rx": 5, "baudrate": rate},
+            "confirm": {"method": "gpio", "pin": 6, "edges": 2, "timeout_ms": 100, "tries": 2},
+            **settings,
+        },
+    }
 
 
 def trust(bench: Bench, *trusted: RSA) -> None:

@@ -156,6 +156,12 @@ class Procedure:
         yield from self._applied(again)
 
     def _check_layout(self):
+        if not self._target.loader.is_polled:
+            raise NotAllowed(
+                "over UART no option bytes are changed: a loader that missed a byte waits for it, "
+                "and looks like one that works",
+                "Wire the target's I2C for this, or use an ST-LINK and STM32CubeProgrammer.",
+            )
         chip = self._board.chip
         if not chip.options_address:
             raise LayoutUnknown("the option bytes of the %s are not known" % chip.name)

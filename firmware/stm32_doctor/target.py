@@ -10,7 +10,6 @@ from micropython import const
 from stm32_rom import chips, pins
 from stm32_rom.application import Application, Heartbeat
 from stm32_rom.errors import BusError, BusStuck, ReadProtected, UpdaterError, WrongChip
-from stm32_rom.i2c import I2CLink
 from stm32_rom.target import Target
 
 from .wires import Wires
@@ -42,10 +41,12 @@ def facts(settings, others, fresh, clock):
         spared      why the target was not reset: "at-work", "blank", "torn"; else None
         reset       while NRST was low: {"lines", "boot0", "stuck", "application", "answering"};
                     "answering": which of `others` and the loader's address were acknowledged
-        entry       after a reset with BOOT0 high: {"loader", "application", "stuck"}
+        entry       after a reset with BOOT0 high: {"loader", "application", "stuck"}, and "lines"
+                    if nothing answers over UART
         elsewhere   another address at which a loader answered, or None
         reached_by  how the loader was reached: "own" (settings of board.json), "exchanged" (SCL
-                    and SDA exchanged), "patient" (slow bus), "supply" (power cycle); None
+                    and SDA exchanged), "patient" (slow bus), "supply" (power cycle); None.
+                    Over UART, lines that are exchanged show in entry "lines"
         loader      see `_identify`; None if it was not reached
         start       after a reset with BOOT0 low: {"loader", "application", "stuck"}
         application at the end, see below
@@ -114,8 +115,9 @@ class _Examination:
         application, answering = None, []
         if not stuck:
             application = self._application(0)
-            addresses = self._others + [self._chip.loader_address]
-            answering = [address for address in addresses if self._acknowledged(address)]
+            if not self._wires.over_uart:
+                addresses = self._others + [self._chip.loader_address]
+                answering = [address for address in addresses if self._acknowledged(address)]
         self.facts["reset"] = {
             "lines": lines,
             "boot0": boot0,
@@ -148,14 +150,16 @@ class _Examination:
     def _look_further(self, entry):
         """Nothing answers: try the addresses of other families, exchanged lines, a slow bus."""
         facts = self.facts
-        if facts["reset"]:
+        if self._wires.over_uart:
+            entry["lines"] = self._wires.levels()
+        elif facts["reset"]:
             for address in self._others:
                 if address in facts["reset"]["answering"]:
                     continue
                 if "protocol" in self._ask(self._target_at(address)):
                     facts["elsewhere"] = address
                     return
-        for name in ("exchanged", "patient"):
+        for name in ("patient",) if self._wires.over_uart else ("exchanged", "patient"):
             own = self._bus
             exchanged = name == "exchanged"
             self._use(self._wires.exchanged_bus() if exchanged else self._wires.patient_bus())
@@ -282,7 +286,7 @@ class _Examination:
         command = enter["command"] and self._application_at(
             enter["address"], command=enter["command"]
         )
-        link = I2CLink(self._bus, address)
+        link = self._wires.link(self._bus, address)
         return Target(self._chip, self._pins, link, self._clock, command and command.enter_loader)
 
     def _application_at(self, address, register=None, command=None):
@@ -302,7 +306,10 @@ class _Examination:
         return self._free()
 
     def _free(self):
-        """Clear the bus. Returns the line that stays low, or None."""
+        """Clear the bus. Returns the line that stays low, or None. Nothing holds a UART's."""
+        if self._wires.over_uart:
+            self._bus.reopen()
+            return None
         try:
             self._bus.recover()
         except BusStuck as error:

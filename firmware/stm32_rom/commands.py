@@ -1,7 +1,8 @@
-"""The commands of ST's ROM loader (AN4221 rev 14). No policy.
+"""The commands of ST's ROM loader (AN4221 rev 14 over I2C, AN3155 over UART). No policy.
 
 A command is a sequence of frames. Each frame is one transaction. After each frame the loader sends
-one status byte, which is read in a separate transaction.
+one status byte, which is read in a separate transaction. (Over UART, frames and status bytes are
+the same, one after the other.)
 
     command     code, code ^ FF
     address     4 bytes MSB first, XOR
@@ -31,8 +32,7 @@ from .chips import (
 )
 from .errors import BusStuck, LoaderError, LoaderRefused, LoaderTimeout
 
-_ACK = errors.ACK
-_NACK = const(0x1F)
+_ACK, _NACK = errors.ACK, errors.NACK
 _BUSY = const(0x76)
 # Results of Loader.status.
 ACK, NACK, BUSY, ABSENT, HELD, UNDRIVEN = "ack", "nack", "busy", "no answer", "line held", "0xFF"
@@ -54,6 +54,11 @@ _NO_STRETCH_SINCE = const(0x11)  # protocol V1.1, AN4221 table 2
 # Erase: every page, AN4221 section 2.7; one page: count - 1, and its XOR.
 _EVERY_PAGE = b"\xff\xff\x00"
 _ONE_PAGE = b"\x00\x00\x00"
+# What differs between the two protocols, beside the No-Stretch commands, which only a loader that
+# is polled has: bytes of the answer to Get Version; whether Erase has its count in a frame of its
+# own. AN3155 has two more bytes of version, both 0, and count and pages in one frame.
+_AN4221 = (1, True)
+_AN3155 = (3, False)
 # Without a flash operation the loader's status is ready at once; the limit allows for a slow host.
 _STATUS_LIMIT_MS = const(100)
 _LONGEST_POLL_MS = const(16)
@@ -134,7 +139,7 @@ class Loader:
     errors of the link. After any of these the loader is out of step: it may
     expect another frame than the host sends next. Reset it before the next command.
 
-    `name`: where the loader is, for messages. `recover`, `is_held`: the link's. `write_code`: this
+    `name`, `recover`, `is_held`, `is_polled`, `silent_advice`: the link's. `write_code`: this
     loader's code of Write Memory.
     `changing`: True from the moment when a write begins to send its data until it gets a status:
     flash may hold any part of them. False after any other error of a write: flash is unchanged."""
@@ -143,6 +148,9 @@ class Loader:
         self.name = link.name
         self.recover = link.recover
         self.is_held = link.is_held
+        self.silent_advice = link.silent_advice
+        self.is_polled = link.is_polled
+        self._version_length, self._counts_apart = _AN4221 if link.is_polled else _AN3155
         self._link = link
         self._clock = clock
         self._exchange = link.exchange
@@ -166,11 +174,15 @@ class Loader:
 
     def get_version(self):
         """Protocol version, e.g. 0x12 for V1.2. Selects the No-Stretch commands if the loader has
-        them."""
+        them. The only command that a loader may get first."""
+        self._link.greet()
         self.command(_GET_VERSION, "Get Version")
-        version = self.receive(1)[0]
+        answer = self.receive(self._version_length)
         self.await_ack("Get Version")
-        no_stretch = version >= _NO_STRETCH_SINCE
+        version = answer[0]
+        if any(answer[1:]):
+            raise LoaderError("the version arrived damaged")
+        no_stretch = self.is_polled and version >= _NO_STRETCH_SINCE
         self.write_code = _NS_WRITE_MEMORY if no_stretch else _WRITE_MEMORY
         self._erase_code = _NS_ERASE if no_stretch else _ERASE
         return version
@@ -234,11 +246,16 @@ class Loader:
     def erase_page(self, page):
         """Erase one page by its number. As for `end_write`, ACK proves nothing."""
         self._set_code(self._erase_code)
-        self._run((self._code, _ONE_PAGE), "Erase")
-        frame = self._scratch[:3]
-        frame[0] = page >> 8
-        frame[1] = page & 0xFF
-        frame[2] = frame[0] ^ frame[1]
+        frame = self._scratch[:5]
+        frame[0] = frame[1] = 0
+        frame[2] = page >> 8
+        frame[3] = page & 0xFF
+        frame[4] = frame[2] ^ frame[3]
+        if self._counts_apart:
+            self._run((self._code, _ONE_PAGE), "Erase")
+            frame = frame[2:]
+        else:
+            self._run(self._one, "Erase")
         self._operate(frame, self._erasing, "Erase of page %d" % page)
 
     def erase_all(self):

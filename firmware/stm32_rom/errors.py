@@ -17,7 +17,9 @@ UpdaterError
 
 from micropython import const
 
-ACK = const(0x79)  # AN4221 section 2: the loader accepted a frame
+# A status byte: the loader accepted, or refused, a frame. AN4221 section 2.
+ACK = const(0x79)
+NACK = const(0x1F)
 # What a link returns for a status that it could not read: nothing answers; or the target holds
 # SCL, as a loader does while it has nothing to send yet.
 NO_ANSWER = const(-1)

@@ -1,8 +1,10 @@
 """Frames to and from the loader over machine.I2C, on any MicroPython port.
 
-The interface of a link: `name` (where the loader is, for messages), `exchange(frames)`,
-`send(frame)`, `status()`, `seen`, `receive_into(buffer)`, `recover()` and `is_held(error)`. A link
-for another bus has the same interface; no code above a link depends on I2C.
+The interface of a link: `name` (where the loader is, for messages), `silent_advice` (what to do if
+it cannot be reached; None: as LoaderSilent), `is_polled` (whether the loader answers only when it
+is asked: see commands.py), `greet()`, `exchange(frames)`, `send(frame)`, `status()`, `seen`,
+`receive_into(buffer)`, `recover()` and `is_held(error)`. uart.py has the same interface; no code
+above a link depends on the bus.
 """
 
 import time
@@ -121,12 +123,18 @@ class I2CLink:
 
     `seen`: the last status byte, or NO_ANSWER or LINE_HELD if it could not be read."""
 
+    is_polled = True
+    silent_advice = None
+
     def __init__(self, bus, address):
         self.name = "I2C address 0x%02X" % address
         self.seen = NO_ANSWER
         self._address = address
         self._bus = bus
         self._status = bytearray(1)
+
+    def greet(self):
+        """Begin a conversation: nothing to do here, the address selects the loader."""
 
     def exchange(self, frames):
         """Send each frame (1..258 bytes), and read the status byte after it, until one is not ACK.

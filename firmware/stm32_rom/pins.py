@@ -1,8 +1,13 @@
-"""Pins and buses of this host. The only module that makes Pin, I2C and SoftI2C objects."""
+"""Pins and buses of this host. The only module that makes Pin, I2C, SoftI2C and UART objects."""
 
 from machine import I2C, Pin, SoftI2C
 
 from .i2c import I2CBus, transaction_timeout_us
+
+_UART_BUFFER = 512  # bytes: more than the longest frame or answer
+# Between two bytes of an answer; the loader pauses nowhere. Short, because an esp32 notices a
+# single byte only after about so much silence.
+_CHARACTER_MS = 2
 
 
 class Pins:
@@ -37,6 +42,30 @@ def i2c_bus(scl, sda, frequency, controller=None, timeout_us=None):
         return I2C(controller, scl=Pin(scl), sda=Pin(sda), freq=frequency, timeout=timeout)
 
     return I2CBus(make_bus, lambda name: _open_drain(scl if name == "scl" else sda))
+
+
+def uart_link(number, tx, rx, rate):
+    """A UARTLink on these pins, at `rate` baud. Imported here: few boards need it."""
+    from machine import UART
+
+    from .uart import UARTLink, read_timeout_ms
+
+    def make_uart(rate):
+        return UART(
+            number,
+            baudrate=rate,
+            bits=8,
+            parity=0,  # even
+            stop=1,
+            tx=Pin(tx),
+            rx=Pin(rx),
+            timeout=read_timeout_ms(rate),
+            timeout_char=_CHARACTER_MS,
+            txbuf=_UART_BUFFER,
+            rxbuf=_UART_BUFFER,
+        )
+
+    return UARTLink(make_uart, number, rate)
 
 
 def input_pin(number, pull_up=False):

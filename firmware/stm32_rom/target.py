@@ -85,7 +85,9 @@ class Target:
                     raise LoaderSilent(
                         "the loader at %s cannot be reached: %s"
                         % (self.loader.name, error.message),
-                        LoaderSilent.without_boot0 if self.pins.boot0 is None else None,
+                        LoaderSilent.without_boot0
+                        if self.pins.boot0 is None
+                        else self.loader.silent_advice,
                     )
             except (LoaderError, BusError):
                 if not left:  # a flipped bit may look like another chip: try again first

@@ -19,6 +19,8 @@ _CLASS_ID_LENGTH = const(16)
 # Limits of numbers in board.json. The desktop reads these lines to check board.toml.
 _FREQ_MIN = const(10_000)  # Hz; a slower frame would take seconds without feeding the watchdog
 _FREQ_MAX = const(1_000_000)  # limit of the G0 loaders; AN2606
+_BAUDRATE_MIN = const(9_600)  # a slower frame would take too long without feeding the watchdog
+_BAUDRATE_MAX = const(1_000_000)  # a G0's loader: 24 MHz / 16 is the most, RM0444
 _ADDRESS_MIN = const(0x08)
 _ADDRESS_MAX = const(0x77)
 _REGISTER_MIN = const(0)
@@ -59,14 +61,22 @@ class Board:
         self.confirm_tries = proof.number("tries", _TRIES_MIN, _TRIES_MAX, True) or tries
         longest = proof.number("timeout_ms", _TIMEOUT_MS_MIN, _TIMEOUT_MS_MAX, True)
         self.confirm_timeout_ms = longest or timeout_ms
-        self._enter = _read_enter(top.section("enter"), self.chip)
-        method = proof.one_of("method", ("i2c-version", "gpio", "none"))
+        uart = _uart_of(top)
+        over_i2c = uart is None  # what the application is asked over, too
+        self._enter = _read_enter(top.section("enter"), self.chip, over_i2c)
+        methods = ("i2c-version", "gpio", "none") if over_i2c else ("gpio", "none")
+        method = proof.one_of("method", methods)
         self.application_shows = method != "none"
         self._version_at = _read_version_at(proof, self.chip) if method == "i2c-version" else None
         heartbeat = _read_heartbeat(proof) if method == "gpio" else None
         wired = top.section("pins")
         lines = [wired.pin(key, True) for key in ("nrst", "boot0", "supply")]
-        self._bus = _try("[i2c]", pins.i2c_bus, *_read_i2c(top.section("i2c")))
+        if over_i2c:
+            self._bus = _try("[i2c]", pins.i2c_bus, *_read_i2c(top.section("i2c")))
+            self._link = I2CLink(self._bus, self.chip.loader_address)
+        else:
+            self._bus = None
+            self._link = _try("[uart]", pins.uart_link, *_read_uart(uart))
         if heartbeat:
             pin, edges, timeout_ms = heartbeat
             heartbeat = _try("[confirm]", pins.input_pin, pin), edges, timeout_ms
@@ -100,9 +110,8 @@ class Board:
             from stm32_rom.target import Target
 
             self._ask()
-            link = I2CLink(self._bus, self.chip.loader_address)
             enter = self._application.enter_loader if self._application and self._enter else None
-            self._target = Target(self.chip, self._pins, link, self._clock, enter)
+            self._target = Target(self.chip, self._pins, self._link, self._clock, enter)
         return self._target
 
     def confirm(self, image):
@@ -156,9 +165,19 @@ def _preserved(top, chip):
     return [(start, length) for start, length in regions]
 
 
-def _read_enter(enter, chip):
+def _uart_of(top):
+    """The section "uart", or None: the target is wired to I2C."""
+    if not top.has("uart"):
+        return None
+    if top.has("i2c"):
+        raise top.wrong("uart", "and i2c are both there: the target is wired to one of them")
+    return top.section("uart")
+
+
+def _read_enter(enter, chip, over_i2c):
     """(address, command) of the application's command to enter the loader; None if by BOOT0."""
-    if enter.one_of("method", ("boot0", "command")) == "boot0":
+    methods = ("boot0", "command") if over_i2c else ("boot0",)
+    if enter.one_of("method", methods) == "boot0":
         return None
     return _read_address(enter, chip), enter.hex("command", _COMMAND_MIN, _COMMAND_MAX)
 
@@ -188,6 +207,13 @@ def _read_i2c(i2c):
     """Arguments of pins.i2c_bus."""
     number = i2c.number("id", 0, 1, True)
     return i2c.pin("scl"), i2c.pin("sda"), i2c.number("freq", _FREQ_MIN, _FREQ_MAX), number
+
+
+def _read_uart(uart):
+    """Arguments of pins.uart_link."""
+    number = uart.number("id", 0, 2)  # the machine module knows which of them exist
+    rate = uart.number("baudrate", _BAUDRATE_MIN, _BAUDRATE_MAX)
+    return number, uart.pin("tx"), uart.pin("rx"), rate
 
 
 def _try(what, make, *arguments):

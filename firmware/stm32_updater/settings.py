@@ -30,6 +30,10 @@ class Section:
             raise self.wrong(key, "is missing")
         return self._content[key]
 
+    def has(self, key):
+        """Whether there is a value, other than null."""
+        return self._content.get(key) is not None
+
     def section(self, key):
         return Section(self.get(key), key)
 

@@ -26,7 +26,9 @@ def load(tmp_path, text):
 def test_the_boards_of_the_project_are_valid_and_have_their_wiring_described(name):
     board = boards.load(name)
     wiring = (boards.BOARDS / name / "wiring.md").read_text()
-    for pin in (board.scl, board.sda, board.nrst, board.boot0):
+    link = vars(board.link)
+    pins = [link[name] for name in ("scl", "sda", "tx", "rx") if name in link]
+    for pin in (*pins, board.nrst, board.boot0):
         assert f"GP{pin} " in wiring or f"GPIO{pin} " in wiring
 
 
@@ -38,6 +40,7 @@ def test_board_json_has_every_key_and_survives_json():
         "host": "rp2",
         "chip": "STM32G071RB",
         "i2c": {"id": 0, "scl": 5, "sda": 4, "freq": 400000},
+        "uart": None,
         "pins": {"nrst": 2, "boot0": 3, "supply": None},
         "enter": {"method": "boot0", "address": None, "command": None},
         "confirm": {
@@ -62,7 +65,8 @@ def test_the_simulated_host_in_tests_has_settings_of_the_same_form():
     for key, value in NUCLEO.items():
         if isinstance(value, dict):
             assert value == content[key]
-    assert content.keys() - NUCLEO.keys() == {"host", "bench"}  # which it is told apart from them
+    # Which the device's code does without, or does not need.
+    assert content.keys() - NUCLEO.keys() == {"host", "bench", "uart"}
 
 
 def test_optional_parts_reach_board_json(tmp_path):
@@ -133,6 +137,58 @@ def test_without_confirmation_its_values_are_null(tmp_path):
     confirm = load(tmp_path, with_confirm('method = "none"')).as_json()["confirm"]
     assert confirm.pop("method") == "none"
     assert set(confirm.values()) == {None}
+
+
+UART = (boards.BOARDS / "pico_nucleo_g071rb_uart" / "board.toml").read_text()
+UART_ESP32 = (boards.BOARDS / "esp32_nucleo_g071rb_uart" / "board.toml").read_text()
+UART_TABLE = UART[UART.index("[uart]") : UART.index("[pins]")]
+I2C_TABLE = GOOD[GOOD.index("[i2c]") : GOOD.index("[pins]")]
+
+
+def test_a_uart_reaches_board_json_and_the_device_reads_it_again(tmp_path):
+    content = load(tmp_path, UART).as_json()
+    assert content["i2c"] is None
+    assert content["uart"] == {"id": 1, "tx": 4, "rx": 5, "baudrate": 460_800}
+    assert content["confirm"]["method"] == "gpio"
+
+
+@pytest.mark.parametrize(
+    ("text", "good", "bad", "said"),
+    [
+        (UART, "[pins]", f"{I2C_TABLE}[pins]", "[uart] and [i2c] are both there"),
+        (
+            UART,
+            UART[UART.index("[uart]") : UART.index("[pins]")],
+            "",
+            "[i2c] or [uart] is missing",
+        ),
+        (UART, "id = 1", "id = 2", "[uart] id must be 0 or 1 on rp2"),
+        (UART, "id = 1", 'id = "soft"', "[uart] id must be 0, 1 or 2"),
+        (UART, "tx = 4", "tx = 5", "[uart] rx pin 5 is also [uart] tx"),
+        (UART, "tx = 4", "tx = 12", "[uart] tx UART 1 has TX on 4, 8, 20, 24 only"),
+        (UART, "rx = 5", "rx = 7", "[uart] rx UART 1 has RX on 5, 9, 21, 25 only"),
+        (UART, "tx = 4\n", "", "[uart] tx is missing"),
+        (UART, "tx = 4", "tx = 30", "[uart] tx is 30; it must be 0 to 29"),
+        (
+            UART,
+            "baudrate = 460_800",
+            "baudrate = 2_000_000",
+            "[uart] baudrate is 2000000; it must",
+        ),
+        (UART, "baudrate", "bautrate", "bautrate is not a known key; did you mean baudrate?"),
+        (UART, "nrst = 2", "nrst = 5", "[pins] nrst pin 5 is also [uart] rx"),
+        (UART, 'method = "gpio"', 'method = "i2c-version"', 'method "i2c-version" needs [i2c]'),
+        (UART, 'method = "boot0"', 'method = "command"', 'method "command" needs [i2c]'),
+        (UART, "boot0 = 3", "", "[pins] boot0 is needed by"),
+        (UART_ESP32, "id = 2", "id = 0", "[uart] id must be 1 or 2 on esp32"),
+        (UART_ESP32, "tx = 22", "tx = 34", "[uart] tx pin 34 of a classic ESP32 is only an input"),
+    ],
+)
+def test_a_uart_that_cannot_be(tmp_path, text, good, bad, said):
+    assert good in text
+    with pytest.raises(BoardFileError) as caught:
+        load(tmp_path, text.replace(good, bad, 1))
+    assert said in str(caught.value)
 
 
 REGION = "preserve = [{start = %s, length = %s}]"

@@ -42,6 +42,7 @@ KILLED, SURVIVED = "killed", "survived"
 MODULES = (
     "stm32_rom/commands",
     "stm32_rom/target",
+    "stm32_rom/uart",
     "stm32_updater/admission",
     "stm32_updater/decide",
     "stm32_updater/flasher",

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from json import loads
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from stm32up.host import transport
 from stm32up.host.deploy import board_json
 
 BOARD = boards.load("pico_nucleo_g071rb")
+I2C: Any = BOARD.link
 CONTENT = random.Random(0).randbytes(4 * PAGE)
 END_S = 30.0
 
@@ -40,7 +42,7 @@ nrst = Pin({BOARD.nrst}, Pin.OPEN_DRAIN, value=0)
 sleep_ms(1)
 nrst.value(1)
 sleep_ms(5)
-i2c = I2C({BOARD.i2c_id}, scl=Pin({BOARD.scl}), sda=Pin({BOARD.sda}), freq=400_000)
+i2c = I2C({I2C.id}, scl=Pin({I2C.scl}), sda=Pin({I2C.sda}), freq=400_000)
 def status_after(frame):
     i2c.writeto(0x51, frame)
     return i2c.readfrom(0x51, 1)[0]

@@ -20,19 +20,23 @@ ESP_ERR_INVALID_ARG = 0x102
 class Hardware:
     """Of a port: `fifo` bytes in each direction; `threshold`: bytes in the FIFO that cause an
     interrupt, which moves them into the buffer; `reads_fifo`: a read looks into the FIFO too;
-    `resets_fifo`: an overrun empties the FIFO; `waits`: a write waits for room without limit."""
+    `resets_fifo`: an overrun empties the FIFO; `waits`: a write waits for room without limit;
+    `tick`: ns, if a read waits for all of its bytes at once, in ticks of the operating system."""
 
     fifo: int
     threshold: int
     reads_fifo: bool
     resets_fifo: bool
     waits: bool
+    tick: int = 0
 
 
 HARDWARE = {
     "rp2": Hardware(32, 24, reads_fifo=True, resets_fifo=False, waits=False),
     # uart_hal.h, UART_LL_FIFO_DEF_LEN; driver/uart.c, UART_FULL_THRESH_DEFAULT and its interrupt
-    "esp32": Hardware(128, 120, reads_fifo=False, resets_fifo=True, waits=True),
+    "esp32": Hardware(
+        128, 120, reads_fifo=False, resets_fifo=True, waits=True, tick=10 * NS_PER_MS
+    ),
 }
 _ESP32_LONGEST_SILENCE = 92  # bytes; uart_set_rx_timeout refuses more [R ESP-IDF]
 
@@ -154,18 +158,23 @@ class UartPort:
         return bool(self._buffer)
 
     def read(self, count: int) -> bytes:
-        """Up to `count` bytes: it waits `timeout` for the first one, then `timeout_char` after
-        each."""
-        clock, incoming = self._clock, self._incoming
+        """Up to `count` bytes. An rp2 waits `timeout` for the first one, then `timeout_char` after
+        each. An esp32 waits `timeout` for all of them, and if some came, again for the rest:
+        uart_read_bytes() in ports/esp32/machine_uart.c, called by mp_stream_rw() of py/stream.c.
+        Its wait ends at a tick: up to one tick earlier [strict]."""
+        clock, incoming, tick = self._clock, self._incoming, self._hardware.tick
+        timeout = max(0, self._timeout // tick - 1) * tick if tick else self._timeout
         data = bytearray()
-        limit = clock.now + self._timeout
+        before = 0  # bytes, when the present wait began
+        limit = clock.now + timeout
         try:
             while True:
                 if self._arrived():
                     part = self._buffer[: count - len(data)]
                     del self._buffer[: len(part)]
                     data += part
-                    limit = clock.now + self._timeout_char
+                    if not tick:
+                        limit = clock.now + self._timeout_char
                 self._wanted = count - len(data)
                 if not self._wanted:
                     break
@@ -173,8 +182,12 @@ class UartPort:
                 if clock.advance_until(self._arrived, limit):
                     continue
                 incoming.settle()  # of bytes that arrive together, some may be here
-                if not self._arrived():
+                if self._arrived():
+                    continue
+                if not tick or len(data) == before:
                     break
+                before = len(data)
+                limit = clock.now + timeout
         finally:
             self._wanted = 0
             incoming.settle()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from stm32up import device
 from stm32up.events import Values
@@ -15,6 +15,13 @@ class I2cJson(TypedDict):
     scl: int
     sda: int
     freq: int  # Hz
+
+
+class UartJson(TypedDict):
+    id: int
+    tx: int
+    rx: int
+    baudrate: int
 
 
 class PinsJson(TypedDict):
@@ -45,9 +52,10 @@ class BoardJson(TypedDict):
     """
 
     title: str
-    host: str  # how its I2C controller behaves
+    host: str  # how its controllers behave
     chip: str  # part number, a row of the chip table
-    i2c: I2cJson
+    i2c: I2cJson | None  # the target is wired to one of the two
+    uart: UartJson | None
     pins: PinsJson
     enter: EnterJson
     confirm: ConfirmJson
@@ -56,6 +64,22 @@ class BoardJson(TypedDict):
     class_id: str  # 32 hex digits: what an image for this product carries
     unsigned: bool  # images without a signature may be installed
     bench: Values | None  # see Supply
+
+
+@dataclass(frozen=True)
+class I2c:
+    id: int | None
+    scl: int
+    sda: int
+    freq: int  # Hz
+
+
+@dataclass(frozen=True)
+class Uart:
+    id: int
+    tx: int
+    rx: int
+    baudrate: int
 
 
 @dataclass(frozen=True)
@@ -95,10 +119,7 @@ class Board:
     title: str
     host: str
     chip: device.Chip
-    i2c_id: int | None
-    scl: int
-    sda: int
-    frequency: int  # Hz
+    link: I2c | Uart
     nrst: int
     boot0: int | None
     supply: int | None
@@ -111,12 +132,13 @@ class Board:
     bench: Supply | None = None
 
     def as_json(self) -> BoardJson:
-        command, confirm = self.command, self.confirm
+        command, confirm, link = self.command, self.confirm, self.link
         return {
             "title": self.title,
             "host": self.host,
             "chip": self.chip.name,
-            "i2c": {"id": self.i2c_id, "scl": self.scl, "sda": self.sda, "freq": self.frequency},
+            "i2c": cast(I2cJson, asdict(link)) if isinstance(link, I2c) else None,
+            "uart": cast(UartJson, asdict(link)) if isinstance(link, Uart) else None,
             "pins": {"nrst": self.nrst, "boot0": self.boot0, "supply": self.supply},
             "enter": {
                 "method": "command" if command else "boot0",

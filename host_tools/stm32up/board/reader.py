@@ -6,7 +6,7 @@ from typing import TypeVar, cast
 
 from stm32up import device
 from stm32up.board import toml_file, toml_keys
-from stm32up.board.model import Board, Command, Confirm, Supply
+from stm32up.board.model import Board, Command, Confirm, I2c, Supply, Uart
 from stm32up.board.toml_keys import Key
 from stm32up.board.toml_lines import Lines
 from stm32up.errors import BoardFileError, UsageError
@@ -33,22 +33,19 @@ class BoardReader:
         self._check_chip_and_product()
         self._check_pins()
         self._check_controller()
+        self._check_uart()
         self._check_boot0()
         self._check_address()
         command, preserve = self._command(), self._preserve()
         if self._mistakes or self._chip is None:
             mistakes = [f"{self._shown}:{line}: {what}" for line, what in sorted(self._mistakes)]
             raise BoardFileError(*mistakes)
-        number = self._get(toml_keys.ID)
         return Board(
             name=name,
             title=self._get(toml_keys.TITLE),
             host=self._get(toml_keys.HOST),
             chip=self._chip,
-            i2c_id=number if isinstance(number, int) else None,
-            scl=self._get(toml_keys.SCL),
-            sda=self._get(toml_keys.SDA),
-            frequency=self._get(toml_keys.FREQUENCY),
+            link=self._i2c() if self._sound(toml_keys.SCL) else self._uart(),
             nrst=self._get(toml_keys.NRST),
             boot0=self._get(toml_keys.BOOT0),
             supply=self._get(toml_keys.SUPPLY),
@@ -72,6 +69,7 @@ class BoardReader:
                 tables[table] = content
             else:
                 self._wrong("", table, f"must be a table: [{table}]")
+        absent = self._links_not_used()
         meant = {
             (table, name)
             for table, content in tables.items()
@@ -81,8 +79,8 @@ class BoardReader:
         host = given if isinstance(given, str) and given in toml_keys.PINS else _WIDEST
         for key in toml_keys.KEYS:
             content = tables.get(key.table)
-            if content is None:
-                continue  # already reported
+            if content is None or key.table in absent:
+                continue  # already reported, or not this board's
             if key.name in content:
                 self._look_at(key, content, host)
             elif (key.table, key.name) in meant:
@@ -92,6 +90,16 @@ class BoardReader:
             elif self._wanted(key, content):
                 what = f"is missing ({key.what}); it must be {key.kind.allowed(host)}"
                 self._refuse(key, key.missing or what)
+
+    def _links_not_used(self) -> list[str]:
+        """The tables that are not looked at: a board has one link. Reports if it is not one."""
+        used = [table for table in toml_keys.LINKS if table in self._content]
+        if not used:
+            self._mistakes.append((1, "[i2c] or [uart] is missing: how the target is wired"))
+        elif len(used) > 1:
+            self._wrong("uart", "", "and [i2c] are both there: the target is wired to one of them")
+            used = []
+        return [table for table in toml_keys.LINKS if table not in used]
 
     def _look_at(self, key: Key[object], content: dict[str, object], host: str) -> None:
         trouble = key.kind.trouble(content[key.name], host)
@@ -169,6 +177,36 @@ class BoardReader:
                 line = key.name.upper()
                 self._refuse(key, f'I2C {number} has {line} on {free} only; or id = "soft"')
 
+    def _check_uart(self) -> None:
+        """On RP2040 and RP2350 the pin determines UART and line: 0 TX, 0 RX, 2 CTS, ... 4 TX of
+        the other. And what needs I2C."""
+        if not self._sound(toml_keys.HOST, toml_keys.UART_ID):
+            return
+        host, number = self._get(toml_keys.HOST), self._get(toml_keys.UART_ID)
+        if number not in toml_keys.UARTS[host]:
+            known = " or ".join(map(str, toml_keys.UARTS[host]))
+            self._refuse(toml_keys.UART_ID, f"must be {known} on {host}")
+        elif host == "rp2":
+            for key, place in ((toml_keys.TX, 0), (toml_keys.RX, 1)):
+                line = key.name.upper()
+                pins = [
+                    pin
+                    for pin in toml_keys.PINS[host]
+                    if pin % 4 == place and (pin + 4) // 8 % 2 == number
+                ]
+                if self._sound(key) and self._get(key) not in pins:
+                    free = ", ".join(map(str, pins))
+                    self._refuse(key, f"UART {number} has {line} on {free} only")
+        if self._sound(toml_keys.TX) and self._get(toml_keys.TX) in toml_keys.INPUT_ONLY[host]:
+            pin = self._get(toml_keys.TX)
+            self._refuse(toml_keys.TX, f"pin {pin} of a classic ESP32 is only an input")
+        if self._sound(toml_keys.CONFIRM) and self._get(toml_keys.CONFIRM) == "i2c-version":
+            what = '"i2c-version" needs [i2c]; over UART: "gpio" or "none"'
+            self._refuse(toml_keys.CONFIRM, what)
+        if self._sound(toml_keys.ENTER) and self._get(toml_keys.ENTER) == "command":
+            what = '"command" needs [i2c]; over UART: "boot0"'
+            self._refuse(toml_keys.ENTER, what)
+
     def _check_boot0(self) -> None:
         if self._sound(toml_keys.ENTER, toml_keys.BOOT0):
             by_boot0 = self._get(toml_keys.ENTER) == "boot0"
@@ -218,6 +256,23 @@ class BoardReader:
             regions.append((start, length))
         return tuple(sorted(regions))
 
+    def _i2c(self) -> I2c:
+        number = self._get(toml_keys.ID)
+        return I2c(
+            id=number if isinstance(number, int) else None,
+            scl=self._get(toml_keys.SCL),
+            sda=self._get(toml_keys.SDA),
+            freq=self._get(toml_keys.FREQUENCY),
+        )
+
+    def _uart(self) -> Uart:
+        return Uart(
+            id=self._get(toml_keys.UART_ID),
+            tx=self._get(toml_keys.TX),
+            rx=self._get(toml_keys.RX),
+            baudrate=self._get(toml_keys.BAUDRATE),
+        )
+
     def _confirm(self) -> Confirm | None:
         method = self._get(toml_keys.CONFIRM)
         if method == "none":
@@ -251,7 +306,7 @@ class BoardReader:
         self._wrong(key.table, key.name, what)
 
     def _wrong(self, table: str, name: str, what: str) -> None:
-        place = f"[{table}] {name}" if table else name
+        place = f"[{table}] {name}".rstrip() if table else name
         self._mistakes.append((self._lines.of(table, name), f"{place} {what}"))
 
 

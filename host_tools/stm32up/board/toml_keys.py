@@ -19,6 +19,9 @@ PINS = {"rp2": range(30), "esp32": range(49)}
 # RP2040 datasheet 4.9. An ESP32's ADC pins depend on the chip, so MicroPython checks them.
 ADC_PINS = {"rp2": range(26, 30), "esp32": range(49)}
 NO_PULL_DOWN = {"rp2": range(0), "esp32": range(34, 40)}  # ESP32 datasheet, appendix A
+INPUT_ONLY = NO_PULL_DOWN  # the same pins
+# The UARTs that are free: an ESP32's first one is for the REPL.
+UARTS = {"rp2": (0, 1), "esp32": (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -115,12 +118,16 @@ _PIN, _ABSENT = Number("pin"), (None,)
 _ASKED, _GPIO = ("i2c-version",), ("gpio",)
 
 TITLE = Key[str]("title", Text(), "for people")
-HOST = Key[str]("host", Choice(tuple(PINS)), "how its I2C controller behaves")
+HOST = Key[str]("host", Choice(tuple(PINS)), "how its I2C and UART controllers behave")
 CHIP = Key[str]("chip", Text(), "part number of the target")
 ID = Key[object]("i2c.id", Choice((0, 1, "soft")), "hardware controller", ("soft",))
 SCL = Key[int]("i2c.scl", _PIN, "pin number of the host")
 SDA = Key[int]("i2c.sda", _PIN, "pin number of the host")
 FREQUENCY = Key[int]("i2c.frequency", Number("freq", " Hz"), "of the bus, in Hz")
+UART_ID = Key[int]("uart.id", Choice((0, 1, 2)), "number of the UART")
+TX = Key[int]("uart.tx", _PIN, "pin number of the host, to the target's RX")
+RX = Key[int]("uart.rx", _PIN, "pin number of the host, to the target's TX")
+BAUDRATE = Key[int]("uart.baudrate", Number("baudrate", " baud"), "in baud; always 8E1")
 NRST = Key[int]("pins.nrst", _PIN, "to the target's NRST, open drain")
 BOOT0 = Key[int | None]("pins.boot0", _PIN, "to its BOOT0", _ABSENT)
 SUPPLY = Key[int | None]("pins.supply", _PIN, "switches its supply, active high", _ABSENT)
@@ -195,12 +202,27 @@ DIVIDER = Key[float](
 )
 MIN_MV = Key[int]("bench.min_mv", Number("min_mv", " mV"), "what the supply must not fall below")
 KEYS: tuple[Key[object], ...] = (
-    *(TITLE, HOST, CHIP, ID, SCL, SDA, FREQUENCY, NRST, BOOT0, SUPPLY, ENTER, COMMAND),
-    *(CONFIRM, ADDRESS, REGISTER, PIN, EDGES, TIMEOUT_MS, TRIES, PRESERVE, VERIFY, PRODUCT),
+    *(TITLE, HOST, CHIP, ID, SCL, SDA, FREQUENCY, UART_ID, TX, RX, BAUDRATE, NRST, BOOT0),
+    *(
+        SUPPLY,
+        ENTER,
+        COMMAND,
+        CONFIRM,
+        ADDRESS,
+        REGISTER,
+        PIN,
+        EDGES,
+        TIMEOUT_MS,
+        TRIES,
+        PRESERVE,
+        VERIFY,
+        PRODUCT,
+    ),
     *(UNSIGNED, SUPPLY_ADC, DIVIDER, MIN_MV),
 )
-ALL_PINS = (SCL, SDA, NRST, BOOT0, SUPPLY, PIN, SUPPLY_ADC)
+ALL_PINS = (SCL, SDA, TX, RX, NRST, BOOT0, SUPPLY, PIN, SUPPLY_ADC)
 METHODS = {"enter": ENTER, "confirm": CONFIRM}
+LINKS = ("i2c", "uart")  # tables of which a board has one
 OPTIONAL = "bench"  # a table whose keys are required only if the table is present
 
 TABLES = tuple(dict.fromkeys(key.table for key in KEYS if key.table))

@@ -7,7 +7,7 @@ texts: what is wrong, the cause, the next step. docs/doctor.md has the same text
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Required, TypedDict
@@ -20,7 +20,7 @@ from stm32up.host.logs import Entry, Log
 from stm32up.say.words import UNDER_WAY
 
 SLOW_MS = 20  # for Get Version, which takes 5 ms even at 20 kHz: more means a held clock
-_WIRING = ("chip", "i2c", "pins", "enter")  # sections of board.json
+_WIRING = ("chip", "i2c", "uart", "pins", "enter")  # sections of board.json
 
 Evidence = list[str]
 
@@ -160,8 +160,21 @@ class Facts:
 
     def pin(self, name: str) -> str:
         """ "SDA (host pin 4)"."""
-        pins = {**self.settings["i2c"], **self.settings["pins"]}
+        link: Mapping[str, object] = self.settings["i2c"] or self.settings.get("uart") or {}
+        pins = {**link, **self.settings["pins"]}
         return f"{name.upper()} (host pin {pins[name]})"
+
+    @property
+    def frequency(self) -> int:
+        """Of the I2C bus, in Hz; 0 if the target is wired to a UART."""
+        i2c = self.settings["i2c"]
+        return i2c["freq"] if i2c else 0
+
+    @property
+    def baudrate(self) -> int:
+        """Of the UART; 0 if the target is wired to I2C."""
+        uart = self.settings.get("uart")
+        return uart["baudrate"] if uart else 0
 
     def low(self, line: str) -> bool:
         """Whether "scl" or "sda" stays low, even while the target is in reset."""

@@ -48,6 +48,12 @@ def _low(facts: Facts, line: str) -> Evidence:
     return evidence
 
 
+def _drives(facts: Facts, line: str) -> bool:
+    """Whether the target drives this line of the UART in its loader, but not in reset."""
+    in_loader, in_reset = (facts.seen(stage, "lines", line) for stage in ("entry", "reset"))
+    return bool(in_loader == [1, 1] != in_reset)
+
+
 def _own_address(facts: Facts) -> int:
     return facts.chip.loader_address
 
@@ -226,7 +232,9 @@ def boot0_not_connected(facts: Facts) -> Evidence:
     "[i2c] in board.toml and deploy.",
 )
 def loader_stretches(facts: Facts) -> Evidence:
-    if facts.seen("loader", "loader_id") != _LOADER_11_3 or facts.entry_ms <= SLOW_MS:
+    if facts.seen("loader", "loader_id") != _LOADER_11_3 or facts.baudrate:
+        return []
+    if facts.entry_ms <= SLOW_MS:
         return []
     return [f"loader V11.3; after a reset Get Version took {facts.entry_ms} ms"]
 
@@ -238,7 +246,7 @@ def loader_stretches(facts: Facts) -> Evidence:
     "Use SoftI2C: leave out id under [i2c] in board.toml and deploy.",
 )
 def controller_impatient(facts: Facts) -> Evidence:
-    if facts.seen("reached_by") != "patient" or facts.entry_ms <= SLOW_MS:
+    if facts.seen("reached_by") != "patient" or facts.baudrate or facts.entry_ms <= SLOW_MS:
         return []
     return [
         f"the host's I2C controller gave up: {facts.seen('entry', 'loader', 'error')}",
@@ -252,12 +260,51 @@ def controller_impatient(facts: Facts) -> Evidence:
     "Put 1.8 kOhm to 3.3 V on both lines and shorten the wires, or lower frequency in board.toml.",
 )
 def bus_too_fast(facts: Facts) -> Evidence:
-    if facts.seen("reached_by") != "patient" or facts.entry_ms > SLOW_MS:
+    if facts.seen("reached_by") != "patient" or facts.baudrate or facts.entry_ms > SLOW_MS:
         return []
     return [
-        f"nothing answers at {facts.settings['i2c']['freq'] // 1000} kHz",
+        f"nothing answers at {facts.frequency // 1000} kHz",
         "the loader answers at 20 kHz",
     ]
+
+
+@RULES.add(
+    "TX and RX are exchanged.",
+    "Each line must cross: the host's TX to the target's RX, and its RX to the target's TX.",
+    "Swap the two wires; or, on an ESP32, swap tx and rx in board.toml and deploy.",
+    group="bus",
+)
+def tx_rx_exchanged(facts: Facts) -> Evidence:
+    if facts.silent and _drives(facts, "tx") and not _drives(facts, "rx"):
+        return [f"{facts.pin('tx')} is driven by the target while its loader runs"]
+    return []
+
+
+@RULES.add(
+    "The rate is too high for these wires.",
+    "The edges are too slow (long wires, an isolator, a level shifter), or the loader cannot "
+    "measure this rate.",
+    "Lower baudrate in board.toml and deploy: every loader can 115200.",
+)
+def rate_too_high(facts: Facts) -> Evidence:
+    if not facts.baudrate or facts.seen("reached_by") != "patient":
+        return []
+    return [f"nothing answers at {facts.baudrate} baud", "the loader answers at 19200 baud"]
+
+
+@RULES.add(
+    "The loader runs, but it does not listen to this UART.",
+    "It uses the first interface with activity, until its next reset, and something else spoke to "
+    "it first: another I2C master, or a terminal at its other UART. Or the host's TX does not "
+    "reach it, or reaches it with another parity than even.",
+    "Disconnect everything else from the target's I2C and from its other UARTs; then check TX.",
+    group="silence",
+    unless=_WIRES,
+)
+def loader_elsewhere(facts: Facts) -> Evidence:
+    if not facts.silent or facts.application or not _drives(facts, "rx"):
+        return []
+    return [*_silence(facts), f"the target drives {facts.pin('rx')} while its loader runs"]
 
 
 @RULES.add(
@@ -321,7 +368,25 @@ def no_answer(facts: Facts) -> Evidence:
         return []
     if facts.hands_off is not None:
         return []  # then wires are not the likeliest cause
+    if facts.baudrate:
+        return []
     return [*_silence(facts), "SDA and SCL are high, as they should be"]
+
+
+@RULES.add(
+    "Nothing answers on the UART, neither loader nor application.",
+    "A wire of TX or RX is open or on another pin than the loader's, or the grounds are not "
+    "connected. Or BOOT0 is ignored.",
+    "Check the host's TX to PA10 and its RX to PA9 of the target, and the ground. If they are "
+    "right: switch the target off and on, with no debugger connected, then stm32up doctor "
+    "--power-cycled; and read nBOOT_SEL with STM32CubeProgrammer over SWD.",
+    group="silence",
+    unless=_WIRES,
+)
+def no_answer_over_uart(facts: Facts) -> Evidence:
+    if not facts.silent or not facts.baudrate or facts.application or facts.hands_off is not None:
+        return []
+    return _silence(facts)
 
 
 @RULES.add(
