@@ -197,7 +197,7 @@ _OWN_EVENTS = {
         "counted",
         "lane",
     ),
-    *("naive", "supply-fails", "outcome"),
+    *("naive", "supply-fails", "outcome", "left"),
 }
 _NEEDED = {
     "progress": ("phase", "done", "total"),

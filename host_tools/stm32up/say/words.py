@@ -200,6 +200,23 @@ def _counted(values: Known) -> str:
     return f"{line}\n  again: {values['replay']}" if values["replay"] else line
 
 
+def _ended_there(values: Known) -> str:
+    version = f" {values['version']}" if "version" in values else ""
+    why = "" if values["ok"] is True else f", {values['message']}"
+    return f"the update on the board has ended: {values['status']}{version}{why}"
+
+
+# How a board was left.
+LEFT = {
+    "started": "the board's program was started again",
+    "stopped": "the board is at its REPL, its program is stopped; to start it: stm32up reset",
+    "as-before": "the board is at its REPL, as before",
+    "no-program": "the board is at its REPL; it has no main.py",
+    "goes-on": "nothing was interrupted: the board goes on",
+    "unknown": "the board does not say whether its program started: stm32up reset --hard",
+    "lost": "the board is lost; its program starts when it is reset or gets power",
+    "reset": "the board was reset",
+}
 _REFUSED = "refused: {message}"
 _NOT_KEPT = (
     "it runs, but the host cannot keep it: {message}; the last good image is still the earlier "
@@ -222,6 +239,9 @@ EVENTS = {
     "rolling-back": Words(_rolling_back, "{new} did not prove itself ({reason})"),
     "not-kept": Words(_NOT_KEPT, _NOT_KEPT),
     "result": Words(_ended, _ended_later),
+    "idle": Words("no update runs"),
+    "begun": Words("an update has begun"),
+    "ended": Words(_ended_there),  # a run that this program only watched
     # the bench
     "interrupted": Words(
         "an earlier {what} was interrupted ({stage}); waiting, then checking the target"
