@@ -47,6 +47,7 @@ class Plan(TypedDict, total=False):
     """What a bench verb is about to do; stm32_bench describes the values."""
 
     event: Literal["plan"]
+    verb: str
     status: str
     chip: str
     command: str
@@ -58,6 +59,9 @@ class Plan(TypedDict, total=False):
     supply_switch: bool
     bor_mv: int
     needs_mv: int
+    pages: int
+    of: int
+    kept: list[list[int]]
 
 
 # Results that this program uses for more than printing.

@@ -61,7 +61,7 @@ def image_build(
         chip=chip,
         product=product,
         security_counter=security_counter,
-        address=_number("--address", address),
+        address=number("--address", address),
     )
     context.output.result("image build", {"status": "built", **built})
 
@@ -192,7 +192,8 @@ def verified(
     return found
 
 
-def _number(option: str, text: str | None) -> int | None:
+def number(option: str, text: str | None) -> int | None:
+    """The number that an option gives, such as 0x08000000."""
     try:
         return None if text is None else int(text, 0)
     except ValueError:

@@ -123,11 +123,16 @@ def _shown(value: object) -> str:
     return "-".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-# stm32up provision, unprotect
+# stm32up provision, unprotect, erase
 
 
 def plan(values: Plan) -> list[str]:
-    """What a bench verb is about to do: the fields of OPTR, with changes marked."""
+    """What a bench verb is about to do: the fields of OPTR, with changes marked; or the pages."""
+    if values.get("verb") == "erase":
+        lines = [f"{values.get('chip', '?')}: erases {values['pages']} of {values['of']} pages"]
+        for start, length in values["kept"]:
+            lines.append(f"  kept: 0x{start:08X} to 0x{start + length - 1:08X} ([flash] preserve)")
+        return lines
     if "fields" not in values:
         command = f"Readout Unprotect ({values.get('command', '?')})"
         return [f"{values.get('chip', '?')} is read-protected; {command} erases all of its flash"]
