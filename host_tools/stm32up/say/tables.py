@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from stm32up import device
-from stm32up.events import Examined, InterruptedPush, Plan, Shown, Status, Values
-from stm32up.say.endings import layout
+from stm32up.events import Area, Examined, InterruptedPush, Plan, Shown, Status, Values
 from stm32up.say.words import UNDER_WAY, count, signed, words
 
 Row = tuple[str, str, str]  # name, value, meaning
@@ -292,11 +291,38 @@ def image(values: Shown) -> list[str]:
         )
         for tlv in values["tlvs"]
     ]
-    stretches = [f"  {line}" for line in layout(values)]
-    flash = ["flash", *stretches] if stretches else []
+    areas = values.get("map")
+    flash = _map(values, areas) if areas else []
     unchecked = ["digest and signature were not checked; to check them:"]
     unchecked.append("  stm32up image verify IMAGE --key KEY.pem")
     return [*aligned(rows), *flash, "TLVs", *aligned(tlvs, indent="  "), *unchecked]
+
+
+_AREAS = {
+    "written": "erased and written",
+    "hole": "kept (a hole)",
+    "preserved": "kept (preserved)",
+    "refused": "REFUSED: preserved",
+    "untouched": "not touched",
+}
+
+
+def _map(values: Shown, areas: list[Area]) -> list[str]:
+    """What the image does to each page."""
+    pages = areas[-1]["last_page"] + 1
+    board = values.get("board")
+    whose = f", on {board}" if board else ""
+    return [f"flash of {values['chip']}, {count(pages, 'page')}{whose}", *map(_area, areas)]
+
+
+def _area(area: Area) -> str:
+    first, last = area["first_page"], area["last_page"]
+    end = area["address"] + area["length"] - 1
+    what = _AREAS[area["what"]]
+    if area["what"] == "written" and area["bytes"] < area["length"]:
+        what = f"erased, {area['bytes']} written"
+    pages = f"page {first}" if first == last else f"pages {first} to {last}"
+    return f"  0x{area['address']:08X} to 0x{end:08X}  {area['length']:6} bytes {what}, {pages}"
 
 
 def _hex(value: object, digits: int) -> str:
