@@ -89,7 +89,47 @@ def _others(values: Values, known: set[str]) -> list[Row]:
 
 
 def probe(values: Values) -> list[str]:
-    """The chip, loader, application and option bytes."""
+    """The chip, loader, application and all option bytes."""
+    options = values.get("option_bytes")
+    if not isinstance(options, dict):
+        return [*aligned(_found(values)), _NO_OPTIONS]
+    names = [name for name in _MEANINGS if name in options]
+    names += sorted(set(options) - set(_MEANINGS) - {"OPTR"})
+    title = f"option bytes (OPTR {options.get('OPTR', '?')})"
+    return [*aligned(_found(values)), title, *_option_bytes(options, names)]
+
+
+def probe_in_short(values: Values) -> list[str]:
+    """As `probe`, but only the option bytes that matter, and those with unusual values."""
+    options = values.get("option_bytes")
+    if not isinstance(options, dict):
+        return [*aligned(_found(values)), _NO_OPTIONS]
+    always = (*_ALWAYS, "nBOOT0") if options.get("nBOOT_SEL") else _ALWAYS
+    names = [
+        name
+        for name in _MEANINGS
+        if name in options and (name in always or options[name] not in _USUAL.get(name, [None]))
+    ]
+    lines = [*aligned(_found(values)), "option bytes", *_option_bytes(options, names)]
+    return [*lines, "for every bit: stm32up probe --all"]
+
+
+_NO_OPTIONS = "option bytes: not known for this family"
+_ALWAYS = ("RDP", "nBOOT_SEL")
+# Values that need no attention; None: an area that protects nothing.
+_USUAL: dict[str, list[object]] = {
+    "nBOOT0": [0, 1],  # no effect while the BOOT0 pin is used
+    "nBOOT1": [1],
+    "BOOT_LOCK": [0],
+    "NRST_MODE": [3],
+    "IWDG_SW": [1],
+    "WWDG_SW": [1],
+    **{name: [0, 1, 2, 3] for name in ("BOR_EN", "BORR_LEV", "BORF_LEV")},
+}
+
+
+def _found(values: Values) -> list[Row]:
+    """Chip, loader and application, and what a newer updater says."""
     application = str(values.get("application", "?"))
     rows: list[Row] = [
         ("chip", f"{values.get('chip', '?')}, product ID {_hex(values.get('product_id'), 3)}", ""),
@@ -99,21 +139,15 @@ def probe(values: Values) -> list[str]:
     if values.get("application_version"):
         rows[-1] = ("application", f"{values['application_version']}, {rows[-1][1]}", "")
     known = {"chip", "product_id", "loader", "protocol", "application", "application_version"}
-    rows += _others(values, known | {"option_bytes"})
-    options = values.get("option_bytes")
-    if not isinstance(options, dict):
-        return [*aligned(rows), "option bytes: not known for this family"]
-    return [*aligned(rows), *_option_bytes(options)]
+    return rows + _others(values, known | {"option_bytes"})
 
 
-def _option_bytes(fields: Values) -> list[str]:
-    names = [name for name in _MEANINGS if name in fields]
-    names += sorted(set(fields) - set(_MEANINGS) - {"OPTR"})
+def _option_bytes(fields: Values, names: Iterable[str]) -> list[str]:
     rows = [
         (name, _shown(fields[name]), _MEANINGS[name](fields) if name in _MEANINGS else "")
         for name in names
     ]
-    return [f"option bytes (OPTR {fields.get('OPTR', '?')})", *aligned(rows, indent="  ")]
+    return aligned(rows, indent="  ")
 
 
 def _shown(value: object) -> str:
