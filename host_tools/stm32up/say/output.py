@@ -38,7 +38,8 @@ from stm32up.text import clean, clean_all
 
 _TABLES: dict[str, Callable[..., list[str]]] = {
     "status": tables.status,
-    "probe": tables.probe,
+    "probe": tables.probe_in_short,
+    "probe --all": tables.probe,
     "doctor": tables.doctor,
     "image show": tables.image,
 }

@@ -23,6 +23,8 @@ PHASES = {
     "compare": ("comparing flash", "pages"),
     "write": ("writing flash", "pages"),
     "verify": ("verifying flash", "pages"),
+    "read": ("reading flash", "bytes"),
+    "erase": ("erasing flash", "pages"),
     "naive": ("cutting naive host", "times"),
     "unprotect-slow": ("cutting patient host", "times"),
     "unprotect": ("cutting unprotect", "times"),
@@ -119,6 +121,16 @@ def signed(values: Values) -> str:
 
 def _built(values: Known) -> str:
     return f"built an image of {values['file']}: version {values['version']}, {signed(values)}"
+
+
+def _differs(values: Known) -> str:
+    address = values["address"]
+    at = f"0x{address:08X}" if isinstance(address, int) else str(address)
+    differ = "differs" if values["bytes"] == 1 else "differ"
+    return (
+        f"page {values['page']}: {count(values['bytes'], 'byte')} {differ}, from {at}: "
+        f"{values['flash']} in flash, {values['file']} in the file"
+    )
 
 
 def _checked(values: Known) -> str:
@@ -262,6 +274,7 @@ EVENTS = {
     "output": Words("board: {text}"),
     "note": Words("note: {text}"),
     "built": Words(_built),
+    "differs": Words(_differs),
     "pushed": Words(pushed),
     # simulate
     "lane": Words("{title}"),
