@@ -50,6 +50,13 @@ NUCLEO: dict[str, Any] = {
     "unsigned": True,
 }
 
+_UART = {"id": 1, "tx": 8, "rx": 9, "baudrate": 115_200}
+# The same board with a UART to the target, and no I2C
+NUCLEO_UART: dict[str, Any] = {
+    **{key: value for key, value in NUCLEO.items() if key != "i2c"},
+    "uart": _UART,
+}
+
 Event = dict[str, Any]
 INBOX = "/updater/inbox"
 IDLE: Event = {"event": "result", "ok": True, "status": "idle"}  # of a run with nothing to do
@@ -105,13 +112,15 @@ class WireTrace:
 
 
 class Bench:
-    """One world and its host. `settings` are merged over NUCLEO, section by section; `options` are
-    initial values of the target's option registers (stm32sim.chip.option_bytes)."""
+    """One world and its host. `settings` are merged over NUCLEO, or over NUCLEO_UART with `uart`,
+    section by section; `options` are initial values of the target's option registers
+    (stm32sim.chip.option_bytes)."""
 
     def __init__(
         self,
         *,
         host: str = "rp2",
+        uart: bool = False,
         loader: int = 4,
         quirks: Quirks | None = None,
         applications: ApplicationFactory | None = None,
@@ -146,6 +155,9 @@ class Bench:
         else:
             self.host_flash = HostFlash(clock=self.clock)
             self.files = HostFilesystem.of(host, self.host_flash)
+        board = NUCLEO_UART if uart else NUCLEO
+        if uart and wiring is None:
+            wiring = Wiring.of(board)
         self.world = World(self.target, self.files, wiring=wiring, host=host)
         self.clock.advance(2 * start_up)
         self.trace = WireTrace()
@@ -153,7 +165,7 @@ class Bench:
             wires.tap = self.trace.tap
             wires.stream_tap = self.trace.stream_tap
         self.packages = packages or FIRMWARE  # the folder of the device packages
-        self.settings = {"host": self.world.port, **NUCLEO}
+        self.settings = {"host": self.world.port, **board}
         for key, value in (settings or {}).items():
             merge = isinstance(value, dict) and isinstance(self.settings.get(key), dict)
             self.settings[key] = {**self.settings[key], **value} if merge else value

@@ -1,8 +1,9 @@
 """Counts the events of a host's run, cuts the power at one of them, and boots until the work is
 done.
 
-An event is a byte or the end of a frame on the bus, one of several points inside a flash operation
-of the target, or an operation on the host's own flash. `explore` does that at all events.
+An event is a byte or the end of a frame on the bus or the UART line, one of several points inside
+a flash operation of the target, or an operation on the host's own flash. `explore` does that at
+all events.
 """
 
 from __future__ import annotations
@@ -123,8 +124,9 @@ class Rig:
         self._on_event = on_event
         bench = self.bench
         watched = on_event is not None
-        bench.world.bus.tap = self._bus if watched else bench.trace.tap
-        bench.world.bus.stream_tap = None if watched else bench.trace.stream_tap
+        for wires in (bench.world.bus, bench.world.line):
+            wires.tap = self._wires if watched else bench.trace.tap
+            wires.stream_tap = None if watched else bench.trace.stream_tap
 
     def stop_counting(self) -> None:
         """After the last cut: flash operations have no points inside any more, which is faster.
@@ -133,7 +135,7 @@ class Rig:
         self.bench.target.flash.tap = None
         self.bench.host_flash.tap = None
 
-    def _bus(self, what: str, value: int) -> None:
+    def _wires(self, what: str, value: int) -> None:
         self._trace(what, value)
         if what in ("write", "read"):
             self._happened(BYTE)
