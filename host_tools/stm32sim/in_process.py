@@ -88,6 +88,7 @@ class WireTrace:
 
     def __init__(self) -> None:
         self._transactions: list[tuple[int, bool, bytearray]] = []
+        self._last: dict[str, bytearray] = {}  # in each direction
 
     @property
     def transactions(self) -> list[tuple[int, bool, bytes]]:
@@ -103,12 +104,13 @@ class WireTrace:
 
     def tap(self, what: str, value: int) -> None:
         if what == "start":
-            self._transactions.append((value >> 1, bool(value & 1), bytearray()))
+            data = self._last["read" if value & 1 else "write"] = bytearray()
+            self._transactions.append((value >> 1, bool(value & 1), data))
         elif what in ("write", "read"):
-            self._transactions[-1][2].append(value)
+            self._last[what].append(value)
 
     def stream_tap(self, what: str, data: bytes) -> None:
-        self._transactions[-1][2].extend(data)
+        self._last[what].extend(data)
 
 
 class Bench:

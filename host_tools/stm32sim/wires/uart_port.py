@@ -77,6 +77,7 @@ class UartPort:
         self._timeout = timeout
         self._timeout_char = timeout_char
         self._silence = 0  # ns after the last byte until the FIFO is emptied
+        self._watching = False
         if port == "esp32":
             self._set_silence()
         self._buffer = bytearray()
@@ -114,21 +115,28 @@ class UartPort:
             return
         if len(self._fifo) >= self._threshold:
             self._drain()
-        elif self._silence:
+        elif self._silence and not self._watching:
+            self._watching = True
             self._clock.at(self._last + self._silence, self._falls_silent)
 
     def ready_to_take(self) -> int:
-        """All but the last byte that a read waits for: the host is in that call, and no interrupt
-        is off."""
-        empty = not self._fifo and not self._silence
-        return max(0, self._wanted - 1) if empty else 0
+        """All but the last byte that a read of an rp2 waits for: the host is in that call, no
+        interrupt is off, and a byte takes less than `timeout_char`."""
+        alone = self._hardware.reads_fifo and not self._fifo
+        return max(0, self._wanted - 1) if alone else 0
 
     def take(self, data: bytes) -> None:
         self._last = self._clock.now
         self._store(data)
 
     def _falls_silent(self) -> None:
-        if self._clock.now >= self._last + self._silence and not self._blocked():
+        """Called by an alarm, which sets itself again if bytes came since."""
+        due = self._last + self._silence
+        if self._clock.now < due:
+            self._clock.at(due, self._falls_silent)
+            return
+        self._watching = False
+        if not self._blocked():
             self._drain()
 
     def _drain(self) -> None:
