@@ -14,6 +14,7 @@ from stm32sim.wires.clock import NS_PER_MS, NS_PER_US
 from stm32sim.wires.uart import Format, frame_time
 from stm32sim.world import BUS, Wiring
 from tests.simulator.rig import data_frame, word
+from tests.support import in_micropython
 
 PINS = {"tx": 8, "rx": 9}
 BLOCK = bytes(range(256))
@@ -348,3 +349,42 @@ def test_a_host_is_cut_between_two_bytes(bench: Bench) -> None:
     assert bench.target.running is Running.LOADER
     with pytest.raises(HostPowerLost):
         uart.any()
+
+
+# Real MicroPython
+
+SESSION = """
+import machine, time
+machine.Pin(3, machine.Pin.OUT, value=1)
+nrst = machine.Pin(2, machine.Pin.OPEN_DRAIN, value=0)
+time.sleep_ms(5)
+nrst.value(1)
+time.sleep_ms(50)
+tx, rx = machine.Pin(8), machine.Pin(9)
+uart = machine.UART(1, 115200, 8, 0, 1, tx=tx, rx=rx, rxbuf=512, timeout=100, timeout_char=20)
+uart.write(b"\\x7f")
+result = [list(uart.read(1))]
+uart.write(b"\\x01\\xfe")
+buffer = bytearray(8)
+result.append(uart.readinto(buffer))
+result.append(list(buffer))
+result.append(uart.read(1))
+uart.write(memoryview(b"\\x00\\xff\\x00")[:2])
+uart.flush()
+time.sleep_ms(20)
+result.append(uart.any())
+result.append(list(uart.read()))
+for settings in ({"tx": 9}, {"flow": 1}):
+    try:
+        uart.init(**settings)
+    except (ValueError, TypeError) as error:
+        result.append(str(error))
+uart.deinit()
+"""
+
+
+def test_in_real_micropython_it_is_the_same() -> None:
+    told = in_micropython(Bench(uart=True), SESSION)
+    assert told[:5] == [[0x79], 5, [0x79, 0x31, 0, 0, 0x79, 0, 0, 0], None, 15]
+    assert bytes(told[5]) == b"\x79\x0b\x31" + bytes.fromhex("0001021121314463738292") + b"\x79"
+    assert told[6:] == ["bad TX pin", "UART has no argument flow here"]
