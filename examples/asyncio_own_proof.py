@@ -39,7 +39,7 @@ def works(image):
 async def update():
     """One attempt, a step at a time; True if nothing is left to do."""
     try:
-        with Updater.from_board("/board.json", confirm=works).events() as events:
+        with Updater.from_board("/board.json", confirm=works, answers=True).events() as events:
             async for event in events:
                 print(event)
         return event["ok"]  # the last event is the result

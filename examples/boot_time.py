@@ -16,7 +16,7 @@ def work():
 
 
 try:
-    print(Updater.from_board("/board.json").run())
+    print(Updater.from_board("/board.json", answers=True).run())
 except UpdaterError as error:  # board.json is missing or wrong
     print(error.message, error.next_step)
 except Exception as error:  # a mistake, or no memory: the product works without the update

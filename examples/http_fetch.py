@@ -90,9 +90,9 @@ def fetch():
 def update():
     """Finish what was interrupted, then install what the server has."""
     try:
-        print(Updater.from_board("/board.json").run())
+        print(Updater.from_board("/board.json", answers=True).run())
         fetch()
-        print(Updater.from_board("/board.json").run())
+        print(Updater.from_board("/board.json", answers=True).run())
     except UpdaterError as error:
         print(error.message, error.next_step)
     except Exception as error:  # no network, a full filesystem: the product works on

@@ -9,6 +9,7 @@ import time
 from machine import WDT
 
 from stm32_updater import Updater, UpdaterError
+from stm32_updater.answers import answer
 
 # At least 2 s: the updater feeds the watchdog every 0.5 s. An rp2 allows 8.3 s at most.
 wdt = WDT(timeout=5000)
@@ -26,7 +27,7 @@ def work():
 def update():
     """Bring the target up to date; True if nothing is left to do."""
     try:
-        result = Updater.from_board("/board.json", feed=wdt.feed).run()
+        result = Updater.from_board("/board.json", feed=wdt.feed, answers=True).run()
         print(result)
         return result["ok"]
     except UpdaterError as error:
@@ -39,6 +40,7 @@ def update():
 done, tried, wait = update(), time.ticks_ms(), AGAIN_MS
 while True:
     work()
+    answer()  # stm32up asks whether an update runs, before it interrupts this program
     wdt.feed()
     if not done and time.ticks_diff(time.ticks_ms(), tried) > wait:
         done, tried, wait = update(), time.ticks_ms(), min(2 * wait, LATEST_MS)

@@ -4,7 +4,10 @@ A product with a watchdog passes its `feed` to the updater, and also calls it in
 
     from machine import WDT
     wdt = WDT(timeout=5000)
-    updater = Updater.from_board("/board.json", feed=wdt.feed)
+    updater = Updater.from_board("/board.json", feed=wdt.feed, answers=True)
+
+stm32up asks on the serial port whether an update runs, and this program answers. If your work()
+reads sys.stdin itself, remove `answers=True` and `answer()`: stm32up then interrupts an update.
 """
 
 # The updater first: it loads `time`, too, which is then not looked for on the filesystem again.
@@ -25,7 +28,7 @@ def work():
 def update():
     """Bring the target up to date. Returns True if it need not be tried again."""
     try:
-        result = Updater.from_board("/board.json").run()
+        result = Updater.from_board("/board.json", answers=True).run()
         print(result)
         return result["ok"]
     except UpdaterError as error:
@@ -37,8 +40,11 @@ def update():
 
 def main():
     done, tried, wait = update(), time.ticks_ms(), AGAIN_MS
+    from stm32_updater.answers import answer  # loaded now: the update comes first
+
     while True:
         work()
+        answer()
         if not done and time.ticks_diff(time.ticks_ms(), tried) > wait:
             done, tried, wait = update(), time.ticks_ms(), min(2 * wait, LATEST_MS)
 

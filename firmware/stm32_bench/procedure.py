@@ -10,7 +10,7 @@ Events are dicts with "event" as first key:
     {"event": "doubt", "message"}                         an error while it was sent
     {"event": "seen", "what", "ms"}                       a new status; the same one every 10 s
     {"event": "hands-off", "ms": left}                    nothing is sent, reset or switched
-    {"event": "progress", "phase": "blank check", "done": pages, "total": pages}
+    {"event": "progress", "phase": "erase" | "blank check", "done": pages, "total": pages}
     {"event": "result", "ok": bool, "status": ..., ...}   always the last event
 
 A result has "stages" if the target was watched, and "warning" if the operation succeeded but the
@@ -64,6 +64,7 @@ class Procedure:
         self._clock = clock
         self._target = board.target
         self._loader = BenchLoader(board.target)
+        self._folder = folder
         self._file = HandsOffFile(folder)
         self._log = EventLog(folder, clock)
         self._watch = Watch(board, clock, self._file)

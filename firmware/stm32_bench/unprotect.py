@@ -5,16 +5,10 @@ after it (AN4221 section 2.11), or never, because the chip resets itself. So nei
 absence is a result; the target is checked afterwards.
 """
 
-from micropython import const
-
-from stm32_rom import chips
-from stm32_rom.errors import BusTimeout, LoaderRefused, LoaderTimeout, NoAnswer
-
 from . import loader, optr
+from .blank import check_blank
 from .errors import NotAllowed, NotDone
 from .procedure import Procedure
-
-_PAGES_PER_EVENT = const(4)
 
 
 class Unprotect(Procedure):
@@ -78,34 +72,8 @@ class Unprotect(Procedure):
                 "Switch the target off and on once, and run the command again with "
                 "--power-cycled.",
             )
-        yield from self._check_blank()
+        pages = range(self._board.chip.pages)
+        yield from check_blank(self._target, pages, "the protection is off")
         self._target.start_application()
         counts = self._boot0_counts(options)
         yield self._result(True, "unprotected", {"blank": True, "boot0_counts": counts})
-
-    def _check_blank(self):
-        """Read all of main flash. Raises NotDone if it is not erased. A generator of progress."""
-        chip = self._board.chip
-        block = bytearray(chips.BLOCK)
-        erased = b"\xff" * chips.BLOCK
-        for page in range(chip.pages):
-            start = chip.page_address(page)
-            for address in range(start, start + chip.page_size, chips.BLOCK):
-                try:
-                    self._target.loader.read_into(address, block)
-                except (LoaderRefused, LoaderTimeout, NoAnswer, BusTimeout) as error:
-                    raise self._not_blank(address, error.message)
-                if block != erased:
-                    raise self._not_blank(address, "it is not erased")
-            if page % _PAGES_PER_EVENT == 0:
-                yield _progress(page, chip.pages)
-
-    def _not_blank(self, address, why):
-        return NotDone(
-            "the protection is off, but flash at 0x%08X is not blank: %s" % (address, why),
-            "Run stm32up update: it erases and writes the flash.",
-        )
-
-
-def _progress(done, total):
-    return {"event": "progress", "phase": "blank check", "done": done, "total": total}

@@ -34,27 +34,52 @@ def status(board, store, log):
     return facts
 
 
+class Visit:
+    """`with Visit(board, store) as target:` the target is in its loader; afterwards its
+    application is started. Writes nothing to the target.
+
+    A target that may be programming its flash or option bytes is not reset: HandsOff, when the
+    object is made. `with` raises LoaderSilent, WrongChip, ReadProtected, BusError."""
+
+    def __init__(self, board, store):
+        store.respect_hands_off()
+        self._target = board.target
+        seen = self._target.at_work()
+        if seen is not None:
+            raise HandsOff(
+                "the target may be programming its option bytes: %s" % seen,
+                "Leave its supply on and wait a few minutes. " + HandsOff.next_step,
+            )
+        self._store = store
+        self._record = None
+
+    def __enter__(self):
+        record = self._store.load()
+        if record is not None and record.phase == IDLE:
+            # If the power fails now, the next run looks whether the application runs.
+            record.phase = UNKNOWN
+            self._store.save(record)
+            self._record = record
+        try:
+            self._target.enter_loader()
+        except BaseException as error:  # also a Ctrl-C
+            self.__exit__()
+            raise error
+        return self._target
+
+    def __exit__(self, *_):
+        self._target.start_application()
+        if self._record is not None:
+            self._record.phase = IDLE
+            self._store.save(self._record)
+
+
 def probe(board, store):
-    """What is on the bus, as a dict. Resets the target into its loader and back; writes nothing.
-    A target that may be programming its flash or option bytes is not reset: HandsOff.
-    Raises LoaderSilent, WrongChip, ReadProtected, BusError, HandsOff."""
-    store.respect_hands_off()
-    target = board.target
-    seen = target.at_work()
-    if seen is not None:
-        raise HandsOff(
-            "the target may be programming its option bytes: %s" % seen,
-            "Leave its supply on and wait a few minutes. " + HandsOff.next_step,
-        )
+    """What is on the bus, as a dict. Raises what Visit raises."""
+    visit = Visit(board, store)
     runs = board.application_runs()
     version = board.application_version()
-    record = store.load()
-    idle = record is not None and record.phase == IDLE
-    if idle:  # if the power fails now, the next run looks whether the application runs
-        record.phase = UNKNOWN
-        store.save(record)
-    try:
-        target.enter_loader()
+    with visit as target:
         options = target.options
         state = "running" if runs else "blank" if target.blank() else "silent"
         return {
@@ -66,8 +91,3 @@ def probe(board, store):
             "application": state,
             "application_version": version_text(version) if version else None,
         }
-    finally:
-        target.start_application()
-        if idle:
-            record.phase = IDLE
-            store.save(record)

@@ -42,28 +42,31 @@ _runs = {}  # folder -> its last started run, the only one that may access the t
 class Updater:
     """Keeps one target up to date from the images on this host's filesystem."""
 
-    def __init__(self, board, clock, folder="/updater"):
+    def __init__(self, board, clock, folder="/updater", answers=False):
         from .store import Store
 
         self._board = board
         self._clock = clock
         self._store = Store(folder)
         self._opened_log = None
+        self._may_answer = answers
+        self._answers = None  # during a run
 
     @classmethod
-    def from_board(cls, path="board.json", confirm=None, feed=None):
+    def from_board(cls, path="board.json", confirm=None, feed=None, answers=False):
         """An Updater for the board that the file at `path` describes.
 
         `confirm(image)`: returns True when the application has proved that it works, and is called
         until then; the default is what board.json says. `feed()` feeds the product's watchdog.
-        Raises BoardError, StoreError."""
+        `answers`: during a run, answer a desktop that asks on the REPL's serial port, and drop all
+        other input; see answers.py. Raises BoardError, StoreError."""
         clock = Clock(feed)
         _load(_MODULES_OF_A_START, clock)
         from .board import Board
 
         board = Board.load(path, clock, confirm)
         clock.feed()
-        return cls(board, clock)
+        return cls(board, clock, answers=answers)
 
     def run(self, force=False):
         """Bring the target up to date; returns the result event. Call it when the product starts.
@@ -151,12 +154,17 @@ class Updater:
                 raise error
         finally:
             run[0] = None  # its buffers are large
+            if self._answers is not None:
+                self._answers.close()
+                self._answers = None
 
     def _in_log(self, events, began, run):
         """Write the events of `run` to the log, then yield them, until another run starts."""
         self._log.began = began
         self._log.write(*[event for event in events if event["event"] != "progress"])
         for event in events:
+            if self._answers is not None:
+                self._answers.tell(event)
             yield event
             if run is not _runs[self._store.folder]:
                 break
@@ -171,6 +179,11 @@ class Updater:
         record = store.load() or Record()
         if record.phase == IDLE and not store.image_waits():
             return None
+        if self._may_answer:
+            _load(("stm32_updater.answers",), self._clock)
+            from .answers import Answers
+
+            self._answers = Answers(self._clock)
         _load(_MODULES_OF_A_RUN, self._clock)
         from .flow import Flow
 

@@ -1,25 +1,29 @@
-"""Faults between host and target: one at a chosen transaction, or random noise.
+"""Faults between host and target: one at a chosen transaction or byte, or random noise.
 
-Both replace the target on the bus and pass everything on, except for the fault: a `FaultyTarget`
+On the bus both replace the target and pass everything on, except for the fault: a `FaultyTarget`
 at one transaction (counted from 0, at the loader's address), `Noise` at bytes that a seed selects.
+On the UART line `FaultyLine` and `LineNoise` do the same with single bytes.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stm32sim.chip.loader_steps import BUSY, I2C_ADDRESS
 from stm32sim.chip.stm32 import Stm32
 from stm32sim.wires.bus import Bus
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
+from stm32sim.wires.uart import Line
 
 
 @dataclass(frozen=True)
 class Fault:
     """`kind` is one of KINDS; `at` is the affected transaction; `byte` is the index of the byte
-    that is flipped or not acknowledged, if the transaction is long enough."""
+    that is flipped or not acknowledged, if the transaction is long enough. On a line, `kind` is
+    one of LINE_KINDS, and `at` is the affected byte."""
 
     kind: str
     at: int
@@ -90,20 +94,12 @@ class InFront:
         return self._target.holding_scl()
 
 
-class Noise(InFront):
-    """Flips bits in both directions, in traffic with the loader and with the application.
+class _Flips:
+    """Which bits flip: `rate` is the share of bytes in which one does."""
 
-    `rate` is the share of bytes in which one bit is flipped. Only `seed` determines how many bytes
-    pass unchanged before the next flip, and which bit flips. Address bytes and acknowledge bits
-    are unchanged. A trace of the bus shows a byte for the target as the host sent it.
-
-    Noise(bench.world.bus, bench.target, rate=1e-4, seed=1)
-    """
-
-    def __init__(self, bus: Bus, target: Stm32, rate: float, seed: int) -> None:
+    def __init__(self, rate: float, seed: int) -> None:
         if not 0 < rate < 1:
             raise ValueError(f"a rate of {rate} flipped bits per byte is not between 0 and 1")
-        super().__init__(bus, target)
         self.bytes = 0  # passed so far
         self.flips = 0
         self._rate = rate
@@ -127,6 +123,21 @@ class Noise(InFront):
             at += 1 + self._gap()
         self._unharmed = at - len(noisy)
         return bytes(noisy)
+
+
+class Noise(_Flips, InFront):
+    """Flips bits in both directions, in traffic with the loader and with the application.
+
+    `rate` is the share of bytes in which one bit is flipped. Only `seed` determines how many bytes
+    pass unchanged before the next flip, and which bit flips. Address bytes and acknowledge bits
+    are unchanged. A trace of the bus shows a byte for the target as the host sent it.
+
+    Noise(bench.world.bus, bench.target, rate=1e-4, seed=1)
+    """
+
+    def __init__(self, bus: Bus, target: Stm32, rate: float, seed: int) -> None:
+        _Flips.__init__(self, rate, seed)
+        InFront.__init__(self, bus, target)
 
     def write(self, byte: int) -> bool:
         return super().write(self._flip(bytes([byte]))[0])
@@ -254,3 +265,89 @@ class FaultyTarget(InFront):
         if self._bus.clock.now < self._held_until:
             return True
         return not self._always_busy and self._target.holding_scl()
+
+
+LINE_KINDS = (
+    "byte lost to the target",
+    "byte lost to the host",
+    "byte doubled to the target",
+    "byte doubled to the host",
+    "bit flipped to the target",  # so its parity is wrong
+    "bit flipped to the host",
+    "two bits flipped to the target",  # which parity does not show
+    "two bits flipped to the host",
+    "noise to the target",  # a byte without a stop bit before this one
+    "noise to the host",
+    # From here on `at` counts bytes to the target, and this happens before the byte is received.
+    "refused",  # NACK instead of the next ACK, which ends the command
+    "another master probes",  # the loader's I2C address
+    "loader is deaf",  # it saw a third interface first
+    "loader resets itself",
+)
+
+
+class FaultyLine:
+    """A line with one fault at a byte, counted from 0 in its direction."""
+
+    def __init__(self, line: Line, target: Stm32, fault: Fault) -> None:
+        if fault.kind not in LINE_KINDS:
+            raise ValueError(f"no such fault of a line: {fault.kind!r}")
+        self._target = target
+        self._kind = fault.kind.removesuffix(" to the target").removesuffix(" to the host")
+        self._at = fault.at
+        self.bytes = 0  # passed so far in that direction
+        to_host = fault.kind.endswith(" to the host")
+        self._wire = line.to_host if to_host else line.to_target
+        self._wire.distortion = self._pass
+
+    def repair(self) -> None:
+        """Remove the fault permanently."""
+        self._wire.distortion = None
+
+    def _pass(self, byte: int) -> Sequence[tuple[int, bool]]:
+        self.bytes += 1
+        if self.bytes != self._at + 1:
+            return [(byte, False)]
+        kind, target = self._kind, self._target
+        if kind == "byte lost":
+            return []
+        if kind == "byte doubled":
+            return [(byte, False), (byte, False)]
+        if kind == "bit flipped":
+            return [(byte ^ 0x10, True)]
+        if kind == "two bits flipped":
+            return [(byte ^ 0x11, False)]
+        if kind == "noise":
+            return [(0x00, True), (byte, False)]
+        if kind == "refused":
+            target.refuse_next()
+        elif kind == "another master probes":
+            if target.start(I2C_ADDRESS, False):
+                target.stop()
+        elif kind == "loader is deaf":
+            target.deafen()
+        else:
+            target.system_reset()
+        return [(byte, False)]
+
+
+class LineNoise(_Flips):
+    """Flips bits in both directions of a line, as Noise does on the bus.
+
+    LineNoise(bench.world.line, rate=1e-4, seed=1)
+    """
+
+    def __init__(self, line: Line, rate: float, seed: int) -> None:
+        super().__init__(rate, seed)
+        self._line = line
+        for wire in (line.to_target, line.to_host):
+            wire.distortion = self._pass
+
+    def repair(self) -> None:
+        """Remove the noise permanently."""
+        for wire in (self._line.to_target, self._line.to_host):
+            wire.distortion = None
+
+    def _pass(self, byte: int) -> Sequence[tuple[int, bool]]:
+        received = self._flip(bytes([byte]))[0]
+        return [(received, received != byte)]

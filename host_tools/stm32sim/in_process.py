@@ -50,6 +50,13 @@ NUCLEO: dict[str, Any] = {
     "unsigned": True,
 }
 
+_UART = {"id": 1, "tx": 8, "rx": 9, "baudrate": 115_200}
+# The same board with a UART to the target, and no I2C
+NUCLEO_UART: dict[str, Any] = {
+    **{key: value for key, value in NUCLEO.items() if key != "i2c"},
+    "uart": _UART,
+}
+
 Event = dict[str, Any]
 INBOX = "/updater/inbox"
 IDLE: Event = {"event": "result", "ok": True, "status": "idle"}  # of a run with nothing to do
@@ -81,6 +88,7 @@ class WireTrace:
 
     def __init__(self) -> None:
         self._transactions: list[tuple[int, bool, bytearray]] = []
+        self._last: dict[str, bytearray] = {}  # in each direction
 
     @property
     def transactions(self) -> list[tuple[int, bool, bytes]]:
@@ -96,22 +104,25 @@ class WireTrace:
 
     def tap(self, what: str, value: int) -> None:
         if what == "start":
-            self._transactions.append((value >> 1, bool(value & 1), bytearray()))
+            data = self._last["read" if value & 1 else "write"] = bytearray()
+            self._transactions.append((value >> 1, bool(value & 1), data))
         elif what in ("write", "read"):
-            self._transactions[-1][2].append(value)
+            self._last[what].append(value)
 
     def stream_tap(self, what: str, data: bytes) -> None:
-        self._transactions[-1][2].extend(data)
+        self._last[what].extend(data)
 
 
 class Bench:
-    """One world and its host. `settings` are merged over NUCLEO, section by section; `options` are
-    initial values of the target's option registers (stm32sim.chip.option_bytes)."""
+    """One world and its host. `settings` are merged over NUCLEO, or over NUCLEO_UART with `uart`,
+    section by section; `options` are initial values of the target's option registers
+    (stm32sim.chip.option_bytes)."""
 
     def __init__(
         self,
         *,
         host: str = "rp2",
+        uart: bool = False,
         loader: int = 4,
         quirks: Quirks | None = None,
         applications: ApplicationFactory | None = None,
@@ -146,6 +157,9 @@ class Bench:
         else:
             self.host_flash = HostFlash(clock=self.clock)
             self.files = HostFilesystem.of(host, self.host_flash)
+        board = NUCLEO_UART if uart else NUCLEO
+        if uart and wiring is None:
+            wiring = Wiring.of(board)
         self.world = World(self.target, self.files, wiring=wiring, host=host)
         self.clock.advance(2 * start_up)
         self.trace = WireTrace()
@@ -153,7 +167,7 @@ class Bench:
             wires.tap = self.trace.tap
             wires.stream_tap = self.trace.stream_tap
         self.packages = packages or FIRMWARE  # the folder of the device packages
-        self.settings = {"host": self.world.port, **NUCLEO}
+        self.settings = {"host": self.world.port, **board}
         for key, value in (settings or {}).items():
             merge = isinstance(value, dict) and isinstance(self.settings.get(key), dict)
             self.settings[key] = {**self.settings[key], **value} if merge else value

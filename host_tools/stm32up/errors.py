@@ -101,6 +101,12 @@ class BoardReset(ContactLost):
     code = "board-reset"
 
 
+class UpdateRuns(Stm32upError):
+    """The board updates its target, and must not be interrupted."""
+
+    code = "update-runs"
+
+
 class DeviceError(Stm32upError):
     """Code on the host MCU raised an exception. `kind` is its class name there, `trace` the
     traceback.

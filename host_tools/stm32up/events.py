@@ -47,6 +47,7 @@ class Plan(TypedDict, total=False):
     """What a bench verb is about to do; stm32_bench describes the values."""
 
     event: Literal["plan"]
+    verb: str
     status: str
     chip: str
     command: str
@@ -58,6 +59,9 @@ class Plan(TypedDict, total=False):
     supply_switch: bool
     bor_mv: int
     needs_mv: int
+    pages: int
+    of: int
+    kept: list[list[int]]
 
 
 # Results that this program uses for more than printing.
@@ -116,6 +120,19 @@ class Stretch(TypedDict):
     length: int
 
 
+class Area(TypedDict):
+    """Whole pages of flash, and what an installation does to them: "written" (erased, then
+    written), "hole" (kept, the image has nothing there), "preserved" (kept, the board says so),
+    "refused" (the image would write what the board preserves), "untouched"."""
+
+    what: str
+    address: int
+    length: int
+    first_page: int
+    last_page: int
+    bytes: int  # of the image; the rest of what is written is padding
+
+
 class Tlv(TypedDict):
     type: int
     name: str
@@ -124,7 +141,7 @@ class Tlv(TypedDict):
 
 
 class Shown(TypedDict, total=False):
-    """What `image show` says about an image; the last two keys only if they are known."""
+    """What `image show` says about an image; the last keys only if they are known."""
 
     file: Required[str]
     version: Required[str]
@@ -142,6 +159,9 @@ class Shown(TypedDict, total=False):
     tlvs: Required[list[Tlv]]
     signature: str  # "valid", "unchecked" or "none"
     product: str | None
+    map: list[Area] | None  # of all of the flash of `chip`
+    chip: str
+    board: str | None  # whose chip and preserved regions the map shows
 
 
 def progress(phase: str, done: int, total: int) -> Progress:
@@ -197,7 +217,7 @@ _OWN_EVENTS = {
         "counted",
         "lane",
     ),
-    *("naive", "supply-fails", "outcome"),
+    *("naive", "supply-fails", "outcome", "left"),
 }
 _NEEDED = {
     "progress": ("phase", "done", "total"),

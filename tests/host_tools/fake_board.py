@@ -129,7 +129,8 @@ class FakeBoard:
         self.updater: FakeUpdater | None = FakeUpdater()
         self.bench: Any = None  # replaces the module stm32_bench
         self.executed: list[str] = []
-        self.soft_resets = 0
+        self.soft_resets = 0  # from the raw prompt
+        self.starts = 0  # of its program, by a soft reset from the normal prompt
         self.before_exec: Callable[[str], None] = lambda code: None
         self.before_read: Callable[[], None] = lambda: None  # of a piece of a file
         self.free = 1 << 20
@@ -192,6 +193,11 @@ class FakeBoard:
                 stream.write(b"\r\n>>> ")
             elif byte == b"\x03":
                 code.clear()
+            elif not raw and byte == b"\x04":
+                self.starts += 1
+                names = self._names()
+                exec(self.program, names)
+                stream.write(b"\r\nMPY: soft reboot\r\n")
             elif not raw:
                 continue
             elif code == b"\x05A" and byte == b"\x01":

@@ -65,18 +65,6 @@ def bench(fake):
     return fake
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """A user at a terminal who types this line."""
-
-    def types(line: str) -> None:
-        stdin = io.StringIO(line + "\n")
-        monkeypatch.setattr(stdin, "isatty", lambda: True, raising=False)
-        monkeypatch.setattr(sys, "stdin", stdin)
-
-    return types
-
-
 def applied(bench):
     return bench.bench.Provision.applied + bench.bench.Unprotect.applied
 

@@ -83,7 +83,7 @@ def test_it_is_the_image_of_the_named_board(run, fake, app, tmp_path):
         (
             ["app.bin"],
             1,
-            "app.bin is not an MCUboot image. To build one of it on the way, add --v",
+            "Build one on the way (--version 1.0.0), or make one: stm32up image",
         ),
         (["app.img", "--version", "1.4.2"], 2, "is an image already, and --version is for a file"),
         (["app.img", "--key", "k.pem"], 2, "is an image already, and --key is for a file"),

@@ -417,3 +417,71 @@ def test_a_huge_file_is_no_image_and_no_key(run, tmp_path):
 
 def test_the_tlv_is_the_one_of_the_contract():
     assert (image_format.KEPT, image_format.MAX_HOLES) == (0xA1, 16)
+
+
+@pytest.fixture
+def map_of(run, build, tmp_path):
+    """What `image show` says of an image of this content, on a board that preserves regions."""
+
+    def map_of(content: bytes, preserve: str = "[]") -> tuple[list[tuple[str, int, int]], str]:
+        build(content)
+        text = (boards.BOARDS / "pico_nucleo_g071rb" / "board.toml").read_text()
+        (tmp_path / "mine.toml").write_text(
+            text.replace("preserve = []", f"preserve = {preserve}")
+        )
+        show = ("image", "show", tmp_path / "app.img", "--board", tmp_path / "mine.toml")
+        areas = run("--json", *show).result["map"]
+        assert areas[0]["address"] == FLASH
+        for area, following in zip(areas, areas[1:], strict=False):
+            assert area["address"] + area["length"] == following["address"]
+            assert area["last_page"] + 1 == following["first_page"]
+        assert sum(area["length"] for area in areas) == CHIP.flash_size
+        return [(a["what"], a["first_page"], a["last_page"]) for a in areas], run(*show).out
+
+    return map_of
+
+
+def test_the_map_has_every_page_of_the_chip(map_of):
+    rows, shown = map_of(with_gaps((8 * PAGE, 512)))
+    assert rows == [
+        ("written", 0, 0),
+        ("hole", 1, 7),
+        ("written", 8, 8),
+        ("untouched", 9, 63),
+    ]
+    assert "0x08000000 to 0x080007FF    2048 bytes erased and written, page 0\n" in shown
+    assert "0x08000800 to 0x08003FFF   14336 bytes kept (a hole), pages 1 to 7\n" in shown
+    assert "0x08004000 to 0x080047FF    2048 bytes erased, 512 written, page 8\n" in shown
+    assert "0x08004800 to 0x0801FFFF  112640 bytes not touched, pages 9 to 63\n" in shown
+
+
+def test_the_map_shows_what_the_board_preserves(map_of):
+    rows, shown = map_of(
+        with_gaps((8 * PAGE, 512)),
+        "[{start = 0x08001000, length = 0x800}, {start = 0x0801F000, length = 0x1000}]",
+    )
+    assert rows == [
+        ("written", 0, 0),
+        ("hole", 1, 1),
+        ("preserved", 2, 2),
+        ("hole", 3, 7),
+        ("written", 8, 8),
+        ("untouched", 9, 61),
+        ("preserved", 62, 63),
+    ]
+    assert "4096 bytes kept (preserved), pages 62 to 63\n" in shown
+
+
+def test_the_map_shows_what_the_board_would_refuse(map_of):
+    rows, shown = map_of(with_gaps((8 * PAGE, 512)), "[{start = 0x08004000, length = 0x800}]")
+    assert ("refused", 8, 8) in rows and "REFUSED: preserved, page 8\n" in shown
+
+
+def test_an_image_for_another_family_is_shown_on_its_own_chip(run, tmp_path):
+    (tmp_path / "app.bin").write_bytes(struct.pack("<II", 0x2000_2000, FLASH + 0x81) + bytes(256))
+    build = ("image", "build", tmp_path / "app.bin", "--version", "1.0.0", "--chip", "STM32G031K8")
+    target = tmp_path / "app.img"
+    assert run(*build, "-o", target).status == 0
+    shown = run("--json", "image", "show", target).result
+    assert (shown["chip"][:9], shown["board"]) == ("STM32G030", None)
+    assert [(a["what"], a["last_page"]) for a in shown["map"]][0] == ("written", 0)

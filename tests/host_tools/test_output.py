@@ -284,6 +284,35 @@ def test_probe_is_grouped_explained_and_narrow():
     assert tables.probe(dict(reversed(PROBED.items()))) == lines  # whatever order it came in
 
 
+def test_probe_in_short_shows_what_matters_and_what_is_unusual():
+    usual = {**PROBED, "option_bytes": {**PROBED["option_bytes"], "WRP1B": None}}
+    assert tables.probe_in_short(usual) == [
+        *tables.probe(usual)[:3],
+        "option bytes",
+        "  RDP        0  not protected",
+        "  nBOOT_SEL  0  BOOT0 pin is used",
+        "for every bit: stm32up probe --all",
+    ]
+    for name, value in {
+        "WRP1A": [3, 5], "BOOT_LOCK": 1, "NRST_MODE": 2, "nBOOT1": 0, "IWDG_SW": 0, "WWDG_SW": 0,
+    }.items():  # fmt: skip
+        unusual = {**usual, "option_bytes": {**usual["option_bytes"], name: value}}
+        lines = tables.probe_in_short(unusual)
+        assert len(lines) == 8 and any(line.startswith(f"  {name} ") for line in lines)
+    ignored = {**usual, "option_bytes": {**usual["option_bytes"], "nBOOT_SEL": 1}}
+    assert "  nBOOT0     1  as BOOT0 low: the application starts" in tables.probe_in_short(ignored)
+    assert "not known" in "\n".join(tables.probe_in_short({"option_bytes": None}))
+    assert "uid" in "\n".join(tables.probe_in_short({"uid": 7, "option_bytes": {"NEW": 5}}))
+
+
+def test_probe_shows_every_bit_only_on_request(run, fake):
+    fake.updater.probe = lambda: PROBED
+    short, whole = (run("--port", fake.port, "probe", *more) for more in ([], ["--all"]))
+    assert "BORF_LEV" not in short.out and "BORF_LEV" in whole.out
+    as_json = run("--port", fake.port, "--json", "probe").result
+    assert as_json["option_bytes"] == PROBED["option_bytes"]
+
+
 def test_probe_explains_every_value_of_every_field():
     for name in PROBED["option_bytes"]:
         for value in range(4):

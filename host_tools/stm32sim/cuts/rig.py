@@ -1,8 +1,9 @@
 """Counts the events of a host's run, cuts the power at one of them, and boots until the work is
 done.
 
-An event is a byte or the end of a frame on the bus, one of several points inside a flash operation
-of the target, or an operation on the host's own flash. `explore` does that at all events.
+An event is a byte or the end of a frame on the bus or the UART line, one of several points inside
+a flash operation of the target, or an operation on the host's own flash. `explore` does that at
+all events.
 """
 
 from __future__ import annotations

@@ -87,7 +87,8 @@ class Line:
     or 1 (1: to the host) where a sender that was silent begins, "write" (to the target) or "read"
     with each byte at its end, "stop" where a sender falls silent. A byte is received even if the
     tap raises an exception. With a tap every byte is transferred separately, unless `stream_tap`
-    is set too: it is called with ("write" or "read", bytes)."""
+    is set too: it is called with ("write" or "read", bytes). Bytes without a pause between them
+    are one burst, from "start" to "stop"."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -131,6 +132,7 @@ class Wire:
         self.distortion: Distortion | None = None
         self._format = Format(1, None)
         self._queue = bytearray()
+        self._silent = True
         self._began = 0  # the instant of the first queued byte's start bit
         self._together = 0  # how many bytes the alarm is for
         self._alarm: Alarm | None = None
@@ -162,7 +164,9 @@ class Wire:
             self._began = self._clock.now
             self._queue += data
             self.plan()
-            self._line.told("start", int(self._what == "read"))
+            if self._silent:
+                self._silent = False
+                self._line.told("start", int(self._what == "read"))
         elif data:
             assert form == self._format, "a format changes only between bytes"
             self._queue += data
@@ -178,6 +182,7 @@ class Wire:
         bits = levels(self._queue[0], form.parity, form.bits, form.stop)
         sent = round((self._clock.now - began) * form.rate / NS_PER_S)  # whole bits and halves
         self._queue.clear()
+        self._silent = True
         if sent:
             rest = [1] * (len(bits) - sent)
             self._clock.at(end, lambda: self._levels_arrive(bits[:sent] + rest, form, began))
@@ -228,12 +233,17 @@ class Wire:
             elif line.stream_tap is not None:
                 line.stream_tap(self._what, data)
         finally:
-            last = not self._queue
+            if not self._queue:
+                self._clock.at(self._clock.now, self._falls_silent)
             self._deliver(data, began)
             if self._alarm is None:
                 self.plan()
-        if last:
-            line.told("stop")
+
+    def _falls_silent(self) -> None:
+        """After all else of the instant at which a byte ended: no other one begins there."""
+        if not (self._queue or self._silent):
+            self._silent = True
+            self._line.told("stop")
 
     def _deliver(self, data: bytes, began: int) -> None:
         receiver, form = self.receiver, self._format

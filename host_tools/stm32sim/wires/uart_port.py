@@ -21,7 +21,7 @@ class Hardware:
     """Of a port: `fifo` bytes in each direction; `threshold`: bytes in the FIFO that cause an
     interrupt, which moves them into the buffer; `reads_fifo`: a read looks into the FIFO too;
     `resets_fifo`: an overrun empties the FIFO; `waits`: a write waits for room without limit;
-    `tick`: ns, if a read waits for all of its bytes at once, in ticks of the operating system."""
+    `tick`: ns, if an operating system counts the time of a wait in ticks."""
 
     fifo: int
     threshold: int
@@ -77,6 +77,7 @@ class UartPort:
         self._timeout = timeout
         self._timeout_char = timeout_char
         self._silence = 0  # ns after the last byte until the FIFO is emptied
+        self._watching = False
         if port == "esp32":
             self._set_silence()
         self._buffer = bytearray()
@@ -110,25 +111,32 @@ class UartPort:
             self._overrun = True
         else:
             self._fifo.append(byte)
-        if self._blocked():
-            return
-        if len(self._fifo) >= self._threshold:
+        if len(self._fifo) >= self._threshold and not self._blocked():
             self._drain()
-        elif self._silence:
+        elif self._silence and not self._watching:
+            self._watching = True
             self._clock.at(self._last + self._silence, self._falls_silent)
 
     def ready_to_take(self) -> int:
-        """All but the last byte that a read waits for: the host is in that call, and no interrupt
-        is off."""
-        empty = not self._fifo and not self._silence
-        return max(0, self._wanted - 1) if empty else 0
+        """All but the last byte that a read of an rp2 waits for: the host is in that call, no
+        interrupt is off, and a byte takes less than `timeout_char`."""
+        alone = self._hardware.reads_fifo and not self._fifo
+        return max(0, self._wanted - 1) if alone else 0
 
     def take(self, data: bytes) -> None:
         self._last = self._clock.now
         self._store(data)
 
     def _falls_silent(self) -> None:
-        if self._clock.now >= self._last + self._silence and not self._blocked():
+        """Called by an alarm, which sets itself again if bytes came since, or if the interrupt has
+        to wait."""
+        due = self._last + self._silence
+        if self._clock.now < due:
+            self._clock.at(due, self._falls_silent)
+        elif self._blocked():
+            self._clock.after(NS_PER_MS, self._falls_silent)
+        else:
+            self._watching = False
             self._drain()
 
     def _drain(self) -> None:
@@ -158,23 +166,25 @@ class UartPort:
         return bool(self._buffer)
 
     def read(self, count: int) -> bytes:
-        """Up to `count` bytes. An rp2 waits `timeout` for the first one, then `timeout_char` after
-        each. An esp32 waits `timeout` for all of them, and if some came, again for the rest:
-        uart_read_bytes() in ports/esp32/machine_uart.c, called by mp_stream_rw() of py/stream.c.
-        Its wait ends at a tick: up to one tick earlier [strict]."""
-        clock, incoming, tick = self._clock, self._incoming, self._hardware.tick
-        timeout = max(0, self._timeout // tick - 1) * tick if tick else self._timeout
+        """Up to `count` bytes. As mp_stream_rw() of py/stream.c: if only some came, it asks the
+        port again, up to a wait in vain."""
         data = bytearray()
-        before = 0  # bytes, when the present wait began
-        limit = clock.now + timeout
+        while len(data) < count and (part := self._read_once(count - len(data))):
+            data += part
+        return bytes(data)
+
+    def _read_once(self, count: int) -> bytes:
+        """It waits `timeout` for the first byte, then `timeout_char` after each [V MPY]."""
+        clock, incoming = self._clock, self._incoming
+        data = bytearray()
+        limit = clock.now + self._wait(self._timeout)
         try:
             while True:
                 if self._arrived():
                     part = self._buffer[: count - len(data)]
                     del self._buffer[: len(part)]
                     data += part
-                    if not tick:
-                        limit = clock.now + self._timeout_char
+                    limit = clock.now + self._wait(self._timeout_char)
                 self._wanted = count - len(data)
                 if not self._wanted:
                     break
@@ -182,21 +192,29 @@ class UartPort:
                 if clock.advance_until(self._arrived, limit):
                     continue
                 incoming.settle()  # of bytes that arrive together, some may be here
-                if self._arrived():
-                    continue
-                if not tick or len(data) == before:
+                if not self._arrived():
                     break
-                before = len(data)
-                limit = clock.now + timeout
         finally:
             self._wanted = 0
             incoming.settle()
             incoming.plan()
         return bytes(data)
 
+    def _wait(self, duration: int) -> int:
+        """How long a wait is at least. An operating system counts ticks, and the first one may end
+        at once [strict]."""
+        tick = self._hardware.tick
+        return max(0, duration // tick - 1) * tick if tick else duration
+
     def write(self, data: bytes) -> int:
-        """Send; return how many bytes the buffer took. On an rp2 it waits `timeout` for room, then
-        `timeout_char` after each byte."""
+        """Send; return how many bytes the buffer took; repeated as a read."""
+        taken = 0
+        while taken < len(data) and (count := self._write_once(data[taken:])):
+            taken += count
+        return taken
+
+    def _write_once(self, data: bytes) -> int:
+        """An rp2 waits `timeout` for room, then `timeout_char` after each byte [V MPY]."""
         wire, clock = self._wire, self._clock
         capacity = self._hardware.fifo + self._txbuf
         taken = 0

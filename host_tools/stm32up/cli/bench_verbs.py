@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stm32up.host.transport import Connection
 
 BOR = {"off": 0, "1": 1, "2": 2, "3": 3, "4": 4}  # brown-out levels
-_YES = click.option("--yes", is_flag=True, help="Do not ask. For production lines.")
+YES = click.option("--yes", is_flag=True, help="Do not ask. For production lines.")
 
 _POWER_CYCLED = click.option(
     "--power-cycled",
@@ -31,7 +31,7 @@ _POWER_CYCLED = click.option(
 @click.option("--bor", type=click.Choice(list(BOR)), help="Brown-out level; default: unchanged.")
 @click.option("--supply-mv", type=int, help="The target's supply; needed for --bor with --yes.")
 @_POWER_CYCLED
-@_YES
+@YES
 @click.pass_obj
 def provision_command(
     context: Context, bor: str | None, supply_mv: int | None, power_cycled: bool, yes: bool
@@ -44,7 +44,7 @@ def provision_command(
     from stm32up.host import bench_calls
 
     level = None if bor is None else BOR[bor]
-    confirm = _confirmation(context, "provision", yes, power_cycled, supply_mv)
+    confirm = confirmation(context, "provision", yes, power_cycled, supply_mv)
     report = context.output.report
 
     def verb(connection: Connection) -> dict[str, object]:
@@ -57,7 +57,7 @@ def provision_command(
 @click.command("unprotect", cls=Verb)
 @click.option("--install", "image", type=FILE, help="Then push this image and install it.")
 @_POWER_CYCLED
-@_YES
+@YES
 @click.pass_obj
 def unprotect_command(context: Context, image: Path | None, power_cycled: bool, yes: bool) -> None:
     """Bench: remove readout protection; ERASES the target.
@@ -67,7 +67,7 @@ def unprotect_command(context: Context, image: Path | None, power_cycled: bool, 
     from stm32up.host import bench_calls, calls
     from stm32up.image import images
 
-    confirm = _confirmation(context, "unprotect", yes, power_cycled)
+    confirm = confirmation(context, "unprotect", yes, power_cycled)
     report = context.output.report
     if image is not None:
         images.verify(image)
@@ -85,8 +85,12 @@ def unprotect_command(context: Context, image: Path | None, power_cycled: bool, 
     context.output.result("unprotect", context.on_board(verb, bench=True))
 
 
-def _confirmation(
-    context: Context, verb: str, yes: bool, power_cycled: bool, supply_mv: int | None = None
+def confirmation(
+    context: Context,
+    verb: str,
+    yes: bool,
+    power_cycled: bool = False,
+    supply_mv: int | None = None,
 ) -> Confirm:
     """The function that a bench verb calls before it changes anything. Raises UsageError if there
     is no terminal to ask on."""

@@ -61,9 +61,9 @@ class Context:
         return JsonOutput() if self.as_json else HumanOutput()
 
     def close(self) -> None:
-        """Remove the progress bar, if one is shown."""
+        """End the output, if there was any."""
         if "output" in vars(self):
-            self.output.close()
+            self.output.end()
 
     @property
     def board(self) -> Board:
@@ -83,6 +83,8 @@ class Context:
             self.output.report,
             options=self.sim_options,
             resume=resume,
+            interrupt=self.interrupt,
+            stay=self.stay,
             **options,
         ) as connection:
             return verb(connection)

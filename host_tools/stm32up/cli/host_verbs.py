@@ -101,15 +101,18 @@ def status_command(context: Context) -> None:
 
 
 @click.command("probe", cls=Verb, several=True)
+@click.option("--all", "every_bit", is_flag=True, help="Show every bit of the option bytes.")
 @click.pass_obj
-def probe_command(context: Context) -> None:
+def probe_command(context: Context, every_bit: bool) -> None:
     """Show what is on the bus: chip, loader, option bytes, application.
 
-    Resets the target into its loader and back; writes nothing.
+    Resets the target into its loader and back; writes nothing. Of the option bytes it shows the
+    protection, what BOOT0 does, and what is unusual.
     """
     from stm32up.host import calls
 
-    context.output.result("probe", context.on_board(calls.probe))
+    shown = "probe --all" if every_bit else "probe"
+    context.output.result(shown, context.on_board(calls.probe))
 
 
 @click.command("doctor", cls=Verb, several=True)

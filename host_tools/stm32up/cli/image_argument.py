@@ -13,7 +13,7 @@ import click
 from stm32up.cli.context import FILE, Context
 from stm32up.cli.image_verbs import build, verified
 from stm32up.cli.keys_verbs import KeyOption, is_typed
-from stm32up.errors import ImageError, UsageError
+from stm32up.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,8 +57,10 @@ def checked(
     try:
         verified(context, given)
     except images.NotAnImage as error:
-        if error.source != given:  # it needs another name first
-            raise
-        advice = f"To build one of it on the way, add --version {images.version_in(given)}."
-        raise ImageError(error.message, advice) from None
+        if error.source == given:  # else it needs another name first
+            wanted = images.version_in(given)
+            error.next_step = (
+                f"Build one on the way (--version {wanted}), or m{error.next_step[1:]}"
+            )
+        raise
     yield given

@@ -10,7 +10,7 @@ import click
 
 from stm32up.cli.context import DEFAULT_BOARD, FILE, Context, Verbs
 from stm32up.cli.keys_verbs import KeyOption, load_key
-from stm32up.errors import ImageError, UsageError
+from stm32up.errors import UsageError
 
 if TYPE_CHECKING:
     from imgtool.keys import RSA, RSAPublic
@@ -61,7 +61,7 @@ def image_build(
         chip=chip,
         product=product,
         security_counter=security_counter,
-        address=_number("--address", address),
+        address=number("--address", address),
     )
     context.output.result("image build", {"status": "built", **built})
 
@@ -70,12 +70,25 @@ def image_build(
 @click.argument("image", type=FILE)
 @click.pass_obj
 def image_show(context: Context, image: Path) -> None:
-    """Show header, TLVs and layout in flash, without checking digest and signature."""
+    """Show header and TLVs, and what it does to flash: what is erased, written and kept.
+
+    The map is that of the board, or, for an image of another family of chips, that of its largest
+    part. Digest and signature are not checked.
+    """
+    from stm32up import device
     from stm32up.image import images
 
     shown = images.show(image)
-    product = _product(context, shown["class_id"])
-    context.output.result("image show", {"status": "shown", **shown, "product": product})
+    product_id = shown["product_id"]
+    values = {"status": "shown", **shown, "product": _product(context, shown["class_id"])}
+    if product_id is not None and device.knows(product_id):
+        chip, preserve, board = device.largest(product_id), (), None
+        if _has_board(context) and context.board.chip.product_id == product_id:
+            board = context.board
+            chip, preserve = board.chip, board.preserve
+        values["map"] = images.memory_map(image, chip, preserve)
+        values |= {"chip": chip.name, "board": board and board.name}
+    context.output.result("image show", values)
 
 
 @image_group.command("verify")
@@ -153,12 +166,17 @@ def _product(context: Context, class_id: str | None) -> str | None:
     from stm32up.board import boards
     from stm32up.image import images
 
-    known = dict.fromkeys([*boards.names(), context.board_name])
-    if not boards.names() and context.board_name == DEFAULT_BOARD:
-        known = {}
+    known = dict.fromkeys([*boards.names(), context.board_name]) if _has_board(context) else {}
     products = [boards.load(name).product for name in known] if class_id else []
     found = (name for name in products if name and images.class_id(name).hex == class_id)
     return next(found, None)
+
+
+def _has_board(context: Context) -> bool:
+    """Whether there is a board: this program may be installed without any."""
+    from stm32up.board import boards
+
+    return bool(boards.names()) or context.board_name != DEFAULT_BOARD
 
 
 def _part(context: Context, chip: str | None) -> tuple[Chip, Sequence[tuple[int, int]]]:
@@ -182,17 +200,18 @@ def verified(
     try:
         found = images.verify(image, key)
     except images.NotAnImage as error:
-        if error.source is None or not named:
-            raise
-        advice = images.how_to_build(image, error.source, "--board", context.board_name)
-        raise ImageError(error.message, advice) from None
+        if error.source is not None and named:
+            board = ("--board", context.board_name)
+            error.next_step = images.how_to_build(image, error.source, *board)
+        raise
     part, preserve = _part(context, chip)
     if named or found["product_id"] == part.product_id:
         found = images.verify(image, key, chip=part, preserve=preserve)
     return found
 
 
-def _number(option: str, text: str | None) -> int | None:
+def number(option: str, text: str | None) -> int | None:
+    """The number that an option gives, such as 0x08000000."""
     try:
         return None if text is None else int(text, 0)
     except ValueError:

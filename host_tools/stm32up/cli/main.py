@@ -16,6 +16,7 @@ import click
 from stm32up.cli import (
     bench_verbs,
     completion,
+    flash_verbs,
     host_verbs,
     image_verbs,
     keys_verbs,
@@ -49,6 +50,9 @@ for _verb in (
     host_verbs.status_command,
     host_verbs.probe_command,
     host_verbs.doctor_command,
+    flash_verbs.read_command,
+    flash_verbs.verify_command,
+    flash_verbs.erase_command,
     bench_verbs.provision_command,
     bench_verbs.unprotect_command,
     logs_verbs.logs_group,

@@ -1,4 +1,4 @@
-"""The bench verbs `provision` and `unprotect`: plan, ask, then execute.
+"""The bench verbs `provision`, `unprotect` and `erase`: plan, ask, then execute.
 
 stm32_bench on the host MCU does the work. This module shows its plan, and the user must confirm
 it. The confirmed plan is sent back unchanged, and the device refuses any other.
@@ -18,9 +18,9 @@ from stm32up.host.transport import Connection
 
 Confirm = Callable[[Plan], None]  # raises UsageError if the user does not confirm
 
-_DEVICE_CLASSES = {"provision": "Provision", "unprotect": "Unprotect"}
+_DEVICE_CLASSES = {"provision": "Provision", "unprotect": "Unprotect", "erase": "Erase"}
 # The word to type for each verb, so that nothing is confirmed by mistake.
-WORDS = {"provision": "provision", "unprotect": "erase"}
+WORDS = {"provision": "provision", "unprotect": "erase", "erase": "erase"}
 
 # A board without a sign of life for this long is interrupted. It is far longer than any wait of
 # the verbs, because the host must not leave a chip that programs its option bytes.
@@ -63,13 +63,21 @@ def unprotect(
     return _run(connection, "unprotect", report, confirm, power_cycled)
 
 
+def erase(
+    connection: Connection, report: Report, confirm: Confirm, *, everything: bool = False
+) -> dict[str, object]:
+    """Erase the flash, without what the board preserves unless `everything`; return the values of
+    the result. Raises UsageError if it is not confirmed, UpdateFailed."""
+    return _run(connection, "erase", report, confirm, False, everything=everything)
+
+
 def _run(
     connection: Connection,
     verb: str,
     report: Report,
     confirm: Confirm,
     power_cycled: bool,
-    **wishes: int | None,
+    **wishes: int | bool | None,
 ) -> dict[str, object]:
     given = wishes | ({"power_cycled": True} if power_cycled else {})
     arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
@@ -89,6 +97,8 @@ def _call(connection: Connection, verb: str, call: str, report: Report) -> dict[
 
 def warning(verb: str, plan: Plan) -> list[str]:
     """What the user must know before confirming, as paragraphs."""
+    if verb == "erase":
+        return ["The target runs nothing until an image is installed again."]
     lines = [
         "Until this has ended, the target's supply must stay on and steady, and nothing may reset "
         "it: a chip that loses its supply while it programs its option bytes can lock itself "

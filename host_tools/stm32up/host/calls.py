@@ -236,7 +236,8 @@ def _explained(connection: Connection, error: DeviceError) -> Exception:
         pass  # the first exception says more
     if error.kind == "ImportError" and "stm32_bench" in error.message:
         return NoUpdater("the board has no bench package", "Install it: stm32up deploy --bench.")
-    if error.kind == "ImportError" and "stm32_rom" in error.message:
+    old = "stm32_rom" in error.message or "can't import name" in error.message
+    if error.kind == "ImportError" and old:
         return NoUpdater("the board's updater is older than this stm32up", "Run: stm32up deploy.")
     if error.kind == "ImportError" and "stm32_updater" in error.message:
         return NoUpdater("the board has no updater", "Install it: stm32up deploy.")

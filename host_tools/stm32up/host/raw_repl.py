@@ -7,7 +7,8 @@ it. So the board's answers consist of bytes that occur neither in ASCII nor in U
 
     F5  digits  F6      a frame. Three octal digits (F8 + digit) for each byte:
                         number of the call, kind, data, CRC-32 of these
-    F7  nonce  state    the answer to a probe; state: bits _KNOWN, _WATCHDOG, _BITTEN
+    F7  nonce  state    the answer to a probe; state: bits _KNOWN, _WATCHDOG, _BITTEN. After
+                        _LOOK: _PROGRAM, _WATCHDOG, _BITTEN
 
 The protocol of the raw REPL itself (OK, 04, >) is text and may be split too, so nothing depends on
 it. A frame that lost a byte has a wrong CRC, and the last frame of a call has their number.
@@ -28,22 +29,26 @@ from typing import Any
 
 ENTER_S = 10.0  # for a program to stop, and for boot.py to end after a soft reset
 _PROBE_S = 1.0  # how long to wait for the answer to one probe
+_START_S = 2.0  # for a board to say that it restarts
 _REFUSED_S = 0.5  # no frame follows a traceback outside of a frame
 _PIECE, _PAUSE_S = 256, 0.01
 _MOMENT_S = 0.01  # the longest wait between two looks at a deadline
 _LAST_TEXT = 400  # bytes of foreign text that are kept for error messages
 
 _KNOWN, _WATCHDOG, _BITTEN = 1, 2, 4
+_PROGRAM = 1  # the board has a main.py
 
 _OURS = bytes(range(0xF5, 0x100))
 _TEXT = bytes(range(0xF5))
 _MESSAGE = re.compile(rb"\xf5([\xf8-\xff]*)\xf6|\xf7([\xf8-\xff])([\xf8-\xff])")
 _UNFINISHED = re.compile(rb"(\xf5[\xf8-\xff]*|\xf7[\xf8-\xff]?)\Z")
-_OUTPUT, _TRACE, _DONE, _ALIVE, TAKEN = b"otdak"
+OUTPUT, _TRACE, DONE, ALIVE, TAKEN, UPDATE = b"otdaku"  # UPDATE: stm32_updater/answers.py
 # The raw REPL's answer to code that it cannot compile.
 _REFUSED = re.compile(rb"\x04([^\x04]+)\x04>")
 
 INTERRUPT, RAW, FRIENDLY, END = b"\x03", b"\x01", b"\x02", b"\x04"
+_QUESTION = b"\x14"  # whether an update runs: stm32_updater/answers.py
+_PROMPT, _REBOOT = b">>> ", b"soft reboot"
 
 # The maximum of rp2 (24 bits of half microseconds), in whole seconds for esp32.
 _WATCHDOG_MS = 8388
@@ -79,7 +84,11 @@ def _look(believed):
  return 2 * runs + 4 * bitten
 try: _stm32up = _look({believed})
 except Exception: _stm32up = 0
-sys.stdout.buffer.write(bytes((247, {nonce}, 249 + _stm32up)))
+try:
+ open('/main.py').close()
+ _stm32up += 1
+except OSError: pass
+sys.stdout.buffer.write(bytes((247, {nonce}, 248 + _stm32up)))
 """
 
 # `run` executes a call; `print` and `feed` are for the code of a call. The updater calls `feed` in
@@ -162,6 +171,7 @@ class RawRepl:
         self.serial = serial
         self.watchdog = False  # the program's watchdog runs and is fed
         self.bitten = False  # a watchdog made the last reset
+        self.has_program = False  # there is a main.py
         self.boot_interrupted = False  # boot.py did not end by itself
         self._on_text = on_text
         self._paced = paced
@@ -169,6 +179,7 @@ class RawRepl:
         self._number = 0
         self._ours = b""
         self._text = bytearray()
+        self._is_quiet = True
 
     # Getting there.
 
@@ -185,10 +196,11 @@ class RawRepl:
         if state is None:
             raise NotEntered(False, self._said())
         self.watchdog, self.bitten = bool(state & _WATCHDOG), bool(state & _BITTEN)
+        self.has_program = bool(state & _PROGRAM)
         self.boot_interrupted = False
         if soft_reset:
             self._soft_reset()
-        parts = {"output": _OUTPUT, "trace": _TRACE, "alive": _ALIVE, "done": _DONE}
+        parts = {"output": OUTPUT, "trace": _TRACE, "alive": ALIVE, "done": DONE}
         server = _SERVER.format(watchdog=self.watchdog, ms=_WATCHDOG_MS, **parts)
         self._type(f"_stm32up = {{}}\nexec({server!r}, _stm32up)".encode())
         self._text.clear()
@@ -200,7 +212,38 @@ class RawRepl:
         return not self._stop() & _KNOWN
 
     def leave(self) -> None:
+        """Go to the normal prompt."""
         self.serial.write(b"\r" + FRIENDLY)
+
+    def start_program(self) -> bool:
+        """Soft-reset the board from its normal prompt, so that boot.py and main.py run. Returns
+        whether the board has said so."""
+        self._text.clear()
+        self.serial.write(b"\r" + INTERRUPT + FRIENDLY + END)
+        end = time.monotonic() + _START_S
+        while _REBOOT not in self._text:
+            if not self._receive() and time.monotonic() >= end:
+                return False
+        return True
+
+    # Before anything is interrupted.
+
+    def ask(self) -> None:
+        """Ask the program whether an update runs. A REPL ignores this question; to the second byte
+        it answers with its prompt."""
+        self.serial.write(_QUESTION + FRIENDLY)
+
+    def heard(self) -> list[tuple[int, int, bytes]]:
+        """The frames that have arrived: number, kind, data. Waits a moment."""
+        self._is_quiet = not self._receive()
+        contents = [_content(message[1]) for message in self._messages() if message[1] is not None]
+        del self._text[:-_LAST_TEXT]
+        return [(content[0], content[1], content[2:]) for content in contents if content]
+
+    @property
+    def shows_prompt(self) -> bool:
+        """Whether the last output is the normal prompt, so no program runs."""
+        return self._is_quiet and self._text.endswith(_PROMPT)
 
     def interrupt(self) -> None:
         self.serial.write(INTERRUPT)
@@ -284,7 +327,7 @@ class RawRepl:
                 if frame is None or frame[0] != self._number:
                     continue  # of an interrupted call
                 kind, data, last = frame[1], frame[2:], time.monotonic()
-                if kind == _DONE:
+                if kind == DONE:
                     if data != bytes((frames & 255,)):
                         raise ReplError("characters are lost on the line to the board")
                     self._flush_text()
@@ -294,7 +337,7 @@ class RawRepl:
                         raise Raised(trace.decode(errors="replace"))
                     return
                 frames += 1
-                if kind == _OUTPUT:
+                if kind == OUTPUT:
                     yield decoder.decode(data)
                 elif kind == _TRACE:
                     trace += data

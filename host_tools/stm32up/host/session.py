@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 from stm32up.board.model import Board
-from stm32up.errors import UsageError
+from stm32up.errors import UpdateRuns, UsageError
 from stm32up.events import Report
 from stm32up.host import deploy, simulation
-from stm32up.host.transport import Connection, connected
+from stm32up.host.transport import Connection, Manners, connected
 
 BLANK = "blank-host=1"  # an option of the simulation: leave its filesystem as it is
 
@@ -25,8 +25,13 @@ def opened(
     resume: bool = False,
     prepare: bool = True,
     bench: bool = False,
+    interrupt: bool = False,
+    stay: bool = False,
 ) -> Iterator[Connection]:
-    """The board on this port. Raises NoBoard.
+    """The board on this port. Raises NoBoard, UpdateRuns.
+
+    An update that runs there is waited for, unless `interrupt`. At the end the board's program is
+    started again, unless `stay`, or a failed bench verb may have left the target at work.
 
     The updater is deployed to a simulated board without one, unless `prepare` is False or an
     option says that it is blank; with `bench`, the bench package too.
@@ -35,12 +40,16 @@ def opened(
     if not simulation.wanted(port):
         if options:
             raise UsageError(f"--sim-option is for a simulated board, and {port} is not one")
-        with connected(port, resume=resume, report=report) as connection:
+        manners = Manners(
+            look=not interrupt, start=not stay, start_after_failure=not bench, tell=True
+        )
+        with connected(port, resume=resume, report=report, manners=manners) as connection:
             yield connection
         return
+    manners = Manners(look=not interrupt)  # its power is switched off at the end
     with (
         simulation.started(port, board, options) as ports,
-        connected(ports.url, resume=resume, report=report) as connection,
+        connected(ports.url, resume=resume, report=report, manners=manners) as connection,
     ):
         if prepare and BLANK not in options and not deploy.is_deployed(connection, bench=bench):
             deploy.deploy(connection, board, report, bench=bench)
@@ -55,7 +64,11 @@ def simulated(
     options = list(options)
     with simulation.started(port, board, options) as ports:
         if BLANK not in options:
-            with connected(ports.url) as connection:
+            manners = Manners(look=True, wait=False, start=True)
+            with (
+                contextlib.suppress(UpdateRuns),  # then the updater is there
+                connected(ports.url, manners=manners) as connection,
+            ):
                 if not deploy.is_deployed(connection):
                     deploy.deploy(connection, board, report)
         yield ports

@@ -5,7 +5,8 @@ interface may change, so its version is pinned and only this module imports it. 
 own (raw_repl.py), because others write to the same line.
 
 Connecting interrupts the program on the board (Ctrl-C). Without `resume` it also soft-resets the
-board, so that earlier imports are gone. For the product both are like a power cut.
+board, so that earlier imports are gone. For the product both are like a power cut. So `Manners`
+say whether to look first (running.py), and how to leave the board.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from typing import Any, NamedTuple, TypeVar
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
-from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard
+from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard, UpdateRuns
 from stm32up.events import Report, note
 from stm32up.host import AUTO
-from stm32up.host.paths import FROZEN
+from stm32up.host.paths import FROZEN, MAIN
 from stm32up.host.ports import find_port, ports_present
 from stm32up.host.raw_repl import TAKEN, NotEntered, Raised, RawRepl, ReplError, Silence
+from stm32up.host.running import UNDER_WAY, Program, Running
 from stm32up.host.sending import RECEIVER, Sender
 from stm32up.text import clean, shortened, without_colour
 
@@ -112,27 +114,54 @@ class FileInfo(NamedTuple):
     size: int
 
 
+class Manners(NamedTuple):
+    """How a board is treated before and after the work."""
+
+    look: bool = False  # ask the program first, and wait for the end of an update
+    wait: bool = True  # ... or, if False, raise UpdateRuns
+    start: bool = False  # start the program again at the end
+    start_after_failure: bool = True
+    tell: bool = False  # report how it was left, if it has a program or the work failed
+
+    def starts(self, failed: bool) -> bool:
+        return self.start and (self.start_after_failure or not failed)
+
+
+PLAIN = Manners()
+
+
 @contextlib.contextmanager
 def connected(
-    port: str, *, resume: bool = False, report: Report = lambda event: None
+    port: str,
+    *,
+    resume: bool = False,
+    report: Report = lambda event: None,
+    manners: Manners = PLAIN,
 ) -> Iterator[Connection]:
     """Open a port ("auto", a device name, or any pyserial URL such as socket://HOST:PORT).
 
-    `report` gets notes, and what others write to the line. At the end the board is left at its
-    normal REPL; a program that still runs is interrupted first. Raises NoBoard.
+    `report` gets notes, what others write to the line, and at the end how the board was left: at
+    its normal REPL, or with its program started again. A call that still runs is interrupted
+    first. Raises NoBoard, UpdateRuns.
     """
     if port == AUTO:
         port = find_port(lambda text: report(note(text)))
     overheard = Overheard(report)
-    connection = Connection(port, resume=resume, report=report, on_text=overheard.line)
+    connection = Connection(
+        port, resume=resume, report=report, on_text=overheard.line, manners=manners
+    )
+    failed = True
     try:
         yield connection
+        failed = False
     except BaseException:
         connection.interrupt()
         raise
     finally:
-        connection.close()
+        left = connection.leave(start=manners.starts(failed))
         overheard.close()
+        if manners.tell and (failed or connection.has_program):
+            report({"event": "left", "state": left})
 
 
 class Overheard:
@@ -183,6 +212,7 @@ class Connection:
         resume: bool = False,
         report: Report = lambda event: None,
         on_text: Callable[[str], None] = lambda line: None,
+        manners: Manners = PLAIN,
     ) -> None:
         self.port = port
         self._report = report
@@ -190,17 +220,69 @@ class Connection:
         self._defined: set[str] = set()  # code, on the board
         self._inflates = False
         self.resets = 0  # how often contact was lost and restored
+        self.is_undisturbed = False  # it was at its prompt, and is not soft-reset
+        self._was_entering = False  # Ctrl-C was sent
         self._open()
         try:
+            if manners.look:
+                found = self._look(wait=manners.wait)
+                self.is_undisturbed = resume and found is Program.NONE
             self._enter(soft_reset=not resume)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and self._was_entering:
+                self._repl.has_program = True  # not known
+                left = self.leave(start=manners.starts(True))
+                self._report({"event": "left", "state": left})
             self._close_port()
             raise
 
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
+    @property
+    def has_program(self) -> bool:
+        """Whether the board starts a program: main.py, or a boot.py that does not end."""
+        return self._repl.has_program or self._repl.boot_interrupted
+
+    def leave(self, *, start: bool) -> str:
+        """Leave the board at its normal prompt, or start its program again if there is one.
+        Returns the state of the board, a key of LEFT in say/words.py."""
+        try:
+            if start and self.has_program and not self.is_undisturbed:
+                return "started" if self._repl.start_program() else "unknown"
             self._repl.leave()
-        self._close_port()
+        except (OSError, ValueError):  # the port is lost or closed
+            return "lost"
+        finally:
+            self._close_port()
+        if not self.has_program:
+            return "no-program"
+        return "stopped" if not self.is_undisturbed else "as-before"
+
+    def _look(self, *, wait: bool) -> Program:
+        """See what the program on the board does, and wait for the end of an update. Raises
+        UpdateRuns, NoBoard."""
+        running = Running(self._repl)
+        try:
+            found = running.look()
+            if found in UNDER_WAY:
+                if not wait:
+                    raise UpdateRuns(UNDER_WAY[found], "Wait for its end.")
+                self._report(note(f"{UNDER_WAY[found]}: waiting for its end (else --interrupt)"))
+                running.follow(self._report)
+        except (KeyboardInterrupt, UpdateRuns):
+            self._report({"event": "left", "state": "goes-on"})
+            raise
+        except OSError as error:
+            raise NoBoard(
+                f"lost the board on {self.port}: {_reason(error)}",
+                "Check the cable and the supply, then run the command again.",
+            ) from None
+        if found is Program.UNKNOWN:
+            self._report(
+                note(
+                    "the program on the board does not say whether it updates its target; it is "
+                    "interrupted"
+                )
+            )
+        return found
 
     def interrupt(self) -> None:
         """Stop the program on the board, as Ctrl-C does."""
@@ -281,6 +363,8 @@ class Connection:
 
     def replace_file(self, path: str, data: bytes) -> None:
         """Write a file so that a power cut leaves either the old or the new content."""
+        if path == MAIN:
+            self._repl.has_program = True
         temporary = f"{path}.part"
         swap = f"_swap({temporary!r}, {path!r}, {_digest(data)!r})"
         if self._send(temporary, data, then=f" or {swap}") is not True:
@@ -465,6 +549,7 @@ class Connection:
 
     def _enter(self, *, soft_reset: bool, believed: bool = False) -> None:
         """Raises NoBoard."""
+        self._was_entering = True
         try:
             self._repl.enter(soft_reset=soft_reset, believed=believed)
         except NotEntered as error:

@@ -31,7 +31,7 @@ from imgtool.keys import RSA, RSAPublic
 from stm32up import device
 from stm32up.device import Chip
 from stm32up.errors import ImageError, KeyFileError, UsageError
-from stm32up.events import Shown, Stretch, Values
+from stm32up.events import Area, Shown, Stretch, Values
 from stm32up.image import (
     checksums,
     file_kinds,
@@ -241,6 +241,13 @@ def _made_elsewhere(path: Path, key: RSA | RSAPublic) -> bytes:
 def show(path: Path) -> Shown:
     """Header and TLVs of an image, as plain values. Checks only that its sizes are consistent."""
     return _describe(path, _parse(path, _read(path)))
+
+
+def memory_map(path: Path, chip: Chip, preserve: Sequence[tuple[int, int]] = ()) -> list[Area]:
+    """What installing this image does to each page of a chip. See `layout.memory_map`."""
+    parsed = _parse(path, _read(path))
+    size = len(parsed.payload)
+    return layout.memory_map(parsed.load_address, size, parsed.kept(), chip, preserve)
 
 
 def verify(

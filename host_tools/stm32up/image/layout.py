@@ -7,13 +7,15 @@ unless it is the first or the last of the image. Every other gap is padded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from stm32up.device import Chip
 from stm32up.errors import ImageError
-from stm32up.events import Stretch
+from stm32up.events import Area, Stretch
 from stm32up.image.image_format import MAX_HOLES
 from stm32up.image.inputs import Payload
 
-Run = tuple[int, int]  # offset from the start of the payload, length; in bytes
+Run = tuple[int, int]  # offset from the start of the payload (or address), length; in bytes
 
 
 def holes(source: object, payload: Payload, chip: Chip) -> list[Run]:
@@ -63,6 +65,44 @@ def stretches(
         add("kept", hole_start, hole_end)
         position = hole_end
     return found
+
+
+def memory_map(
+    address: int, size: int, kept: list[Run], chip: Chip, preserve: Sequence[Run] = ()
+) -> list[Area]:
+    """What installing a payload does to each page of the chip, as runs of pages. `preserve`:
+    (start, length) of what the board preserves."""
+    end = address + size
+    holes = [(address + start, length) for start, length in kept]
+    areas: list[Area] = []
+    for page in range(chip.flash_size // chip.page_size):
+        start = chip.flash_start + page * chip.page_size
+        inside = max(0, min(end, start + chip.page_size) - max(address, start))
+        preserved = _touch(preserve, start, chip.page_size)
+        if inside and not _touch(holes, start, chip.page_size):
+            what = "refused" if preserved else "written"
+        else:
+            what = "preserved" if preserved else "hole" if inside else "untouched"
+        if not areas or areas[-1]["what"] != what:
+            areas.append(
+                {
+                    "what": what,
+                    "address": start,
+                    "length": 0,
+                    "first_page": page,
+                    "last_page": page,
+                    "bytes": 0,
+                }
+            )
+        area = areas[-1]
+        area["length"] += chip.page_size
+        area["last_page"] = page
+        area["bytes"] += inside if what in ("written", "refused") else 0
+    return areas
+
+
+def _touch(regions: Sequence[Run], start: int, length: int) -> bool:
+    return any(start < at + size and at < start + length for at, size in regions)
 
 
 def _up(address: int, page_size: int) -> int:

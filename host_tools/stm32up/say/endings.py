@@ -127,6 +127,18 @@ def _unprotected(values: Known) -> list[str]:
     return [f"unprotected, and {values['version']} is {values['status']}. {_TAKE_AWAY}"]
 
 
+def _read(values: Known) -> list[str]:
+    return [f"read {values['bytes']} bytes from 0x{values['address']:08X} to {values['file']}"]
+
+
+def _same(values: Known) -> list[str]:
+    return [f"flash holds {values['file']}: {values['bytes']} bytes compared"]
+
+
+def _erased(values: Known) -> list[str]:
+    return [f"erased {values['pages']} pages, and read them back. {_TAKE_AWAY}"]
+
+
 def _logs_pulled(values: Known) -> list[str]:
     if not values["entries"]:
         return ["the log is empty"]
@@ -159,6 +171,9 @@ _ENDINGS: dict[str, Callable[[Known], list[str]]] = {
     "run": _updated,
     "provision": _provisioned,
     "unprotect": _unprotected,
+    "read": _read,
+    "verify": _same,
+    "erase": _erased,
     "logs pull": _logs_pulled,
     "simulate forum": _forum_told,
     "simulate forum case": _forum_case_told,

@@ -38,16 +38,26 @@ from stm32up.text import clean, clean_all
 
 _TABLES: dict[str, Callable[..., list[str]]] = {
     "status": tables.status,
-    "probe": tables.probe,
+    "probe": tables.probe_in_short,
+    "probe --all": tables.probe,
     "doctor": tables.doctor,
     "image show": tables.image,
 }
 
 
 class JsonOutput:
-    """One JSON object per line on standard output, and nothing else there."""
+    """One JSON object per line on standard output, and nothing else there. The result also says
+    how the board was left."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, object] = {}
 
     def report(self, event: Event) -> None:
+        if event["event"] == "left":
+            self._left = {"left": event["state"]}
+            return
+        if event["event"] == "result":
+            event = {**event, **self._left}
         values = clean_all(event)
         print(json.dumps(in_order(values, "event", "ok", "status")), flush=True)
 
@@ -64,6 +74,9 @@ class JsonOutput:
     def several(self, verb: str, ports: Sequence[str]) -> Several:
         """The output of this verb on several boards."""
         return SeveralInJson(self.report)
+
+    def end(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -82,8 +95,12 @@ class HumanOutput:
         self._bar: _Bar | None = None
         self._last: Progress | None = None  # set while no other event has followed
         self._refused: Event | None = None  # a refusal that the result may repeat
+        self._left = ""  # how the board was left: the last line
 
     def report(self, event: Event) -> None:
+        if event["event"] == "left":
+            self._left = words.LEFT[str(event["state"])]
+            return
         self._tell_refused()
         if is_progress(event):
             self._show(event)
@@ -112,7 +129,7 @@ class HumanOutput:
         last = self._last
         if self._refused and self._refused.get("message") != error.message:
             self._tell_refused()
-        self.close()
+        self.end()
         if last is not None and last["done"] < last["total"]:
             self._line(words.stopped(last))
         _say_error(error)
@@ -131,6 +148,13 @@ class HumanOutput:
         """Print a line, wrapped only on a terminal."""
         for part in wrapped(clean(line, keep="\n"), width_of(self._console.file)):
             self._console.print(part, style=style)
+
+    def end(self) -> None:
+        """The board was left: say how, if it was not said yet."""
+        self.close()
+        left, self._left = self._left, ""
+        if left:
+            self._line(left)
 
     def close(self) -> None:
         """Remove the progress bar, also after an error."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from stm32up import device
-from stm32up.events import Examined, InterruptedPush, Plan, Shown, Status, Values
-from stm32up.say.endings import layout
+from stm32up.events import Area, Examined, InterruptedPush, Plan, Shown, Status, Values
 from stm32up.say.words import UNDER_WAY, count, signed, words
 
 Row = tuple[str, str, str]  # name, value, meaning
@@ -90,7 +89,47 @@ def _others(values: Values, known: set[str]) -> list[Row]:
 
 
 def probe(values: Values) -> list[str]:
-    """The chip, loader, application and option bytes."""
+    """The chip, loader, application and all option bytes."""
+    options = values.get("option_bytes")
+    if not isinstance(options, dict):
+        return [*aligned(_found(values)), _NO_OPTIONS]
+    names = [name for name in _MEANINGS if name in options]
+    names += sorted(set(options) - set(_MEANINGS) - {"OPTR"})
+    title = f"option bytes (OPTR {options.get('OPTR', '?')})"
+    return [*aligned(_found(values)), title, *_option_bytes(options, names)]
+
+
+def probe_in_short(values: Values) -> list[str]:
+    """As `probe`, but only the option bytes that matter, and those with unusual values."""
+    options = values.get("option_bytes")
+    if not isinstance(options, dict):
+        return [*aligned(_found(values)), _NO_OPTIONS]
+    always = (*_ALWAYS, "nBOOT0") if options.get("nBOOT_SEL") else _ALWAYS
+    names = [
+        name
+        for name in _MEANINGS
+        if name in options and (name in always or options[name] not in _USUAL.get(name, [None]))
+    ]
+    lines = [*aligned(_found(values)), "option bytes", *_option_bytes(options, names)]
+    return [*lines, "for every bit: stm32up probe --all"]
+
+
+_NO_OPTIONS = "option bytes: not known for this family"
+_ALWAYS = ("RDP", "nBOOT_SEL")
+# Values that need no attention; None: an area that protects nothing.
+_USUAL: dict[str, list[object]] = {
+    "nBOOT0": [0, 1],  # no effect while the BOOT0 pin is used
+    "nBOOT1": [1],
+    "BOOT_LOCK": [0],
+    "NRST_MODE": [3],
+    "IWDG_SW": [1],
+    "WWDG_SW": [1],
+    **{name: [0, 1, 2, 3] for name in ("BOR_EN", "BORR_LEV", "BORF_LEV")},
+}
+
+
+def _found(values: Values) -> list[Row]:
+    """Chip, loader and application, and what a newer updater says."""
     application = str(values.get("application", "?"))
     rows: list[Row] = [
         ("chip", f"{values.get('chip', '?')}, product ID {_hex(values.get('product_id'), 3)}", ""),
@@ -100,21 +139,15 @@ def probe(values: Values) -> list[str]:
     if values.get("application_version"):
         rows[-1] = ("application", f"{values['application_version']}, {rows[-1][1]}", "")
     known = {"chip", "product_id", "loader", "protocol", "application", "application_version"}
-    rows += _others(values, known | {"option_bytes"})
-    options = values.get("option_bytes")
-    if not isinstance(options, dict):
-        return [*aligned(rows), "option bytes: not known for this family"]
-    return [*aligned(rows), *_option_bytes(options)]
+    return rows + _others(values, known | {"option_bytes"})
 
 
-def _option_bytes(fields: Values) -> list[str]:
-    names = [name for name in _MEANINGS if name in fields]
-    names += sorted(set(fields) - set(_MEANINGS) - {"OPTR"})
+def _option_bytes(fields: Values, names: Iterable[str]) -> list[str]:
     rows = [
         (name, _shown(fields[name]), _MEANINGS[name](fields) if name in _MEANINGS else "")
         for name in names
     ]
-    return [f"option bytes (OPTR {fields.get('OPTR', '?')})", *aligned(rows, indent="  ")]
+    return aligned(rows, indent="  ")
 
 
 def _shown(value: object) -> str:
@@ -123,11 +156,16 @@ def _shown(value: object) -> str:
     return "-".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-# stm32up provision, unprotect
+# stm32up provision, unprotect, erase
 
 
 def plan(values: Plan) -> list[str]:
-    """What a bench verb is about to do: the fields of OPTR, with changes marked."""
+    """What a bench verb is about to do: the fields of OPTR, with changes marked; or the pages."""
+    if values.get("verb") == "erase":
+        lines = [f"{values.get('chip', '?')}: erases {values['pages']} of {values['of']} pages"]
+        for start, length in values["kept"]:
+            lines.append(f"  kept: 0x{start:08X} to 0x{start + length - 1:08X} ([flash] preserve)")
+        return lines
     if "fields" not in values:
         command = f"Readout Unprotect ({values.get('command', '?')})"
         return [f"{values.get('chip', '?')} is read-protected; {command} erases all of its flash"]
@@ -287,11 +325,38 @@ def image(values: Shown) -> list[str]:
         )
         for tlv in values["tlvs"]
     ]
-    stretches = [f"  {line}" for line in layout(values)]
-    flash = ["flash", *stretches] if stretches else []
+    areas = values.get("map")
+    flash = _map(values, areas) if areas else []
     unchecked = ["digest and signature were not checked; to check them:"]
     unchecked.append("  stm32up image verify IMAGE --key KEY.pem")
     return [*aligned(rows), *flash, "TLVs", *aligned(tlvs, indent="  "), *unchecked]
+
+
+_AREAS = {
+    "written": "erased and written",
+    "hole": "kept (a hole)",
+    "preserved": "kept (preserved)",
+    "refused": "REFUSED: preserved",
+    "untouched": "not touched",
+}
+
+
+def _map(values: Shown, areas: list[Area]) -> list[str]:
+    """What the image does to each page."""
+    pages = areas[-1]["last_page"] + 1
+    board = values.get("board")
+    whose = f", on {board}" if board else ""
+    return [f"flash of {values['chip']}, {count(pages, 'page')}{whose}", *map(_area, areas)]
+
+
+def _area(area: Area) -> str:
+    first, last = area["first_page"], area["last_page"]
+    end = area["address"] + area["length"] - 1
+    what = _AREAS[area["what"]]
+    if area["what"] == "written" and area["bytes"] < area["length"]:
+        what = f"erased, {area['bytes']} written"
+    pages = f"page {first}" if first == last else f"pages {first} to {last}"
+    return f"  0x{area['address']:08X} to 0x{end:08X}  {area['length']:6} bytes {what}, {pages}"
 
 
 def _hex(value: object, digits: int) -> str:

@@ -23,6 +23,8 @@ PHASES = {
     "compare": ("comparing flash", "pages"),
     "write": ("writing flash", "pages"),
     "verify": ("verifying flash", "pages"),
+    "read": ("reading flash", "bytes"),
+    "erase": ("erasing flash", "pages"),
     "naive": ("cutting naive host", "times"),
     "unprotect-slow": ("cutting patient host", "times"),
     "unprotect": ("cutting unprotect", "times"),
@@ -121,6 +123,16 @@ def _built(values: Known) -> str:
     return f"built an image of {values['file']}: version {values['version']}, {signed(values)}"
 
 
+def _differs(values: Known) -> str:
+    address = values["address"]
+    at = f"0x{address:08X}" if isinstance(address, int) else str(address)
+    differ = "differs" if values["bytes"] == 1 else "differ"
+    return (
+        f"page {values['page']}: {count(values['bytes'], 'byte')} {differ}, from {at}: "
+        f"{values['flash']} in flash, {values['file']} in the file"
+    )
+
+
 def _checked(values: Known) -> str:
     sound = f"checked {values['version']}: sound{_took(values['hash_ms'])}"
     if not values["key"]:
@@ -200,6 +212,23 @@ def _counted(values: Known) -> str:
     return f"{line}\n  again: {values['replay']}" if values["replay"] else line
 
 
+def _ended_there(values: Known) -> str:
+    version = f" {values['version']}" if "version" in values else ""
+    why = "" if values["ok"] is True else f", {values['message']}"
+    return f"the update on the board has ended: {values['status']}{version}{why}"
+
+
+# How a board was left.
+LEFT = {
+    "started": "the board's program was started again",
+    "stopped": "the board is at its REPL, its program is stopped; to start it: stm32up reset",
+    "as-before": "the board is at its REPL, as before",
+    "no-program": "the board is at its REPL; it has no main.py",
+    "goes-on": "nothing was interrupted: the board goes on",
+    "unknown": "the board does not say whether its program started: stm32up reset --hard",
+    "lost": "the board is lost; its program starts when it is reset or gets power",
+    "reset": "the board was reset",
+}
 _REFUSED = "refused: {message}"
 _NOT_KEPT = (
     "it runs, but the host cannot keep it: {message}; the last good image is still the earlier "
@@ -222,6 +251,9 @@ EVENTS = {
     "rolling-back": Words(_rolling_back, "{new} did not prove itself ({reason})"),
     "not-kept": Words(_NOT_KEPT, _NOT_KEPT),
     "result": Words(_ended, _ended_later),
+    "idle": Words("no update runs"),
+    "begun": Words("an update has begun"),
+    "ended": Words(_ended_there),  # a run that this program only watched
     # the bench
     "interrupted": Words(
         "an earlier {what} was interrupted ({stage}); waiting, then checking the target"
@@ -242,6 +274,7 @@ EVENTS = {
     "output": Words("board: {text}"),
     "note": Words("note: {text}"),
     "built": Words(_built),
+    "differs": Words(_differs),
     "pushed": Words(pushed),
     # simulate
     "lane": Words("{title}"),

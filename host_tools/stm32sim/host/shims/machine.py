@@ -137,9 +137,10 @@ class UART:
     def __init__(self, id, *args, **settings):
         self._id = id
         self._handle = -1
-        count = 2 if _on_rp2() else 3
-        if not 0 <= id < count:
+        if not 0 <= id < (2 if _on_rp2() else 3):
             raise ValueError(f"UART({id}) doesn't exist")
+        if id == 0 and not _on_rp2():
+            raise ValueError("UART(0) has the REPL")
         self._settings = None
         self.init(*args, **settings)
 
