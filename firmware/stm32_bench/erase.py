@@ -26,6 +26,7 @@ class Erase(Procedure):
     Result: {"pages", "blank": True}."""
 
     what = "erase"
+    changes_options = False
 
     def _planned(self, options, wishes):
         if options is None:

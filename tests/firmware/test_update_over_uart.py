@@ -10,9 +10,9 @@ import pytest
 
 from stm32sim.chip.application import known_images
 from stm32sim.chip.stm32 import Running
+from stm32sim.faults import LINE_KINDS, Fault, FaultyLine, LineNoise
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_S
-from stm32sim.wires.uart import Wire
 from stm32sim.world import Wiring
 from tests.support import image, known, over_uart, payload, run_until_cut
 
@@ -144,59 +144,53 @@ def test_an_i2c_master_that_was_first_is_outlasted_by_a_reset(make):
 # --- faults ---
 
 
-def strike(wire: Wire, at: int, fault: str) -> list[int]:
-    """Do this to the byte number `at` from now on. The returned list gets the bytes."""
-    seen: list[int] = []
-
-    def distortion(byte: int) -> list[tuple[int, bool]]:
-        seen.append(byte)
-        if len(seen) - 1 != at:
-            return [(byte, False)]
-        return {
-            "lost": [],
-            "doubled": [(byte, False), (byte, False)],
-            "flipped": [(byte ^ 0x10, True)],
-            "two bits flipped": [(byte ^ 0x12, False)],
-        }[fault]
-
-    wire.distortion = distortion
-    return seen
-
-
-FAULTS = ("lost", "doubled", "flipped", "two bits flipped")
 DIRECTIONS = ("to_target", "to_host")
 
 
 @functools.cache
 def bytes_of_an_installation(direction: str) -> int:
-    bench = Bench(applications=APPLICATIONS, **over_uart())
-    seen = strike(getattr(bench.world.line, direction), -1, "lost")
+    bench = bench_on("rp2")
+    kind = "noise to the host" if direction == "to_host" else "noise to the target"
+    faulty = FaultyLine(bench.world.line, bench.target, Fault(kind, -1))
     assert bench.install(image(SMALL, "1.3.0"))["ok"]
-    return len(seen)
+    return faulty.bytes
 
 
-def places(direction: str) -> Iterator[int]:
-    """Each second byte of the beginning, then a thin sample, and the end."""
-    count = bytes_of_an_installation(direction)
-    yield from range(0, 60, 2)
-    yield from range(61, count - 60, 97)
-    yield from range(count - 60, count - 5, 6)
+def bench_on(host: str) -> Bench:
+    return Bench(host=host, applications=APPLICATIONS, **over_uart())
+
+
+def places(kind: str, host: str) -> Iterator[int]:
+    """The beginning, then a thin sample, and the end. Hosts differ in their UARTs only."""
+    count = bytes_of_an_installation("to_host" if kind.endswith("host") else "to_target")
+    thin = 1 if host == "rp2" else 4
+    yield from range(0, 60, 3 * thin)
+    yield from range(61, count - 40, 211 * thin)
+    yield from range(count - 40, count - 5, 7 * thin)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_any_byte_may_be_damaged(make, direction, fault):
-    for at in places(direction):
-        bench = make()
-        struck = strike(getattr(bench.world.line, direction), at, fault)
+@pytest.mark.parametrize("host", ["rp2", "esp32"])
+@pytest.mark.parametrize("kind", LINE_KINDS)
+def test_every_byte_may_fail(host: str, kind: str) -> None:
+    for at in places(kind, host):
+        bench = bench_on(host)
+        faulty = FaultyLine(bench.world.line, bench.target, Fault(kind, at))
         began = bench.clock.now
         result = bench.install(image(SMALL, "1.3.0"))
-        case = f"{fault} {direction} at {at}: {result}"
+        case = f"{kind} at {at} on {host}: {result}"
         assert result["status"] == "installed", case
-        assert bench.flash_holds(SMALL) and len(struck) > at, case
+        assert bench.flash_holds(SMALL) and faulty.bytes > at, case
         assert bench.clock.now - began < 20 * NS_PER_S, case
         assert not set(bench.trace.commands()) & DANGEROUS, case
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_on_the_line_costs_time_only(make, seed):
+    bench = make()
+    LineNoise(bench.world.line, rate=1e-3, seed=seed)
+    result = bench.install(image(OLD, "1.0.0"))
+    assert result["status"] == "installed" and bench.flash_holds(OLD), result
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

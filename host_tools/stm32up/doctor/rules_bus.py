@@ -69,6 +69,12 @@ def _silence(facts: Facts) -> Evidence:
     return evidence
 
 
+def _silence_of_uart(facts: Facts) -> Evidence:
+    if facts.seen("found", "application"):
+        return ["a reset with BOOT0 high stops the application, but no loader answers"]
+    return ["no loader answers after a reset with BOOT0 high"]
+
+
 def _history(facts: Facts) -> str:
     if facts.boot0_worked:
         return "the log shows that BOOT0 worked before"
@@ -302,9 +308,9 @@ def rate_too_high(facts: Facts) -> Evidence:
     unless=_WIRES,
 )
 def loader_elsewhere(facts: Facts) -> Evidence:
-    if not facts.silent or facts.application or not _drives(facts, "rx"):
+    if not facts.silent or facts.seen("entry", "application") or not _drives(facts, "rx"):
         return []
-    return [*_silence(facts), f"the target drives {facts.pin('rx')} while its loader runs"]
+    return [*_silence_of_uart(facts), f"the target drives {facts.pin('rx')} while its loader runs"]
 
 
 @RULES.add(
@@ -384,9 +390,9 @@ def no_answer(facts: Facts) -> Evidence:
     unless=_WIRES,
 )
 def no_answer_over_uart(facts: Facts) -> Evidence:
-    if not facts.silent or not facts.baudrate or facts.application or facts.hands_off is not None:
+    if not facts.silent or not facts.baudrate or facts.seen("entry", "application"):
         return []
-    return _silence(facts)
+    return [] if facts.hands_off is not None else _silence_of_uart(facts)
 
 
 @RULES.add(

@@ -20,8 +20,8 @@ OLD, NEW, NEWER = payload(9000, 1), payload(7000, 2), payload(6000, 4)
 DEAD = payload(5000, 3)
 DEPLOYED = HostFacts(found={"stm32_updater": [(LIB, LIBRARY)]})
 APPLICATIONS = known_images(
-    known(OLD, "1.0.0"),
-    known(NEW, "1.1.0"),
+    known(OLD, "1.0.0", blinks_ms=20),
+    known(NEW, "1.1.0", blinks_ms=20),
     known(DEAD, "2.0.0", answers=False),
     known(NEWER, "2.1.0"),
 )

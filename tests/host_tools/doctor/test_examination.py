@@ -38,7 +38,7 @@ from tests.host_tools.doctor.worlds import (
     bench_operation_interrupted,
     nobody_on_the_bus,
 )
-from tests.support import image, known
+from tests.support import image, known, over_uart
 
 
 def files_of(bench: Bench) -> dict[str, bytes]:
@@ -77,6 +77,14 @@ def test_nothing_is_wrong_with_a_healthy_board(host):
     bench = installed(host)
     _, diagnosis = examined(bench)
     assert diagnosis.healthy and diagnosis.findings == [] and diagnosis.otherwise == []
+    assert bench.target.running is Running.APPLICATION
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_nothing_is_wrong_with_a_healthy_board_over_uart(host):
+    bench = installed(host, **over_uart())
+    _, diagnosis = examined(bench)
+    assert diagnosis.findings == [] and diagnosis.otherwise == []
     assert bench.target.running is Running.APPLICATION
 
 

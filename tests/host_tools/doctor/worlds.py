@@ -29,7 +29,7 @@ from tests.host_tools.doctor.doctors_bench import (
     make,
     power_cycle,
 )
-from tests.support import image
+from tests.support import image, over_uart
 
 HOSTS = ("rp2", "esp32", "esp32-new")
 SWITCHED = {"pins": {"nrst": 2, "boot0": 3, "supply": 6}}
@@ -98,6 +98,62 @@ def reset_button_stuck(host):
 @scenario("pull-ups-missing")
 def no_resistors(host):
     return make(host, OLD, wiring=Wiring(pull_ups=""))
+
+
+def on_uart(host: str, rate: int = 460_800, **wiring: Any) -> Bench:
+    """OLD runs, and toggles its line; `wiring`: what differs from board.json."""
+    arguments = over_uart(rate)
+    arguments["wiring"] = replace(arguments["wiring"], **wiring)
+    return make(host, content=OLD, **arguments)
+
+
+@scenario("tx-rx-exchanged")
+def tx_and_rx_exchanged(host):
+    return on_uart(host, tx=5, rx=4)
+
+
+@scenario("loader-elsewhere")
+def tx_is_open(host):
+    return on_uart(host, tx=None)
+
+
+@scenario("loader-elsewhere")
+def i2c_is_wired_too_and_another_master_was_first(host):
+    bench = on_uart(host)
+    nrst = bench.target.nrst
+
+    def probed(high: bool) -> None:
+        nrst(high)
+        if high:
+            bench.clock.after(2 * START_UP, lambda: bench.target.start(I2C_ADDRESS, False))
+
+    bench.target.nrst = probed
+    return bench
+
+
+@scenario("loader-elsewhere")
+def parity_is_lost_on_the_way(host):
+    bench = on_uart(host)
+    bench.world.line.to_target.distortion = lambda byte: [(byte, True)]
+    return bench
+
+
+@scenario("no-answer-over-uart")
+def rx_is_open(host):
+    return on_uart(host, rx=None)
+
+
+@scenario("rate-too-high")
+def slow_edges(host):
+    bench = on_uart(host, 1_000_000)
+    wire = bench.world.line.to_target
+    wire.distortion = lambda byte: [(byte if wire._format.rate < 200_000 else byte | 0x11, False)]
+    return bench
+
+
+@scenario("nrst-not-connected")
+def nrst_is_open_beside_a_uart(host):
+    return on_uart(host, nrst=None)
 
 
 @scenario("bus-too-fast")
