@@ -8,6 +8,7 @@ STUBS_VERSION := 1.29.0.post1
 STDLIB_STUBS_VERSION := 1.29.0.post2
 STUBBER_VERSION := 1.29.1
 PORTS := rp2 esp32
+BOARD := pico_nucleo_g071rb
 JOBS ?= 2
 RUNS ?= 1000000
 SAMPLE ?= 200
@@ -22,7 +23,7 @@ DEVICE_CODE := firmware/stm32_rom firmware/stm32_updater firmware/stm32_bench fi
 .PHONY: help setup demo check test test-install bench-sim torture fuzz mutants lint fmt dist app clean
 
 help:
-	@echo "make demo   install an application on a simulated board, from nothing"
+	@echo "make demo   install an application on a simulated board, from nothing; BOARD=NAME on another one"
 	@echo "make setup  only what the others need: .venv/bin/stm32up"
 	@echo "make check  lint, and the quick tests of host_tools and firmware: while you work"
 	@echo "make test   all tests; T=PATH some of them"
@@ -62,7 +63,7 @@ $(VENV)/manifestfile/.installed: Makefile | $(VENV)/.installed
 	touch $@
 
 demo: setup
-	$(BIN)/python -m stm32up.cli.demo
+	STM32UP_BOARD=$(BOARD) $(BIN)/python -m stm32up.cli.demo
 
 # ruff and mypy look again only at what changed since they ran last. Four processes, also on two cores:
 # some tests wait for a time-out.

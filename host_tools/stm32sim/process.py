@@ -51,7 +51,9 @@ TARGETS = (
 )
 # Faults of the wires.
 WIRES: dict[str, Callable[[Wiring], Wiring]] = {
-    "exchanged": lambda wiring: replace(wiring, scl=wiring.sda, sda=wiring.scl),
+    "exchanged": lambda wiring: replace(
+        wiring, scl=wiring.sda, sda=wiring.scl, tx=wiring.rx, rx=wiring.tx
+    ),
     "no-pull-ups": lambda wiring: replace(wiring, pull_ups=""),
     "long": lambda wiring: replace(wiring, fastest=100_000),
     "nrst-open": lambda wiring: replace(wiring, nrst=None),

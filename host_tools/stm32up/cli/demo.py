@@ -95,7 +95,12 @@ def main() -> int:
         if probed.returncode:
             return 1
         runs = json.loads(probed.stdout.splitlines()[-1])["application_version"]
-        page.text(f"The application now running, read over I2C: {runs}.", style="bold")
+        page.text(
+            f"The application now running, read over I2C: {runs}."
+            if runs
+            else "The application runs: it toggles its line to the host.",
+            style="bold",
+        )
     page.text()
     page.text(
         f"That was the whole path, in {time.monotonic() - began:.0f} s and without hardware. "

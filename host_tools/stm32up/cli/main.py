@@ -34,7 +34,7 @@ TRACE = "STM32UP_TRACE"  # environment variable: show tracebacks of internal err
 @click.group(cls=AllVerbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stm32up")
 def cli() -> None:
-    """Updates an STM32 over I2C from a MicroPython board.
+    """Updates an STM32 over I2C or UART from a MicroPython board.
 
     Options are valid before and after the verb.
     """

@@ -23,7 +23,7 @@ _PHASES = {
     "rolling back": "the last good image is being put back",
 }
 _APPLICATION = {
-    "running": "runs and answers with its version",
+    "running": "runs and answers",
     "blank": "none: the flash is blank",
     "silent": "the flash is not blank, but nothing answers with a version",
 }

@@ -1,0 +1,42 @@
+"""The command on a simulated board whose target is wired to the host's UART, in real
+MicroPython."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import Commands
+
+
+@pytest.fixture(params=["pico_nucleo_g071rb_uart", "esp32_nucleo_g071rb_uart"])
+def wired(
+    request: pytest.FixtureRequest, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> Commands:
+    board = Commands(tmp_path / "state", str(request.param), capfd)
+    assert board("deploy").status == 0
+    return board
+
+
+def test_an_update_then_another_then_a_look(wired, images):
+    assert wired("update", images / "app-1.0.0.img").result["status"] == "installed"
+    assert wired("update", images / "app-1.1.0.img").result["version"] == "1.1.0"
+    probed = wired("probe").result
+    assert probed["protocol"] == "3.1" and probed["application"] == "running"
+    assert wired("doctor").result["status"] == "healthy"
+    assert wired("status").result["confirmed"] == "1.1.0"
+
+
+def test_wires_that_are_exchanged_are_named_by_update_and_doctor(wired, images):
+    exchanged = ("wires=exchanged",)
+    result = wired("update", images / "app-1.0.0.img", sim=exchanged).result
+    assert result["error"] == "loader-silent" and "TX" in result["next_step"]
+    assert wired("doctor", sim=exchanged).result["error"] == "tx-rx-exchanged"
+
+
+def test_provision_refuses_in_one_line(wired):
+    assert wired("deploy", "--bench").status == 0
+    ran = wired("provision", "--yes")
+    assert ran.status == 1 and ran.result["error"] == "not-allowed"
+    assert "over UART" in ran.result["message"] and "\n" not in ran.result["message"]
