@@ -200,16 +200,20 @@ def options(
 
 
 class Verb(click.Command):
-    """A verb that takes these options too. `several`: it can be done on several boards at once."""
+    """A verb that takes these options too. `several`: it can be done on several boards at once.
+    `in_turn`: it looks at the ports itself."""
 
-    def __init__(self, *arguments: Any, several: bool = False, **values: Any) -> None:
+    def __init__(
+        self, *arguments: Any, several: bool = False, in_turn: bool = False, **values: Any
+    ) -> None:
         super().__init__(*arguments, **values)
         self.params += options(self.params)
         self._several = several
+        self._in_turn = in_turn
 
     def invoke(self, ctx: click.Context) -> Any:
         context = ctx.ensure_object(Context)
-        if not context.has_several:
+        if not context.has_several or self._in_turn:
             return super().invoke(ctx)
         verb = ctx.command_path.removeprefix("stm32up ")
         if not self._several:

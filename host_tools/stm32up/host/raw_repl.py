@@ -20,6 +20,7 @@ but its flow control uses the direction that others write to.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 import select
 import time
@@ -225,6 +226,14 @@ class RawRepl:
             if not self._receive() and time.monotonic() >= end:
                 return False
         return True
+
+    def type_last(self, code: str) -> None:
+        """Run code that ends the connection; give the board a moment to read it."""
+        self._type(code.encode())
+        end = time.monotonic() + _REFUSED_S
+        with contextlib.suppress(OSError):
+            while time.monotonic() < end:
+                self._receive()
 
     # Before anything is interrupted.
 
