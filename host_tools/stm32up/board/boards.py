@@ -39,7 +39,7 @@ def known(local: Path = Path("boards")) -> list[Known]:
         try:
             board = load(name)
         except UsageError as error:
-            found.append({"name": name, "trouble": str(error)})
+            found.append({"name": name, "trouble": error.lines[0]})
             continue
         pins = {"sda": board.sda, "scl": board.scl, "nrst": board.nrst, "boot0": board.boot0}
         found.append(

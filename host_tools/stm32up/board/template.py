@@ -135,7 +135,7 @@ class Draft:
         mistakes = [what.removeprefix(f"{question.key} ") for what in self._mistakes()]
         if mistakes:
             del self._values[question.name]
-        return "; ".join(mistakes)
+        return "; ".join(mistakes).replace('"', "")
 
     def write(self) -> Values:
         """Write the file. Raises BoardFileError if it cannot be valid, UsageError."""

@@ -240,13 +240,15 @@ class RawRepl:
     def ask(self) -> None:
         """Ask the program whether an update runs. A REPL ignores this question; to the second byte
         it answers with its prompt."""
+        self._text.clear()
         self.serial.write(_QUESTION + FRIENDLY)
 
     def heard(self) -> list[tuple[int, int, bytes]]:
         """The frames that have arrived: number, kind, data. Waits a moment."""
         self._is_quiet = not self._receive()
         contents = [_content(message[1]) for message in self._messages() if message[1] is not None]
-        del self._text[:-_LAST_TEXT]
+        # A prompt after the last question, and after all frames, is the board's own.
+        del self._text[: None if contents else -_LAST_TEXT]
         return [(content[0], content[1], content[2:]) for content in contents if content]
 
     @property

@@ -182,7 +182,7 @@ _ENDINGS: dict[str, Callable[[Known], list[str]]] = {
     "verify": _same,
     "erase": _erased,
     "logs pull": _logs_pulled,
-    "reset": lambda values: ["reset"],
+    "reset": lambda values: ["reset, as by its button" if values["hard"] else "soft reset"],
     "boards new": _board_made,
     "simulate forum": _forum_told,
     "simulate forum case": _forum_case_told,

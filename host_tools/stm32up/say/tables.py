@@ -398,7 +398,7 @@ def devices(values: Values) -> list[str]:
                 ("updater", _updater(found), ""),
                 ("target", str(found["target"] or "no image is known to run on it"), ""),
             ]
-        rows.append(("", str(found.get("said", "")), ""))
+        rows.append(("note", str(found.get("said", "")), ""))
         lines += ["", str(found["port"]), *aligned((r for r in rows if r[1]), indent="  ")]
     return lines[1:]
 
