@@ -9,9 +9,9 @@ import subprocess
 import sys
 
 
-def on_a_terminal(width: int, program: str, **environment: str) -> list[str]:
+def on_a_terminal(width: int, program: str, *, typed: str = "", **environment: str) -> list[str]:
     """The lines that a program prints in a terminal of this width, before the terminal wraps them
-    and without colours. It must end with status 0."""
+    and without colours. `typed`: its input. It must end with status 0."""
     import pty
     import termios
     from fcntl import ioctl
@@ -24,6 +24,7 @@ def on_a_terminal(width: int, program: str, **environment: str) -> list[str]:
         [sys.executable, "-c", program], stdin=theirs, stdout=theirs, stderr=theirs, env=variables
     )
     os.close(theirs)
+    os.write(ours, typed.encode())
     drawn = b""
     while True:
         try:

@@ -51,11 +51,11 @@ class FileMistakes(UsageError):
 
     def __init__(self, *mistakes: str) -> None:
         super().__init__("; ".join(mistakes))
-        self._mistakes = mistakes
+        self.mistakes = mistakes
 
     @property
     def lines(self) -> list[str]:
-        return [clean(mistake) for mistake in self._mistakes]
+        return [clean(mistake) for mistake in self.mistakes]
 
 
 class BoardFileError(FileMistakes):
@@ -105,6 +105,12 @@ class UpdateRuns(Stm32upError):
     """The board updates its target, and must not be interrupted."""
 
     code = "update-runs"
+
+
+class ProgramRuns(Stm32upError):
+    """A program runs on the board that was not to be interrupted."""
+
+    code = "program-runs"
 
 
 class DeviceError(Stm32upError):

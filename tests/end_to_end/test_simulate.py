@@ -132,6 +132,38 @@ def test_the_repl_of_mpremote_works_on_the_pty(simulate):
     assert mpremote(board.url, "exec", "print('alive')").split() == ["alive"]
 
 
+@pytest.mark.parametrize("way", ["pty", "url"])
+@pytest.mark.parametrize("leave", [b"\x1d", b"\x18"], ids=["ctrl-]", "ctrl-x"])
+def test_the_console_is_the_boards_terminal_and_interrupts_nothing(simulate, way, leave):
+    board = simulate()
+    mpremote(board.url, "exec", "--no-follow", "import time\nwhile not time.sleep(1): n = 1")
+    child, screen = pty.fork()
+    if child == 0:
+        command = [sys.executable, "-m", "stm32up", "--port", getattr(board, way), "console"]
+        os.execv(command[0], command)
+    shown = b""
+
+    def wait_for(text: bytes) -> None:
+        nonlocal shown
+        while text not in shown:
+            assert select.select([screen], [], [], SAFETY_NET_S)[0], shown
+            shown += os.read(screen, 4096)
+        shown = shown[shown.index(text) + len(text) :]
+
+    wait_for(b"Ctrl-] or Ctrl-X leaves")
+    assert not select.select([screen], [], [], 0.5)[0] or b"Interrupt" not in os.read(screen, 4096)
+    os.write(screen, b"\x03")
+    wait_for(b"KeyboardInterrupt")
+    os.write(screen, b"\x02")
+    wait_for(b">>> ")
+    os.write(screen, b"6 * 7\r")
+    wait_for(b"42\r\n>>> ")
+    os.write(screen, leave)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(screen)
+    assert mpremote(board.url, "exec", "print('alive')").split() == ["alive"]
+
+
 def test_output_that_nobody_read_is_not_for_the_next_program_on_the_pty(simulate):
     board = simulate()
     mpremote(board.pty, "exec", "--no-follow", "while True: print('old')")

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 import traceback
+from binascii import crc32
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -111,6 +112,9 @@ class FakeMachine:
     def reset_cause(self) -> int:
         return self.cause
 
+    def unique_id(self) -> bytes:
+        return bytes.fromhex("e660583883724a32")
+
 
 def _trace(error: BaseException) -> str:
     if isinstance(error, OSError):
@@ -138,6 +142,10 @@ class FakeBoard:
         self.frozen = False  # whether the updater is frozen into its firmware
         self.silent = False
         self.machine = FakeMachine()
+        # What its program answers, in turn, before it has ended; "" is no answer. Ctrl-C ends it.
+        self.answers: list[str] = []
+        self.asked = 0
+        self.was_interrupted = False
         self.noise: Callable[[bytes], bytes] = lambda data: data
         self.program = ""  # code that main.py has run before it is interrupted
         self.implementation = SimpleNamespace(
@@ -185,6 +193,9 @@ class FakeBoard:
                 return
             if self.silent:
                 continue
+            if self.answers:
+                self._answer(byte, stream)
+                continue
             if byte == b"\x01":
                 raw, code = True, bytearray()
                 stream.write(BANNER)
@@ -223,6 +234,20 @@ class FakeBoard:
                     if not byte or (byte == b"\x03" and self.boot == "hangs"):
                         break
                 stream.write(BANNER)
+
+    def _answer(self, byte: bytes, stream: Any) -> None:
+        """The program runs and takes a byte."""
+        if byte == b"\x03":
+            self.was_interrupted = True
+            self.answers.clear()
+        elif byte == b"\x14":
+            self.asked += 1
+            text = self.answers.pop(0)
+            if text:
+                body = bytes((self.asked & 255,)) + b"u" + text.encode()
+                body += crc32(body).to_bytes(4, "big")
+                digits = [digit for b in body for digit in (b >> 6, b >> 3 & 7, b & 7)]
+                stream.write(b"\xf5" + bytes(0xF8 | digit for digit in digits) + b"\xf6")
 
     def _run(self, code: str, names: dict[str, Any], stream: Any) -> bytes:
         """Run typed code. Return the traceback if stm32up's wrapper lets one pass."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypedDict
 
 import stm32assets
 from stm32up.board import toml_file
@@ -16,6 +17,46 @@ BOARDS = stm32assets.BOARDS
 def names() -> list[str]:
     """The names of the boards of this project."""
     return sorted(path.parent.name for path in BOARDS.glob("*/board.toml"))
+
+
+class Known(TypedDict, total=False):
+    """A board for people: `trouble` if its board.toml has a mistake, else the other keys."""
+
+    name: str
+    title: str
+    host: str
+    chip: str
+    link: str
+    pins: dict[str, int | None]
+    trouble: str
+
+
+def known(local: Path = Path("boards")) -> list[Known]:
+    """The boards of this project and those in the folder `local`, in this order."""
+    own = [] if _is_ours(local) else sorted(path.parent for path in local.glob("*/board.toml"))
+    found: list[Known] = []
+    for name in [*names(), *map(str, own)]:
+        try:
+            board = load(name)
+        except UsageError as error:
+            found.append({"name": name, "trouble": error.lines[0]})
+            continue
+        pins = {"sda": board.sda, "scl": board.scl, "nrst": board.nrst, "boot0": board.boot0}
+        found.append(
+            {
+                "name": name,
+                "title": board.title,
+                "host": board.host,
+                "chip": board.chip.name,
+                "link": f"I2C, {board.frequency // 1000} kHz",
+                "pins": pins,
+            }
+        )
+    return found
+
+
+def _is_ours(folder: Path) -> bool:
+    return folder.resolve() == BOARDS.resolve()
 
 
 def load(name: str) -> Board:

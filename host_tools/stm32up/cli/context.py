@@ -6,6 +6,7 @@ other and small modules at the top; each verb imports the packages that it calls
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -53,6 +54,16 @@ class Context:
     def has_several(self) -> bool:
         """Whether the command is for several boards, and not yet one of its parts."""
         return self.only is None and (self.all_boards or len(self.ports) > 1)
+
+    def own_file(self, path: Path) -> Path:
+        """The file to write: `path`, or a file in that folder if this board is one of several."""
+        if self.only is None:
+            return path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{path} must be a folder, for a file of each board") from error
+        return path / (re.sub(r"[^A-Za-z0-9.]+", "_", self.only).strip("_") + ".jsonl")
 
     @cached_property
     def output(self) -> JsonOutput | HumanOutput:
@@ -200,16 +211,20 @@ def options(
 
 
 class Verb(click.Command):
-    """A verb that takes these options too. `several`: it can be done on several boards at once."""
+    """A verb that takes these options too. `several`: it can be done on several boards at once.
+    `in_turn`: it looks at the ports itself."""
 
-    def __init__(self, *arguments: Any, several: bool = False, **values: Any) -> None:
+    def __init__(
+        self, *arguments: Any, several: bool = False, in_turn: bool = False, **values: Any
+    ) -> None:
         super().__init__(*arguments, **values)
         self.params += options(self.params)
         self._several = several
+        self._in_turn = in_turn
 
     def invoke(self, ctx: click.Context) -> Any:
         context = ctx.ensure_object(Context)
-        if not context.has_several:
+        if not context.has_several or self._in_turn:
             return super().invoke(ctx)
         verb = ctx.command_path.removeprefix("stm32up ")
         if not self._several:

@@ -21,8 +21,7 @@ def logs_group() -> None:
 def logs_pull(context: Context, target: Path | None) -> None:
     """Fetch the log as JSON lines, oldest first.
 
-    Interrupts the program on the board, as every command does, but does not reset the board. The
-    program does not continue by itself: reset the board.
+    With several boards --output is a folder, with a file for each.
     """
     from stm32up.host import logs
     from stm32up.say.output import HumanOutput
@@ -31,7 +30,7 @@ def logs_pull(context: Context, target: Path | None) -> None:
         context.output = HumanOutput(aside=True)
     collected = context.on_board(logs.collect, resume=True)
     if target is not None:
-        logs.write(collected, target)
+        logs.write(collected, context.own_file(target))
     elif context.as_json:
         for entry in collected.entries:
             context.output.report({"event": "log", "entry": entry})

@@ -15,6 +15,7 @@ import click
 
 from stm32up.cli import (
     bench_verbs,
+    board_verbs,
     completion,
     flash_verbs,
     host_verbs,
@@ -43,6 +44,8 @@ def cli() -> None:
 for _verb in (
     keys_verbs.keys_group,
     image_verbs.image_group,
+    board_verbs.boards_group,
+    board_verbs.devices_command,
     host_verbs.deploy_command,
     host_verbs.push_command,
     host_verbs.update_command,
@@ -56,6 +59,8 @@ for _verb in (
     bench_verbs.provision_command,
     bench_verbs.unprotect_command,
     logs_verbs.logs_group,
+    board_verbs.reset_command,
+    board_verbs.console_command,
     simulate_verbs.simulate_command,
     completion.completion_command,
 ):

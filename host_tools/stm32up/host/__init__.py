@@ -1,7 +1,7 @@
 """The host MCU over mpremote. A `session` connects through `transport` to a real board (`ports`)
 or a simulated one (`simulation`). `deploy`, `push`, `calls` (the updater), `bench_calls`, `flash`
-and `logs` use that connection. `host_facts` describes the host, `paths` has the paths of its
-files, and `ram` runs code there without installing it.
+and `logs` use that connection, and `devices` makes one to each board. `host_facts` describes the
+host, `paths` has the paths of its files, and `ram` runs code there without installing it.
 """
 
 AUTO = "auto"  # `transport.connected` finds the port

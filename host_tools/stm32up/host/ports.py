@@ -7,6 +7,7 @@ never used, USB-UART bridges only if no board with its own USB is there, and nev
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
@@ -103,6 +104,25 @@ def all_boards(report: Report) -> list[str]:
             f"no MicroPython board on USB ({ports_present()})", "Give the ports with --port."
         )
     return found
+
+
+class Port(NamedTuple):
+    name: str
+    usb: str  # what the device says about itself
+    is_board: bool  # whether its own USB runs MicroPython
+
+
+def on_usb() -> list[Port]:
+    """All serial ports on USB."""
+    return [
+        Port(
+            str(port.device),
+            str(getattr(port, "product", None) or port.description or ""),
+            port.vid in _BOARDS and not _is_other(port),
+        )
+        for port in _in_order()
+        if port.vid is not None
+    ]
 
 
 def _in_order() -> list[ListPortInfo]:

@@ -20,6 +20,7 @@ but its flow control uses the direction that others write to.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 import select
 import time
@@ -226,18 +227,28 @@ class RawRepl:
                 return False
         return True
 
+    def type_last(self, code: str) -> None:
+        """Run code that ends the connection; give the board a moment to read it."""
+        self._type(code.encode())
+        end = time.monotonic() + _REFUSED_S
+        with contextlib.suppress(OSError):
+            while time.monotonic() < end:
+                self._receive()
+
     # Before anything is interrupted.
 
     def ask(self) -> None:
         """Ask the program whether an update runs. A REPL ignores this question; to the second byte
         it answers with its prompt."""
+        self._text.clear()
         self.serial.write(_QUESTION + FRIENDLY)
 
     def heard(self) -> list[tuple[int, int, bytes]]:
         """The frames that have arrived: number, kind, data. Waits a moment."""
         self._is_quiet = not self._receive()
         contents = [_content(message[1]) for message in self._messages() if message[1] is not None]
-        del self._text[:-_LAST_TEXT]
+        # A prompt after the last question, and after all frames, is the board's own.
+        del self._text[: None if contents else -_LAST_TEXT]
         return [(content[0], content[1], content[2:]) for content in contents if content]
 
     @property

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator
 
 from stm32up.board.model import Board
 from stm32up.errors import UpdateRuns, UsageError
-from stm32up.events import Report
-from stm32up.host import deploy, simulation
-from stm32up.host.transport import Connection, Manners, connected
+from stm32up.events import Report, note
+from stm32up.host import AUTO, deploy, simulation
+from stm32up.host.transport import Connection, Manners, connected, console, find_port
+
+__all__ = ["address", "console", "opened", "simulated"]
 
 BLANK = "blank-host=1"  # an option of the simulation: leave its filesystem as it is
 
@@ -54,6 +56,18 @@ def opened(
         if prepare and BLANK not in options and not deploy.is_deployed(connection, bench=bench):
             deploy.deploy(connection, board, report, bench=bench)
         yield connection
+
+
+@contextlib.contextmanager
+def address(
+    port: str, board: Board, report: Report, *, options: Iterable[str] = ()
+) -> Iterator[str]:
+    """The port for a terminal: of the board behind `port`, or of a simulated one."""
+    if simulation.wanted(port):
+        with simulated(port, board, report, options=options) as ports:
+            yield ports.url
+    else:
+        yield find_port(lambda text: report(note(text))) if port == AUTO else port
 
 
 @contextlib.contextmanager

@@ -23,17 +23,26 @@ import zlib
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
+from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
-from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard, UpdateRuns
+from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard, ProgramRuns, UpdateRuns
 from stm32up.events import Report, note
 from stm32up.host import AUTO
 from stm32up.host.paths import FROZEN, MAIN
 from stm32up.host.ports import find_port, ports_present
-from stm32up.host.raw_repl import TAKEN, NotEntered, Raised, RawRepl, ReplError, Silence
+from stm32up.host.raw_repl import (
+    FRIENDLY,
+    TAKEN,
+    NotEntered,
+    Raised,
+    RawRepl,
+    ReplError,
+    Silence,
+)
 from stm32up.host.running import UNDER_WAY, Program, Running
 from stm32up.host.sending import RECEIVER, Sender
 from stm32up.text import clean, shortened, without_colour
@@ -119,6 +128,7 @@ class Manners(NamedTuple):
 
     look: bool = False  # ask the program first, and wait for the end of an update
     wait: bool = True  # ... or, if False, raise UpdateRuns
+    spare: bool = False  # raise ProgramRuns instead of interrupting a program that says nothing
     start: bool = False  # start the program again at the end
     start_after_failure: bool = True
     tell: bool = False  # report how it was left, if it has a program or the work failed
@@ -222,10 +232,11 @@ class Connection:
         self.resets = 0  # how often contact was lost and restored
         self.is_undisturbed = False  # it was at its prompt, and is not soft-reset
         self._was_entering = False  # Ctrl-C was sent
+        self._was_reset = False  # by `hard_reset`
         self._open()
         try:
             if manners.look:
-                found = self._look(wait=manners.wait)
+                found = self._look(manners)
                 self.is_undisturbed = resume and found is Program.NONE
             self._enter(soft_reset=not resume)
         except BaseException as error:
@@ -245,6 +256,8 @@ class Connection:
         """Leave the board at its normal prompt, or start its program again if there is one.
         Returns the state of the board, a key of LEFT in say/words.py."""
         try:
+            if self._was_reset:
+                return "reset"
             if start and self.has_program and not self.is_undisturbed:
                 return "started" if self._repl.start_program() else "unknown"
             self._repl.leave()
@@ -256,14 +269,14 @@ class Connection:
             return "no-program"
         return "stopped" if not self.is_undisturbed else "as-before"
 
-    def _look(self, *, wait: bool) -> Program:
+    def _look(self, manners: Manners) -> Program:
         """See what the program on the board does, and wait for the end of an update. Raises
-        UpdateRuns, NoBoard."""
+        UpdateRuns, ProgramRuns, NoBoard."""
         running = Running(self._repl)
         try:
             found = running.look()
             if found in UNDER_WAY:
-                if not wait:
+                if not manners.wait:
                     raise UpdateRuns(UNDER_WAY[found], "Wait for its end.")
                 self._report(note(f"{UNDER_WAY[found]}: waiting for its end (else --interrupt)"))
                 running.follow(self._report)
@@ -272,10 +285,11 @@ class Connection:
             raise
         except OSError as error:
             raise NoBoard(
-                f"lost the board on {self.port}: {_reason(error)}",
-                "Check the cable and the supply, then run the command again.",
+                f"lost the board on {self.port}: {_reason(error)}", _CONNECT_AGAIN
             ) from None
         if found is Program.UNKNOWN:
+            if manners.spare:
+                raise ProgramRuns("a program runs that does not say whether it updates its target")
             self._report(
                 note(
                     "the program on the board does not say whether it updates its target; it is "
@@ -288,6 +302,15 @@ class Connection:
         """Stop the program on the board, as Ctrl-C does."""
         with contextlib.suppress(OSError):
             self._repl.interrupt()
+
+    def hard_reset(self) -> None:
+        """Reset the board as its reset button does. Nothing else can be done afterwards."""
+        self._was_reset = True
+        self._repl.type_last("import machine;machine.reset()")
+
+    def disturb(self) -> None:
+        """At the end the program is to be started, also if it did not run before."""
+        self.is_undisturbed = False
 
     def persistently(self, work: Callable[[], T], report: Report) -> T:
         """Do work that can be repeated, and repeat it after a reset of the board."""
@@ -490,7 +513,7 @@ class Connection:
         """The error for a lost port. A board's own USB disappears during a reset and returns."""
         lost = NoBoard(
             f"lost the board on {self.port}: {reason}",
-            "Check the cable and the supply, then run the command again.",
+            _CONNECT_AGAIN,
         )
         self._close_port()
         if not _is_device(self.port):
@@ -513,7 +536,7 @@ class Connection:
         except (ReplError, OSError):
             return NoBoard(
                 f"lost the board on {self.port}: {reason}",
-                "Check the cable and the supply, then run the command again.",
+                _CONNECT_AGAIN,
             )
         if not fresh:
             return ContactLost(
@@ -523,24 +546,12 @@ class Connection:
             "the board was reset during the command, probably by a watchdog that its program had "
             "started",
             "Run the command again. The program continues an update by itself when the board "
-            "starts: reset it, or wait for the watchdog.",
+            "starts.",
         )
 
     def _open(self) -> None:
         """Raises NoBoard."""
-        try:
-            with _quiet():
-                self._transport = SerialTransport(self.port, timeout=0)
-        except (TransportError, OSError, ValueError):
-            if os.path.exists(self.port) and not os.access(self.port, os.R_OK | os.W_OK):
-                raise NoBoard(
-                    f"this user has no permission to open port {self.port}",
-                    "On Linux: sudo usermod -a -G dialout $USER, and log in again.",
-                ) from None
-            raise NoBoard(
-                f"cannot open port {self.port} ({ports_present()})",
-                "Check the cable and --port, and that no other program has the port open.",
-            ) from None
+        self._transport = _opened(self.port)
         serial = self._transport.serial
         with contextlib.suppress(OSError, ValueError):
             serial.write_timeout = _WRITE_S
@@ -590,6 +601,70 @@ class Connection:
 
 # Installing MicroPython again keeps the files, so it does not remove a bad one.
 _ERASE = "a Pico with flash_nuke.uf2, an ESP32 with esptool erase_flash"
+
+
+def _opened(port: str) -> SerialTransport:
+    """Raises NoBoard."""
+    try:
+        with _quiet():
+            return SerialTransport(port, timeout=0)
+    except (TransportError, OSError, ValueError):
+        if os.path.exists(port) and not os.access(port, os.R_OK | os.W_OK):
+            raise NoBoard(
+                f"this user has no permission to open port {port}",
+                "On Linux: sudo usermod -a -G dialout $USER, and log in again.",
+            ) from None
+        raise NoBoard(
+            f"cannot open port {port} ({ports_present()})",
+            "Check the cable and --port, and that no other program has the port open.",
+        ) from None
+
+
+def console(port: str) -> None:
+    """Connect this terminal with the board's, until Ctrl-] or Ctrl-X. Interrupts nothing by
+    itself. Raises NoBoard."""
+    from mpremote.console import Console
+    from mpremote.repl import do_repl_main_loop
+
+    transport = _opened(port)
+    line = transport.serial = _Line(transport.serial)
+    terminal = Console()
+    terminal.enter()
+    try:
+        line.write(FRIENDLY)  # shows the prompt, if no program runs
+        is_lost = do_repl_main_loop(
+            SimpleNamespace(transport=transport),
+            terminal,
+            terminal.write,
+            escape_non_printable=False,
+            code_to_inject=None,
+            file_to_inject=None,
+        )
+    except OSError as error:
+        raise NoBoard(f"lost the board on {port}: {_reason(error)}", _CONNECT_AGAIN) from None
+    finally:
+        terminal.exit()
+        with contextlib.suppress(OSError):
+            transport.close()
+    if is_lost:
+        raise NoBoard(f"lost the board on {port}", _CONNECT_AGAIN)
+
+
+_CONNECT_AGAIN = "Check the cable and the supply, then run the command again."
+
+
+class _Line:
+    """A port of pyserial with the attribute that mpremote waits for. URLs lack it."""
+
+    def __init__(self, serial: Any) -> None:
+        self._serial = serial
+
+    @property
+    def fd(self) -> int:
+        return int(self._serial.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._serial, name)
 
 
 def _device_error(trace: str) -> DeviceError:

@@ -146,6 +146,13 @@ def _logs_pulled(values: Known) -> list[str]:
     return [f"{entries}, numbers {values['first']} to {values['last']}"]
 
 
+def _board_made(values: Known) -> list[str]:
+    lines = [f"made {values['file']}; use it with --board {values['folder']}"]
+    if values["i2c"] == "soft":
+        lines.insert(0, "these pins belong to no hardware I2C controller, so SoftI2C is used")
+    return lines
+
+
 def _forum_told(values: Known) -> list[str]:
     lanes = values["lanes"]
     assert isinstance(lanes, list)
@@ -175,6 +182,8 @@ _ENDINGS: dict[str, Callable[[Known], list[str]]] = {
     "verify": _same,
     "erase": _erased,
     "logs pull": _logs_pulled,
+    "reset": lambda values: ["reset, as by its button" if values["hard"] else "soft reset"],
+    "boards new": _board_made,
     "simulate forum": _forum_told,
     "simulate forum case": _forum_case_told,
 }

@@ -42,6 +42,8 @@ _TABLES: dict[str, Callable[..., list[str]]] = {
     "probe --all": tables.probe,
     "doctor": tables.doctor,
     "image show": tables.image,
+    "boards list": tables.boards,
+    "devices": tables.devices,
 }
 
 

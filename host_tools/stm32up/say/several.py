@@ -92,7 +92,11 @@ class SeveralForPeople:
     def _brief(self, values: Values) -> str:
         if values.get("ok"):
             return endings.brief(self._verb, values)
-        return str(Stm32upError(str(values.get("message", "?")), str(values.get("next_step", ""))))
+        left = words.LEFT.get(str(values.get("left")), "")
+        error = str(
+            Stm32upError(str(values.get("message", "?")), str(values.get("next_step", "")))
+        )
+        return f"{error} ({left})" if left else error
 
 
 def _of_all(failed: Sequence[str], results: Mapping[str, Values]) -> dict[str, object]:

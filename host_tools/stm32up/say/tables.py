@@ -361,3 +361,55 @@ def _area(area: Area) -> str:
 
 def _hex(value: object, digits: int) -> str:
     return f"0x{value:0{digits}X}" if isinstance(value, int) else str(value)
+
+
+# stm32up boards list, stm32up devices
+
+
+def boards(values: Values) -> list[str]:
+    """The known boards."""
+    lines: list[str] = []
+    for board in _list(values, "boards"):
+        pins = board.get("pins")
+        wired = pins.items() if isinstance(pins, dict) else ()
+        rows: list[Row] = [
+            ("title", str(board.get("title", "")), ""),
+            ("host", str(board.get("host", "")), ""),
+            ("chip", str(board.get("chip", "")), ""),
+            ("link", str(board.get("link", "")), ""),
+            ("pins", ", ".join(f"{name} {pin}" for name, pin in wired if pin is not None), ""),
+            ("trouble", str(board.get("trouble", "")), ""),
+        ]
+        lines += ["", str(board["name"]), *aligned((r for r in rows if r[1]), indent="  ")]
+    return lines[1:]
+
+
+def devices(values: Values) -> list[str]:
+    """The ports, and what is on each."""
+    lines: list[str] = []
+    for found in _list(values, "devices"):
+        rows: list[Row] = [("usb", str(found.get("usb", "")), "")]
+        if "platform" in found:
+            host = f"{found['platform']}, {found['machine']}, MicroPython {found['micropython']}"
+            rows += [
+                ("host", host, ""),
+                ("unique ID", str(found["unique_id"]), ""),
+                ("board", str(found["board"] or "no board.json"), ""),
+                ("updater", _updater(found), ""),
+                ("target", str(found["target"] or "no image is known to run on it"), ""),
+            ]
+        rows.append(("note", str(found.get("said", "")), ""))
+        lines += ["", str(found["port"]), *aligned((r for r in rows if r[1]), indent="  ")]
+    return lines[1:]
+
+
+def _updater(found: Values) -> str:
+    if found["updater"] is None:
+        return "none; install it: stm32up deploy"
+    phase = str(found["phase"])
+    return f"{found['updater']}, {phase}: {_PHASES.get(phase, '')}".rstrip(": ")
+
+
+def _list(values: Values, name: str) -> list[Values]:
+    found = values[name]
+    return found if isinstance(found, list) else []

@@ -1,0 +1,106 @@
+"""`devices`: what is on each port, without interrupting a program that may update its target."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TypedDict
+
+from stm32up.errors import NoBoard, NoUpdater, Stm32upError, UpdateFailed
+from stm32up.events import Event
+from stm32up.host import calls
+from stm32up.host.paths import BOARD_JSON
+from stm32up.host.ports import Port, on_usb, ports_present
+from stm32up.host.transport import Connection, Manners, connected, understood
+from stm32up.text import clean
+
+# Code for the host: what it is.
+_WHO = """
+def _who():
+ i = sys.implementation
+ return {
+  'platform': sys.platform,
+  'machine': getattr(i, '_machine', ''),
+  'micropython': '.'.join([str(n) for n in i.version[:3]]),
+  'unique_id': hexlify(_built_in('machine').unique_id()).decode()}
+def _updater(): return getattr(sys.modules.get('stm32_updater'), '__version__', None)
+"""
+
+
+class Device(TypedDict, total=False):
+    """A port and what is on it. `said`: why nothing more is known. The keys from `platform` on are
+    those of a host that was asked; a value that it does not have is None."""
+
+    port: str
+    usb: str
+    said: str
+    platform: str
+    machine: str
+    micropython: str
+    unique_id: str
+    board: str | None  # the title in its board.json
+    updater: str | None  # version
+    phase: str | None
+    target: str | None  # version of the last good image, as the record says
+
+
+def devices(ports: Iterable[str] = (), *, interrupt: bool = False) -> list[Device]:
+    """What is on these ports; without any, on all USB ports. A program that does not say what it
+    does is interrupted only with `interrupt`. Raises NoBoard if there is no port."""
+    wanted = [Port(name, "", True) for name in ports] or on_usb()
+    if not wanted:
+        raise NoBoard(
+            f"nothing on USB that may be a board ({ports_present()})",
+            "Connect one, or give a port with --port.",
+        )
+    return [_device(port, interrupt) for port in wanted]
+
+
+def _device(port: Port, interrupt: bool) -> Device:
+    device: Device = {"port": port.name, "usb": clean(port.usb)}
+    if not port.is_board:
+        return {**device, "said": "not asked: it may not be a board; to ask it, give --port"}
+    manners = Manners(look=not interrupt, wait=False, spare=True, start=True)
+    try:
+        with connected(port.name, resume=True, report=_not_shown, manners=manners) as connection:
+            return {**device, **_found(connection)}
+    except Stm32upError as error:
+        return {**device, "said": error.message}
+
+
+def _not_shown(event: Event) -> None:
+    """One line for each board is enough."""
+
+
+def _found(connection: Connection) -> Device:
+    connection.define(_WHO)
+    who = connection.ask("_who()")
+    with understood(who):
+        found: Device = {
+            "platform": clean(str(who["platform"])),
+            "machine": clean(str(who["machine"])),
+            "micropython": clean(str(who["micropython"])),
+            "unique_id": clean(str(who["unique_id"])),
+            "board": _title(connection),
+            "updater": None,
+            "phase": None,
+            "target": None,
+        }
+    try:
+        status = calls.status(connection)
+    except NoUpdater:
+        return found
+    except UpdateFailed as error:
+        return {**found, "said": error.message}
+    found["phase"], found["target"] = str(status.get("phase", "?")), status.get("confirmed")
+    found["updater"] = clean(str(connection.ask("_updater()") or "?"))
+    return found
+
+
+def _title(connection: Connection) -> str | None:
+    try:
+        content = json.loads(connection.read_file(BOARD_JSON) or b"{}")
+    except ValueError:
+        return None
+    title = content.get("title") if isinstance(content, dict) else None
+    return clean(title) if isinstance(title, str) else None

@@ -1,0 +1,100 @@
+"""`boards new` and `boards list`."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from stm32up.board import boards
+from tests.terminal import on_a_terminal
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("host", "pins"), [("rp2", (4, 5, 2, 3)), ("esp32", (21, 22, 25, 26))])
+def test_the_defaults_make_a_board_that_is_listed_and_loads(run, here, host, pins):
+    ran = run("--json", "boards", "new", "mine", "--yes", "--host", host)
+    assert (ran.status, ran.result["file"]) == (0, "boards/mine/board.toml")
+    board = boards.load("boards/mine")
+    assert (board.sda, board.scl, board.nrst, board.boot0) == pins and board.i2c_id == 0
+    assert not board.unsigned and board.product == "mine"
+    listed = run("--json", "boards", "list").result["boards"]
+    assert [entry["name"] for entry in listed] == [*boards.names(), "boards/mine"]
+    assert listed[-1]["pins"]["nrst"] == pins[2] and "boards/mine" in run("boards", "list").out
+
+
+def test_every_question_has_an_option(run, here):
+    given = {"host": "esp32", "chip": "STM32G031K8", "sda": "13", "scl": "14", "nrst": "27"}
+    given |= {"boot0": "33", "frequency": "100_000", "title": 'A "title"', "product": "p"}
+    given |= {"unsigned": "yes"}
+    options = [part for name, value in given.items() for part in (f"--{name}", value)]
+    ran = run("boards", "new", "mine", *options, "-o", "elsewhere")
+    assert ran.status == 0 and "--board elsewhere" in ran.out
+    content = tomllib.loads((here / "elsewhere" / "board.toml").read_text())
+    assert content["title"] == 'A "title"' and content["pins"] == {"nrst": 27, "boot0": 33}
+    assert content["i2c"]["frequency"] == 100_000 and content["images"]["unsigned"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host", "avr"], "--host: must be rp2 or esp32"),
+        (["--chip", "STM32F407"], "--chip: STM32F407 is not a supported chip"),
+        (["--sda", "99"], "--sda: is 99; it must be 0 to 29"),
+        (["--sda", "x"], "--sda: must be 0 to 29"),
+        (["--scl", "4"], "pin 4 is also"),
+        (["--nrst", "5"], "--nrst: pin 5 is also [i2c] scl"),
+        (["--boot0", "2"], "--boot0: pin 2 is also [pins] nrst"),
+        (["--frequency", "5"], "--frequency: is 5"),
+        (["--unsigned", "perhaps"], "--unsigned: must be yes or no"),
+        (["--title", "  "], "--title: must be printable text"),
+    ],
+)
+def test_a_wrong_answer_is_one_line_and_nothing_is_written(run, here, options, message):
+    ran = run("boards", "new", "mine", "--yes", *options)
+    assert ran.status == 2 and message in ran.err and ran.err.count("\n") == 1
+    assert list(here.iterdir()) == []
+
+
+def test_without_a_terminal_a_missing_answer_is_named(run, here):
+    ran = run("boards", "new", "mine", "--host", "rp2")
+    assert ran.status == 2 and ran.err.startswith("error: --chip is not given")
+
+
+def test_a_board_is_never_overwritten(run, here):
+    assert run("boards", "new", "mine", "--yes").status == 0
+    before = (here / "boards/mine/board.toml").read_text()
+    assert "exists" in run("boards", "new", "mine", "--yes", "--sda", "0", "--scl", "1").err
+    assert (here / "boards/mine/board.toml").read_text() == before
+    assert run("boards", "new", "../mine", "--yes").status == 2
+
+
+def test_pins_of_no_hardware_controller_become_softi2c_and_that_is_said(run, here):
+    ran = run("boards", "new", "mine", "--yes", "--sda", "4", "--scl", "7")
+    assert ran.status == 0 and "SoftI2C" in ran.out
+    assert boards.load("boards/mine").i2c_id is None
+    assert run("boards", "new", "other", "--yes", "--sda", "6", "--scl", "7").status == 0
+    assert boards.load("boards/other").i2c_id == 1
+
+
+def test_a_broken_board_is_listed_with_its_mistake(run, here):
+    (here / "boards" / "bad").mkdir(parents=True)
+    (here / "boards" / "bad" / "board.toml").write_text("title = 1\nhost =\n")
+    ran = run("boards", "list")
+    assert ran.status == 0 and "trouble  boards/bad/board.toml:2: Invalid value" in ran.out
+
+
+@pytest.mark.posix
+def test_on_a_terminal_a_wrong_answer_is_asked_again(here):
+    typed = "rp2\n\n99\n4\n\n2\n3\n\n\n\nyes\n"
+    program = (
+        f"from stm32up.cli import main; main.run(['boards', 'new', 'mine', '-o', {str(here)!r}])"
+    )
+    lines = on_a_terminal(80, program, typed=typed)
+    assert any("is 99; it must be 0 to 29" in line for line in lines)
+    assert boards.load(str(here)).unsigned
