@@ -79,20 +79,20 @@ class Finished:
     output: str
 
 
-def build(folder: Path) -> Path:
-    """Compile the library, if it is not there yet. Raises NotAvailable."""
-    library = folder / "i2c_dev.so"
-    if library.exists() and library.stat().st_mtime > _SOURCE.stat().st_mtime:
+def build(folder: Path, source: Path = _SOURCE) -> Path:
+    """Compile a library, if it is not there yet. Raises NotAvailable."""
+    library = folder / f"{source.stem}.so"
+    if library.exists() and library.stat().st_mtime > source.stat().st_mtime:
         return library
     folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f"i2c_dev.{os.getpid()}.so"  # other processes may do the same
+    new = folder / f"{source.stem}.{os.getpid()}.so"  # other processes may do the same
     command = ["cc", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC"]
     try:
-        made = subprocess.run([*command, "-o", new, _SOURCE], capture_output=True, text=True)
+        made = subprocess.run([*command, "-o", new, source], capture_output=True, text=True)
     except FileNotFoundError:
         raise NotAvailable("there is no C compiler `cc`: install one") from None
     if made.returncode:
-        raise NotAvailable(f"cc cannot compile {_SOURCE.name}: {made.stderr.strip()}")
+        raise NotAvailable(f"cc cannot compile {source.name}: {made.stderr.strip()}")
     return new.rename(library)
 
 

@@ -50,11 +50,12 @@ NUCLEO: dict[str, Any] = {
     "unsigned": True,
 }
 
-_UART = {"id": 1, "tx": 8, "rx": 9, "baudrate": 115_200}
-# The same board with a UART to the target, and no I2C
+# The same for boards/pico_nucleo_g071rb_uart; its application shows by a heartbeat that it runs
 NUCLEO_UART: dict[str, Any] = {
-    **{key: value for key, value in NUCLEO.items() if key != "i2c"},
-    "uart": _UART,
+    **NUCLEO,
+    "i2c": None,
+    "uart": {"id": 1, "tx": 4, "rx": 5, "baudrate": 460_800},
+    "confirm": {"method": "gpio", "pin": 6, "edges": 2, "timeout_ms": 100, "tries": 2},
 }
 
 Event = dict[str, Any]

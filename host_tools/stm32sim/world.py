@@ -158,8 +158,7 @@ class World:
         if self.wiring.pull_ups == "target":
             self.bus.devices.append(DeadRail(target))
         self.line = Line(self.clock)
-        self.line.to_target.receiver = target.usart
-        target.usart.wire = self.line.to_host
+        self.line.connect(target.usart)
         self._ports: dict[int, UartPort] = {}  # by id
         self.reset_cause = PWRON_RESET
         self.file_calls = filesystem.calls()

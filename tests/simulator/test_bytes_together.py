@@ -12,7 +12,7 @@ from stm32sim.chip.application import known_images
 from stm32sim.chip.flash import GRANULE, PAGE
 from stm32sim.chip.loader_steps import I2C_ADDRESS, xor
 from stm32sim.chip.quirks import quirks_of
-from stm32sim.faults import KINDS, Fault, FaultyTarget
+from stm32sim.faults import KINDS, LINE_KINDS, Fault, FaultyLine, FaultyTarget
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS
 from stm32sim.wires.controller import HARDWARE, SoftController
@@ -22,7 +22,8 @@ OLD, NEW = payload(2500, 1), payload(4700, 2)
 
 
 def one_by_one(bench: Bench) -> None:
-    bench.world.bus.tap = bench.trace.tap
+    for wires in (bench.world.bus, bench.world.line):
+        wires.tap = bench.trace.tap
 
 
 def world(bench: Bench) -> dict[str, Any]:
@@ -44,13 +45,17 @@ def world(bench: Bench) -> dict[str, Any]:
         {"quirks": replace(quirks_of(4), stretches_anyway=True)},
         {"quirks": quirks_of(3, pc11_low=True), "settings": {"i2c": {"id": None}}},
         {"fat": True},
+        {"uart": True},
+        {"uart": True, "settings": {"uart": {"baudrate": 1_000_000}, "verify": "read"}},
     ],
     ids=str,
 )
 def test_an_update_is_the_same(host: str, arguments: dict[str, Any]) -> None:
     worlds, events = [], []
     for prepare in (one_by_one, lambda bench: None):
-        applications = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"))
+        applications = known_images(
+            known(OLD, "1.0.0", blinks_ms=20), known(NEW, "1.1.0", blinks_ms=20)
+        )
         bench = Bench(host=host, applications=applications, **arguments)
         prepare(bench)
         for content, version in ((OLD, "1.0.0"), (NEW, "1.1.0")):
@@ -59,6 +64,21 @@ def test_an_update_is_the_same(host: str, arguments: dict[str, Any]) -> None:
         worlds.append(world(bench))
     assert events[:2] == events[2:]
     assert worlds[0] == worlds[1]
+
+
+@pytest.mark.parametrize("kind", LINE_KINDS)
+def test_a_fault_of_a_line_strikes_the_same(kind: str) -> None:
+    """With a fault on one wire the other one still transfers bytes together."""
+    for at in (5, 1500):
+        worlds = []
+        for prepare in (one_by_one, lambda bench: None):
+            bench = Bench(uart=True, applications=known_images(known(OLD, blinks_ms=20)))
+            prepare(bench)
+            FaultyLine(bench.world.line, bench.target, Fault(kind, at))
+            bench.push(image(OLD))
+            bench.run()
+            worlds.append(world(bench))
+        assert worlds[0] == worlds[1], f"{kind}@{at}"
 
 
 @pytest.mark.parametrize("kind", KINDS)

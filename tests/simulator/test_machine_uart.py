@@ -16,7 +16,7 @@ from stm32sim.world import BUS, Wiring
 from tests.simulator.rig import data_frame, word
 from tests.support import in_micropython
 
-PINS = {"tx": 8, "rx": 9}
+PINS = {"tx": 4, "rx": 5}
 BLOCK = bytes(range(256))
 
 
@@ -230,9 +230,9 @@ def test_another_rate_gives_other_bytes_without_an_error(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "wiring",
     [
-        Wiring(scl=None, sda=None, tx=9, rx=8),
-        Wiring(scl=None, sda=None, tx=None, rx=9),
-        Wiring(scl=None, sda=None, tx=8, rx=None),
+        Wiring(scl=None, sda=None, tx=5, rx=4),
+        Wiring(scl=None, sda=None, tx=None, rx=5),
+        Wiring(scl=None, sda=None, tx=4, rx=None),
         Wiring(),
     ],
     ids=["exchanged", "no TX", "no RX", "I2C only"],
@@ -247,17 +247,17 @@ def test_both_interfaces_may_be_wired_and_the_first_one_counts(host: str) -> Non
     bench = Bench(host=host, wiring=Wiring(tx=8, rx=9))
     i2c = bench.device.imports("machine").I2C(0, scl=5, sda=4)
     enter(bench)
-    assert ask(opened(bench), b"\x7f") == b"\x79"
+    assert ask(opened(bench, tx=8, rx=9), b"\x7f") == b"\x79"
     with pytest.raises(OSError):
         i2c.writeto(0x51, b"\x01\xfe")
     enter(bench)
     assert i2c.writeto(0x51, b"\x01\xfe") == 2
-    assert ask(opened(bench), b"\x7f") is None
+    assert ask(opened(bench, tx=8, rx=9), b"\x7f") is None
 
 
 def test_the_wiring_of_a_board_with_uart_has_no_i2c() -> None:
     wiring = Wiring.of(NUCLEO_UART)
-    assert (wiring.scl, wiring.sda, wiring.tx, wiring.rx) == (None, None, 8, 9)
+    assert (wiring.scl, wiring.sda, wiring.tx, wiring.rx) == (None, None, 4, 5)
 
 
 def test_a_soft_reset_closes_the_port(bench: Bench) -> None:
@@ -367,7 +367,7 @@ nrst = machine.Pin(2, machine.Pin.OPEN_DRAIN, value=0)
 time.sleep_ms(5)
 nrst.value(1)
 time.sleep_ms(50)
-tx, rx = machine.Pin(8), machine.Pin(9)
+tx, rx = machine.Pin(4), machine.Pin(5)
 uart = machine.UART(1, 115200, 8, 0, 1, tx=tx, rx=rx, rxbuf=512, timeout=100, timeout_char=20)
 uart.write(b"\\x7f")
 result = [list(uart.read(1))]

@@ -8,7 +8,7 @@ import pytest
 
 from stm32sim.chip.stm32 import Running
 from stm32sim.faults import LINE_KINDS, Fault, FaultyLine, LineNoise
-from stm32sim.wires.clock import NS_PER_S, Clock
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, Clock
 from stm32sim.wires.uart import EVEN, ODD, Format, Line, frame_time
 from tests.simulator.rig import ACK, FLASH, NACK, data_frame, word
 from tests.simulator.uart_rig import SYNC, End, UartRig
@@ -117,6 +117,23 @@ def test_a_byte_is_received_though_the_tap_raises() -> None:
         pair.clock.advance(NS_PER_S)
     pair.clock.advance(NS_PER_S)
     assert pair.end.received == b"\x01\x02\x03"
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("ms", [1, 10, 20])
+def test_a_target_that_is_reset_within_a_packet_takes_its_rest_for_noise(
+    watched: bool, ms: int
+) -> None:
+    rig = UartRig()
+    if watched:
+        rig.line.tap = lambda what, value: None
+    assert rig.order(0x31) == ACK
+    assert rig.say(word(FLASH)) == ACK
+    rig.clock.after(ms * NS_PER_MS, lambda: rig.chip.nrst(False))
+    rig.clock.after(ms * NS_PER_MS + 100, lambda: rig.chip.nrst(True))
+    rig.hand_over(data_frame(BYTES))
+    assert rig.running is Running.LOADER
+    assert rig.say(SYNC) is None
 
 
 # Faults

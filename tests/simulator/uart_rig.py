@@ -51,8 +51,7 @@ class UartRig(Rig):
     ) -> None:
         super().__init__(**arguments)
         self.line = Line(self.clock)
-        self.line.to_target.receiver = self.chip.usart
-        self.chip.usart.wire = self.line.to_host
+        self.line.connect(self.chip.usart)
         self.format = Format(rate, parity, bits)
         self.end = End(self.clock, self.format)
         self.line.to_host.receiver = self.end

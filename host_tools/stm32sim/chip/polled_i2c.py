@@ -216,7 +216,7 @@ class PolledI2C(Polled):
 
     def _proceed(self, value: int) -> None:
         self._deadline = None
-        super()._proceed(value)
+        self._waiting = self._program.send(value)
 
     def _flag(self) -> int | None:
         wait = self._waiting

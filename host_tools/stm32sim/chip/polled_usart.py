@@ -22,11 +22,12 @@ SYNC = 0x7F
 
 
 class Usart:
-    """The peripheral: a Receiver of `wires.uart`, and the sender on `wire`."""
+    """The peripheral: a Target of `wires.uart`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.wire: Wire | None = None  # from TX
+        self._wire: Wire | None = None  # from TX
+        self._heard: Wire | None = None  # to RX
         self.format: Format | None = None
         self.since = 0  # the instant from which on it receives bytes of that format
         self.received: int | None = None  # RDR
@@ -46,18 +47,22 @@ class Usart:
         self.since = self._clock.now
         self._detected = detected
 
+    def connected(self, sends_on: Wire, hears: Wire) -> None:
+        self._wire, self._heard = sends_on, hears
+
     def off(self) -> None:
         """Reset, or switched off: a byte that is being sent ends there."""
+        if self._heard is not None:
+            self._heard.settle()
         self.format = self.received = self._detected = None
-        if self.wire is not None:
-            self.wire.abort()
+        if self._heard is not None and self._wire is not None:
+            self._heard.plan()
+            self._wire.abort()
 
     def send(self, data: bytes) -> int:
         """Send bytes; return the instant at which the last one is complete (TC)."""
-        assert self.format is not None
-        if self.wire is None:
-            return self._clock.now
-        return self.wire.send(data, self.format)
+        assert self.format is not None and self._wire is not None
+        return self._wire.send(data, self.format)
 
     # --- as a Receiver ---
 

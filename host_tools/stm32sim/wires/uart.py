@@ -80,6 +80,12 @@ class Receiver(Protocol):
         ...
 
 
+class Target(Receiver, Protocol):
+    """A receiver that sends too."""
+
+    def connected(self, sends_on: Wire, hears: Wire) -> None: ...
+
+
 class Line:
     """Both wires between a host and a target.
 
@@ -96,6 +102,11 @@ class Line:
         self.stream_tap: Callable[[str, bytes], None] | None = None
         self.to_target = Wire(self, "write")
         self.to_host = Wire(self, "read")
+
+    def connect(self, target: Target) -> None:
+        """Connect both wires to a target."""
+        self.to_target.receiver = target
+        target.connected(self.to_host, self.to_target)
 
     @property
     def tap(self) -> Callable[[str, int], None] | None:
@@ -131,6 +142,7 @@ class Wire:
         self.receiver: Receiver | None = None
         self.distortion: Distortion | None = None
         self._format = Format(1, None)
+        self._time = 0  # ns of a byte
         self._queue = bytearray()
         self._silent = True
         self._began = 0  # the instant of the first queued byte's start bit
@@ -149,18 +161,19 @@ class Wire:
     @property
     def free_at(self) -> int:
         """The instant at which everything is sent."""
-        return self._began + len(self._queue) * frame_time(self._format)
+        return self._began + len(self._queue) * self._time
 
     @property
     def next_end(self) -> int:
         """The instant at which one more byte is sent."""
         self.settle()
-        return self._began + frame_time(self._format)
+        return self._began + self._time
 
     def send(self, data: bytes, form: Format) -> int:
         """Send bytes after those before; return the instant at which the last one is sent."""
         if data and not self._queue:
-            self._format = form
+            if form != self._format:
+                self._format, self._time = form, frame_time(form)
             self._began = self._clock.now
             self._queue += data
             self.plan()
@@ -193,8 +206,8 @@ class Wire:
         """Set the alarm for the next byte, or for several."""
         self._cancel()
         if self._queue:
-            self._together = min(len(self._queue), self._undisturbed())
-            end = self._began + self._together * frame_time(self._format)
+            self._together = self._undisturbed()
+            end = self._began + self._together * self._time
             self._alarm = self._clock.at(end, self._arrive)
 
     def _cancel(self) -> None:
@@ -205,27 +218,29 @@ class Wire:
     def _undisturbed(self) -> int:
         """How many bytes can be transferred together, at least 1."""
         receiver = self.receiver
-        if self._line.watched or self.distortion or receiver is None:
+        count = len(self._queue)
+        if count == 1 or receiver is None or self.distortion or self._line.watched:
             return 1
         form = receiver.format
         if form is None or self._began < receiver.since or not form.same_frame(self._format):
             return 1
-        return max(1, receiver.ready_to_take())
+        return max(1, min(count, receiver.ready_to_take()))
 
     def settle(self) -> None:
         """Transfer what has arrived by now of several bytes that arrive together."""
         if self._together > 1 and self._queue:
-            arrived = (self._clock.now - self._began) // frame_time(self._format)
+            arrived = (self._clock.now - self._began) // self._time
             if 0 < arrived < self._together:
                 self._together = arrived
+                self._cancel()
                 self._arrive()
 
     def _arrive(self) -> None:
-        self._cancel()
+        self._alarm = None
         data = bytes(self._queue[: self._together])
         del self._queue[: len(data)]
         began = self._began
-        self._began += len(data) * frame_time(self._format)
+        self._began += len(data) * self._time
         line = self._line
         try:
             if len(data) == 1:
@@ -236,7 +251,7 @@ class Wire:
             if not self._queue:
                 self._clock.at(self._clock.now, self._falls_silent)
             self._deliver(data, began)
-            if self._alarm is None:
+            if self._queue and self._alarm is None:
                 self.plan()
 
     def _falls_silent(self) -> None:

@@ -84,7 +84,7 @@ class UartPort:
         self._fifo = bytearray()
         self._overrun = False
         self._last = 0  # the instant of the last byte
-        self._wanted = 0  # bytes that a read waits for
+        self._wanted = 0  # bytes that a read still waits for; none below 1
         self.lost = 0  # bytes
         incoming.receiver = self
 
@@ -106,6 +106,7 @@ class UartPort:
 
     def receive(self, byte: int, faulty: bool) -> None:
         self._last = self._clock.now
+        self._wanted -= 1
         if len(self._fifo) >= self._hardware.fifo:
             self.lost += 1
             self._overrun = True
@@ -125,6 +126,7 @@ class UartPort:
 
     def take(self, data: bytes) -> None:
         self._last = self._clock.now
+        self._wanted -= len(data)
         self._store(data)
 
     def _falls_silent(self) -> None:
@@ -185,10 +187,11 @@ class UartPort:
                     del self._buffer[: len(part)]
                     data += part
                     limit = clock.now + self._wait(self._timeout_char)
-                self._wanted = count - len(data)
-                if not self._wanted:
+                if len(data) == count:
                     break
-                incoming.plan()
+                if self._wanted <= 0:
+                    self._wanted = count - len(data)
+                    incoming.plan()
                 if clock.advance_until(self._arrived, limit):
                     continue
                 incoming.settle()  # of bytes that arrive together, some may be here
