@@ -145,6 +145,33 @@ def _took(milliseconds: object) -> str:
     return f" ({milliseconds} ms)" if milliseconds else ""
 
 
+# machine.reset_cause() of rp2 and esp32.
+RESETS = {
+    1: "power-on",
+    2: "reset pin or machine.reset()",
+    3: "watchdog or machine.reset()",
+    4: "deep sleep",
+    5: "soft reset",
+}
+
+
+def _run(values: Known) -> str:
+    return f"run of the updater; the host's last reset: {reset(values['reset'])}"
+
+
+def reset(cause: object) -> str:
+    """Why a host had started."""
+    return RESETS.get(cause, "unknown") if isinstance(cause, int) else "unknown"
+
+
+def _installing(doing: str) -> Callable[[Known], str]:
+    def line(values: Known) -> str:
+        over = f" over {values['from']}" if values.get("from") else ""
+        return f"{doing} {values['version']}{over} ({values['bytes']} bytes)"
+
+    return line
+
+
 def _written(values: Known) -> str:
     line = f"{values['verified']} of {values['bytes']} bytes verified"
     erased, repeats = values["erased_pages"], values.get("repeats")
@@ -153,13 +180,20 @@ def _written(values: Known) -> str:
         if erased
         else f"nothing to write: {line}"
     )
-    return f"{line}; {count(repeats, 'block')} sent or read again" if repeats else line
+    if repeats:
+        line = f"{line}; {count(repeats, 'block')} sent or read again"
+    spent = [f"{name} {seconds(values[key])}" for name, key in WRITING.items() if values.get(key)]
+    return f"{line}; {', '.join(spent)}" if spent else line
+
+
+# The phases of "written": the name of each, and the key of its milliseconds.
+WRITING = {"compare": "compare_ms", "write": "write_ms", "verify": "verify_ms"}
 
 
 def _rolling_back(values: Known) -> str:
-    reason = str(values["reason"])
+    reason, new = str(values["reason"]), values.get("from") or "the new application"
     back = " Going" if reason.endswith("?") else "; going"
-    return f"the new application did not prove itself: {reason}{back} back to {values['version']}"
+    return f"{new} did not prove itself: {reason}{back} back to {values['version']}"
 
 
 def _starting(values: Known) -> str:
@@ -236,12 +270,13 @@ _NOT_KEPT = (
 )
 EVENTS = {
     # the updater
+    "run": Words(_run),
     "refused": Words(_REFUSED, _REFUSED),
     "checked": Words(_checked),
     "superseded": Words("skipped {version}: another image is newer, or as new"),
-    "installing": Words("installing {version} ({bytes} bytes)"),
+    "installing": Words(_installing("installing")),
     "resuming": Words(
-        "resuming the installation of {version} ({bytes} bytes)",
+        _installing("resuming the installation of"),
         "the installation of {version} was interrupted; the next start continued it",
     ),
     "loader": Words("loader V{version}, protocol V{protocol}, {chip}"),
