@@ -45,7 +45,7 @@ def page(files: Files) -> tuple[Page, int]:
         *([Fact(str(len(boards)), "boards")] if many else []),
         Fact(str(statuses["installed"]), "updates installed"),
         _fault(statuses["rolled back"], "rolled back"),
-        _fault(statuses["failed"], "failed"),
+        _fault(statuses["failed"] + statuses[updates.REFUSED], "failed or refused"),
         _fault(sum(update.cuts for update in every), "interruptions", "warn"),
         _fault(sum(update.retries for update in every), "pages written again", "warn"),
     ]
@@ -71,7 +71,7 @@ def _fault(count: int, name: str, tone: Tone = "bad") -> Fact:
 def _period(found: Sequence[Update]) -> str:
     at = sorted(update.at for update in found if update.at is not None)
     if not at:
-        return "The clocks of the hosts were not set: times count from the start of a run."
+        return "The clocks of the hosts were not set, so there are no dates."
     return f"From {at[0]:%Y-%m-%d %H:%M} to {at[-1]:%Y-%m-%d %H:%M}, by the clocks of the hosts."
 
 
@@ -91,7 +91,7 @@ def _inventory(boards: Sequence[tuple[History, list[Update]]]) -> Section:
                 str(facts.get("updater", "")),
                 _application(found),
                 Cell(last.status, last.tone) if last else "",
-                str(facts.get("at", "")).replace("T", " ").replace("Z", " UTC"),
+                f"{words.moment(facts)[:16]} UTC" if "at" in facts else "",
             ]
         )
     return Section("Firmware inventory", [Table(columns, rows)])
@@ -197,9 +197,7 @@ def _table(found: list[Update]) -> Table:
         rows.append(
             [
                 _moment(update),
-                f"{update.replaced or '(none)'} \N{RIGHTWARDS ARROW} {update.version}"
-                if update.named("installing", "resuming")
-                else update.version,
+                update.change,
                 Cell(update.status, update.tone),
                 took(update.took_ms),
                 update.cuts,

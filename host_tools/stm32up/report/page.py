@@ -103,7 +103,7 @@ class Lines:
 @dataclass(frozen=True)
 class Span:
     """A phase from `start` to `end`. `what`: its name, which sets the colour; "" is a gap, in
-    which nothing is known. `text`: what a person reads about it."""
+    which nothing is known. `text`: what came of it."""
 
     start: float
     end: float
@@ -258,8 +258,9 @@ def _shown(value: object) -> object:
     return clean(value, keep="\n") if isinstance(value, str) and type(value) is str else value
 
 
-def _when(step: Span | Mark) -> float:
-    return step.at if isinstance(step, Mark) else step.start
+def _when(step: Span | Mark) -> tuple[float, bool]:
+    """A mark comes before the phase that begins with it."""
+    return (step.at, False) if isinstance(step, Mark) else (step.start, True)
 
 
 def _per_cent(value: float) -> str:

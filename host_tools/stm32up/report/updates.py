@@ -20,7 +20,7 @@ from stm32up.report.page import Mark, Span, Tone
 from stm32up.say import words
 from stm32up.say.words import took
 
-INTERRUPTED = "not finished"
+INTERRUPTED, REFUSED = "not finished", "refused"
 _LASTING = ("installed", "rolled-back")  # results that end an update; after others it goes on
 _INTENT = ("installing", "resuming", "rolling-back")
 _GAP = 0.05  # of the drawn time: the width of the time between two runs
@@ -59,9 +59,11 @@ class Update:
 
     @property
     def status(self) -> str:
-        """How it ended, as the result says, or INTERRUPTED."""
+        """How it ended: as the result says, REFUSED, or INTERRUPTED."""
         if self.result is None:
             return INTERRUPTED
+        if self.named("refused") and not self.named(*_INTENT):
+            return REFUSED
         return words.words(str(self.result.get("status", "?")))
 
     @property
@@ -72,11 +74,12 @@ class Update:
 
     @property
     def version(self) -> str:
-        """The version that was to be installed, or that the result is about."""
+        """The version that was to be installed, or that the result is about; the file of a refused
+        image."""
         for entry in (*self.named("installing", "resuming"), *self.named("checked", "result")):
             if "version" in entry:
                 return str(entry["version"])
-        return ""
+        return ", ".join(str(entry.get("image")) for entry in self.named("refused")[:1])
 
     @property
     def replaced(self) -> str:
@@ -88,9 +91,14 @@ class Update:
 
     @property
     def title(self) -> str:
-        if not self.named(*_INTENT):
-            return f"{self.version}: {self.status}" if self.version else self.status
-        return f"{self.replaced or '(none)'} \N{RIGHTWARDS ARROW} {self.version}: {self.status}"
+        return f"{self.change}: {self.status}" if self.version else self.status
+
+    @property
+    def change(self) -> str:
+        """From which version to which, as far as it is known."""
+        return f"{self.replaced} \N{RIGHTWARDS ARROW} {self.version}".removeprefix(
+            " \N{RIGHTWARDS ARROW} "
+        )
 
     @property
     def at(self) -> datetime | None:
@@ -179,7 +187,7 @@ def _length(run: Run) -> float:
 def _spans(run: Run, start: float) -> Iterator[Span]:
     """The phases of a run."""
     entries = [entry for entry in run.entries if entry.get("event") not in _WITHIN]
-    begin, what = 0.0, "check"
+    begin, what, text = 0.0, "check", ""
     for entry in entries:
         name = str(entry.get("event"))
         if name == "run":
@@ -188,10 +196,11 @@ def _spans(run: Run, start: float) -> Iterator[Span]:
         if what == "write":
             yield from _writing(entry, start + begin, start + end)
         elif end > begin:
-            yield Span(start + begin, start + end, what, _told(what, entry))
+            yield Span(start + begin, start + end, what, _came_of(what, entry) or text)
         begin, what = end, _AFTER.get(name, what)
+        text = words.event(_said(entry)) if name == "starting" else ""
     if (last := _length(run)) > begin:
-        yield Span(start + begin, start + last, what)
+        yield Span(start + begin, start + last, what, text)
 
 
 def _writing(written: Entry, start: float, end: float) -> Iterator[Span]:
@@ -205,24 +214,23 @@ def _writing(written: Entry, start: float, end: float) -> Iterator[Span]:
     scale = min(1.0, (end - start) / total)
     for name, ms in parts:
         if ms:
-            text = words.event(written) if name == "write" else name
-            yield Span(start, start + ms * scale, name, _only(text) if name == "write" else name)
+            text = _without_times(words.event(_said(written))) if name == "write" else ""
+            yield Span(start, start + ms * scale, name, text)
             start += ms * scale
     if end - start >= 1:
         yield Span(start, end, "record")
 
 
-def _only(text: str) -> str:
-    """What "written" says, without the times, which the drawing shows."""
+def _without_times(text: str) -> str:
+    """What "written" says; the drawing shows the times."""
+    text = text.removeprefix("written: ")
     return text.rpartition("; compare")[0] or text.rpartition("; write")[0] or text
 
 
-def _told(what: str, entry: Entry) -> str:
-    """What a phase came to: the entry that ended it, if that belongs to the phase."""
-    belongs = {"check": ("checked", "superseded"), "enter the loader": ("loader",)}
-    if entry.get("event") in belongs.get(what, ()):
-        return words.event(_said(entry))
-    return what
+def _came_of(what: str, entry: Entry) -> str:
+    """What came of a phase: the entry that ended it, if it is about that phase."""
+    about = {"check": ("checked", "superseded"), "enter the loader": ("loader",)}
+    return words.event(_said(entry)) if entry.get("event") in about.get(what, ()) else ""
 
 
 def _marks(run: Run, start: float) -> Iterator[Mark]:
