@@ -56,7 +56,6 @@ class Board:
     def pull(self, path: Path) -> log_files.Added:
         files = [self.bench.read_file(name) for name in logs.FILES if self.bench.exists(name)]
         pulled = {
-            "event": "pulled",
             "board": self._id,
             "at": f"{self._day or datetime(2026, 11, 20):%Y-%m-%dT%H:%M:%SZ}",
             "host": self._host,

@@ -16,8 +16,8 @@ from tests.browser import chromium, field_logs
 
 IMAGES = Path(__file__).parents[2] / "docs" / "img"
 PICTURES = (  # file, theme, width, height, where it begins
-    ("logs-report-light.png", "light", 1100, 2040, "h1"),
-    ("logs-report-dark.png", "dark", 1100, 2040, "h1"),
+    ("logs-report-light.png", "light", 1100, 2000, "body"),
+    ("logs-report-dark.png", "dark", 1100, 2000, "body"),
     ("logs-report-phone.png", "light", 390, 1700, "h2:has-text('Board')"),
 )
 
@@ -35,7 +35,7 @@ def main() -> int:
         for picture, theme, width, height, begin in PICTURES:
             with chromium.shown(browser, html, theme, width) as (shown, _):
                 shown.set_viewport_size({"width": width, "height": height})
-                shown.locator(begin).first.evaluate("(title) => title.scrollIntoView()")
+                shown.locator(begin).first.evaluate("(place) => place.scrollIntoView()")
                 shown.screenshot(path=IMAGES / picture)
                 print(f"docs/img/{picture}")
     return 0

@@ -44,13 +44,13 @@ def logs_pull(context: Context, target: Path | None) -> None:
     target = target and context.own_file(target)
     if target is not None and target.exists():
         log_files.read([target])  # before it looks for a board
-    collected, pulled = context.on_board(lambda c: (logs.collect(c), logs.pulled(c)), resume=True)
+    collected, who = context.on_board(lambda c: (logs.collect(c), logs.who(c)), resume=True)
     result = {"status": "pulled", **collected.summary()}
     if target is not None:
-        added = log_files.append(target, pulled, collected.entries)
+        added = log_files.append(target, who, collected.entries)
         result |= {
             "file": str(target),
-            "board": pulled.get("board"),
+            "board": who.get("board"),
             "new": len(added.entries),
             "overwritten": added.overwritten,
             "new_life": added.new_life,
@@ -71,7 +71,12 @@ def logs_pull(context: Context, target: Path | None) -> None:
 @click.option("--since", metavar="TIME", help="90min, 2h, 3d, or a date: 2026-11-26T15:47.")
 @click.option("--errors", is_flag=True, help="Only what went wrong.")
 @click.option("--event", "events", multiple=True, metavar="NAME", help="Only these events.")
-@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N of these.")
+@click.option(
+    "--last",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only the last N of these, of each board.",
+)
 @click.option("--follow", is_flag=True, help="Then start the board's program, and show more.")
 @click.pass_obj
 def logs_show(
@@ -138,8 +143,8 @@ def _read(context: Context, files: tuple[Path, ...]) -> Files:
 
     if files:
         return log_files.read(files)
-    collected, pulled = context.on_board(lambda c: (logs.collect(c), logs.pulled(c)), resume=True)
-    return log_files.of_board(pulled, collected.entries, collected.damaged)
+    collected, who = context.on_board(lambda c: (logs.collect(c), logs.who(c)), resume=True)
+    return log_files.of_board(who, collected.entries, collected.damaged)
 
 
 def _show(context: Context, files: Files, wanted: Wanted, last: int | None) -> None:
@@ -150,7 +155,7 @@ def _show(context: Context, files: Files, wanted: Wanted, last: int | None) -> N
         found = list(dated(history.lives))
         fitting = [one for one in found if wanted(one[0], one[1])][-last if last else 0 :]
         if len(files.histories) > 1:
-            context.output.report({"event": "log-of", **history.facts, "board": history.board})
+            context.output.report({**history.facts, "event": "log-of", "board": history.board})
         for entry, when, lost in fitting:
             _tell(context, history.board, entry, when, lost)
         shown, total = shown + len(fitting), total + len(found)
@@ -174,7 +179,7 @@ def _follow(context: Context, wanted: Wanted, last: int | None) -> None:
     shown = 0
 
     def follow(connection: Connection) -> None:
-        board = str(logs.pulled(connection).get("board", ""))
+        board = str(logs.who(connection).get("board", ""))
 
         def tell(entries: list[Entry], last: int | None = None) -> None:
             nonlocal shown

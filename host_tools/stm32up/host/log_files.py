@@ -1,12 +1,11 @@
 """Logs that were pulled: files of JSON lines, and merging them.
 
-    {"n": 57, "t": 120, "event": "checked", ..., "board": "e660583883000001"}     an entry
-    {"event": "pulled", "board": "e660583883000001", "at": "2026-11-26T15:47:14Z",
-     "host": "Raspberry Pi Pico with RP2040", "micropython": "1.29.0", "updater": "0.1.0"}
+    {"n": 57, "t": 120, "event": "checked", ..., "board": "e660583883000001"}
 
-A file is only appended to: for each pull with something new a "pulled" line, then the new entries.
 "board" is the unique ID of the host MCU, so the entries of several boards in one file are kept
-apart. An entry without it belongs to an unknown board.
+apart; an entry without it belongs to an unknown board. The first entry of each pull also has
+"pulled", what the board was then: {"at": "2026-11-26T15:47:14Z", "host": "Raspberry Pi Pico with
+RP2040", "micropython": "1.29.0", "updater": "0.1.0"}. A file is only appended to.
 
 A board numbers its entries, and has room for the newest only. Merging compares number and content:
 
@@ -22,7 +21,7 @@ entries were overwritten: the board keeps too few entries to tell.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -31,10 +30,9 @@ from typing import NamedTuple, cast
 from stm32up.errors import UsageError
 from stm32up.events import Values
 from stm32up.host.logs import Entry, entry_of
-from stm32up.text import clean_all
 
 Life = list[Entry]  # by rising number
-PULLED = "pulled"
+_OURS = ("board", "pulled")  # keys of an entry that only files have
 
 
 class Added(NamedTuple):
@@ -59,7 +57,7 @@ class History:
 
     @property
     def facts(self) -> Values:
-        """The newest "pulled" line; empty if there is none."""
+        """What the board was when it was last pulled; empty if that is not known."""
         return self.pulls[-1] if self.pulls else {}
 
     def merge(self, block: Life) -> Added:
@@ -96,7 +94,7 @@ class Files(NamedTuple):
     """What was read from files."""
 
     histories: list[History]  # by board, the unknown one last
-    damaged: int  # lines that are neither an entry nor a "pulled" line
+    damaged: int  # lines that are no entries
 
     def of(self, board: str) -> History:
         """The history of a board; an empty one if there is none."""
@@ -125,53 +123,54 @@ def read(paths: Iterable[Path]) -> Files:
     by_board: dict[str, History] = {}
     for block in blocks:
         history = by_board.setdefault(block.board, History(block.board))
-        if block.pulled is not None and block.pulled not in history.pulls:
+        if block.pulled and block.pulled not in history.pulls:
             history.pulls.append(block.pulled)
-        if block.entries:
-            history.merge(block.entries)
+        history.merge(block.entries)
     known = sorted(by_board, key=lambda board: (not board, board))
     return Files([by_board[board] for board in known], damaged)
 
 
-def of_board(pulled: Values, entries: Life, damaged: int) -> Files:
-    """The log that was pulled from a board now."""
-    history = History(str(pulled.get("board", "")), pulls=[pulled])
+def of_board(who: Values, entries: Life, damaged: int) -> Files:
+    """The log that was pulled from a board now. `who`: its "board", and what "pulled" says."""
+    history = History(str(who.get("board", "")), pulls=[_without(("board",), who)])
     history.merge(_own(entries))
     return Files([history], damaged)
 
 
-def append(path: Path, pulled: Values, entries: Life) -> Added:
-    """Merge the entries of a board into a file, which need not exist. `pulled`: see above; without
-    "board" the board is unknown. Raises UsageError."""
-    board = str(pulled.get("board", ""))
+def append(path: Path, who: Values, entries: Life) -> Added:
+    """Merge the entries of a board into a file, which need not exist. `who`: as for `of_board`;
+    without "board" the board is unknown. Raises UsageError."""
+    board = str(who.get("board", ""))
     files = read([path]) if path.exists() else Files([], 0)
-    history, unknown = files.of(board), files.of("")
-    if board and unknown.lives:
+    if board and files.of("").lives:
         raise UsageError(
             f"{path} has entries that do not say which board they are from",
             "Pull into another file: logs show and logs report take several files.",
         )
-    added = history.merge(_own(entries))
-    if added.entries or not history.pulls:
-        lines: list[Values] = [pulled] if board else []
-        lines += [{**entry, "board": board} if board else entry for entry in added.entries]
-        _write_lines(path, lines)
+    added = files.of(board).merge(_own(entries))
+    lines: list[Values] = [
+        {**entry, "board": board} if board else entry for entry in added.entries
+    ]
+    if lines and board:
+        lines[0] = {**lines[0], "pulled": _without(("board",), who)}
+    _write_lines(path, lines)
     return added
+
+
+def _without(keys: Collection[str], values: Values) -> Values:
+    return {key: value for key, value in values.items() if key not in keys}
 
 
 def _own(entries: Life) -> Life:
     """Entries from a board: what one says about its board is only text."""
-    return [
-        cast(Entry, {key: value for key, value in entry.items() if key != "board"})
-        for entry in entries
-    ]
+    return [cast(Entry, _without(_OURS, entry)) for entry in entries]
 
 
 def _write_lines(path: Path, lines: Iterable[Values]) -> None:
     text = "".join(json.dumps(line) + "\n" for line in lines)
     try:
         with path.open("ab+") as file:
-            if file.tell():
+            if text and file.tell():
                 file.seek(-1, 2)
                 if file.read(1) != b"\n":  # the computer lost power while it wrote
                     text = "\n" + text
@@ -182,18 +181,15 @@ def _write_lines(path: Path, lines: Iterable[Values]) -> None:
 
 @dataclass
 class _Block:
-    """Lines of one board that were pulled together."""
+    """Entries of one board that were pulled together."""
 
     board: str
-    pulled: Values | None = None
+    pulled: Values
     entries: Life = field(default_factory=list)
 
     @property
     def at(self) -> str:
-        return str((self.pulled or {}).get("at", ""))
-
-    def takes(self, board: str, entry: Entry) -> bool:
-        return board == self.board and (not self.entries or entry["n"] > self.entries[-1]["n"])
+        return str(self.pulled.get("at", ""))
 
 
 def _blocks(content: bytes) -> tuple[list[_Block], int]:
@@ -201,30 +197,22 @@ def _blocks(content: bytes) -> tuple[list[_Block], int]:
     blocks: list[_Block] = []
     damaged = 0
     for line in content.splitlines():
-        if not line.strip():
-            continue
-        entry, pulled = entry_of(line), None
+        entry = entry_of(line)
         if entry is None:
-            pulled = _pulled(line)
-            if pulled is None:
-                damaged += 1
-                continue
-            blocks.append(_Block(str(pulled["board"]), pulled))
+            damaged += bool(line.strip())
             continue
-        board = entry.pop("board", "")  # type: ignore[typeddict-item]  # only in files
+        values = cast(dict[str, object], entry)
+        board, pulled = (values.pop(key, None) for key in _OURS)
         board = board if isinstance(board, str) else ""
-        if not blocks or not blocks[-1].takes(board, entry):
-            blocks.append(_Block(board))
-        blocks[-1].entries.append(entry)
+        last = blocks[-1] if blocks else None
+        if last is None or pulled or board != last.board or entry["n"] <= last.entries[-1]["n"]:
+            last = _Block(board, _facts(pulled))
+            blocks.append(last)
+        last.entries.append(entry)
     return blocks, damaged
 
 
-def _pulled(line: bytes) -> Values | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict) or found.get("event") != PULLED:
-        return None
-    texts = {key: value for key, value in found.items() if isinstance(value, str)}
-    return clean_all(texts) if texts.get("board") else None
+def _facts(pulled: object) -> Values:
+    if not isinstance(pulled, dict):
+        return {}
+    return {key: value for key, value in pulled.items() if isinstance(value, str)}

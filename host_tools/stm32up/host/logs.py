@@ -71,17 +71,17 @@ def _who():
 """
 
 
-def pulled(connection: Connection) -> Values:
-    """The "pulled" line for a log that is pulled now; see log_files.py. Raises DeviceError."""
+def who(connection: Connection) -> Values:
+    """Which board this is, and what it is now: "board" and "pulled" of log_files.py. A value that
+    is not known is left out. Raises DeviceError."""
     connection.define(_WHO)
     said = connection.ask("_who()")
     with understood(said):
-        who = {key: str(said[key]) for key in ("board", "host", "micropython", "updater")}
-    if not re.fullmatch("[0-9a-f]{2,64}", who["board"]):
-        who["board"] = ""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    known = {key: value for key, value in who.items() if value}
-    return clean_all(in_order({"event": "pulled", "at": now, **known}, "event", "board"))
+        known = {key: str(said[key]) for key in ("board", "host", "micropython", "updater")}
+    if not re.fullmatch("[0-9a-f]{2,64}", known["board"]):
+        known["board"] = ""
+    known["at"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return clean_all({key: value for key, value in known.items() if value})
 
 
 # Runs the product's program as a start of the board does, and prints what the updater writes into

@@ -198,7 +198,8 @@ def _spans(run: Run, start: float) -> Iterator[Span]:
         elif end > begin:
             yield Span(start + begin, start + end, what, _came_of(what, entry) or text)
         begin, what = end, _AFTER.get(name, what)
-        text = words.event(_said(entry)) if name == "starting" else ""
+        again = name == "starting" and number(entry, "try") not in (None, 1)
+        text = f"try {entry.get('try')}" if again else ""
     if (last := _length(run)) > begin:
         yield Span(start + begin, start + last, what, text)
 
