@@ -4,6 +4,7 @@ into docs/power-cuts.md."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def page(report: dict[str, Any]) -> Page:
             table = Table(["scenario", *COLUMNS], [*map(_cells, found)], COLUMNS)
             slowest = [Share(row.scenario, row.slowest_ms, took(row.slowest_ms)) for row in found]
             sections.append(Section(title, [table, Shares("Slowest recovery", slowest)]))
-    bugs = [
+    bugs: list[Sequence[str | int | Cell]] = [
         [row.scenario, Cell("caught", "good") if row.violations else Cell("not caught", "bad")]
         for row in rows["bug"]
     ]

@@ -169,7 +169,7 @@ def _own(entries: Life) -> Life:
 def _write_lines(path: Path, lines: Iterable[Values]) -> None:
     text = "".join(json.dumps(line) + "\n" for line in lines)
     try:
-        with path.open("ab+") as file:
+        with path.open("ab+", buffering=0) as file:  # one write: others may pull into it, too
             if text and file.tell():
                 file.seek(-1, 2)
                 if file.read(1) != b"\n":  # the computer lost power while it wrote
