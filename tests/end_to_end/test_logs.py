@@ -71,3 +71,17 @@ def test_the_log_is_followed_while_the_program_of_the_board_works(stm32up, image
     assert (end["event"], end["status"], end["entries"]) == ("result", "followed", 2)
     assert program.returncode == 0
     assert stm32up("status").result["confirmed"] == "1.1.0"
+
+
+def test_two_boards_in_one_file_are_kept_apart(stm32up, images, tmp_path):
+    log = tmp_path / "log.jsonl"
+    other = type(stm32up)(tmp_path / "other", stm32up.board, stm32up._capfd)
+    other.folder.mkdir()
+    boards = []
+    for board in (stm32up, other, stm32up):
+        board("update", images / "app-1.0.0.img")
+        pulled = board("logs", "pull", "-o", log).result
+        assert not pulled["new_life"]
+        boards.append(pulled["board"])
+    assert boards[0] == boards[2] != boards[1]
+    assert {entry["board"] for entry in lines(log)} == {*boards}

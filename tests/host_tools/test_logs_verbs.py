@@ -272,7 +272,18 @@ def test_the_phases_that_the_updater_measured_fill_the_writing():
     assert sum(spent.values()) == update.took_ms
 
 
-NONSENSE: list[Any] = [None, True, -1, 1e300, 1 << 80, "x", [], {}, [2026, 13, 99, 0, 0, 0], [1e9] * 6]
+NONSENSE: list[Any] = [
+    None,
+    True,
+    -1,
+    1e300,
+    1 << 80,
+    "x",
+    [],
+    {},
+    [2026, 13, 99, 0, 0, 0],
+    [1e9] * 6,
+]
 
 
 @pytest.mark.parametrize("value", NONSENSE, ids=repr)
