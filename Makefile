@@ -20,7 +20,7 @@ QUICK := tests/host_tools tests/firmware
 DEVICE_CODE := firmware/stm32_rom firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/main.py $(wildcard examples/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-install bench-sim torture fuzz mutants lint fmt dist app clean
+.PHONY: help setup demo check test test-install screenshots bench-sim torture fuzz mutants lint fmt dist app clean
 
 help:
 	@echo "make demo   install an application on a simulated board, from nothing; BOARD=NAME on another one"
@@ -28,6 +28,7 @@ help:
 	@echo "make check  lint, and the quick tests of host_tools and firmware: while you work"
 	@echo "make test   all tests; T=PATH some of them"
 	@echo "make test-install  build the wheel, and try it in an empty environment"
+	@echo "make screenshots  the pictures in docs/img, taken in Chromium (Debian: apt-get install chromium)"
 	@echo "make bench-sim JOBS=2  measure updates in simulation, beside stm32flash: docs/benchmarks.md"
 	@echo "make torture JOBS=2  cut the power at every instant, and print what came of it"
 	@echo "make fuzz RUNS=1000000 JOBS=2  change files at random, guided by coverage, and report what breaks"
@@ -75,6 +76,9 @@ test: setup $(PORTS:%=$(VENV)/stubs/%/.installed) $(VENV)/manifestfile/.installe
 
 test-install: setup
 	$(BIN)/python -m pytest -m install tests/install
+
+screenshots: setup
+	$(BIN)/python -m tests.browser.screenshots
 
 bench-sim: setup
 	$(BIN)/python -m benchmarks --jobs $(JOBS)

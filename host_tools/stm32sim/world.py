@@ -46,6 +46,8 @@ _KIND_OF = {
 # machine.reset_cause(). rp2 has the first and the third only: machine.reset() uses its watchdog,
 # and a soft reset leaves the cause (ports/rp2/modmachine.c).
 PWRON_RESET, HARD_RESET, WDT_RESET, SOFT_RESET = 1, 2, 3, 5
+# machine.unique_id(): of an rp2 the ID of its flash, of an esp32 its MAC address.
+UNIQUE_IDS = {"rp2": bytes.fromhex("e660583883000001"), "esp32": bytes.fromhex("240ac4000001")}
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class World:
         self.line.connect(target.usart)
         self._ports: dict[int, UartPort] = {}  # by id
         self.reset_cause = PWRON_RESET
+        self.unique_id = UNIQUE_IDS[self.port]
         self.file_calls = filesystem.calls()
         self._served: dict[str, Callable[..., Any]] = {
             name.removeprefix("_serve_"): getattr(self, name)
@@ -324,6 +327,9 @@ class World:
 
     def _serve_reset_cause(self) -> int:
         return self.reset_cause
+
+    def _serve_unique_id(self) -> bytes:
+        return self.unique_id
 
     # I2C
 

@@ -1,3 +1,4 @@
 """Reports for people. Others import `page` (a self-contained HTML file of figures, tables and
-timelines) and `forum` (the forum case with its figures, and its timeline as a picture).
+timelines), `log_report` (the page of pulled logs) and `forum` (the forum case with its figures,
+and its timeline as a picture).
 """
