@@ -120,10 +120,17 @@ def test_all_means_boards_with_their_own_usb_and_names_what_may_be_one(monkeypat
     monkeypatch.setattr(list_ports, "comports", lambda: usb(*known, bridge, probe))
     notes: list[Event] = []
     assert ports.all_boards(notes.append) == ["/dev/b0", "/dev/b1"]
-    assert "/dev/ttyUSB0" in notes[0]["text"] and "ttyACM9" not in notes[0]["text"]
+    (note,) = [str(event["text"]) for event in notes]
+    assert "/dev/ttyUSB0" in note and "ttyACM9" not in note
     monkeypatch.setattr(list_ports, "comports", lambda: usb(bridge))
     with pytest.raises(NoBoard, match="no MicroPython board on USB"):
         ports.all_boards(notes.append)
+
+
+def test_an_all_of_the_verbs_own_stays_its_own(run, two):
+    ran = run("--port", two[0].port, "--json", "probe", "--all")
+    assert ran.result["chip"] == "STM32G071RB" and "boards" not in ran.result
+    assert run(*at(two), "--json", "probe", "--all").result["boards"] == 2
 
 
 def test_a_process_that_ends_without_a_result_has_failed(run, monkeypatch):
