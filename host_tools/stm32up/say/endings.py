@@ -181,7 +181,7 @@ def _logs_reported(values: Known) -> list[str]:
 
 def _board_made(values: Known) -> list[str]:
     lines = [f"made {values['file']}; use it with --board {values['folder']}"]
-    if values["i2c"] == "soft":
+    if values["soft_i2c"] is True:
         lines.insert(0, "these pins belong to no hardware I2C controller, so SoftI2C is used")
     return lines
 
