@@ -19,7 +19,7 @@ QUICK := tests/host_tools tests/firmware
 DEVICE_CODE := firmware/stm32_rom firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/main.py $(wildcard examples/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-install bench-sim torture fuzz mutants lint fmt dist app clean
+.PHONY: help setup demo check test test-install bench-sim pictures torture fuzz mutants lint fmt dist app clean
 
 help:
 	@echo "make demo   install an application on a simulated board, from nothing"
@@ -28,6 +28,7 @@ help:
 	@echo "make test   all tests; T=PATH some of them"
 	@echo "make test-install  build the wheel, and try it in an empty environment"
 	@echo "make bench-sim JOBS=2  measure updates in simulation, beside stm32flash: docs/benchmarks.md"
+	@echo "make pictures  draw the wirings, states and the demo again that the documents show"
 	@echo "make torture JOBS=2  cut the power at every instant, and print what came of it"
 	@echo "make fuzz RUNS=1000000 JOBS=2  change files at random, guided by coverage, and report what breaks"
 	@echo "make mutants SAMPLE=200 SEED=1 JOBS=2  break the device code in small ways, and tell what no test notices"
@@ -77,6 +78,9 @@ test-install: setup
 
 bench-sim: setup
 	$(BIN)/python -m benchmarks --jobs $(JOBS)
+
+pictures: setup
+	$(BIN)/python -m pictures
 
 torture: setup
 	$(BIN)/python -m tests.power_cuts.torture --jobs $(JOBS) -o build/torture.json
