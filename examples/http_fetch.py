@@ -88,6 +88,16 @@ def begin(response):
         file.write(header(response, "ETag"))
 
 
+def drop():
+    """Forget an earlier download for good. The tag first: without PART it would mean that the
+    image has arrived."""
+    for path in (TAG, PART):
+        try:
+            os.remove(path)
+        except OSError:
+            pass  # is not there
+
+
 def save(response, present, total):
     """Append the body to PART. Raises OSError if not all of it arrives."""
     storage = os.statvfs("/")
@@ -118,13 +128,13 @@ def receive(response, tag, present):
         save(response, 0, int(total))
     elif status == 206 and part.startswith(f"bytes {present or 0}-"):
         if header(response, "ETag") not in ("", tag):
-            os.remove(PART)
+            drop()
             raise OSError("the server sends a part of another image")
         save(response, present, int(part.partition("/")[2]))
     elif status != 416 or part != f"bytes */{present or 0}":
         # 416 with this length: all of it was there, and the power failed before it was renamed.
         if present is not None and status < 500:
-            os.remove(PART)  # the server cannot continue it: begin again
+            drop()  # the server cannot continue it
         raise OSError(f"the server answers {status}")
     return True
 
@@ -150,7 +160,7 @@ def update():
         result = Updater.from_board("/board.json", answers=True).run()
         print(result)
         if result.get("error") == "image-damaged":
-            os.remove(TAG)  # it was damaged on its way: fetch it again
+            drop()  # it was damaged on its way: fetch it again
         return result["ok"]
     except UpdaterError as error:
         print(error.message, error.next_step)

@@ -14,15 +14,20 @@ from urllib.parse import urlsplit
 
 
 class WebServer:
-    """Serves /app.img as RFC 9110 says: ETag, If-None-Match, Range, If-Range. `breaks`: for each
-    of the next answers with a body, after how many bytes its connection breaks; None: not at all.
-    `resets`: whether it breaks by a reset instead of an end. `answers`: (status, bytes of the body
-    that were sent)."""
+    """Serves /app.img as RFC 9110 says: ETag, If-None-Match, Range, If-Range. `answers`: (status,
+    bytes of the body that were sent).
+
+    `breaks`: for each of the next answers with a body, after how many bytes its connection breaks;
+    None: not at all. `resets`: whether it breaks by a reset instead of an end. `fails`: answer
+    with this status. The other flags make a server that does less."""
 
     def __init__(self) -> None:
         self.content: bytes | None = None
         self.tag = ""
         self.ranges = True
+        self.heeds_if_range = True
+        self.tells_length = True
+        self.fails: int | None = None
         self.resets = False
         self.breaks: list[int | None] = []
         self.answers: list[tuple[int, int]] = []
@@ -60,13 +65,15 @@ class WebServer:
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         wanted = request.headers
+        if self.fails is not None:
+            return self._send(request, self.fails, b"")
         if self.content is None or request.path != "/app.img":
             return self._send(request, 404, b"no such file")
         size = len(self.content)
         if wanted["If-None-Match"] == self.tag:
             return self._send(request, 304, None)
         asked = re.fullmatch(r"bytes=(\d+)-", wanted["Range"] or "")
-        same = wanted["If-Range"] in (None, self.tag)
+        same = wanted["If-Range"] in (None, self.tag) or not self.heeds_if_range
         if not (asked and same and self.ranges):
             return self._send(request, 200, self.content)
         first = int(asked[1])
@@ -81,7 +88,7 @@ class WebServer:
         request.send_header("ETag", self.tag)
         if part:
             request.send_header("Content-Range", part)
-        if body is not None:
+        if body is not None and self.tells_length:
             request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         limit = self.breaks.pop(0) if body and status in (200, 206) and self.breaks else None
