@@ -20,7 +20,7 @@ QUICK := tests/host_tools tests/firmware
 DEVICE_CODE := firmware/stm32_rom firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/main.py $(wildcard examples/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-install bench-sim pictures torture fuzz mutants lint fmt dist app clean
+.PHONY: help setup demo check test test-install bench-sim pictures torture fuzz mutants lint fmt dist mip app clean
 
 help:
 	@echo "make demo   install an application on a simulated board, from nothing"
@@ -36,6 +36,7 @@ help:
 	@echo "make lint   ruff, and mypy: desktop code strictly, device code against both ports"
 	@echo "make fmt    format, and mend what ruff can"
 	@echo "make dist   the sdist and the wheel, in dist/"
+	@echo "make mip    the updater in bytecode as a package for mip, in build/mip/"
 	@echo "make app    rebuild the STM32 application (needs arm-none-eabi-gcc)"
 	@echo "make clean  remove what the targets made, the virtual environment included"
 
@@ -121,6 +122,10 @@ fmt: $(VENV)/.installed
 dist: setup
 	rm -rf dist
 	$(BIN)/python -m build
+
+mip: setup
+	rm -rf build/mip
+	$(BIN)/python -m stm32up.host.mip_package build/mip
 
 # The code that runs on the host MCU, as one port sees it. DEVICE_CODE=FILE checks another file the same way.
 lint-device-%: $(VENV)/stubs/%/.installed
