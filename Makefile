@@ -95,6 +95,7 @@ bench-sim: setup
 
 pictures: setup
 	$(BIN)/python -m pictures
+	$(BIN)/python -m pictures demo
 
 torture: setup
 	$(BIN)/python -m tests.power_cuts.torture --jobs $(JOBS) -o build/torture.json

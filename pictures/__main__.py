@@ -1,6 +1,7 @@
 """Draws the pictures of the documents that are made of the code and of board.toml.
 
-    python -m pictures           # all of them
+    python -m pictures           # all of them but the next
+    python -m pictures demo      # docs/demo.svg; runs the demo
     python -m pictures FOLDER    # the wiring of the board.toml in this folder, as wiring.svg there
 
 Those that show measurements are made with these: `make bench-sim`, `stm32up simulate`.
@@ -13,16 +14,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pictures import boot_tree, states, terminal
 from stm32up import device
 from stm32up.board import boards
 from stm32up.errors import Stm32upError
 from stm32up.report import wiring
 
+DOCS = device.PROJECT / "docs"
+DEMO = DOCS / "demo.svg"
 _TABLE = re.compile(r"(<!-- wiring: begin -->\n).*?(?=<!-- wiring: end -->)", re.DOTALL)
 
 
 def current() -> Iterator[tuple[Path, str]]:
     """Each file of this project that has a picture or a table made here, and its content now."""
+    yield DOCS / "boot-tree.svg", boot_tree.svg()
+    yield DOCS / "states.svg", states.svg()
     for name in boards.names():
         folder = boards.BOARDS / name
         drawn = wiring.of(folder / "board.toml", f"boards/{name}/board.toml")
@@ -38,7 +44,9 @@ def with_table(page: str, table: str) -> str:
 
 def main(arguments: list[str]) -> int:
     try:
-        if arguments:
+        if arguments == ["demo"]:
+            found = [(DEMO, terminal.svg(terminal.record()))]
+        elif arguments:
             folder = Path(arguments[0])
             found = [(folder / "wiring.svg", wiring.of(folder / "board.toml").svg())]
         else:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 import xml.etree.ElementTree as ElementTree
+from typing import Any
 
 import pytest
 
 from pictures import __main__ as pictures
+from pictures import boot_tree, states, terminal
+from stm32sim.chip.application import known_images
+from stm32sim.in_process import Bench
 from stm32up import device
-from stm32up.board import boards
+from stm32up.board import boards, toml_keys
+from stm32up.cli import demo, main
 from stm32up.errors import UsageError
 from stm32up.report import headers, wiring
+from tests.firmware.test_update import write_protect_page_2
+from tests.host_tools.test_readme import verbs
+from tests.support import image, known, payload
+
+record: Any = device.module("stm32_updater.record")
 
 PICO = boards.BOARDS / "pico_nucleo_g071rb" / "board.toml"
 UART = {
@@ -132,3 +143,136 @@ def test_the_resistors_are_those_of_the_page_of_the_board():
         for signal, value in values.items():
             row = next(row for names, row in rows.items() if signal in names)
             assert value in row
+
+
+# The boot decision
+
+
+def ways(node, answers=()):
+    """(the answers that lead there, the leaf) of each leaf."""
+    if isinstance(node, boot_tree.Leaf):
+        return [(answers, node)]
+    yes, no = ways(node.yes, (*answers, True)), ways(node.no, (*answers, False))
+    return yes + no
+
+
+def test_the_boot_tree_names_only_verbs_and_keys_that_exist():
+    text = " ".join(leaf.text for _, leaf in ways(boot_tree.TREE))
+    assert {*re.findall(r"stm32up (\w+)", text)} <= verbs(main.cli)
+    keys = {str(key) for key in toml_keys.KEYS}
+    assert {*re.findall(r"\[\w+\] \w+", text)} <= keys
+    methods = toml_keys.ENTER.kind.options
+    assert {*re.findall(r'method = "(\w+)"', text)} == {*methods}
+
+
+def test_the_boot_tree_ends_well_only_where_board_toml_can_say_so():
+    """Without BOOT0 only the command is left, and NRST is required."""
+    for answers, leaf in ways(boot_tree.TREE):
+        if not answers[0]:
+            assert leaf.tone == "bad" and toml_keys.NRST.default == ()
+        elif not answers[1]:
+            assert "boot0" not in leaf.text
+
+
+# The phases
+
+
+def test_the_states_have_every_phase_and_what_a_start_does_there():
+    assert {edge.begin for edge in states.EDGES} == {*record.PHASES}
+    found = texts(states.svg())
+    assert {*record.PHASES} <= {*found}
+    assert found.count("a start returns at once") == 1
+    assert found.count("a start continues") == len(record.PHASES) - 1
+
+
+OLD, NEW, DEAD = payload(6000, 1), payload(8000, 2), payload(5000, 3)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """(bench, the changes of phase that its runs record)."""
+    bench = Bench(applications=known_images(known(OLD), known(NEW, "1.1.0")))
+    changes: list[tuple[str, str]] = []
+    store = bench.device.imports("stm32_updater.store").Store
+    save, load = store.save, store.load
+    last = [record.UNKNOWN]
+
+    def loaded(self):
+        found = load(self)
+        last[0] = record.UNKNOWN if found is None else found.phase
+        return found
+
+    def saved(self, changed):
+        if changed.phase != last[0]:
+            changes.append((last[0], changed.phase))
+        last[0] = changed.phase
+        save(self, changed)
+
+    monkeypatch.setattr(store, "load", loaded)
+    monkeypatch.setattr(store, "save", saved)
+    return bench, changes
+
+
+def leads(*phases: str) -> list[tuple[str, str]]:
+    """These changes, each of which is an edge of the picture."""
+    steps = list(itertools.pairwise(phases))
+    drawn = {(edge.begin, edge.end) for edge in states.EDGES}
+    assert {*steps} <= drawn
+    return steps
+
+
+def test_an_update_that_is_installed_goes_through_the_phases_that_are_drawn(seen):
+    bench, changes = seen
+    bench.install(image(OLD))
+    assert changes == leads("unknown", "installing", "confirming", "idle")
+    changes.clear()
+    bench.install(image(NEW, "1.1.0"))
+    assert changes == leads("idle", "installing", "confirming", "idle")
+
+
+def test_an_update_that_is_rolled_back_does_too(seen):
+    bench, changes = seen
+    bench.install(image(OLD))
+    changes.clear()
+    assert bench.install(image(DEAD, "1.2.0"))["status"] == "rolled-back"
+    assert changes == leads("idle", "installing", "confirming", "rolling back", "idle")
+
+
+def test_so_does_one_without_an_earlier_image(seen):
+    bench, changes = seen
+    bench.install(image(DEAD))
+    assert changes == leads("unknown", "installing", "confirming", "unknown")
+
+
+def test_so_does_a_host_that_forgot_everything_but_whose_target_works(seen):
+    bench, changes = seen
+    bench.install(image(OLD))
+    bench.forget("state.0", "state.1", "confirmed.img")
+    changes.clear()
+    bench.run()
+    assert changes == leads("unknown", "idle")
+
+
+def test_so_does_an_update_that_is_given_up(seen):
+    bench, changes = seen
+    bench.install(image(OLD))
+    changes.clear()
+    write_protect_page_2(bench)
+    assert bench.install(image(NEW, "1.1.0"))["error"] == "page-protected"
+    assert changes == leads("idle", "installing", "idle")
+    bench.forget("state.0", "state.1", "confirmed.img")  # so that pages may have been erased
+    changes.clear()
+    bench.install(image(NEW, "1.1.0"))
+    assert changes == leads("unknown", "installing", "unknown")
+
+
+# The demo
+
+
+def test_the_picture_of_the_demo_has_the_steps_and_commands_of_the_demo():
+    found = "\n".join(texts(pictures.DEMO.read_text("utf-8"))).replace("\xa0", " ")
+    for number, step in enumerate(demo.STEPS, 1):
+        shown = terminal.FIRST <= number <= terminal.LAST
+        assert (f"{number}. {step.headline}" in found) == shown, "make pictures"
+        for command in step.commands if shown else ():
+            assert f"$ stm32up {command}" in found, "make pictures"
