@@ -51,7 +51,7 @@ def note(failed):
 def update():
     """Bring the target up to date. Returns True if it need not be tried again."""
     try:
-        result = Updater.from_board("/board.json").run()
+        result = Updater.from_board("/board.json", answers=True).run()
         print(result)
         return result["ok"]
     except UpdaterError as error:

@@ -77,14 +77,15 @@ def test_every_wire_can_be_read_at_both_ends():
 
 def test_on_a_uart_what_the_host_sends_goes_to_the_pin_where_the_target_receives():
     rows = drawn(UART).table().splitlines()[2:]
-    assert rows[0] == "| RX of the target | GP4 (pin 6) | PA10, CN10-33 |"
-    assert rows[1] == "| TX of the target | GP5 (pin 7) | PA9, CN10-21 |"
+    assert rows[0] == "| target's RX | GP4 (pin 6) | PA10, CN10-33 |"
+    assert rows[1] == "| target's TX | GP5 (pin 7) | PA9, CN10-21 |"
     assert "1.8 kΩ" not in texts(drawn(UART).svg())
 
 
 def test_a_wire_that_ends_elsewhere_says_where():
     found = texts(drawn(UART).svg())
-    assert {"supply switch", "GP14", "heartbeat", "GP20"} <= {*found}
+    assert {"supply switch", "GP14"} <= {*found}
+    assert {"heartbeat", "GP20", "11: PA5 = LED"} <= {*found}
     assert "| [pins] supply | GP14 (pin 19) | enable of the target's supply" in drawn(UART).table()
 
 
@@ -132,7 +133,8 @@ def test_the_signals_of_the_loader_are_on_the_pins_that_the_application_uses():
         "PA9",
         "PA10",
     ]
-    assert found == {"BOOT0": "PA14", "NRST": "NRST", "GND": "GND", "3V3": "3V3"}
+    assert (found.pop("BOOT0"), found.pop("LED")) == ("PA14", "PA5")
+    assert found == {"NRST": "NRST", "GND": "GND", "3V3": "3V3"}
 
 
 def test_the_resistors_are_those_of_the_page_of_the_board():

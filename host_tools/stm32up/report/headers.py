@@ -96,6 +96,7 @@ _NUCLEO = Target(
         "TX": "CN10-21",
         "NRST": "CN7-14",
         "BOOT0": "CN7-7",
+        "LED": "CN10-11",
         "GND": "CN7-20",
         "3V3": "CN7-16",
     },

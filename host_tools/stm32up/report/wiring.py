@@ -17,7 +17,12 @@ from stm32up.report.drawing import Colours, Drawing, Point
 from stm32up.report.headers import HOSTS, TARGETS, Host, Pin, Target
 
 # AN2606: 1.8 kOhm pull-ups for the loader's I2C. The others: boards/nucleo_g071rb.md.
-PULL_UPS = {"SDA": "1.8 kOhm", "SCL": "1.8 kOhm", "NRST": "10 kOhm"}  # to 3.3 V of the target
+PULL_UPS = {  # to 3.3 V of the target
+    "SDA": "1.8 kOhm",
+    "SCL": "1.8 kOhm",
+    "RX": "10 kOhm",
+    "NRST": "10 kOhm",
+}
 IN_SERIES = {"BOOT0": "1 kOhm"}
 PULL_DOWNS = {"BOOT0": "10 kOhm"}  # on the side of the target
 
@@ -25,10 +30,14 @@ _COLOURED = ("SDA", "SCL", "RX", "TX", "NRST", "BOOT0")
 _CROSSED = {"tx": "RX", "rx": "TX"}  # the host sends to the pin where the target receives
 _ENDS = {  # keys whose wire ends at something that is not on the NUCLEO: in short, and in full
     ("pins", "supply"): ("supply switch", "enable of the target's supply switch, active high"),
-    ("confirm", "pin"): ("heartbeat", "the line that the application toggles"),
     ("bench", "supply_adc"): ("supply divider", "the target's supply, through a divider"),
 }
-_NAMES = {"3V3": "3.3 V of the target", "RX": "RX of the target", "TX": "TX of the target"}
+_NAMES = {
+    "3V3": "3.3 V of the target",
+    "RX": "target's RX",
+    "TX": "target's TX",
+    "LED": "heartbeat",  # the application of boards/nucleo_g071rb_app toggles it
+}
 _COLOURS: Colours = {
     "3V3": ("#cf222e", "#ff7b72"),
     "GND": ("#1f2328", "#f0f6fc"),
@@ -48,8 +57,8 @@ _HOST_LEFT, _HOST_RIGHT = 30, 214  # edges of the host's board
 _TARGET_LEFT, _TARGET_RIGHT = 692, 1066
 _CONNECTORS = (726, 906)  # the first column of each connector
 _LANES = (232, 676)  # where wires run up or down, beside each board
-_LANE = 12  # from one of them to the next
-_MIDDLE = (304, 614)  # between them each wire has a row of its own
+_LANE = 10  # from one of them to the next
+_MIDDLE = (304, 606)  # between them each wire has a row of its own
 _RAILS = (118, 548)  # the rows of 3.3 V and ground
 _ROWS = (190, 470)  # the first and the last of the others
 
@@ -90,6 +99,8 @@ class Wiring:
         found = [wire(line.upper(), bus[line]) for line in ("sda", "scl") if line in bus]
         found += [wire(_CROSSED[line], bus[line]) for line in ("tx", "rx") if line in bus]
         found += [wire(line.upper(), pins[line]) for line in ("nrst", "boot0") if line in pins]
+        if "pin" in toml.get("confirm", {}):
+            found.append(wire("LED", toml["confirm"]["pin"]))
         for (name, key), (short, end) in _ENDS.items():
             if key in toml.get(name, {}):
                 pin = self.host.gpio.format(toml[name][key])
@@ -222,16 +233,16 @@ class Wiring:
                 name = _NAMES.get(wire.signal, wire.signal)
                 drawing.text((_MIDDLE[0] + 4, y - 7), name, colour, bold=True)
         present = [wire.signal for wire in self.wires]
-        x = _MIDDLE[0] + 130
+        x = _MIDDLE[0] + 120
         for signal, value in PULL_UPS.items():
             if signal in present:
                 _resistor(drawing, (x, rows["3V3"]), (x, rows[signal]), value, "3V3", near=True)
-                x += 58
+                x += 54
         for signal, value in IN_SERIES.items():
             if signal in present:
                 at = _MIDDLE[1] - 56
                 drawing.box((at, rows[signal] - 6), (34, 12), "paper", _colour(signal), radius=0)
-                drawing.text((at + 17, rows[signal] - 11), _ohms(value), size=12, anchor="middle")
+                drawing.text((at + 17, rows[signal] - 11), _ohms(value), size=11, anchor="middle")
         for signal, value in PULL_DOWNS.items():
             if signal in present:
                 x = _MIDDLE[1] - 14
@@ -346,6 +357,6 @@ def _resistor(
     drawing.line([top, bottom], colour)
     drawing.box((top[0] - 6, middle - 17), (12, 34), "paper", colour, radius=0)
     side, anchor = (10, "start") if near else (-10, "end")
-    drawing.text((top[0] + side, middle + 4), _ohms(value), size=12, anchor=anchor)
+    drawing.text((top[0] + side, middle + 4), _ohms(value), size=11, anchor=anchor)
     drawing.dot(top, colour)
     drawing.dot(bottom, colour)
