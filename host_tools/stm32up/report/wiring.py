@@ -171,7 +171,7 @@ class Wiring:
         middle = sorted(
             (wire for wire in self.wires if wire.signal not in ("3V3", "GND")), key=self._exit
         )
-        rows = dict(zip(("3V3", "GND"), _RAILS, strict=True))
+        rows: dict[str, float] = dict(zip(("3V3", "GND"), _RAILS, strict=True))
         step = (_ROWS[1] - _ROWS[0]) / max(1, len(middle) - 1)
         rows |= {wire.signal: _ROWS[0] + step * number for number, wire in enumerate(middle)}
         self._from_host(drawing, rows)
@@ -258,7 +258,11 @@ class Wiring:
         for wire, y in arrives.items():
             lane = _LANES[1] - _LANE * lanes[wire.signal]
             pin = self._target_at(self.end(wire))
-            points = [(_MIDDLE[1], rows[wire.signal]), (lane, rows[wire.signal]), (lane, y)]
+            points: list[Point] = [
+                (_MIDDLE[1], rows[wire.signal]),
+                (lane, rows[wire.signal]),
+                (lane, y),
+            ]
             points += [(pin[0], y), pin]
             drawing.line(points, _colour(wire.signal), width=2.2)
 
