@@ -39,13 +39,14 @@ _KIND_OF = {
         ("uart_init", "uart_write", "uart_read", "uart_any", "uart_txdone", "uart_flush"), BUS
     ),
     "sleep_us": SLEEP,
+    "deepsleep": SLEEP,
     "sha256": COMPUTE,
     "power": COMPUTE,
 }
 
 # machine.reset_cause(). rp2 has the first and the third only: machine.reset() uses its watchdog,
 # and a soft reset leaves the cause (ports/rp2/modmachine.c).
-PWRON_RESET, HARD_RESET, WDT_RESET, SOFT_RESET = 1, 2, 3, 5
+PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 # machine.unique_id(): of an rp2 the ID of its flash, of an esp32 its MAC address.
 UNIQUE_IDS = {"rp2": bytes.fromhex("e660583883000001"), "esp32": bytes.fromhex("240ac4000001")}
 
@@ -193,6 +194,9 @@ class World:
         self._close_ports()
         self._stop_watchdog()
         self._controllers.clear()
+        self._release_pins()
+
+    def _release_pins(self) -> None:
         self._levels.clear()
         self._open_drain.clear()
         self._pulls.clear()
@@ -323,6 +327,20 @@ class World:
 
     def _serve_reset(self) -> None:
         self.reset_cause = WDT_RESET if self.port == "rp2" else HARD_RESET
+        raise HostReset
+
+    def _serve_deepsleep(self, duration: int) -> None:
+        """The rp2 port sleeps, with its pins as they are and its watchdog running, and then resets
+        itself by its watchdog (ports/rp2/modmachine.c). An ESP32 switches its pins and its
+        watchdogs off until it starts again."""
+        if self.port == "rp2":
+            self.clock.advance(duration * NS_PER_MS)
+            self.reset_cause = WDT_RESET
+        else:
+            self._stop_watchdog()
+            self._release_pins()
+            self.clock.advance(duration * NS_PER_MS)
+            self.reset_cause = DEEPSLEEP_RESET
         raise HostReset
 
     def _serve_reset_cause(self) -> int:
