@@ -214,7 +214,7 @@ class World:
         """The interpreter restarts; pins and a running watchdog are unchanged."""
         self.when_run_ends()
         self.filesystem.soft_reset()
-        self._close_ports()  # machine_uart_deinit_all() of both ports
+        self._close_ports()  # machine_uart_deinit_all() [V MPY-ESP32; R for rp2]
         if self.port != "rp2":
             self.reset_cause = SOFT_RESET
 
@@ -514,6 +514,8 @@ class World:
             self.bus.pulse_scl()
         elif pin == self.wiring.sda and rises:
             self.bus.stop_by_hand()
+        elif pin == self.wiring.tx and level == 0 and not was_low:
+            self.line.to_target.pull_low()
         else:
             self._drive_target()
 
