@@ -18,7 +18,7 @@ from pictures import boot_tree, states, terminal
 from stm32up import device
 from stm32up.board import boards
 from stm32up.errors import Stm32upError
-from stm32up.report import wiring
+from stm32up.report import wiring, wiring_picture
 
 DOCS = device.PROJECT / "docs"
 DEMO = DOCS / "demo.svg"
@@ -32,7 +32,7 @@ def current() -> Iterator[tuple[Path, str]]:
     for name in boards.names():
         folder = boards.BOARDS / name
         drawn = wiring.of(folder / "board.toml", f"boards/{name}/board.toml")
-        yield folder / "wiring.svg", drawn.svg()
+        yield folder / "wiring.svg", wiring_picture.svg(drawn)
         page = folder / "wiring.md"
         yield page, with_table(page.read_text(encoding="utf-8"), drawn.table())
 
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
             found = [(DEMO, terminal.svg(terminal.record()))]
         elif arguments:
             folder = Path(arguments[0])
-            found = [(folder / "wiring.svg", wiring.of(folder / "board.toml").svg())]
+            found = [(folder / "wiring.svg", wiring_picture.svg(wiring.of(folder / "board.toml")))]
         else:
             found = list(current())
     except Stm32upError as error:

@@ -18,7 +18,7 @@ from stm32up import device
 from stm32up.board import boards, toml_keys
 from stm32up.cli import demo, main
 from stm32up.errors import UsageError
-from stm32up.report import headers, wiring
+from stm32up.report import headers, wiring, wiring_picture
 from tests.firmware.test_update import write_protect_page_2
 from tests.host_tools.test_readme import verbs
 from tests.support import image, known, payload
@@ -32,6 +32,10 @@ UART = {
     "pins": {"nrst": 2, "boot0": 3, "supply": 14},
     "confirm": {"method": "gpio", "pin": 20},
 }
+
+
+def picture(toml: dict) -> str:
+    return wiring_picture.svg(drawn(toml))
 
 
 def texts(svg: str) -> list[str]:
@@ -60,13 +64,14 @@ def test_another_pin_in_board_toml_moves_its_wire(tmp_path):
     (tmp_path / "board.toml").write_text(PICO.read_text().replace("nrst = 2 ", "nrst = 15 "))
     assert pictures.main([str(tmp_path)]) == 0
     before, after = wiring.of(PICO), wiring.of(tmp_path / "board.toml")
-    assert (tmp_path / "wiring.svg").read_text() == after.svg() != before.svg()
+    assert (tmp_path / "wiring.svg").read_text() == wiring_picture.svg(after)
+    assert wiring_picture.svg(after) != wiring_picture.svg(before)
     assert "| NRST | GP15 (pin 20) | CN7-14 |" in after.table()
 
 
 def test_every_wire_can_be_read_at_both_ends():
     toml = tomllib.loads(PICO.read_text())
-    found = texts(drawn(toml).svg())
+    found = texts(picture(toml))
     for signal, pin, label in (("SDA", "GP4", "21: PB7 = SDA"), ("SCL", "GP5", "24: PB6 = SCL")):
         assert {signal, pin, label} <= {*found}
     assert {"7: PA14 = BOOT0", "14: NRST", "16: 3V3", "20: GND", "3.3 V of the target"} <= {*found}
@@ -79,11 +84,11 @@ def test_on_a_uart_what_the_host_sends_goes_to_the_pin_where_the_target_receives
     rows = drawn(UART).table().splitlines()[2:]
     assert rows[0] == "| target's RX | GP4 (pin 6) | PA10, CN10-33 |"
     assert rows[1] == "| target's TX | GP5 (pin 7) | PA9, CN10-21 |"
-    assert "1.8 kΩ" not in texts(drawn(UART).svg())
+    assert "1.8 kΩ" not in texts(picture(UART))
 
 
 def test_a_wire_that_ends_elsewhere_says_where():
-    found = texts(drawn(UART).svg())
+    found = texts(picture(UART))
     assert {"supply switch", "GP14"} <= {*found}
     assert {"heartbeat", "GP20", "11: PA5 = LED"} <= {*found}
     assert "| [pins] supply | GP14 (pin 19) | enable of the target's supply" in drawn(UART).table()
@@ -92,7 +97,7 @@ def test_a_wire_that_ends_elsewhere_says_where():
 def test_without_boot0_its_wire_and_resistors_are_absent():
     toml = tomllib.loads(PICO.read_text())
     del toml["pins"]["boot0"]
-    found = texts(drawn(toml).svg())
+    found = texts(picture(toml))
     assert not any("BOOT0" in text and "=" in text for text in found)
     assert "1 kΩ" not in found and found.count("10 kΩ") == 1
 
@@ -104,6 +109,12 @@ def test_a_chip_without_a_known_board_is_refused_in_words(tmp_path, capsys):
         wiring.of(tmp_path / "board.toml")
     assert pictures.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_pin_that_is_not_on_the_headers_is_refused_in_words(tmp_path, capsys):
+    (tmp_path / "board.toml").write_text(PICO.read_text().replace("nrst = 2 ", "nrst = 24 "))
+    assert pictures.main([str(tmp_path)]) == 2
+    assert "uses GP24, and a Raspberry Pi Pico has no such pin" in capsys.readouterr().err
 
 
 def test_the_pin_tables_have_each_pin_once():
