@@ -30,8 +30,9 @@ UPDATE = [writes(1), writes(2), writes(2), ended(version="1.1.0")]
 
 
 @pytest.fixture
-def product(fake):
+def product(fake, monkeypatch):
     """A board with a main.py."""
+    monkeypatch.setattr(running, "SIMULATED_LOOK_S", running.LOOK_S)
     fake.file("/main.py").write_text("")
     return fake
 
@@ -100,7 +101,7 @@ def test_a_program_that_says_nothing_is_interrupted_with_a_note(run, product):
 
 
 def test_a_board_at_its_prompt_is_not_waited_for(run, product, monkeypatch):
-    monkeypatch.setattr(running, "LOOK_S", 3600.0)
+    monkeypatch.setattr(running, "SIMULATED_LOOK_S", 3600.0)
     assert run("--port", product.port, "logs", "pull").status == 0
     assert product.starts == product.soft_resets == 0
 

@@ -16,6 +16,7 @@ from stm32up.host.raw_repl import ALIVE, DONE, OUTPUT, UPDATE, RawRepl
 
 # A program answers while it feeds its watchdog: every 0.5 s at most (docs/product.md).
 LOOK_S = 1.0
+SIMULATED_LOOK_S = 4.0  # a simulated board on a busy computer takes longer than a real one
 SILENCE_S = 10.0  # a board that was reset meanwhile goes on within a few seconds
 _AGAIN_S = 0.3
 
@@ -37,17 +38,18 @@ UNDER_WAY = {
 
 
 class Running:
-    """What the program on a board says about itself."""
+    """What the program on a board says about itself. `simulated`: it may be a simulated one."""
 
-    def __init__(self, repl: RawRepl) -> None:
+    def __init__(self, repl: RawRepl, *, simulated: bool) -> None:
         self._repl = repl
+        self._look_s = SIMULATED_LOOK_S if simulated else LOOK_S
         self._line = b""  # of the code of an earlier stm32up
         self._told: int | None = None  # number of the last event that was reported
         self._asked = float("-inf")
 
     def look(self) -> Program:
         """What the board does now."""
-        end = time.monotonic() + LOOK_S
+        end = time.monotonic() + self._look_s
         while time.monotonic() < end:
             found = self._hear(lambda event: None)
             if found is not Program.UNKNOWN:

@@ -272,7 +272,7 @@ class Connection:
     def _look(self, manners: Manners) -> Program:
         """See what the program on the board does, and wait for the end of an update. Raises
         UpdateRuns, ProgramRuns, NoBoard."""
-        running = Running(self._repl)
+        running = Running(self._repl, simulated=not _is_device(self.port))
         try:
             found = running.look()
             if found in UNDER_WAY:
