@@ -126,7 +126,7 @@ class _Examination:
             "answering": answering,
         }
         if self._chip.loader_address in answering:
-            self._clock.sleep(chips.LOADER_TIMEOUT_MS)  # it may be a loader: let it time out
+            self._clock.sleep(self._chip.loader_timeout_ms)  # it may be a loader: let it time out
         if not self._pins.boot0:  # the application must start the loader
             self._reset()
             self._application(self._application_ms)

@@ -113,6 +113,7 @@ class Chip(Protocol):
     flash_size: int
     page_size: int
     loader_address: int  # 7 bits
+    bus_limit: int  # Hz
 
 
 class _Image(Protocol):
@@ -139,8 +140,25 @@ def chip(name: str) -> Chip:
 
 
 def family(product_id: int) -> str:
-    """The parts that have this product ID, such as "STM32G070/STM32G071/STM32G081"."""
+    """The parts that have this product ID, such as "STM32G070/STM32G071/STM32G081"; and why they
+    are not supported, if they are only recognised."""
     return str(module("stm32_rom.chips").family_name(product_id))
+
+
+@functools.cache
+def loaders() -> dict[int, str]:
+    """The I2C addresses of the loaders of the supported families, and the parts that have them."""
+    found: dict[int, str] = {}
+    for row in families().SUPPORTED:
+        product_id, _, address = row.split()[:3]
+        parts = [found[at]] if (at := int(address, 16)) in found else []
+        found[at] = "/".join([*parts, family(int(product_id, 16))])
+    return found
+
+
+def families() -> ModuleType:
+    """The table of families."""
+    return module("stm32_rom.families")
 
 
 def check_image(
@@ -224,13 +242,13 @@ def _check_digest(image: _Image, name: object) -> None:
 
 
 def knows(product_id: int) -> bool:
-    """Whether the chip table has a family with this product ID."""
-    return family(product_id) != "unknown family"
+    """Whether the chip table has a supported family with this product ID."""
+    return module("stm32_rom.chips").largest(product_id) is not None
 
 
 def largest(product_id: int) -> Chip:
     """The part of this family with the most flash, because an image names only the family."""
-    return chip(family(product_id).partition("/")[0] + "xE")
+    return cast(Chip, module("stm32_rom.chips").largest(product_id))
 
 
 def version_text(raw: bytes) -> str:

@@ -36,6 +36,7 @@ class BoardReader:
         self._check_uart()
         self._check_boot0()
         self._check_address()
+        self._check_frequency()
         command, preserve = self._command(), self._preserve()
         if self._mistakes or self._chip is None:
             mistakes = [f"{self._shown}:{line}: {what}" for line, what in sorted(self._mistakes)]
@@ -216,6 +217,14 @@ class BoardReader:
     def _check_address(self) -> None:
         if self._sound(toml_keys.ADDRESS) and self._is_loader(self._get(toml_keys.ADDRESS)):
             self._refuse(toml_keys.ADDRESS, "is the address of the loader")
+
+    def _check_frequency(self) -> None:
+        if self._chip is None or not self._sound(toml_keys.FREQUENCY):
+            return
+        limit = self._chip.bus_limit
+        if self._get(toml_keys.FREQUENCY) > limit:
+            what = f"is above the limit of the loader of {self._chip.name}: {limit} Hz"
+            self._refuse(toml_keys.FREQUENCY, what)
 
     def _command(self) -> Command | None:
         if not self._sound(toml_keys.COMMAND):

@@ -173,6 +173,6 @@ def _differences(settings: BoardJson, wanted: BoardJson) -> list[str]:
 
 def _target(host: Host, settings: BoardJson, power_cycled: bool) -> dict[str, object]:
     own = device.chip(settings["chip"]).loader_address
-    addresses = [at for at in rules_bus.OTHER_LOADERS if at != own]
+    addresses = [at for at in device.loaders() if at != own]
     facts: dict[str, object] = host.call("target.facts", settings, addresses, power_cycled)
     return facts

@@ -145,7 +145,7 @@ def test_a_loader_of_another_family_is_found(host, monkeypatch):
     monkeypatch.setattr(I2CLoader, "address", 0x56)
     _, diagnosis = examined(make(host))
     assert diagnosis.findings[0]["code"] == "another-family"
-    assert "STM32G03x" in diagnosis.findings[0]["evidence"][0]
+    assert "STM32G031" in diagnosis.findings[0]["evidence"][0]
 
 
 @pytest.mark.parametrize("host", HOSTS)
