@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from stm32sim.chip.application import known_images
-from stm32sim.chip.i2c_loader import I2CLoader
 from stm32sim.chip.quirks import quirks_of
 from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
@@ -141,9 +140,9 @@ def test_what_the_driver_of_an_esp32_prints_in_between_is_no_answer():
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_loader_of_another_family_is_found(host, monkeypatch):
-    monkeypatch.setattr(I2CLoader, "address", 0x56)
-    _, diagnosis = examined(make(host))
+def test_a_loader_of_another_family_is_found(host):
+    bench = make(host, chip="STM32G031K8", settings={"chip": "STM32G071RB"})
+    _, diagnosis = examined(bench)
     assert diagnosis.findings[0]["code"] == "another-family"
     assert "STM32G031" in diagnosis.findings[0]["evidence"][0]
 
