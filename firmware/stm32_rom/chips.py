@@ -70,7 +70,7 @@ class Chip:
         self.options_address = int(options, 16)
         self.flash_size_address = int(size, 16)
         self.bus_limit = int(bus) * 1000
-        self.startup_ms = STARTUP_MS + int(startup)
+        self.startup_ms = STARTUP_MS + int(float(startup))
         self.loader_timeout_ms = int(timeout)
         self.release_ms = self.loader_timeout_ms * 3 // 2
         two_banks = "two-banks" in notes
