@@ -27,7 +27,7 @@ ERASE_SETTLE_MS = const(40)
 
 # Flash size in KB by the eleventh character of a part number (STM32G071RB: B); ordering
 # information in ST's data sheets.
-_SIZE_LETTERS = {
+SIZE_LETTERS = {
     "4": 16,
     "6": 32,
     "8": 64,
@@ -149,7 +149,7 @@ def _largest(column):
 def _size(letter, column):
     """Bytes of flash by the letter in a part number; None if no part of the family has it."""
     own, _, kilobytes = column.rpartition("=")
-    size = int(kilobytes) if own and own == letter else _SIZE_LETTERS.get(letter, 0)
+    size = int(kilobytes) if own and own == letter else SIZE_LETTERS.get(letter, 0)
     return size * 1024 if 0 < size * 1024 <= _largest(column) else None
 
 

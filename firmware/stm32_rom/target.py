@@ -234,6 +234,12 @@ class Target:
             return None
         return data
 
+    def read_flash_size(self):
+        """The flash size that the chip states, in bytes; None if the loader does not tell it."""
+        data = self._read_until_equal(self.chip.flash_size_address, 2) or b"\0\0"
+        kilobytes = data[0] | data[1] << 8
+        return None if kilobytes in (0, 0xFFFF) else kilobytes * 1024
+
     def _read_until_equal(self, address, length):
         """As `read_memory`, repeated until two readings in a row are equal: data from the loader
         has no checksum."""
@@ -293,11 +299,7 @@ class Target:
             if data is None and not self.chip.options_address:
                 raise ReadProtected("the target refuses to be read: readout protection level 1")
         self.quirks = self.chip.quirks(self.loader_id)
-        if self.chip.flash_size_address:
-            data = self._read_until_equal(self.chip.flash_size_address, 2) or b"\0\0"
-            kilobytes = data[0] | data[1] << 8
-            if kilobytes not in (0, 0xFFFF):
-                self.flash_size = kilobytes * 1024
+        self.flash_size = self.read_flash_size()
         self._check_banks()
         if self.chip.options_address:  # last: a chip with torn ones should be sent little
             data = self._read_until_equal(self.chip.options_address, option_bytes.LENGTH)

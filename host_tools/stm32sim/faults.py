@@ -322,7 +322,7 @@ class FaultyLine:
         if kind == "refused":
             target.refuse_next()
         elif kind == "another master probes":
-            if target.start(I2C_ADDRESS, False):
+            if target.start(target.family.address, False):
                 target.stop()
         elif kind == "loader is deaf":
             target.deafen()

@@ -116,6 +116,25 @@ class Chip(Protocol):
     bus_limit: int  # Hz
 
 
+AUTO = "auto"  # in board.toml: the chip is identified when the board is deployed
+
+
+class _NotIdentified:
+    """The chip of a board.toml that says "auto", before it is known. Its name is all that it
+    has."""
+
+    name = AUTO
+
+    def __getattr__(self, attribute: str) -> object:
+        raise UsageError(
+            'board.toml says chip = "auto", and the chip is not known here',
+            "Name the part: --chip for an image, chip in board.toml for all else.",
+        )
+
+
+NOT_IDENTIFIED = cast(Chip, _NotIdentified())
+
+
 class _Image(Protocol):
     product_id: int
     signature: bytes | None
@@ -154,6 +173,18 @@ def loaders() -> dict[int, str]:
         parts = [found[at]] if (at := int(address, 16)) in found else []
         found[at] = "/".join([*parts, family(int(product_id, 16))])
     return found
+
+
+def part_of(product_id: int, flash_size: int) -> Chip | None:
+    """The part of a family with so much flash, in bytes; None if there is none. Parts with the
+    same flash cannot be told apart."""
+    chips = module("stm32_rom.chips")
+    for letter in chips.SIZE_LETTERS:
+        first = family(product_id).partition("/")[0]
+        with contextlib.suppress(UsageError):
+            if (part := chip(f"{first}x{letter}")).flash_size == flash_size:
+                return part
+    return None
 
 
 def families() -> ModuleType:

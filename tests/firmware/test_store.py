@@ -130,7 +130,7 @@ def test_the_record_of_every_chip_holds_all_of_its_pages(modules):
     tried = 0
     for row in chips._families().SUPPORTED:
         for part in row.split()[1].split(","):
-            for letter in chips._SIZE_LETTERS:
+            for letter in chips.SIZE_LETTERS:
                 try:
                     chip = chips.by_name(f"STM32{part}R{letter}")
                 except errors.UnknownChip:

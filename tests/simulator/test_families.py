@@ -44,9 +44,9 @@ def test_a_loader_answers_after_its_start_up_and_at_its_address_only(family):
     rig = Rig(family=family, quirks=family.quirks(), start_up=None, powered=False)
     rig.chip.power(True)
     rig.clock.advance(family.start_up)
-    assert rig.running is Running.RESET
+    seen = [rig.running]
     rig.wait(5)
-    assert rig.running is Running.LOADER
+    assert [*seen, rig.running] == [Running.RESET, Running.LOADER]
     others = {other.address for other in FAMILIES} - {family.address}
     assert not any(rig.bus.start(address, reading=False) for address in others)
 

@@ -81,10 +81,13 @@ def _ms(number: float) -> int:
     return round(number * NS_PER_MS)
 
 
-_CLEARS = {"clears_empty_flag": True}
-_G0 = {"flash_size_address": 0x1FFF_75E0}  # [V CMSIS-G0, -G4, -L4, -WB]
-_C0 = {"flash_size_address": 0x1FFF_75A0, "has_options": True}  # [V CMSIS-C0, RM0490]
-_L4 = {"loader_id_address": 0x1FFF_6FFE, "system_end": 0x1FFF_7000, **_G0}
+_CLEARS: dict[str, Any] = {"clears_empty_flag": True}
+_G0: dict[str, Any] = {"flash_size_address": 0x1FFF_75E0}  # [V CMSIS-G0, -G4, -L4, -WB]
+_C0: dict[str, Any] = {
+    "flash_size_address": 0x1FFF_75A0,
+    "has_options": True,
+}  # [V CMSIS-C0, RM0490]
+_L4: dict[str, Any] = {"loader_id_address": 0x1FFF_6FFE, "system_end": 0x1FFF_7000, **_G0}
 
 G071 = Family(
     "G070 G071 G081", 0x460, 0x51, 2 * KB, 128 * KB, 36 * KB, 0x2000_2700,
