@@ -428,6 +428,7 @@ class Flasher:
             except (LoaderError, BusError) as error:
                 self._why = error
             self._second_bank = None
+            self._blank &= ~1  # it may have meant page 0, and have been interrupted
             yield retry(page, self._why)
             self._target.return_to_loader()
         raise self._does_not_fit(image, "the loader erases it by no known page number")
@@ -476,8 +477,7 @@ class Flasher:
         second = self._chip.second_bank
         if self._second_bank is None and pages[-1] >= second:
             yield from self._find_second_bank(image, doubt)
-            if second not in pages:
-                pages = sorted(pages + [second])
+            pages = sorted(set(pages + [first, second]))
         done = 0
         payload.begin_hash(self._found)
         for index in range(-(-image.size // self._chip.page_size)):

@@ -12,7 +12,7 @@ from stm32sim.chip.families import family_of, flash_size_of
 from stm32sim.in_process import Bench
 from tests.support import FLASH, image, known
 
-PARTS = ("1.0.0", "1.1.0", "2.0.0")  # versions of OLD, NEW and LARGE
+VERSIONS = ("1.0.0", "1.1.0", "2.0.0")  # versions of OLD, NEW and LARGE
 GRANULE = 8
 DANGEROUS = {0x63, 0x64, 0x73, 0x74, 0x82, 0x83, 0x92, 0x93}
 ADDRESSED = {0x11, 0x21, 0x31, 0x32, 0xA1}
@@ -55,8 +55,9 @@ def bench_of(part: str, **arguments: Any) -> Bench:
     """A blank target. Its loader is known to be of this family, and its flash size is readable if
     nothing else is said."""
     contents = old(part), new(part), large(part)
-    images = [known(*pair) for pair in zip(contents, PARTS, strict=True)]
-    return Bench(chip=part, applications=known_images(*images), **arguments)
+    images = [known(*pair) for pair in zip(contents, VERSIONS, strict=True)]
+    arguments.setdefault("applications", known_images(*images))
+    return Bench(chip=part, **arguments)
 
 
 def commands(bench: Bench) -> list[tuple[int, bytes, bytes]]:
