@@ -141,6 +141,7 @@ def test_a_first_installation_and_an_update(part):
     assert all(len(pages) == 2 for pages in erases(bench))  # one page in each command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", SUPPORTED)
 def test_every_version_of_the_loader_is_told_and_served(part):
     family = family_of(part)
@@ -154,6 +155,7 @@ def test_every_version_of_the_loader_is_told_and_served(part):
         assert told == (f"{loader_id >> 4}.{loader_id & 15}" if known else "?")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", SUPPORTED)
 def test_an_update_survives_cuts(part):
     def build():
@@ -204,6 +206,7 @@ def test_a_chip_with_another_second_bank_than_the_boards_is_refused(part):
 # --- the second bank ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbering", ["through", "linear", "256", "drops"])
 @pytest.mark.parametrize("part", BANKED)
 def test_the_second_bank_is_found_however_its_pages_are_numbered(part, numbering):
@@ -220,6 +223,7 @@ def test_the_second_bank_is_found_however_its_pages_are_numbered(part, numbering
     assert all(len(pages) == 2 for pages in erases(bench))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbering", ["through", "linear", "256", "drops", "none"])
 @pytest.mark.parametrize("part", BANKED)
 def test_finding_it_erases_no_page_but_its_first_one_and_page_0(part, numbering):
@@ -238,6 +242,7 @@ def test_finding_it_erases_no_page_but_its_first_one_and_page_0(part, numbering)
     assert (second in tried) == (numbering != "none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", BANKED)
 def test_without_a_number_for_it_the_first_bank_is_used_and_the_last_good_image_returns(part):
     bench = bench_of(part, numbering="none")
@@ -277,6 +282,7 @@ def test_a_page_that_was_programmed_with_ones_proves_its_number_too(numbering):
     assert bench.flash_holds(large(part))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "numbering", "every"),
     [
@@ -300,6 +306,7 @@ def test_finding_the_second_bank_survives_cuts(part, numbering, every):
     assert cases and not bad, bad[:3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbering", ["linear", "256", "drops"])
 def test_finding_it_again_for_another_page_survives_cuts(numbering):
     """The first page of the second bank would stay, but shows its number by an erase."""
