@@ -250,8 +250,9 @@ class _Examination:
             target.identify()
         except ReadProtected:
             found["refuses"] = True
-        except WrongChip:
-            pass  # "product_id" shows it
+        except WrongChip as error:
+            if target.product_id == self._chip.product_id:  # else "product_id" shows it
+                found["error"] = error.code
         except UpdaterError as error:
             found["error"] = error.code
         else:

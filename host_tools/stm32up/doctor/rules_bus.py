@@ -345,6 +345,19 @@ def another_chip(facts: Facts) -> Evidence:
 
 
 @RULES.add(
+    "The target's flash is not divided as that of the chip in board.json.",
+    "The part has less or more flash in its two banks, or option bit DBANK is 0, which makes one "
+    "bank of larger pages.",
+    "Set chip in board.toml to the part that is on the board, and deploy. If it is, set DBANK to "
+    "1 with a debugger, as it was at the factory.",
+)
+def banks_differ(facts: Facts) -> Evidence:
+    if facts.seen("loader", "error") != "wrong-chip":
+        return []
+    return [f"the loader reports the product ID of {facts.chip.name}, but other banks"]
+
+
+@RULES.add(
     "No application answers, and without BOOT0 nothing else opens the loader.",
     "The application is broken, or the flash is empty but the EMPTY flag was cleared: it is set "
     "only at power-on.",
