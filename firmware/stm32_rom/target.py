@@ -30,9 +30,11 @@ _COMMAND_MS = const(20)  # the application acknowledges its frame, then resets
 _SUPPLY_OFF_MS = const(500)
 _NRST_POLL_US = const(200)  # a reset pulls NRST low for 20 us, its capacitor for longer
 _READ_TRIES = const(4)
-# The option word of G4 and L4+ that has DBANK. CMSIS-G4; for L4+ not verified
+# The option word of G4 and L4+, and two of its bits: there are two banks, and they are exchanged.
+# CMSIS-G4; for L4+ not verified
 _OPTR_ADDRESS = const(0x1FFF7800)
-_DBANK = const(22)
+_DBANK = const(1 << 22)
+_BFB2 = const(1 << 20)
 _STATUS_TRIES = const(3)  # so that noise does not make a chip at work look idle
 
 
@@ -218,11 +220,12 @@ class Target:
         if chip.has_dbank:
             data = self._read_until_equal(_OPTR_ADDRESS, 8)
             optr, inverse = struct.unpack("<II", data or bytes(8))
-            if optr ^ inverse != 0xFFFFFFFF or not optr >> _DBANK & 1:
+            if optr ^ inverse != 0xFFFFFFFF or optr & (_DBANK | _BFB2) != _DBANK:
                 raise WrongChip(
-                    "the chip's option bytes do not show that it has two banks (DBANK is 1)",
-                    "Set option bit DBANK with a debugger, as it was at the factory: without it, "
-                    "pages have another size.",
+                    "the chip's option bytes do not show two banks in their order (DBANK 1, "
+                    "BFB2 0)",
+                    "Set these bits with a debugger, as they were at the factory: they change the "
+                    "size of pages and their numbers.",
                 )
 
     def read_memory(self, address, length):

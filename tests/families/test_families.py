@@ -185,10 +185,11 @@ def test_readout_protection_is_seen_without_option_bytes(part):
     assert result["error"] == "read-protected"
 
 
+@pytest.mark.parametrize("bits", [{"dbank": False}, {"bfb2": True}], ids=str)
 @pytest.mark.parametrize("part", DBANK)
-def test_a_chip_with_one_bank_of_larger_pages_is_refused_before_anything_is_erased(part):
+def test_a_chip_with_one_bank_or_exchanged_ones_is_refused_before_anything_is_erased(part, bits):
     bench = bench_of(part)
-    bench.target.family = replace(bench.target.family, dbank=False)
+    bench.target.family = replace(bench.target.family, **bits)
     result = bench.install(image_of(part, old(part), "1.0.0"))
     assert result["error"] == "wrong-chip" and "DBANK" in result["message"]
     assert not sum(bench.target.flash.erase_counts)

@@ -44,6 +44,7 @@ class Family:
     two_banks: bool = False
     # OPTR has bit 22, which is 1 for two banks [V CMSIS-G4; R for L4+]; its value. None: no bit.
     dbank: bool | None = None
+    bfb2: bool = False  # bit 20 of OPTR, likewise: boot from the second bank; not modelled further
     second_system: tuple[int, int] | None = None
 
     def quirks(self, loader_id: int | None = None) -> Quirks:

@@ -48,7 +48,7 @@ BOOT_FAILURES = 1 / 4  # the share of failing power-ons with Quirks.may_fail_to_
 OTP_START, OTP_LENGTH = 0x1FFF_7000, 1024  # RM0444 p. 69
 ENGINEERING_LENGTH = 0x300  # from 0x1FFF_7500 on a G0: RM0444 p. 69
 FLASH_SIZE_OFFSET, UNIQUE_ID_OFFSET = 0xE0, 0x90  # in it: CMSIS-G0
-DBANK = 1 << 22  # in OPTR of G4 [V CMSIS-G4] and L4+ [R]
+DBANK, BFB2 = 1 << 22, 1 << 20  # in OPTR of G4 [V CMSIS-G4] and L4+ [R]
 
 
 class NotModelled(Exception):
@@ -463,7 +463,7 @@ class Stm32:
                 for at in range(address, address + length)
             )
         if memory.name == "optr":
-            optr = DBANK * bool(self.family.dbank)
+            optr = DBANK * bool(self.family.dbank) | BFB2 * self.family.bfb2
             return struct.pack("<II", optr, optr ^ 0xFFFF_FFFF)[start : start + length]
         return self._engineering()[start : start + length]
 

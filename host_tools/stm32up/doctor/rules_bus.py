@@ -346,10 +346,10 @@ def another_chip(facts: Facts) -> Evidence:
 
 @RULES.add(
     "The target's flash is not divided as that of the chip in board.json.",
-    "The part has less or more flash in its two banks, or option bit DBANK is 0, which makes one "
-    "bank of larger pages.",
-    "Set chip in board.toml to the part that is on the board, and deploy. If it is, set DBANK to "
-    "1 with a debugger, as it was at the factory.",
+    "The part has less or more flash in its two banks, or option bit DBANK is 0 or BFB2 is 1, "
+    "which makes one bank of larger pages, or exchanges them.",
+    "Set chip in board.toml to the part that is on the board, and deploy. If it is, set these "
+    "bits with a debugger, as they were at the factory.",
 )
 def banks_differ(facts: Facts) -> Evidence:
     if facts.seen("loader", "error") != "wrong-chip":
