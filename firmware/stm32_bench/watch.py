@@ -2,7 +2,6 @@
 
 from micropython import const
 
-from stm32_rom import chips
 from stm32_rom.commands import ABSENT, ACK, BUSY, HELD, NACK, UNDRIVEN
 from stm32_updater.errors import StoreError
 
@@ -126,7 +125,7 @@ class Watch:
                 yield {"event": "seen", "what": seen, "ms": ms}
             if deadline.expired() or seen in _ENDS:
                 return
-            if seen == HELD and self._loader.releases_lines():
+            if seen == HELD and self._loader.releases_lines(self._board.chip.release_ms):
                 return
             deadline.sleep(_PAUSE_MS)
 
@@ -135,16 +134,18 @@ class Watch:
         its application answers."""
         seen = self._status()
         if seen == HELD:
-            return None if self._loader.releases_lines() else seen
+            return None if self._loader.releases_lines(self._board.chip.release_ms) else seen
         if seen == ABSENT and self._board.application_runs():
             return None
         return seen if seen in (BUSY, ABSENT) else None
 
     def _status(self):
         """Read one status. A read that timed out is repeated as soon as the lines are free, while
-        the loader waits for the rest of it (1 s). HELD if the lines do not become free."""
+        the loader waits for the rest of it. HELD if the lines do not become free."""
         for _ in range(_UNFINISHED_READS):
             seen = self._loader.status()
-            if seen != HELD or not self._loader.releases_lines(chips.LOADER_TIMEOUT_MS // 2):
+            if seen != HELD or not self._loader.releases_lines(
+                self._board.chip.loader_timeout_ms // 2
+            ):
                 break
         return seen

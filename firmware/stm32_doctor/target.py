@@ -126,7 +126,7 @@ class _Examination:
             "answering": answering,
         }
         if self._chip.loader_address in answering:
-            self._clock.sleep(chips.LOADER_TIMEOUT_MS)  # it may be a loader: let it time out
+            self._clock.sleep(self._chip.loader_timeout_ms)  # it may be a loader: let it time out
         if not self._pins.boot0:  # the application must start the loader
             self._reset()
             self._application(self._application_ms)
@@ -250,8 +250,9 @@ class _Examination:
             target.identify()
         except ReadProtected:
             found["refuses"] = True
-        except WrongChip:
-            pass  # "product_id" shows it
+        except WrongChip as error:
+            if target.product_id == self._chip.product_id:  # else "product_id" shows it
+                found["error"] = error.code
         except UpdaterError as error:
             found["error"] = error.code
         else:

@@ -1,10 +1,6 @@
-"""The supported chips: loader address, page size and memory map of each family.
+"""The supported chips: loader address, page size and memory map of a part. Table: families.py."""
 
-A family is listed if AN2606 gives its I2C address in the family's table and a second source
-(stlink's chip files, the reference manual) confirms its page size. Not listed, among others: C051,
-C071, C091, U0 (page size not confirmed), G0B0/G0B1/G0C1 and G47x/G48x (two banks: how the loader
-numbers the pages of the second bank is not confirmed).
-"""
+import sys
 
 from micropython import const
 
@@ -24,55 +20,64 @@ OPERATION_LIMIT_MS = const(1000)
 CHECKSUM_US = (256, 2_000)
 CHECKSUM_BYTES = const(2048)
 
-# Loader start-up: AN2606 table 227 gives a minimum of 0.39 ms (G0) to 2.4 ms (C0) after reset.
+# Loader start-up, beyond the minimum after reset that AN2606 table 227 gives.
 STARTUP_MS = const(20)
-# AN2606 table 230: after this much silence inside a command the loader resets itself.
-LOADER_TIMEOUT_MS = const(1000)
 # AN2606 table 108, V11.3: after a page erase the host must send nothing for this long.
 ERASE_SETTLE_MS = const(40)
 
 # Flash size in KB by the eleventh character of a part number (STM32G071RB: B); ordering
 # information in ST's data sheets.
-_SIZE_LETTERS = {"4": 16, "6": 32, "8": 64, "B": 128, "C": 256, "E": 512}
-
-# The chip's flash size in KB, u16: RM0444 section 41.2, FLASHSIZE_BASE in CMSIS of G0, G4 and L4.
-# C0 has another address, which is not confirmed.
-_SIZE = const(0x1FFF75E0)
-_ID = const(0x1FFF6FFE)  # the loader's ID byte; AN2606 table 3
-_OPTIONS = const(0x1FFF7800)  # start of the option bytes; RM0490 table 18
-
-# product ID, prefixes of the part numbers, I2C address, page size, largest flash and RAM in KB,
-# addresses of the loader's ID byte, the option bytes and the flash size register (0: unknown).
-# From AN2606 tables 3, 226 and the family's own table; sizes from the data sheets.
-_FAMILIES = (
-    (0x443, ("STM32C011",), 0x64, 2048, 32, 6, 0, _OPTIONS, 0),
-    (0x453, ("STM32C031",), 0x63, 2048, 32, 12, 0, _OPTIONS, 0),
-    (0x466, ("STM32G030", "STM32G031", "STM32G041"), 0x56, 2048, 64, 8, 0, _OPTIONS, _SIZE),
-    (0x456, ("STM32G050", "STM32G051", "STM32G061"), 0x62, 2048, 64, 18, 0, _OPTIONS, _SIZE),
-    (0x460, ("STM32G070", "STM32G071", "STM32G081"), 0x51, 2048, 128, 36, _ID, _OPTIONS, _SIZE),
-    (0x468, ("STM32G431", "STM32G441"), 0x54, 2048, 128, 32, 0, 0, _SIZE),
-    (0x479, ("STM32G491", "STM32G4A1"), 0x5F, 2048, 512, 112, 0, 0, _SIZE),
-    (0x435, ("STM32L431", "STM32L432", "STM32L433"), 0x48, 2048, 256, 64, 0, 0, _SIZE),
-    (0x435, ("STM32L442", "STM32L443"), 0x48, 2048, 256, 64, 0, 0, _SIZE),
-    (0x462, ("STM32L451", "STM32L452", "STM32L462"), 0x4A, 2048, 512, 160, 0, 0, _SIZE),
-)
+SIZE_LETTERS = {
+    "4": 16,
+    "6": 32,
+    "8": 64,
+    "B": 128,
+    "C": 256,
+    "E": 512,
+    "Y": 640,
+    "G": 1024,
+    "I": 2048,
+}
 
 RAM_START = const(0x20000000)
 
 
 class Chip:
-    """One part: `name`, `product_id`, `loader_address` (7 bits), `flash_start`, `flash_size`,
-    `is_largest` (no part of the family has more flash), `page_size`, `ram_size` (bytes),
-    `loader_id_address`, `options_address`, `flash_size_address` (0 if unknown)."""
+    """One part. `name`, `product_id`, `loader_address` (7 bits), `page_size`, `flash_start`,
+    `flash_size`, `ram_size` (bytes), `is_largest` (no part of the family has more flash),
+    `loader_id_address`, `options_address`, `flash_size_address` (0 if unknown), `bus_limit` (Hz),
+    `startup_ms` (from a reset until the loader listens), `loader_timeout_ms` (after this much
+    silence inside a command the loader resets itself), `release_ms` (after this much it has).
 
-    def __init__(self, name, flash_size, family):
+    `second_bank`: the first page whose number is not known to the loader by its place in flash;
+    see `Flasher`. The number of pages if there is none. `erases_all`: whether all of the flash may
+    be erased in one operation. `has_dbank`: the page size is right only if DBANK is 1."""
+
+    def __init__(self, name, flash_size, columns):
         self.name = name
         self.flash_start = FLASH_START
         self.flash_size = flash_size
-        self.product_id, _, self.loader_address, self.page_size, largest_kb, ram_kb = family[:6]
-        self.is_largest = flash_size == largest_kb * 1024
-        self.ram_size = ram_kb * 1024
-        self.loader_id_address, self.options_address, self.flash_size_address = family[6:]
+        product_id, _, address, page_size, largest, ram, loader_id, options, size = columns[:9]
+        bus, startup, timeout = columns[9:12]
+        notes = columns[12].split(",") if columns[12:] else ()
+        self.product_id = int(product_id, 16)
+        self.loader_address = int(address, 16)
+        self.page_size = int(page_size)
+        self._largest = _largest(largest)
+        self.is_largest = flash_size == self._largest
+        self.ram_size = int(ram) * 1024
+        self.loader_id_address = 0 if "wide-id" in notes else int(loader_id, 16)
+        self.options_address = int(options, 16)
+        self.flash_size_address = int(size, 16)
+        self.bus_limit = int(bus) * 1000
+        self.startup_ms = STARTUP_MS + int(float(startup))
+        self.loader_timeout_ms = int(timeout)
+        self.release_ms = self.loader_timeout_ms * 3 // 2
+        two_banks = "two-banks" in notes
+        self.second_bank = self.pages // 2 if two_banks else self.pages
+        self.erases_all = not two_banks and "never-all" not in notes
+        self.has_dbank = "dbank" in notes
+        self._clears_empty_flag = "clears-empty" in notes
 
     @property
     def flash_end(self):
@@ -89,9 +94,24 @@ class Chip:
     def page_address(self, page):
         return self.flash_start + page * self.page_size
 
+    @property
+    def second_bank_numbers(self):
+        """Numbers that the loader may want for page `second_bank`, in the order in which to try
+        them. Each may also mean page 0 or no page, but no other one.
+
+        Counted on through both banks; counted on from half of the family's largest part, as ST's
+        open bootloader does; from 256, as RM0444 and RM0351 do. The ROM is documented nowhere."""
+        numbers = []
+        for number in (self.second_bank, self._largest // 2 // self.page_size, 256):
+            if number not in numbers:
+                numbers.append(number)
+        return numbers
+
     def quirks(self, loader_id):
         """The Quirks of the loader whose ID byte is `loader_id` (None: unreadable)."""
-        return Quirks(self.product_id, loader_id)
+        quirks = Quirks(self.product_id, loader_id)
+        quirks.clears_empty_flag |= self._clears_empty_flag
+        return quirks
 
 
 class Quirks:
@@ -107,26 +127,80 @@ class Quirks:
         self.clears_empty_flag = flawed
 
 
+def _families():
+    """The module families.py. It is dropped again: it is large, and needed once in a run."""
+    from . import families
+
+    package = families.__name__.rpartition(".")[0]
+    del sys.modules[families.__name__]
+    del sys.modules[package].families
+    return families
+
+
+def _names(parts):
+    return ["STM32" + part for part in parts.split(",")]
+
+
+def _largest(column):
+    """Bytes of flash of the family's largest part."""
+    return int(column.rpartition("=")[2]) * 1024
+
+
+def _size(letter, column):
+    """Bytes of flash by the letter in a part number; None if no part of the family has it."""
+    own, _, kilobytes = column.rpartition("=")
+    size = int(kilobytes) if own and own == letter else SIZE_LETTERS.get(letter, 0)
+    return size * 1024 if 0 < size * 1024 <= _largest(column) else None
+
+
 def by_name(name):
     """The Chip called `name`, e.g. "STM32G071RB" or "STM32G071RBT6". Raises UnknownChip."""
     part = name.upper()
     sound = all("0" <= char <= "9" or "A" <= char <= "Z" for char in part)
-    for family in _FAMILIES if sound else ():
-        _, parts = family[:2]
-        if part[:9] in parts:
-            size = _SIZE_LETTERS.get(part[10:11])
+    families = _families()
+    known = []
+    for row in families.SUPPORTED:
+        columns = row.split()
+        prefixes = _names(columns[1])
+        if sound and part[:9] in prefixes:
+            size = _size(part[10:11], columns[4])
             if size is None:
                 raise UnknownChip(
-                    "%s: the flash size letter is missing, as in %sRB" % (name, part[:9])
+                    "%s: the flash size letter is missing or wrong; it is the second one after %s"
+                    % (name, part[:9])
                 )
-            return Chip(part, size * 1024, family)
-    known = ", ".join([prefix for _, parts, *_ in _FAMILIES for prefix in parts])
-    raise UnknownChip("%s is not a supported chip; supported: %s" % (name, known))
+            return Chip(part, size, columns)
+        known += prefixes
+    why = ""
+    for _, parts, reason in families.REFUSED if sound else ():
+        if not why and any(part.startswith(prefix) for prefix in _names(parts)):
+            why = ": " + reason
+    raise UnknownChip(
+        "%s is not a supported chip%s; supported: %s" % (name, why, ", ".join(known))
+    )
+
+
+def largest(product_id):
+    """The Chip with the most flash of the family with this product ID; None if it is not
+    supported."""
+    for row in _families().SUPPORTED:
+        columns = row.split()
+        if int(columns[0], 16) == product_id:
+            name = "STM32%s, largest part" % columns[1].split(",")[0]
+            return Chip(name, _largest(columns[4]), columns)
+    return None
 
 
 def family_name(product_id):
-    """The part numbers with this product ID, for messages."""
-    for known, parts, *_ in _FAMILIES:
-        if known == product_id:
-            return "/".join(parts)
+    """The part numbers with this product ID, for messages; for a family that is recognised but not
+    supported also why."""
+    families = _families()
+    wanted = "%03X" % product_id
+    for row in families.SUPPORTED:
+        columns = row.split()
+        if columns[0] == wanted:
+            return "/".join(_names(columns[1]))
+    for product_ids, parts, reason in families.REFUSED:
+        if wanted in product_ids.split(","):
+            return "%s, not supported: %s" % ("/".join(_names(parts)), reason)
     return "unknown family"

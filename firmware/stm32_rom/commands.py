@@ -63,8 +63,6 @@ _AN3155 = (3, False)
 _STATUS_LIMIT_MS = const(100)
 _LONGEST_POLL_MS = const(16)
 _POLL_US = const(250)  # while an operation takes no longer than it may
-# A loader out of step resets itself after LOADER_TIMEOUT_MS, which releases its lines.
-_RELEASE_MS = const(1500)
 _RELEASE_POLL_MS = const(50)
 _SCRATCH = const(34)  # bytes: a short data frame, or a reply
 _BLANK = memoryview(b"\xff" * BLOCK)
@@ -206,7 +204,7 @@ class Loader:
 
     def begin_write(self, address, block):
         """Write Memory: send what is not blank of a Block, which begins at `address` (8-aligned).
-        Call `end_write` next, within half of LOADER_TIMEOUT_MS."""
+        Call `end_write` next, within half of the loader's timeout."""
         block.seal()
         self.changing = False
         self._command_at(self.write_code, address + block.offset, self._two, "Write Memory")
@@ -294,9 +292,9 @@ class Loader:
         turn, and then the loader resets the chip. Raises BusStuck."""
         return _text(self._link.status())
 
-    def releases_lines(self, limit_ms=_RELEASE_MS):
-        """Whether SCL and SDA become free within `limit_ms`; the default is long enough for an
-        idle loader to reset itself."""
+    def releases_lines(self, limit_ms):
+        """Whether SCL and SDA become free within `limit_ms`. An idle loader releases them when it
+        resets itself, see Chip.release_ms."""
         deadline = self._clock.deadline(limit_ms)
         while True:
             try:

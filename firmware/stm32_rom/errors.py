@@ -2,7 +2,7 @@
 
 UpdaterError
     BoardError              board.json cannot be used
-        UnknownChip         the chip is not in chips.py
+        UnknownChip         the chip is not a supported one
     BusError                a fault on the wires to the target
         NoAnswer            no device acknowledges the address
         BusTimeout          a transaction took too long
@@ -51,7 +51,7 @@ class BoardError(UpdaterError):
 
 class UnknownChip(BoardError):
     code = "unknown-chip"
-    next_step = "Name a supported part in board.toml; the supported families are in chips.py."
+    next_step = "Name a supported part in board.toml; docs/families.md lists the families."
 
 
 class BusError(UpdaterError):

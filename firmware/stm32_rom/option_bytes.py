@@ -13,7 +13,7 @@ _OPTR = const(0x00)
 _WRP1A = const(0x18)
 _WRP1B = const(0x20)
 _SECR = const(0x70)
-_PAGE_BITS = const(0x3F)
+_PAGES = const(64)  # of most parts; 6 bits number them
 # Offsets of the option words; the others are reserved. RM0490 table 18
 _WORDS = (0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x70)
 
@@ -47,10 +47,12 @@ def field(optr, low, width):
 
 
 class OptionBytes:
-    """The decoded option area; `data`: its 128 bytes as read from the chip."""
+    """The decoded option area; `data`: its 128 bytes as read from the chip. `pages`: of its flash,
+    because a part with more than 64 has wider WRP areas."""
 
-    def __init__(self, data):
+    def __init__(self, data, pages=_PAGES):
         self.data = data
+        self._page_bits = 0x3F if pages <= _PAGES else 0x7F
 
     def word(self, offset):
         return struct.unpack_from("<I", self.data, offset)[0]
@@ -69,11 +71,12 @@ class OptionBytes:
 
     def write_protected(self, page):
         """Whether a page lies in one of the two WRP areas (none if its start is above its end)."""
-        for offset in (_WRP1A, _WRP1B):
-            area = self.word(offset)
-            if area & _PAGE_BITS <= page <= area >> 16 & _PAGE_BITS:
-                return True
-        return False
+        return any(start <= page <= end for start, end in map(self._area, (_WRP1A, _WRP1B)))
+
+    def _area(self, offset):
+        """(first page, last page) of a WRP area."""
+        area = self.word(offset)
+        return area & self._page_bits, area >> 16 & self._page_bits
 
     def as_dict(self):
         """{field name: number}; OPTR as hex text, WRP areas as [first page, last page] or None."""
@@ -82,8 +85,7 @@ class OptionBytes:
         for name, low, width in OPTR_FIELDS:
             fields[name] = field(optr, low, width)
         for name, offset in (("WRP1A", _WRP1A), ("WRP1B", _WRP1B)):
-            area = self.word(offset)
-            start, end = area & _PAGE_BITS, area >> 16 & _PAGE_BITS
+            start, end = self._area(offset)
             fields[name] = [start, end] if start <= end else None
         fields["BOOT_LOCK"] = self.word(_SECR) >> 16 & 1
         return fields

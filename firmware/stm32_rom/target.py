@@ -1,5 +1,6 @@
 """The target: enter its loader, identify it, start its application."""
 
+import struct
 import time
 
 from micropython import const
@@ -29,6 +30,11 @@ _COMMAND_MS = const(20)  # the application acknowledges its frame, then resets
 _SUPPLY_OFF_MS = const(500)
 _NRST_POLL_US = const(200)  # a reset pulls NRST low for 20 us, its capacitor for longer
 _READ_TRIES = const(4)
+# The option word of G4 and L4+, and two of its bits: there are two banks, and they are exchanged.
+# CMSIS-G4; for L4+ not verified
+_OPTR_ADDRESS = const(0x1FFF7800)
+_DBANK = const(1 << 22)
+_BFB2 = const(1 << 20)
 _STATUS_TRIES = const(3)  # so that noise does not make a chip at work look idle
 
 
@@ -139,7 +145,7 @@ class Target:
         self.pins.supply(0)
         self._clock.sleep(_SUPPLY_OFF_MS)
         self.pins.supply(1)
-        self._clock.sleep(chips.STARTUP_MS)
+        self._clock.sleep(self.chip.startup_ms)
         return True
 
     def in_loader(self):
@@ -158,16 +164,16 @@ class Target:
         V11.3 that ignores BOOT0 then needs a power-on to come back (AN2606 table 108).
 
         A read that timed out is repeated as soon as the lines are free: a loader at work waits at
-        most 1 s for the rest of it."""
+        most its own timeout for the rest of it."""
         began = self._clock.now()
         for _ in range(_STATUS_TRIES):
             seen = self.loader.status()
             if seen == BUSY:
                 return BUSY
             if seen == HELD:
-                if not self.loader.releases_lines():
+                if not self.loader.releases_lines(self.chip.release_ms):
                     return HELD
-                if self._clock.since(began) >= chips.LOADER_TIMEOUT_MS:
+                if self._clock.since(began) >= self.chip.loader_timeout_ms:
                     return None  # the loader was idle and has reset itself
             elif seen in (ACK, NACK, UNDRIVEN):
                 return None
@@ -203,6 +209,25 @@ class Target:
                 )
             )
 
+    def _check_banks(self):
+        """Where the second bank begins, and how large a page is, must be as the board says."""
+        chip = self.chip
+        if chip.second_bank != chip.pages and self.flash_size not in (None, chip.flash_size):
+            raise WrongChip(
+                "the chip has %d KB of flash in two banks, the board says %d KB (%s)"
+                % (self.flash_size // 1024, chip.flash_size // 1024, chip.name)
+            )
+        if chip.has_dbank:
+            data = self._read_until_equal(_OPTR_ADDRESS, 8)
+            optr, inverse = struct.unpack("<II", data or bytes(8))
+            if optr ^ inverse != 0xFFFFFFFF or optr & (_DBANK | _BFB2) != _DBANK:
+                raise WrongChip(
+                    "the chip's option bytes do not show two banks in their order (DBANK 1, "
+                    "BFB2 0)",
+                    "Set these bits with a debugger, as they were at the factory: they change the "
+                    "size of pages and their numbers.",
+                )
+
     def read_memory(self, address, length):
         """`length` bytes (1..256) from `address`, or None if the loader refuses to read."""
         data = bytearray(length)
@@ -211,6 +236,12 @@ class Target:
         except LoaderRefused:
             return None
         return data
+
+    def read_flash_size(self):
+        """The flash size that the chip states, in bytes; None if the loader does not tell it."""
+        data = self._read_until_equal(self.chip.flash_size_address, 2) or b"\0\0"
+        kilobytes = data[0] | data[1] << 8
+        return None if kilobytes in (0, 0xFFFF) else kilobytes * 1024
 
     def _read_until_equal(self, address, length):
         """As `read_memory`, repeated until two readings in a row are equal: data from the loader
@@ -242,7 +273,7 @@ class Target:
             self.loader.go(self.chip.flash_start)
         except (LoaderError, BusError):
             pass  # the caller checks what runs now
-        self._clock.sleep(chips.STARTUP_MS)
+        self._clock.sleep(self.chip.startup_ms)
 
     def reach_loader(self):
         """Do what should start the loader; `identify` shows whether it did. First the reset, then
@@ -253,7 +284,7 @@ class Target:
             self.reset()
             self.loader.recover()
         elif not self.in_loader():
-            self._clock.sleep(chips.LOADER_TIMEOUT_MS)
+            self._clock.sleep(self.chip.loader_timeout_ms)
             self.loader.recover()
             if self._enter_command is not None:
                 self._enter_command()
@@ -268,17 +299,16 @@ class Target:
         if self.chip.loader_id_address:
             data = self._read_until_equal(self.chip.loader_id_address, 1)
             self.loader_id = None if data is None else data[0]
+            if data is None and not self.chip.options_address:
+                raise ReadProtected("the target refuses to be read: readout protection level 1")
         self.quirks = self.chip.quirks(self.loader_id)
-        if self.chip.flash_size_address:
-            data = self._read_until_equal(self.chip.flash_size_address, 2) or b"\0\0"
-            kilobytes = data[0] | data[1] << 8
-            if kilobytes not in (0, 0xFFFF):
-                self.flash_size = kilobytes * 1024
+        self.flash_size = self.read_flash_size()
+        self._check_banks()
         if self.chip.options_address:  # last: a chip with torn ones should be sent little
             data = self._read_until_equal(self.chip.options_address, option_bytes.LENGTH)
             if data is None:
                 raise ReadProtected("the target refuses to be read: readout protection level 1")
-            self.options = option_bytes.OptionBytes(data)
+            self.options = option_bytes.OptionBytes(data, self.chip.pages)
 
     def hold_in_reset(self):
         """Pull NRST low, and wait until it is long enough for a reset."""
@@ -289,4 +319,4 @@ class Target:
         """Pulse NRST (which must be wired) and wait for the start-up."""
         self.hold_in_reset()
         self.pins.nrst(1)
-        self._clock.sleep(chips.STARTUP_MS)
+        self._clock.sleep(self.chip.startup_ms)

@@ -18,7 +18,7 @@ _MAX_LENGTH = const(4096)  # characters of board.json; a real one has about 700
 _CLASS_ID_LENGTH = const(16)
 # Limits of numbers in board.json. The desktop reads these lines to check board.toml.
 _FREQ_MIN = const(10_000)  # Hz; a slower frame would take seconds without feeding the watchdog
-_FREQ_MAX = const(1_000_000)  # limit of the G0 loaders; AN2606
+_FREQ_MAX = const(1_000_000)  # of the fastest loaders; AN2606
 _BAUDRATE_MIN = const(9_600)  # a slower frame would take too long without feeding the watchdog
 _BAUDRATE_MAX = const(1_000_000)  # a G0's loader: 24 MHz / 16 is the most, RM0444
 _ADDRESS_MIN = const(0x08)
@@ -72,7 +72,7 @@ class Board:
         wired = top.section("pins")
         lines = [wired.pin(key, True) for key in ("nrst", "boot0", "supply")]
         if over_i2c:
-            self._bus = _try("[i2c]", pins.i2c_bus, *_read_i2c(top.section("i2c")))
+            self._bus = _try("[i2c]", pins.i2c_bus, *_read_i2c(top.section("i2c"), self.chip))
             self._link = I2CLink(self._bus, self.chip.loader_address)
         else:
             self._bus = None
@@ -203,10 +203,13 @@ def _read_heartbeat(confirm):
     return confirm.pin("pin"), edges, timeout_ms
 
 
-def _read_i2c(i2c):
+def _read_i2c(i2c, chip):
     """Arguments of pins.i2c_bus."""
+    frequency = i2c.number("freq", _FREQ_MIN, _FREQ_MAX)
+    if frequency > chip.bus_limit:
+        raise i2c.wrong("freq", "is above the limit of this chip's loader, %d" % chip.bus_limit)
     number = i2c.number("id", 0, 1, True)
-    return i2c.pin("scl"), i2c.pin("sda"), i2c.number("freq", _FREQ_MIN, _FREQ_MAX), number
+    return i2c.pin("scl"), i2c.pin("sda"), frequency, number
 
 
 def _read_uart(uart):

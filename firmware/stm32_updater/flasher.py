@@ -23,6 +23,12 @@ verify` checks it.
 
 A page that reads blank is erased, too: if it was erased by an application that lost its
 supply, its cells may be marginal.
+
+Pages of a second bank: which numbers the ROM wants for them is documented nowhere. So between
+"remove" and "write" one of them is erased, by each number that may be right, until it reads blank.
+This is always the bank's first page: in every known way to count, a wrong number of it means page
+0, which is blank at that time, or no page. So no page that must stay is in danger, but the image
+must cover the bank's first page. If no number works, only the first bank can be used.
 """
 
 from time import ticks_diff, ticks_ms
@@ -45,6 +51,7 @@ _VERIFY_READS = const(4)
 _PAUSE_MS = const(20)  # a block at 100 kHz takes 28 ms
 _CHECKPOINT_PAGES = const(8)  # between durable records: at most so many pages are written again
 _BLANK = memoryview(b"\xff" * VECTORS)
+_BLANK_BLOCK = memoryview(b"\xff" * BLOCK)
 _ZEROS = memoryview(bytes(VECTORS))
 # All pages are erased at once, which takes as long as one, if at most one of so many pages would
 # be written again only because of that.
@@ -88,6 +95,7 @@ class Flasher:
         self._found = memoryview(bytearray(BLOCK))  # as read from the target
         self._vectors = memoryview(bytearray(VECTORS))  # of the image, as hashed
         self._blank = 0  # pages that this round has erased, as bits
+        self._second_bank = None  # the number of its first page for the loader, once proven
         self._why = UpdaterError("")  # the reason of the next retry
         self.verified = 0
         self.erased_pages = 0
@@ -111,6 +119,7 @@ class Flasher:
             if not image.keeps(offset)
         ]
         self._refuse_protected(pages)
+        self._refuse_second_bank(image, pages)
         with image.payload() as payload:
             todo = [page for page in pages if page in doubt]
             if todo:
@@ -310,6 +319,7 @@ class Flasher:
         return (
             len(pages) == every
             and (self._chip.is_largest or self._target.flash_size == self._chip.flash_size)
+            and self._chip.erases_all
             and not self._target.quirks.erase_settle_ms
             and (every - len(todo)) * _WORTH_ERASING_ALL < len(todo)
         )
@@ -387,6 +397,74 @@ class Flasher:
         self._target.loader.read_into(address, vectors)
         return vectors
 
+    # --- the second bank ---
+
+    def _refuse_second_bank(self, image, pages):
+        """Raises ImageDoesNotFit if the image needs the second bank but leaves its first page
+        open, so that no number can be tried."""
+        second = self._chip.second_bank
+        if pages[-1] >= second and second not in pages:
+            raise self._does_not_fit(image, "the image keeps page %d, its first one" % second)
+
+    def _find_second_bank(self, image, doubt):
+        """Find the number by which the loader erases the first page of the second bank. Page 0
+        must be blank. A generator of "retry" events. Raises ImageDoesNotFit."""
+        page = self._chip.second_bank
+        _put_in_doubt([page], doubt)
+        for number in self._chip.second_bank_numbers * _PAGE_TRIES:
+            try:
+                self._second_bank = number
+                marked = self._mark(page)
+                if not marked:  # only the right number makes it take zeros
+                    self._erase(page)
+                    marked = self._mark(page)
+                self._erase(page)
+                if marked and self._is_blank(page):
+                    self._blank |= 1 << page
+                    return
+                self._why = VerifyFailed(
+                    "page %d was erased as number %d but is not blank" % (page, number)
+                )
+            except (LoaderError, BusError) as error:
+                self._why = error
+            self._second_bank = None
+            self._blank &= ~1  # it may have meant page 0, and have been interrupted
+            yield retry(page, self._why)
+            self._target.return_to_loader()
+        raise self._does_not_fit(image, "the loader erases it by no known page number")
+
+    def _mark(self, page):
+        """Make sure that a page does not read blank, so that its erase can be seen. False if its
+        first granule was programmed with ones, and so takes no zeros. Raises LoaderError,
+        BusError."""
+        try:
+            if not self._is_blank(page):
+                return True
+        except (LoaderError, BusError):  # a torn granule: it is not blank
+            self._target.return_to_loader()
+            return True
+        self._write_short(self._chip.page_address(page), _ZEROS[:GRANULE])
+        if not self._is_blank(page):
+            return True
+        self._target.return_to_loader()  # after one flash error it refuses all commands
+        return False
+
+    def _is_blank(self, page):
+        """Whether all of a page reads as erased flash."""
+        address = self._chip.page_address(page)
+        for start in range(address, address + self._chip.page_size, BLOCK):
+            self._read_into(start, self._found)
+            if self._found != _BLANK_BLOCK:
+                return False
+        return True
+
+    def _does_not_fit(self, image, why):
+        limit = self._chip.second_bank * self._chip.page_size
+        return ImageDoesNotFit(
+            "%s needs the second bank of flash, which cannot be written: %s" % (image.path, why),
+            "Build an image that ends in the first %d KB." % (limit // 1024),
+        )
+
     # --- writing ---
 
     def _write_pages(self, pages, first, image, payload, doubt):
@@ -396,6 +474,10 @@ class Flasher:
 
         A page leaves doubt when all of it was written without an interruption. Whether it was
         written correctly is checked by the next comparison. Raises ImageDamaged, StoreError."""
+        second = self._chip.second_bank
+        if self._second_bank is None and pages[-1] >= second:
+            yield from self._find_second_bank(image, doubt)
+            pages = sorted(set(pages + [first, second]))
         done = 0
         payload.begin_hash(self._found)
         for index in range(-(-image.size // self._chip.page_size)):
@@ -463,6 +545,8 @@ class Flasher:
             self._end_block(address - BLOCK, before)
 
     def _erase(self, page):
+        if page >= self._chip.second_bank:
+            page += self._second_bank - self._chip.second_bank
         self._target.loader.erase_page(page)
         self._target.wait_for_silent_loader(self._target.quirks.erase_settle_ms)
         self.erased_pages += 1

@@ -23,7 +23,7 @@ EVERY_PAGE = const(-1)  # all bits set, for any number of pages
 _LAYOUT = "<BIBBHI32s32s32s"
 _CHECK = const(8)
 _LENGTH = const(117)  # up to the pages in doubt
-_MAX_DOUBT = const(32)  # bytes, a bit for each page
+_MAX_DOUBT = const(64)  # bytes, a bit for each page
 _NO_DIGEST = b"\0" * 32
 
 

@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stm32sim.chip.loader_steps import BUSY, I2C_ADDRESS
+from stm32sim.chip.loader_steps import BUSY
 from stm32sim.chip.stm32 import Stm32
 from stm32sim.wires.bus import Bus
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
@@ -177,7 +177,7 @@ class FaultyTarget(InFront):
         return self._struck and self._fault.kind == kind
 
     def start(self, address: int, reading: bool) -> bool:
-        if address == I2C_ADDRESS:
+        if address == self._target.family.address:
             self._count += 1
             self._struck = self._count == self._fault.at
             self._bytes = 0
@@ -322,7 +322,7 @@ class FaultyLine:
         if kind == "refused":
             target.refuse_next()
         elif kind == "another master probes":
-            if target.start(I2C_ADDRESS, False):
+            if target.start(target.family.address, False):
                 target.stop()
         elif kind == "loader is deaf":
             target.deafen()

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 from stm32assets import FIRMWARE
 from stm32sim.chip import option_bytes
 from stm32sim.chip.application import ApplicationFactory
+from stm32sim.chip.families import family_of, flash_size_of
 from stm32sim.chip.flash import TYPICAL, FlashTimes
-from stm32sim.chip.quirks import Quirks, quirks_of
-from stm32sim.chip.stm32 import START_UP, Stm32
+from stm32sim.chip.quirks import Quirks
+from stm32sim.chip.stm32 import Stm32
 from stm32sim.host.cpython import DevicePackages, known_modules
 from stm32sim.host.fat import FatFilesystem
 from stm32sim.host.filesystem import HostFilesystem
@@ -117,14 +118,16 @@ class WireTrace:
 class Bench:
     """One world and its host. `settings` are merged over NUCLEO, or over NUCLEO_UART with `uart`,
     section by section; `options` are initial values of the target's option registers
-    (stm32sim.chip.option_bytes)."""
+    (stm32sim.chip.option_bytes). `chip`: the target's part number; `loader`: the ID byte of its
+    loader, for a G071 also its minor version."""
 
     def __init__(
         self,
         *,
         host: str = "rp2",
         uart: bool = False,
-        loader: int = 4,
+        chip: str = str(NUCLEO["chip"]),
+        loader: int | None = None,
         quirks: Quirks | None = None,
         applications: ApplicationFactory | None = None,
         settings: dict[str, Any] | None = None,
@@ -132,17 +135,21 @@ class Bench:
         provisioned: bool = True,
         options: Mapping[int, int] | None = None,
         times: FlashTimes = TYPICAL,
-        flash_size: int = 128 * 1024,
+        flash_size: int | None = None,
         flash_size_readable: bool = False,
-        start_up: int = START_UP,
+        numbering: str = "linear",
+        start_up: int | None = None,
         fat: bool = False,
         packages: Path | None = None,
     ) -> None:
         self.clock = Clock()
+        family = family_of(chip)
         self.target = Stm32(
             self.clock,
-            quirks=quirks or quirks_of(loader),
-            flash_size=flash_size,
+            family=family,
+            quirks=quirks or family.quirks(loader),
+            flash_size=flash_size or flash_size_of(chip),
+            numbering=numbering,
             times=times,
             applications=applications,
             engineering_area_readable=flash_size_readable,
@@ -162,13 +169,13 @@ class Bench:
         if uart and wiring is None:
             wiring = Wiring.of(board)
         self.world = World(self.target, self.files, wiring=wiring, host=host)
-        self.clock.advance(2 * start_up)
+        self.clock.advance(2 * self.target.start_up)
         self.trace = WireTrace()
         for wires in (self.world.bus, self.world.line):
             wires.tap = self.trace.tap
             wires.stream_tap = self.trace.stream_tap
         self.packages = packages or FIRMWARE  # the folder of the device packages
-        self.settings = {"host": self.world.port, **board}
+        self.settings = {"host": self.world.port, **board, "chip": chip}
         for key, value in (settings or {}).items():
             merge = isinstance(value, dict) and isinstance(self.settings.get(key), dict)
             self.settings[key] = {**self.settings[key], **value} if merge else value

@@ -71,6 +71,7 @@ class Options:
     target: str = "present"  # or one of TARGETS
     wires: str = "good"  # or one of WIRES
     provisioned: str = "1"  # 0: factory option bytes, which ignore the BOOT0 pin
+    flash_size: str = "hidden"  # or "stated": whether the loader lets it be read
     flash: str = "typical"  # or "slowest": how long the target's flash takes
     write_protected: str = ""  # number of a write-protected page
     rdp: str = "0"  # or "1": the factory has set readout protection
@@ -203,6 +204,7 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
         quirks=options.quirks,
         times=SLOWEST if options.flash == "slowest" else TYPICAL,
         applications=emulated,
+        engineering_area_readable=_one_of(options.flash_size, "hidden", "stated") == "stated",
     )
     target.supply_mv = int(options.supply_mv)
     target.option_bytes = (

@@ -113,6 +113,26 @@ class Chip(Protocol):
     flash_size: int
     page_size: int
     loader_address: int  # 7 bits
+    bus_limit: int  # Hz
+
+
+AUTO = "auto"  # in board.toml: the chip is identified when the board is deployed
+
+
+class _NotIdentified:
+    """The chip of a board.toml that says "auto", before it is known. Its name is all that it
+    has."""
+
+    name = AUTO
+
+    def __getattr__(self, attribute: str) -> object:
+        raise UsageError(
+            'board.toml says chip = "auto", and the chip is not known here',
+            "Name the part: --chip for an image, chip in board.toml for all else.",
+        )
+
+
+NOT_IDENTIFIED = cast(Chip, _NotIdentified())
 
 
 class _Image(Protocol):
@@ -139,8 +159,37 @@ def chip(name: str) -> Chip:
 
 
 def family(product_id: int) -> str:
-    """The parts that have this product ID, such as "STM32G070/STM32G071/STM32G081"."""
+    """The parts that have this product ID, such as "STM32G070/STM32G071/STM32G081"; and why they
+    are not supported, if they are only recognised."""
     return str(module("stm32_rom.chips").family_name(product_id))
+
+
+@functools.cache
+def loaders() -> dict[int, str]:
+    """The I2C addresses of the loaders of the supported families, and the parts that have them."""
+    found: dict[int, str] = {}
+    for row in families().SUPPORTED:
+        product_id, _, address = row.split()[:3]
+        parts = [found[at]] if (at := int(address, 16)) in found else []
+        found[at] = "/".join([*parts, family(int(product_id, 16))])
+    return found
+
+
+def part_of(product_id: int, flash_size: int) -> Chip | None:
+    """The part of a family with so much flash, in bytes; None if there is none. Parts with the
+    same flash cannot be told apart."""
+    chips = module("stm32_rom.chips")
+    for letter in chips.SIZE_LETTERS:
+        first = family(product_id).partition("/")[0]
+        with contextlib.suppress(UsageError):
+            if (part := chip(f"{first}x{letter}")).flash_size == flash_size:
+                return part
+    return None
+
+
+def families() -> ModuleType:
+    """The table of families."""
+    return module("stm32_rom.families")
 
 
 def check_image(
@@ -224,13 +273,13 @@ def _check_digest(image: _Image, name: object) -> None:
 
 
 def knows(product_id: int) -> bool:
-    """Whether the chip table has a family with this product ID."""
-    return family(product_id) != "unknown family"
+    """Whether the chip table has a supported family with this product ID."""
+    return module("stm32_rom.chips").largest(product_id) is not None
 
 
 def largest(product_id: int) -> Chip:
     """The part of this family with the most flash, because an image names only the family."""
-    return chip(family(product_id).partition("/")[0] + "xE")
+    return cast(Chip, module("stm32_rom.chips").largest(product_id))
 
 
 def version_text(raw: bytes) -> str:

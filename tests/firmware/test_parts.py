@@ -96,6 +96,12 @@ def test_a_board_json_without_a_section_is_named(make_bench, missing):
     assert missing in str(caught.value)
 
 
+def test_a_board_json_with_a_bus_too_fast_for_the_loader_is_refused(make_bench):
+    bench = make_bench(chip="STM32C051C8", settings={"i2c": {"freq": 1_000_000}})
+    with pytest.raises(Exception, match=r"\[i2c\] freq is above the limit .*, 400000"):
+        bench.updater()
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null", b'"chip"'])
 def test_a_board_json_that_is_none_is_one_clear_error(make_bench, content):
     bench = make_bench()

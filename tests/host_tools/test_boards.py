@@ -126,6 +126,17 @@ def test_a_heartbeat_that_cannot_be(tmp_path, old, new, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("chip", ["STM32C051C8", "STM32C092RC", "STM32U083RC", "STM32L476RG"])
+def test_a_bus_that_is_too_fast_for_the_family_is_refused(tmp_path, chip):
+    text = GOOD.replace("STM32G071RB", chip)
+    assert load(tmp_path, text).as_json()["i2c"]["freq"] == 400_000
+    line = GOOD.splitlines().index("frequency = 400_000") + 1
+    with pytest.raises(BoardFileError) as caught:
+        load(tmp_path, text.replace("400_000", "400_001"))
+    said = f":{line}: [i2c] frequency is above the limit of the loader of {chip}: 400000 Hz"
+    assert said in str(caught.value)
+
+
 def test_a_heartbeat_needs_a_pin_with_a_pull_down(tmp_path):
     esp32 = with_confirm(HEARTBEAT).replace('host = "rp2"', 'host = "esp32"')
     assert load(tmp_path, esp32.replace("pin = 7", "pin = 33")).confirm.pin == 33
@@ -197,6 +208,8 @@ MISTAKES = [
     # (text in the good file, its replacement, text of the message)
     ("frequency", "frequncy", "[i2c] frequncy is not a known key; did you mean frequency?"),
     ("400_000", "2_000_000", "[i2c] frequency is 2000000; it must be 10000 to 1000000 Hz"),
+    ('"STM32G071RB"', '"STM32H563ZI"', "STM32H563ZI is not a supported chip: it has"),
+    ('"STM32G071RB"', '"STM32G071RE"', "chip STM32G071RE: the flash size letter is"),
     ("frequency = 400_000", 'frequency = "fast"', "[i2c] frequency must be 10000 to 1000000 Hz"),
     ("frequency = 400_000", "frequency = true", "[i2c] frequency must be"),
     ('host = "rp2"', 'host = "rp2040"', 'host must be "rp2" or "esp32"'),

@@ -8,7 +8,6 @@ from typing import Any
 
 from stm32sim.chip import option_bytes
 from stm32sim.chip.application import KnownImage, known_images
-from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.chip.quirks import LOADERS, Quirks, quirks_of
 from stm32sim.chip.stm32 import DISCHARGE, LEAST_START_UP, Running, Stm32
 from stm32sim.wires.bus import Bus, Stretched
@@ -126,7 +125,7 @@ class Rig:
     def send(self, frame: bytes, stop: bool = True) -> int:
         """A write frame; return how many of its bytes were ACKed, -1 if the address was not."""
         acked = -1
-        if self.bus.start(I2C_ADDRESS, reading=False):
+        if self.bus.start(self.chip.family.address, reading=False):
             acked = 0
             for byte in frame:
                 if not self.bus.write(byte):
@@ -139,7 +138,7 @@ class Rig:
     def receive(self, count: int, stop: bool = True) -> bytes:
         """A read frame; empty if the address was not ACKed."""
         data = b""
-        if self.bus.start(I2C_ADDRESS, reading=True):
+        if self.bus.start(self.chip.family.address, reading=True):
             data = bytes(self.bus.read(ack=left > 1) for left in range(count, 0, -1))
         if stop:
             self.bus.stop()

@@ -19,7 +19,7 @@ from stm32sim.chip.option_bytes import OPTION_LENGTH, OptionBytes
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Clock
 
 GRANULE = 8  # bytes; 64 data bits + 8 ECC bits, the unit of programming [V RM0444]
-PAGE = 2048  # bytes, the unit of erasing [V RM0444]
+PAGE = 2048  # bytes, the unit of erasing of a G0 [V RM0444]
 ERASED_BYTE = 0xFF
 ONES = bytes([ERASED_BYTE]) * GRANULE
 # Points in an operation where `Flash.tap` is called.
@@ -103,8 +103,11 @@ class Flash:
     inside each operation, so that power can be cut there.
     """
 
-    def __init__(self, clock: Clock, size: int, times: FlashTimes = TYPICAL) -> None:
+    def __init__(
+        self, clock: Clock, size: int, times: FlashTimes = TYPICAL, page: int = PAGE
+    ) -> None:
         self.clock = clock
+        self.page = page  # bytes
         self.size = size
         self.times = times
         self.data = bytearray([ERASED_BYTE]) * size
@@ -119,12 +122,12 @@ class Flash:
         self.randomness = random.Random(0)
         self.run_length = 1  # granules of the last `start_program_run`
         self.option_operations = 0  # started so far
-        self.erase_counts = [0] * (size // PAGE)
+        self.erase_counts = [0] * (size // self.page)
         self._operation: _Operation | None = None
 
     @property
     def pages(self) -> int:
-        return self.size // PAGE
+        return self.size // self.page
 
     @property
     def busy(self) -> bool:
@@ -134,7 +137,7 @@ class Flash:
     def page_at_work(self) -> int | None:
         """The first page that an operation is changing now; None if there is no such operation."""
         granules = range(0) if self._operation is None else self._operation.granules
-        return granules.start * GRANULE // PAGE if granules else None
+        return granules.start * GRANULE // self.page if granules else None
 
     def changing(self, offset: int) -> bool:
         """Whether the current operation changes the granule at `offset`."""
@@ -218,7 +221,7 @@ class Flash:
             offset % GRANULE != 0
             or len(data) != GRANULE
             or not 0 <= offset < self.size
-            or offset // PAGE in self.write_protected
+            or offset // self.page in self.write_protected
             or not (self.cells[index] in BLANK or self._takes_zeros(index, data))
         ):
             return False
@@ -253,10 +256,10 @@ class Flash:
 
     def _erased_granules(self, offset: int, data: bytes) -> int:
         """How many first granules of `data` fit into erased cells of one page."""
-        page = offset // PAGE
+        page = offset // self.page
         if offset % GRANULE or page in self.write_protected:
             return 0
-        end = min(offset + len(data), (page + 1) * PAGE, self.size)
+        end = min(offset + len(data), (page + 1) * self.page, self.size)
         cells = self.cells[offset // GRANULE : end // GRANULE]
         return len(cells) - len(cells.lstrip(bytes([Cell.ERASED])))
 
@@ -285,7 +288,7 @@ class Flash:
     def _begin_erase(self, takes: int, pages: range) -> bool:
         return self._begin(
             "erase",
-            range(pages.start * PAGE // GRANULE, pages.stop * PAGE // GRANULE),
+            range(pages.start * self.page // GRANULE, pages.stop * self.page // GRANULE),
             takes,
             functools.partial(self._erase_now, pages),
             functools.partial(self._tear_pages, pages),
@@ -337,10 +340,10 @@ class Flash:
     def _erase_now(self, pages: range) -> None:
         for page in pages:
             self.erase_counts[page] += 1
-            self.data[page * PAGE : (page + 1) * PAGE] = bytes([ERASED_BYTE]) * PAGE
-            first = page * PAGE // GRANULE
-            self.cells[first : first + PAGE // GRANULE] = bytes(PAGE // GRANULE)
-            self.ones.difference_update(range(first, first + PAGE // GRANULE))
+            self.data[page * self.page : (page + 1) * self.page] = bytes([ERASED_BYTE]) * self.page
+            first = page * self.page // GRANULE
+            self.cells[first : first + self.page // GRANULE] = bytes(self.page // GRANULE)
+            self.ones.difference_update(range(first, first + self.page // GRANULE))
 
     def _put(self, index: int, data: bytes) -> None:
         self.data[index * GRANULE : (index + 1) * GRANULE] = data
@@ -365,7 +368,7 @@ class Flash:
         for state in MARGINAL:
             index = self.cells.find(state)
             while index >= 0:
-                if breaks[index * GRANULE // PAGE] and self.randomness.random() < FLIPS:
+                if breaks[index * GRANULE // self.page] and self.randomness.random() < FLIPS:
                     noise = self.randomness.randbytes(GRANULE)
                     held = self._held(index)
                     self._break(index, bytes(a ^ b for a, b in zip(held, noise, strict=True)))
@@ -387,7 +390,7 @@ class Flash:
         operation.tear((self.clock.now - operation.started) / (operation.ends - operation.started))
 
     def _granules_of(self, page: int) -> Iterator[int]:
-        return iter(range(page * PAGE // GRANULE, (page + 1) * PAGE // GRANULE))
+        return iter(range(page * self.page // GRANULE, (page + 1) * self.page // GRANULE))
 
     def _tear_program(self, index: int, data: bytes, done: float) -> None:
         chance = self.randomness.random()

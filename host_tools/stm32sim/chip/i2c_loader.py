@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from stm32sim.chip.loader import Loader
-from stm32sim.chip.loader_steps import ACK, BUSY, I2C_ADDRESS, MAX_ERASE_PAGES, Chip, xor
+from stm32sim.chip.loader_steps import ACK, BUSY, MAX_ERASE_PAGES, Chip, xor
 from stm32sim.chip.polled import Program, Wait
 from stm32sim.chip.polled_i2c import NO_BYTE, TOGETHER, PolledI2C
 from stm32sim.chip.quirks import Quirks
-from stm32sim.wires.clock import NS_PER_S
 
-TIMEOUT = 1 * NS_PER_S  # AN2606 table 230: 1000 ms, then a system reset
 _NOBODY = -1  # as an I2C address: the peripheral is switched off
 
 # The list that Get answers, in the order of AN4221 section 2.1 for V1.2.
@@ -21,11 +19,10 @@ COMMANDS = bytes.fromhex("0001021121314463738292" + "324564748393a1")
 class I2CLoader(Loader, PolledI2C):
     """The loader running in a chip; an I2CDevice."""
 
-    address = I2C_ADDRESS
-    patience = TIMEOUT
-    protocol_version = 0x12  # I2C protocol V1.2, AN2606 table 107
-
     def __init__(self, chip: Chip, quirks: Quirks) -> None:
+        self.address = chip.family.address
+        self.patience = chip.family.timeout
+        self.protocol_version = chip.family.protocol
         self._stop_due = False  # of a frame that was executed before its end
         self.codes = COMMANDS[:-1] if quirks.checksum == "unlisted" else COMMANDS
         self._served = COMMANDS if quirks.checksum == "served" else COMMANDS[:-1]
@@ -49,7 +46,7 @@ class I2CLoader(Loader, PolledI2C):
 
     def _hide(self, hidden: bool) -> None:
         if self.quirks.unprotect_answer == "nack":
-            self.address = _NOBODY if hidden else I2C_ADDRESS
+            self.address = _NOBODY if hidden else self.chip.family.address
 
     def _receive_code(self) -> Generator[Wait, int, int | None]:
         while True:

@@ -24,7 +24,6 @@ from stm32sim.chip.quirks import Quirks
 
 CRC_WORD = 500  # ns: 12 cycles of the loader's 24 MHz for each word [R]
 SYSTEM_MEMORY_START = 0x1FFF_0000
-LOADER_ID_ADDRESS = 0x1FFF_6FFE  # AN2606 table 3; 0xBn means V11.n
 
 _RAM_NOISE = random.Random(0).randbytes(264)  # content of the payload buffer after power-on
 
@@ -179,7 +178,8 @@ class Loader(Protection):
         length = (length + 3) // 4 * 4
         if address % 4 or address + length > memory.end:
             yield from self._hard_fault()
-        self.chip.poke_ram(address, bytes(self._buffer[:length]))
+        flip = 0xFF if self.quirks.damages_ram else 0
+        self.chip.poke_ram(address, bytes(byte ^ flip for byte in self._buffer[:length]))
 
     def _program_flash(
         self, address: int, length: int, memory: Memory, no_stretch: bool
@@ -224,8 +224,14 @@ class Loader(Protection):
 
     def _erase_pages(self, pages: bytes, no_stretch: bool) -> Program:
         """Errors of pages are never reported (OPENBL)."""
+        flash = self.chip.flash
+        no_stretch = no_stretch and not self.quirks.erase_stretches
         for index in range(0, len(pages), 2):
-            self.chip.flash.start_page_erase(int.from_bytes(pages[index : index + 2], "big"))
+            page = self.chip.page_of(int.from_bytes(pages[index : index + 2], "big"))
+            in_bank_2 = page is not None and page >= flash.pages // 2
+            if index and in_bank_2 and self.quirks.one_page_in_bank_2:
+                continue
+            flash.start_page_erase(flash.pages if page is None else page)
             if not self.quirks.does_not_wait_for_erase:
                 yield from self._wait_until_idle(no_stretch)
         yield from self._answer(ACK)

@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from stm32sim.chip.families import G071, Family
 from stm32sim.chip.flash import Flash
 from stm32sim.chip.option_bytes import OptionBytes
 from stm32sim.chip.polled import Polled, Program, Wait
@@ -16,7 +17,7 @@ from stm32sim.chip.quirks import Quirks
 from stm32sim.wires.clock import Clock
 
 ACK, NACK, BUSY = 0x79, 0x1F, 0x76  # AN4221 section 2
-I2C_ADDRESS = 0x51  # AN2606 table 107
+I2C_ADDRESS = G071.address
 MAX_ERASE_PAGES = 512  # AN4221 section 2.7
 
 
@@ -35,6 +36,7 @@ class Chip(Protocol):
     clock: Clock
     flash: Flash
     usart: Usart
+    family: Family
 
     @property
     def option_bytes(self) -> OptionBytes: ...
@@ -72,6 +74,9 @@ class Chip(Protocol):
 
     def jump(self, address: int) -> None: ...
     def set_empty_flag(self, value: bool) -> None: ...
+    def page_of(self, number: int) -> int | None:
+        """The page that a number in an erase command means; None: none."""
+        ...
 
 
 class Refused(Exception):

@@ -67,7 +67,9 @@ class Protection(LoaderSteps):
         yield from self._program_options(areas, no_stretch)
 
     def _write_unprotect(self, no_stretch: bool) -> Program:
-        if (yield from self._allowed()):
+        if self.quirks.write_unprotect_erases and not no_stretch:
+            yield from self._readout_unprotect(no_stretch)
+        elif (yield from self._allowed()):
             none = write_protected_area(0x3F, 0)
             yield from self._program_options([{WRP1AR: none}, {WRP1BR: none}], no_stretch)
 

@@ -18,6 +18,7 @@ class Quirks:
 
     version: int  # 1 is V11.1
     product_id: int = PRODUCT_ID
+    loader_id: int | None = None  # the ID byte; None: that of V11.`version`
     clears_empty_flag: bool = False
     does_not_wait_for_erase: bool = False
     connection_stretch: int = CONNECTION  # ns SCL is held at the first address match
@@ -25,6 +26,11 @@ class Quirks:
     ecc_error: str = "hang"  # the effect of a fault in a read: "hang" or "reset" [?]
     # No-Stretch commands too, and BUSY is never sent [V OPENBL-G0; G05x and F723 were seen to].
     stretches_anyway: bool = False
+    erase_stretches: bool = False  # No-Stretch Erase never answers BUSY [V5.1 of the G05x/06x]
+    one_page_in_bank_2: bool = False  # of each erase command, only the first [G0B0, G0B1]
+    damages_ram: bool = False  # what is written to RAM [V10.1 of the L47x/48x]
+    write_unprotect_erases: bool = False  # 0x73 performs Readout Unprotect [WB]
+    deaf: bool = False  # another interface was seen first [V5.1 of the G03x with PA3 low]
     # 0xA1: "served" [V AN4221 for V1.2]; "refused", though Get lists it [V OPENBL 3.0.1; a G070
     # was seen to]; or "unlisted", so that Get's reply is a byte shorter [V OPENBL 6.1.3].
     checksum: str = "served"
@@ -63,6 +69,10 @@ class Quirks:
     # AN4221 table 2 lists the checksum command as available at level 1 [V], but there a loader
     # gets a bus error from flash [V RM0490 4.5]: False follows the second source.
     checksum_when_protected: bool = False
+
+    @property
+    def id_byte(self) -> int:
+        return 0xB0 | self.version if self.loader_id is None else self.loader_id
 
     def __post_init__(self) -> None:
         for value, known in (

@@ -1,5 +1,6 @@
-"""The whole STM32G071: supply, NRST, BOOT0, what it boots, and what answers on its I2C pins and
-its USART (USART1 or USART2, whose hardware measures the rate [V AN2606 table 6]).
+"""A whole STM32: supply, NRST, BOOT0, what it boots, and what answers on its I2C pins and on its
+USART (USART1 or USART2 of a G071, whose hardware measures the rate [V AN2606 table 6]; what the
+loaders of other families do on a USART is not modelled).
 
 Evidence: RM0490 table 9 and sections 3.1, 4.5 (same boot logic), AN2606 table 2 pattern 11 and
 48.3.1, AN2606 table 227 for start-up.
@@ -8,11 +9,13 @@ Evidence: RM0490 table 9 and sections 3.1, 4.5 (same boot logic), AN2606 table 2
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from stm32sim.chip.application import Application, ApplicationFactory, KnownImages
+from stm32sim.chip.families import G071, Family
 from stm32sim.chip.flash import (
     ERASED_BYTE,
     FLASH_START,
@@ -24,11 +27,11 @@ from stm32sim.chip.flash import (
     FlashTimes,
 )
 from stm32sim.chip.i2c_loader import I2CLoader
-from stm32sim.chip.loader import LOADER_ID_ADDRESS, SYSTEM_MEMORY_START, Loader
+from stm32sim.chip.loader import SYSTEM_MEMORY_START, Loader
 from stm32sim.chip.loader_steps import Memory
 from stm32sim.chip.option_bytes import LOCKED, OPTION_LENGTH, OPTION_START, OptionBytes
 from stm32sim.chip.polled_usart import Usart
-from stm32sim.chip.quirks import Quirks, quirks_of
+from stm32sim.chip.quirks import Quirks
 from stm32sim.chip.uart_loader import UartLoader
 from stm32sim.wires.bus import NOT_DRIVEN
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Clock
@@ -39,13 +42,13 @@ START_UP = 3 * NS_PER_MS  # a part may need this long; hosts in the field wait 2
 # currents from host pins [D]. The core is reset and RAM is lost, but without a power-on reset
 # [strict].
 DISCHARGE = 50 * NS_PER_MS
-RAM_START, RAM_SIZE = 0x2000_0000, 36 * 1024  # SRAM with parity off: RM0444 ch. 2
-LOADER_RAM_END = 0x2000_2700  # below: used by the loader, AN2606 table 226
+RAM_START, RAM_SIZE = 0x2000_0000, G071.ram  # SRAM with parity off: RM0444 ch. 2
 RESET_VECTOR, NMI_VECTOR = 0x04, 0x08  # offsets in the vector table: PM0223 section 2.3.4
 BOOT_FAILURES = 1 / 4  # the share of failing power-ons with Quirks.may_fail_to_boot [D]
 OTP_START, OTP_LENGTH = 0x1FFF_7000, 1024  # RM0444 p. 69
-ENGINEERING_START, ENGINEERING_END = 0x1FFF_7500, 0x1FFF_7800  # RM0444 p. 69
-UNIQUE_ID_ADDRESS, FLASH_SIZE_ADDRESS = 0x1FFF_7590, 0x1FFF_75E0  # CMSIS-G0
+ENGINEERING_LENGTH = 0x300  # from 0x1FFF_7500 on a G0: RM0444 p. 69
+FLASH_SIZE_OFFSET, UNIQUE_ID_OFFSET = 0xE0, 0x90  # in it: CMSIS-G0
+DBANK, BFB2 = 1 << 22, 1 << 20  # in OPTR of G4 [V CMSIS-G4] and L4+ [R]
 
 
 class NotModelled(Exception):
@@ -78,40 +81,57 @@ class Boot:
 
 
 class Stm32:
-    """An STM32G071RB, a device on a bus. Drive its pins with `power`, `nrst`, `boot0`."""
+    """An STM32, a device on a bus. Drive its pins with `power`, `nrst`, `boot0`.
+
+    What is stated above is for a G0; other families boot alike as far as this model goes: by the
+    BOOT0 pin and the EMPTY flag [D]. `numbering`: one of families.NUMBERINGS. `start_up` None: 3
+    ms for a G0, as long more than AN2606 says for others."""
 
     def __init__(
         self,
         clock: Clock,
         *,
+        family: Family = G071,
         quirks: Quirks | None = None,
-        flash_size: int = 128 * 1024,
+        flash_size: int | None = None,  # that of the largest part
+        numbering: str = "linear",
         times: FlashTimes = TYPICAL,
         applications: ApplicationFactory | None = None,
         engineering_area_readable: bool = False,  # not documented for the G071: refused by default
-        start_up: int = START_UP,  # ns
+        start_up: int | None = None,  # ns
     ) -> None:
         self.clock = clock
-        self.quirks = quirks or quirks_of(4)
-        self._start_up = start_up
+        self.family = family
+        self._numbering = numbering
+        self.quirks = quirks or family.quirks()
+        if start_up is None:
+            start_up = START_UP if family is G071 else START_UP + family.start_up
+        self.start_up = start_up
+        flash_size = flash_size or family.largest
         if self.quirks.does_not_wait_for_erase:  # so the host must wait
             times = replace(times, page_erase=max(times.page_erase, SLOWEST.page_erase))
-        self.flash = Flash(clock, flash_size, times)
+        self.flash = Flash(clock, flash_size, times, family.page)
         self.option_bytes = OptionBytes()
         self.options = self.option_bytes.load()
         self.applications = applications or KnownImages(())
         self._memories = [
             Memory("flash", FLASH_START, FLASH_START + flash_size),
-            Memory("ram", LOADER_RAM_END, RAM_START + RAM_SIZE),
-            Memory("options", OPTION_START, OPTION_START + OPTION_LENGTH),
-            Memory("system", SYSTEM_MEMORY_START, OTP_START),
+            Memory("ram", family.loader_ram_end, RAM_START + family.ram),
+            Memory("system", SYSTEM_MEMORY_START, family.system_end),
             Memory("otp", OTP_START, OTP_START + OTP_LENGTH),
         ]
-        if engineering_area_readable:
-            area = Memory("engineering", ENGINEERING_START, ENGINEERING_END)
+        if family.second_system:
+            self._memories.append(Memory("system", *family.second_system))
+        if family.has_options:
+            area = Memory("options", OPTION_START, OPTION_START + OPTION_LENGTH)
             self._memories.append(area)
+        if family.dbank is not None:
+            self._memories.append(Memory("optr", OPTION_START, OPTION_START + 8))
+        if engineering_area_readable:
+            start = family.flash_size_address - FLASH_SIZE_OFFSET
+            self._memories.append(Memory("engineering", start, start + ENGINEERING_LENGTH))
         self._noise = random.Random(0)
-        self._ram = bytearray(RAM_SIZE)
+        self._ram = bytearray(family.ram)
         self._noisy = 0  # power-ons since RAM was last looked at
         self.running = Running.OFF
         self._discharged_at = 0  # ns
@@ -198,6 +218,8 @@ class Stm32:
 
     def start_options(self, values: Mapping[int, int], longer: int = 0) -> bool:
         """OPTSTRT, as Flash.start_options; at level 2 nothing can be changed [V RM0490 4.5]."""
+        if not self.family.has_options:
+            raise NotModelled("writing option bytes that are not laid out as a G0's")
         if self.rdp_level == 2:
             return False
         return self.flash.start_options(self.option_bytes, values, longer)
@@ -212,6 +234,10 @@ class Stm32:
         self._load_options()
         self._flash_shut |= was_open and self.rdp_level != 0
         self._reset()
+
+    def page_of(self, number: int) -> int | None:
+        """The page that a number in an erase command means; None: none."""
+        return self.family.page_of(number, self.flash.pages, self._numbering)
 
     def hard_fault(self) -> None:
         """HardFault of the loader: until an external reset it does nothing and does not
@@ -285,7 +311,7 @@ class Stm32:
 
     def _after_start_up(self, action: Callable[[], None]) -> None:
         resets = self.resets
-        self.clock.after(self._start_up, lambda: action() if resets == self.resets else None)
+        self.clock.after(self.start_up, lambda: action() if resets == self.resets else None)
 
     def _load_options(self) -> None:
         """At power-on and option launch: options take effect, and the EMPTY flag is set or
@@ -325,7 +351,10 @@ class Stm32:
         self.running = Running.LOADER
         self._note(Running.LOADER)
         self._occupant = self._on_bus = I2CLoader(self, self.quirks)
-        self.usart.detect(self._choose_uart)
+        if self.family is G071:
+            self.usart.detect(self._choose_uart)
+        if self.quirks.deaf:
+            self.deafen()
 
     def _choose_uart(self) -> None:
         """The loader saw 0x7F first: I2C is dead until the next reset [V AN2606]."""
@@ -430,17 +459,19 @@ class Stm32:
             return bytes([ERASED_BYTE]) * length
         if memory.name == "system":
             return bytes(
-                0xB0 | self.quirks.version if at == LOADER_ID_ADDRESS else NOT_DRIVEN
+                self.quirks.id_byte if at == self.family.loader_id_address else NOT_DRIVEN
                 for at in range(address, address + length)
             )
+        if memory.name == "optr":
+            optr = DBANK * bool(self.family.dbank) | BFB2 * self.family.bfb2
+            return struct.pack("<II", optr, optr ^ 0xFFFF_FFFF)[start : start + length]
         return self._engineering()[start : start + length]
 
     def _engineering(self) -> bytes:
-        area = bytearray(b"\xff" * (ENGINEERING_END - ENGINEERING_START))
-        size = FLASH_SIZE_ADDRESS - ENGINEERING_START
-        area[size : size + 2] = (self.flash.size // 1024).to_bytes(2, "little")
-        unique_id = UNIQUE_ID_ADDRESS - ENGINEERING_START
-        area[unique_id : unique_id + 12] = b"simulated-71"
+        area = bytearray(b"\xff" * ENGINEERING_LENGTH)
+        size = (self.flash.size // 1024).to_bytes(2, "little")
+        area[FLASH_SIZE_OFFSET : FLASH_SIZE_OFFSET + 2] = size
+        area[UNIQUE_ID_OFFSET : UNIQUE_ID_OFFSET + 12] = b"simulated-71"
         return bytes(area)
 
     @property
@@ -449,7 +480,7 @@ class Stm32:
         never do."""
         while self._noisy:
             self._noisy -= 1
-            self._ram[:] = self._noise.randbytes(RAM_SIZE)
+            self._ram[:] = self._noise.randbytes(self.family.ram)
         return self._ram
 
     def poke_ram(self, address: int, data: bytes) -> None:

@@ -66,13 +66,14 @@ def _is_ours(folder: Path) -> bool:
     return folder.resolve() == BOARDS.resolve()
 
 
-def load(name: str) -> Board:
-    """The board with this name, or at this path: a board.toml or a folder with one.
+def load(name: str, chip: str | None = None) -> Board:
+    """The board with this name, or at this path: a board.toml or a folder with one. `chip`: the
+    part that was identified, if the file says "auto".
 
     Raises BoardFileError, UsageError."""
     path = _find(name)
     shown, content, lines = toml_file.parsed(path, BoardFileError)
-    return BoardReader(shown, content, lines).board(path.resolve().parent.name)
+    return BoardReader(shown, content, lines, chip).board(path.resolve().parent.name)
 
 
 def _find(name: str) -> Path:

@@ -19,8 +19,12 @@ _WIDEST = "esp32"  # has every pin that any host has; used if the file does not 
 class BoardReader:
     """One board.toml. Tables are named as in the file: "i2c"; "" is the top level."""
 
-    def __init__(self, shown: str, content: dict[str, object], lines: Lines) -> None:
+    def __init__(
+        self, shown: str, content: dict[str, object], lines: Lines, chip: str | None = None
+    ) -> None:
+        """`chip`: the part that was identified, if the file says "auto"."""
         self._shown = shown
+        self._identified = chip
         self._content = content
         self._lines = lines
         self._mistakes: list[tuple[int, str]] = []  # line, what is wrong there
@@ -36,15 +40,17 @@ class BoardReader:
         self._check_uart()
         self._check_boot0()
         self._check_address()
+        self._check_frequency()
         command, preserve = self._command(), self._preserve()
-        if self._mistakes or self._chip is None:
+        chip = self._chip or (device.NOT_IDENTIFIED if self._is_auto() else None)
+        if self._mistakes or chip is None:
             mistakes = [f"{self._shown}:{line}: {what}" for line, what in sorted(self._mistakes)]
             raise BoardFileError(*mistakes)
         return Board(
             name=name,
             title=self._get(toml_keys.TITLE),
             host=self._get(toml_keys.HOST),
-            chip=self._chip,
+            chip=chip,
             link=self._i2c() if self._sound(toml_keys.SCL) else self._uart(),
             nrst=self._get(toml_keys.NRST),
             boot0=self._get(toml_keys.BOOT0),
@@ -137,9 +143,10 @@ class BoardReader:
     # What the keys mean together
 
     def _check_chip_and_product(self) -> None:
-        if self._sound(toml_keys.CHIP):
+        name = self._identified if self._is_auto() else self._found.get(toml_keys.CHIP)
+        if isinstance(name, str):
             try:
-                self._chip = device.chip(self._get(toml_keys.CHIP))
+                self._chip = device.chip(name)
             except UsageError as error:
                 self._refuse(toml_keys.CHIP, str(error))
         if self._sound(toml_keys.PRODUCT):
@@ -203,19 +210,33 @@ class BoardReader:
         if self._sound(toml_keys.CONFIRM) and self._get(toml_keys.CONFIRM) == "i2c-version":
             what = '"i2c-version" needs [i2c]; over UART: "gpio" or "none"'
             self._refuse(toml_keys.CONFIRM, what)
+        if self._is_auto():
+            self._refuse(toml_keys.CHIP, '"auto" needs [i2c]; over UART: a part number')
         if self._sound(toml_keys.ENTER) and self._get(toml_keys.ENTER) == "command":
             what = '"command" needs [i2c]; over UART: "boot0"'
             self._refuse(toml_keys.ENTER, what)
 
     def _check_boot0(self) -> None:
         if self._sound(toml_keys.ENTER, toml_keys.BOOT0):
-            by_boot0 = self._get(toml_keys.ENTER) == "boot0"
-            if by_boot0 and self._get(toml_keys.BOOT0) is None:
-                self._refuse(toml_keys.BOOT0, 'is needed by [enter] method = "boot0"')
+            for needs, why in (
+                (self._get(toml_keys.ENTER) == "boot0", '[enter] method = "boot0"'),
+                (self._is_auto(), 'chip = "auto"'),
+            ):
+                if needs and self._get(toml_keys.BOOT0) is None:
+                    self._refuse(toml_keys.BOOT0, f"is needed by {why}")
+                    break
 
     def _check_address(self) -> None:
         if self._sound(toml_keys.ADDRESS) and self._is_loader(self._get(toml_keys.ADDRESS)):
             self._refuse(toml_keys.ADDRESS, "is the address of the loader")
+
+    def _check_frequency(self) -> None:
+        if self._chip is None or not self._sound(toml_keys.FREQUENCY):
+            return
+        limit = self._chip.bus_limit
+        if self._get(toml_keys.FREQUENCY) > limit:
+            what = f"is above the limit of the loader of {self._chip.name}: {limit} Hz"
+            self._refuse(toml_keys.FREQUENCY, what)
 
     def _command(self) -> Command | None:
         if not self._sound(toml_keys.COMMAND):
@@ -289,6 +310,9 @@ class BoardReader:
             return None
         supply_adc, divider = self._get(toml_keys.SUPPLY_ADC), self._get(toml_keys.DIVIDER)
         return Supply(supply_adc, divider, self._get(toml_keys.MIN_MV))
+
+    def _is_auto(self) -> bool:
+        return self._found.get(toml_keys.CHIP) == device.AUTO
 
     def _is_loader(self, address: object) -> bool:
         return self._chip is not None and address == self._chip.loader_address

@@ -15,6 +15,7 @@ from stm32up.cli.keys_verbs import load_key
 from stm32up.errors import Stm32upError
 
 if TYPE_CHECKING:
+    from stm32up.events import Values
     from stm32up.host.transport import Connection
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ def deploy_command(
     context: Context, key_paths: tuple[Path, ...], main: bool, bench: bool, frozen: bool
 ) -> None:
     """Install the updater on the board; copies only changed files."""
+    from stm32up.doctor import identify
     from stm32up.host import deploy
 
     trusted = {path: load_key(path) for path in key_paths}
@@ -46,10 +48,12 @@ def deploy_command(
     report = context.output.report
     public_keys = list(trusted.values())
     extent = {"main": main, "bench": bench, "frozen": frozen}
-    done = context.on_board(
-        lambda c: deploy.deploy(c, board, report, public_keys=public_keys, **extent),
-        prepare=False,
-    )
+
+    def work(connection: Connection) -> Values:
+        known = identify.board(connection, board, context.board_name, report)
+        return deploy.deploy(connection, known, report, public_keys=public_keys, **extent)
+
+    done = context.on_board(work, prepare=False)
     context.output.result("deploy", done)
 
 

@@ -185,7 +185,8 @@ def _part(context: Context, chip: str | None) -> tuple[Chip, Sequence[tuple[int,
 
     board = context.board
     part = device.chip(chip) if chip else board.chip
-    return part, board.preserve if part.product_id == board.chip.product_id else ()
+    same = board.chip.name == device.AUTO or part.product_id == board.chip.product_id
+    return part, board.preserve if same else ()
 
 
 def verified(
@@ -194,6 +195,7 @@ def verified(
     """Check an image as its board will. Without --board and --chip, an image for another chip than
     that of the default board is checked for its own chip.
     """
+    from stm32up import device
     from stm32up.image import images
 
     named = chip is not None or context.board_name != DEFAULT_BOARD
@@ -204,6 +206,8 @@ def verified(
             board = ("--board", context.board_name)
             error.next_step = images.how_to_build(image, error.source, *board)
         raise
+    if chip is None and context.board.chip.name == device.AUTO:
+        return found  # for which chip, only the board knows
     part, preserve = _part(context, chip)
     if named or found["product_id"] == part.product_id:
         found = images.verify(image, key, chip=part, preserve=preserve)

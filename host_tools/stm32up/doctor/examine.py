@@ -13,6 +13,7 @@ from stm32up import device
 from stm32up.board.model import Board, BoardJson
 from stm32up.doctor import rules_bus, rules_first, rules_state
 from stm32up.doctor.diagnosis import Diagnosis, Facts, Files, diagnose
+from stm32up.errors import UsageError
 from stm32up.events import Examined, Values
 from stm32up.host import host_facts, logs, ram
 from stm32up.host.deploy import compiled
@@ -36,11 +37,12 @@ _MODULES = (
 )
 _CALL = """
 import json
-from stm32_doctor import host, target
+from stm32_doctor import discover, host, target
 from stm32_rom.clock import Clock
 print(json.dumps({function}(*json.loads({arguments!r}), Clock())))
 """
 # The answer of host.facts of stm32_doctor for an empty folder.
+_FIRST = "Deploy first, which identifies the chip: stm32up deploy"
 _NO_FILES = Files(record=None, slots=0, inbox=[], candidate=None, confirmed=None, hands_off=None)
 # Each silent address and each controller takes its time, and an application may take several times
 # the limit in board.toml, 60 s.
@@ -105,6 +107,12 @@ def examine(host: Host, wanted: BoardJson, *, power_cycled: bool = False) -> Fac
     if found is not None:
         trouble = host.call("host.trouble_with", found)
     settings = wanted if found is None or trouble else found
+    if settings["chip"] == device.AUTO:
+        raise UsageError(
+            'board.toml says chip = "auto", and the host does not know it yet', _FIRST
+        )
+    if wanted["chip"] == device.AUTO:
+        wanted = {**wanted, "chip": settings["chip"]}
     files = host.call("host.facts", settings, FOLDER) if host.facts.block else _NO_FILES
     log = logs.merge(host.read_file(path) or b"" for path in logs.FILES)
     touchable = files["hands_off"] is None or power_cycled
@@ -173,6 +181,6 @@ def _differences(settings: BoardJson, wanted: BoardJson) -> list[str]:
 
 def _target(host: Host, settings: BoardJson, power_cycled: bool) -> dict[str, object]:
     own = device.chip(settings["chip"]).loader_address
-    addresses = [at for at in rules_bus.OTHER_LOADERS if at != own]
+    addresses = [at for at in device.loaders() if at != own]
     facts: dict[str, object] = host.call("target.facts", settings, addresses, power_cycled)
     return facts

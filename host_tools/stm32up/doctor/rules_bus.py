@@ -12,25 +12,22 @@ RULES = Rules()
 _WIRES = ("bus", "nrst-not-connected", "boot0-not-connected")
 _LOADER_11_3 = 0xB3  # AN2606 table 3
 
-# Addresses of the loaders of other families: AN2606, the tables of the families. G0 and C0 first.
-OTHER_LOADERS = {
-    0x51: "STM32G07x/G08x",
-    0x56: "STM32G03x/G04x",
-    0x62: "STM32G05x/G06x",
-    0x5D: "STM32G0Bx/G0Cx",
-    0x64: "STM32C011",
-    0x63: "STM32C031",
-    0x76: "STM32C051",
-    0x71: "STM32C071",
-    0x77: "STM32C09x",
-    0x54: "STM32G43x/G44x",
-    0x53: "STM32G47x/G48x",
-    0x5F: "STM32G49x/G4Ax",
-    0x48: "STM32L43x/L44x",
-    0x4A: "STM32L45x/L46x",
-    0x43: "STM32L47x/L48x",
-    0x6B: "STM32U031",
-    0x6A: "STM32U073/U083",
+# Parts that are often on a bus, by addresses that loaders have too. From memory of their data
+# sheets.
+COMMON_PARTS = {
+    0x48: "ADS1115, TMP102",
+    0x4A: "ADS1115, TMP102",
+    0x43: "INA219",
+    0x50: "24Cxx",
+    0x51: "24Cxx, PCF8563",
+    0x52: "24Cxx",
+    0x53: "24Cxx",
+    0x54: "24Cxx",
+    0x56: "24Cxx",
+    0x5B: "CCS811",
+    0x62: "SCD4x",
+    0x76: "BME280",
+    0x77: "BME280",
 }
 
 
@@ -214,7 +211,10 @@ def address_conflict(facts: Facts) -> Evidence:
     address = _own_address(facts)
     if address not in (facts.seen("reset", "answering") or []):
         return []
-    return [f"a device acknowledges 0x{address:02X} while the target is in reset"]
+    evidence = [f"a device acknowledges 0x{address:02X} while the target is in reset"]
+    if address in COMMON_PARTS:
+        evidence.append(f"parts that often have this address: {COMMON_PARTS[address]}")
+    return evidence
 
 
 @RULES.add(
@@ -324,7 +324,7 @@ def another_family(facts: Facts) -> Evidence:
     if address is None:
         return []
     return [
-        f"a loader answers at 0x{address:02X}: {OTHER_LOADERS.get(address, 'another family')}",
+        f"a loader answers at 0x{address:02X}: {device.loaders().get(address, 'another family')}",
         f"board.json says {facts.chip.name}, whose loader is at 0x{_own_address(facts):02X}",
     ]
 
@@ -342,6 +342,19 @@ def another_chip(facts: Facts) -> Evidence:
         f"the loader reports product ID 0x{product_id:03X} ({device.family(product_id)})",
         f"board.json says {facts.chip.name}, 0x{facts.chip.product_id:03X}",
     ]
+
+
+@RULES.add(
+    "The target's flash is not divided as that of the chip in board.json.",
+    "The part has less or more flash in its two banks, or option bit DBANK is 0 or BFB2 is 1, "
+    "which makes one bank of larger pages, or exchanges them.",
+    "Set chip in board.toml to the part that is on the board, and deploy. If it is, set these "
+    "bits with a debugger, as they were at the factory.",
+)
+def banks_differ(facts: Facts) -> Evidence:
+    if facts.seen("loader", "error") != "wrong-chip":
+        return []
+    return [f"the loader reports the product ID of {facts.chip.name}, but other banks"]
 
 
 @RULES.add(

@@ -67,6 +67,11 @@ def deploy(
     At worst an interruption leaves modules of two versions; deploying again repairs that. Files
     are removed only after all others were copied and read back.
     """
+    if board.chip is device.NOT_IDENTIFIED:
+        raise UsageError(
+            'board.toml says chip = "auto", and the chip is not known yet',
+            "Deploy first, which identifies it: stm32up deploy",
+        )
     modules = {} if frozen else product_modules()
     bench_modules = _modules(device.BENCH) if bench else {}
     example = {MAIN: device.main_program()} if main else {}
@@ -78,7 +83,7 @@ def deploy(
     if not public_keys and not board.unsigned:
         _check_present_keys(connection)
     if not bench:
-        _check_nothing_unfinished(connection)
+        check_nothing_unfinished(connection)
     _check_names(connection, facts, {**modules, **bench_modules})
     trusted = {f"{KEYS}/{key.name}": key.content for key in map(keys.device_key, public_keys)}
     settings = {BOARD_JSON: board_json(board)}
@@ -253,7 +258,7 @@ def _check_present_keys(connection: Connection) -> None:
     )
 
 
-def _check_nothing_unfinished(connection: Connection) -> None:
+def check_nothing_unfinished(connection: Connection) -> None:
     """Refuse to remove the bench package while the target's option bytes may be half written."""
     if connection.list_folder(BENCH_LIBRARY) and connection.hash_file(HANDS_OFF) is not None:
         raise DeviceError(

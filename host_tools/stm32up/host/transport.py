@@ -330,6 +330,11 @@ class Connection:
         self.resets += 1
         self._enter(soft_reset=True, believed=True)
 
+    def soft_reset(self) -> None:
+        """Restart the interpreter: what was sent into the host's RAM is gone."""
+        self._defined.clear()
+        self._enter(soft_reset=True)
+
     def exec(
         self,
         code: str,

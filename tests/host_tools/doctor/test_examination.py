@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from stm32sim.chip.application import known_images
-from stm32sim.chip.i2c_loader import I2CLoader
 from stm32sim.chip.quirks import quirks_of
 from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
@@ -140,12 +139,22 @@ def test_what_the_driver_of_an_esp32_prints_in_between_is_no_answer():
     assert host.call("target.facts", {}) == {"application": "runs"}
 
 
+def test_a_device_at_the_loaders_address_is_named_if_it_is_a_usual_one():
+    bench = make("rp2", chip="STM32C071RB")
+    bench.world.bus.devices.append(Eeprom(0x71))
+    evidence = examined(bench)[1].findings[0]["evidence"]
+    assert evidence == ["a device acknowledges 0x71 while the target is in reset"]
+    bench = make("rp2", chip="STM32C051C8")
+    bench.world.bus.devices.append(Eeprom(0x76))
+    assert "BME280" in examined(bench)[1].findings[0]["evidence"][1]
+
+
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_loader_of_another_family_is_found(host, monkeypatch):
-    monkeypatch.setattr(I2CLoader, "address", 0x56)
-    _, diagnosis = examined(make(host))
+def test_a_loader_of_another_family_is_found(host):
+    bench = make(host, chip="STM32G031K8", settings={"chip": "STM32G071RB"})
+    _, diagnosis = examined(bench)
     assert diagnosis.findings[0]["code"] == "another-family"
-    assert "STM32G03x" in diagnosis.findings[0]["evidence"][0]
+    assert "STM32G031" in diagnosis.findings[0]["evidence"][0]
 
 
 @pytest.mark.parametrize("host", HOSTS)

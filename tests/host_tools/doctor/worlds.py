@@ -198,6 +198,18 @@ def loader_11_3_with_pc11_low(host):
     return make(host, quirks=quirks_of(3, pc11_low=True))
 
 
+@scenario("banks-differ")
+def one_bank_of_larger_pages(host):
+    bench = make(host, chip="STM32G474RE")
+    bench.target.family = replace(bench.target.family, dbank=False)
+    return bench
+
+
+@scenario("banks-differ")
+def half_the_flash_in_two_banks(host):
+    return make(host, chip="STM32G0B1RE", flash_size=256 * 1024, flash_size_readable=True)
+
+
 @scenario("another-chip")
 def another_product_id(host):
     return make(host, quirks=replace(quirks_of(4), product_id=0x466))
