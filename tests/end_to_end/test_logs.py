@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from stm32up.board import boards
+from stm32up.host import simulation
+
 pytestmark = [pytest.mark.slow, pytest.mark.posix]
 
 LIMIT_S = 120
@@ -45,43 +48,47 @@ def test_pulls_between_updates_become_one_log_with_dates(stm32up, images, tmp_pa
 def test_the_log_is_followed_while_the_program_of_the_board_works(stm32up, images):
     stm32up("deploy", "--main")
     stm32up("update", images / "app-1.0.0.img")
-    stm32up("push", images / "app-1.1.0.img")
-    port = f"sim:{stm32up.folder}"
-    command = [sys.executable, "-m", "stm32up", "--port", port, "--board", stm32up.board, "--json"]
+    with simulation.started(f"sim:{stm32up.folder}", boards.load(stm32up.board)) as ports:
+        stm32up.at(ports.url, "push", images / "app-1.1.0.img", "--stay")
+        before = stm32up.at(ports.url, "logs", "pull", "--stay").result["last"]
+        ends, rest, status = followed(ports.url, until="1.1.0")
+        assert stm32up.at(ports.url, "status").result["confirmed"] == "1.1.0"
+    end = ends[-1]
+    assert (end["status"], end["version"]) == ("installed", "1.1.0")
+    assert end["n"] > before and [each["n"] for each in ends].count(end["n"]) == 1
+    assert (rest[-1]["event"], rest[-1]["status"], status) == ("result", "followed", 0)
+    assert rest[-1]["entries"] == len(ends)
+
+
+def followed(port, until):
+    """(results in the log, the events after them, exit status) of `logs show --follow` that a
+    Ctrl-C ends when this version is installed."""
+    command = [sys.executable, "-m", "stm32up", "--port", port, "--json", "logs", "show"]
     program = subprocess.Popen(
-        [*command, "logs", "show", "--follow", "--event", "result"],
-        stdout=subprocess.PIPE,
-        text=True,
+        [*command, "--follow", "--event", "result"], stdout=subprocess.PIPE, text=True
     )
     assert program.stdout is not None
-    told = []
+    ends = []
     for line in program.stdout:
-        told.append(json.loads(line))
-        if [event["event"] for event in told].count("log") == 2:
-            break
+        event = json.loads(line)
+        if event["event"] == "log":
+            ends.append(event["entry"])
+            if event["entry"].get("version") == until:
+                break
     program.send_signal(signal.SIGINT)
     rest = program.communicate(timeout=LIMIT_S)[0].splitlines()
-    ends = [event["entry"] for event in told if event["event"] == "log"]
-    assert [(end["status"], end["version"]) for end in ends] == [
-        ("installed", "1.0.0"),
-        ("installed", "1.1.0"),
-    ]
-    assert ends[1]["n"] > ends[0]["n"]
-    end = json.loads(rest[-1])
-    assert (end["event"], end["status"], end["entries"]) == ("result", "followed", 2)
-    assert program.returncode == 0
-    assert stm32up("status").result["confirmed"] == "1.1.0"
+    return ends, [json.loads(line) for line in rest], program.returncode
 
 
 def test_two_boards_in_one_file_are_kept_apart(stm32up, images, tmp_path):
     log = tmp_path / "log.jsonl"
     other = type(stm32up)(tmp_path / "other", stm32up.board, stm32up._capfd)
     other.folder.mkdir()
-    boards = []
+    ids = []
     for board in (stm32up, other, stm32up):
         board("update", images / "app-1.0.0.img")
         pulled = board("logs", "pull", "-o", log).result
         assert not pulled["new_life"]
-        boards.append(pulled["board"])
-    assert boards[0] == boards[2] != boards[1]
-    assert {entry["board"] for entry in lines(log)} == {*boards}
+        ids.append(pulled["board"])
+    assert ids[0] == ids[2] != ids[1]
+    assert {entry["board"] for entry in lines(log)} == {*ids}

@@ -108,6 +108,7 @@ def test_a_file_that_is_no_log_is_refused_before_a_board_is_looked_for(run, tmp_
 
 
 def test_a_board_without_a_unique_id_can_be_pulled(run, fake, tmp_path):
+    fake.machine.unique_id = None
     fake.file("/updater").mkdir()
     fake.file("/updater/log.0").write_text('{"n": 0, "event": "run"}\n')
     for new in (1, 0):

@@ -109,6 +109,15 @@ def test_a_phase_has_one_colour_on_the_whole_page():
     assert colours == {"write": {"c0"}, "check": {"c1"}}
 
 
+def test_values_that_are_no_parts_have_no_per_cent_and_one_colour():
+    values = [Share("a", 1, "1 s"), Share("b", 3, "3 s")]
+    parts, compared = (
+        Page("", [], [Section("", [Shares("", values, whole)])]).html() for whole in (True, False)
+    )
+    assert "25%" in parts and "75%" in parts and 'class="c1"' in parts
+    assert "25%" not in compared and 'class="c1"' not in compared
+
+
 def test_a_short_span_is_seen_and_no_span_leaves_the_drawing():
     line = Timeline("", [Span(0, 1, "a"), Span(1, 100_000, "b"), Span(99_999, 100_000, "c")])
     assert line.width(line.spans[0]) == "0.40%"

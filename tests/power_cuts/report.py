@@ -99,7 +99,7 @@ def page(report: dict[str, Any]) -> Page:
         if found:
             table = Table(["scenario", *COLUMNS], [*map(_cells, found)], COLUMNS)
             slowest = [Share(row.scenario, row.slowest_ms, took(row.slowest_ms)) for row in found]
-            sections.append(Section(title, [table, Shares("Slowest recovery", slowest)]))
+            sections.append(Section(title, [table, Shares("Slowest recovery", slowest, False)]))
     bugs: list[Sequence[str | int | Cell]] = [
         [row.scenario, Cell("caught", "good") if row.violations else Cell("not caught", "bad")]
         for row in rows["bug"]

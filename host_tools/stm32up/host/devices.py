@@ -8,21 +8,14 @@ from typing import TypedDict
 
 from stm32up.errors import NoBoard, NoUpdater, Stm32upError, UpdateFailed
 from stm32up.events import Event
-from stm32up.host import calls
+from stm32up.host import calls, identity
 from stm32up.host.paths import BOARD_JSON
 from stm32up.host.ports import Port, on_usb, ports_present
-from stm32up.host.transport import Connection, Manners, connected, understood
+from stm32up.host.transport import Connection, Manners, connected
 from stm32up.text import clean
 
-# Code for the host: what it is.
-_WHO = """
-def _who():
- i = sys.implementation
- return {
-  'platform': sys.platform,
-  'machine': getattr(i, '_machine', ''),
-  'micropython': '.'.join([str(n) for n in i.version[:3]]),
-  'unique_id': hexlify(_built_in('machine').unique_id()).decode()}
+# Code for the host. Imports nothing.
+_UPDATER = """
 def _updater(): return getattr(sys.modules.get('stm32_updater'), '__version__', None)
 """
 
@@ -73,19 +66,17 @@ def _not_shown(event: Event) -> None:
 
 
 def _found(connection: Connection) -> Device:
-    connection.define(_WHO)
-    who = connection.ask("_who()")
-    with understood(who):
-        found: Device = {
-            "platform": clean(str(who["platform"])),
-            "machine": clean(str(who["machine"])),
-            "micropython": clean(str(who["micropython"])),
-            "unique_id": clean(str(who["unique_id"])),
-            "board": _title(connection),
-            "updater": None,
-            "phase": None,
-            "target": None,
-        }
+    host = identity.of(connection)
+    found: Device = {
+        "platform": host.platform,
+        "machine": host.machine,
+        "micropython": host.micropython,
+        "unique_id": host.unique_id,
+        "board": _title(connection),
+        "updater": None,
+        "phase": None,
+        "target": None,
+    }
     try:
         status = calls.status(connection)
     except NoUpdater:
@@ -93,6 +84,7 @@ def _found(connection: Connection) -> Device:
     except UpdateFailed as error:
         return {**found, "said": error.message}
     found["phase"], found["target"] = str(status.get("phase", "?")), status.get("confirmed")
+    connection.define(_UPDATER)
     found["updater"] = clean(str(connection.ask("_updater()") or "?"))
     return found
 

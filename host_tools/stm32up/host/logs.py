@@ -7,15 +7,15 @@ of it on this computer: log_files.py.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple, Required, TypedDict, cast
 
 from stm32up.errors import NoUpdater
 from stm32up.events import Report, Values, in_order
+from stm32up.host import identity
 from stm32up.host.paths import FOLDER, MAIN
-from stm32up.host.transport import Connection, understood
+from stm32up.host.transport import Connection
 from stm32up.text import clean_all, shortened
 
 FILES = (f"{FOLDER}/log.1", f"{FOLDER}/log.0")  # the numbers show which one is older
@@ -56,31 +56,26 @@ def collect(connection: Connection) -> Log:
     return merge(connection.read_file(path) or b"" for path in FILES)
 
 
-# A firmware without unique_id(), or an updater that cannot be imported, leaves that value empty.
-_WHO = """
-def _who():
- try: from stm32_updater import __version__
- except Exception: __version__ = ''
- unique_id = getattr(_built_in('machine'), 'unique_id', None)
- return {
-  'board': hexlify(unique_id()).decode() if unique_id else '',
-  'host': getattr(sys.implementation, '_machine', sys.platform),
-  'micropython': '.'.join([str(n) for n in sys.implementation.version[:3]]),
-  'updater': __version__,
- }
+# Empty if the updater cannot be imported.
+_UPDATER = """
+def _updater():
+ try: from stm32_updater import __version__; return __version__
+ except Exception: return ''
 """
 
 
 def who(connection: Connection) -> Values:
     """Which board this is, and what it is now: "board" and "pulled" of log_files.py. A value that
     is not known is left out. Raises DeviceError."""
-    connection.define(_WHO)
-    said = connection.ask("_who()")
-    with understood(said):
-        known = {key: str(said[key]) for key in ("board", "host", "micropython", "updater")}
-    if not re.fullmatch("[0-9a-f]{2,64}", known["board"]):
-        known["board"] = ""
-    known["at"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    host = identity.of(connection)
+    connection.define(_UPDATER)
+    known = {
+        "board": host.unique_id,
+        "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "host": host.machine or host.platform,
+        "micropython": host.micropython,
+        "updater": str(connection.ask("_updater()")),
+    }
     return clean_all({key: value for key, value in known.items() if value})
 
 

@@ -175,16 +175,18 @@ class Share:
 
 @dataclass(frozen=True)
 class Shares:
-    """A whole in parts, such as where the time went: a bar for each."""
+    """A whole in parts, such as where the time went: a bar for each. Not `whole`: values that are
+    only compared, without colours and per cent."""
 
     title: str
     shares: Sequence[Share]
+    whole: bool = True
 
     def width(self, share: Share) -> str:
         return _per_cent(share.value / max([each.value for each in self.shares] + [1e-9]) * 100)
 
     def of_all(self, share: Share) -> str:
-        total = sum(each.value for each in self.shares)
+        total = sum(each.value for each in self.shares) if self.whole else 0
         return f"{share.value / total:.0%}" if total else ""
 
 
