@@ -26,9 +26,7 @@ def load(tmp_path, text):
 def test_the_boards_of_the_project_are_valid_and_have_their_wiring_described(name):
     board = boards.load(name)
     wiring = (boards.BOARDS / name / "wiring.md").read_text()
-    link = vars(board.link)
-    pins = [link[name] for name in ("scl", "sda", "tx", "rx") if name in link]
-    for pin in (*pins, board.nrst, board.boot0):
+    for pin in (*board.link.lines.values(), board.nrst, board.boot0):
         assert f"GP{pin} " in wiring or f"GPIO{pin} " in wiring
 
 

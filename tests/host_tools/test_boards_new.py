@@ -21,7 +21,7 @@ def test_the_defaults_make_a_board_that_is_listed_and_loads(run, here, host, pin
     ran = run("--json", "boards", "new", "mine", "--yes", "--host", host)
     assert (ran.status, ran.result["file"]) == (0, "boards/mine/board.toml")
     board = boards.load("boards/mine")
-    assert (board.sda, board.scl, board.nrst, board.boot0) == pins and board.i2c_id == 0
+    assert (*board.link.lines.values(), board.nrst, board.boot0) == pins and board.link.id == 0
     assert not board.unsigned and board.product == "mine"
     listed = run("--json", "boards", "list").result["boards"]
     assert [entry["name"] for entry in listed] == [*boards.names(), "boards/mine"]
@@ -77,9 +77,9 @@ def test_a_board_is_never_overwritten(run, here):
 def test_pins_of_no_hardware_controller_become_softi2c_and_that_is_said(run, here):
     ran = run("boards", "new", "mine", "--yes", "--sda", "4", "--scl", "7")
     assert ran.status == 0 and "SoftI2C" in ran.out
-    assert boards.load("boards/mine").i2c_id is None
+    assert boards.load("boards/mine").link.id is None
     assert run("boards", "new", "other", "--yes", "--sda", "6", "--scl", "7").status == 0
-    assert boards.load("boards/other").i2c_id == 1
+    assert boards.load("boards/other").link.id == 1
 
 
 def test_a_broken_board_is_listed_with_its_mistake(run, here):

@@ -41,14 +41,14 @@ def known(local: Path = Path("boards")) -> list[Known]:
         except UsageError as error:
             found.append({"name": name, "trouble": error.lines[0]})
             continue
-        pins = {"sda": board.sda, "scl": board.scl, "nrst": board.nrst, "boot0": board.boot0}
+        pins = {**board.link.lines, "nrst": board.nrst, "boot0": board.boot0}
         found.append(
             {
                 "name": name,
                 "title": board.title,
                 "host": board.host,
                 "chip": board.chip.name,
-                "link": f"I2C, {board.frequency // 1000} kHz",
+                "link": str(board.link),
                 "pins": pins,
             }
         )

@@ -147,7 +147,7 @@ class Draft:
                 file.write(text)
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
-        i2c = "soft" if board.i2c_id is None else board.i2c_id
+        i2c = "soft" if board.link.id is None else board.link.id
         folder = str(self.path.parent)
         return {"status": "made", "file": str(self.path), "folder": folder, "i2c": i2c}
 
