@@ -17,14 +17,15 @@ _MAX_NUMBER = const(0x3FFFFFFF)  # more lines than will ever be written
 class EventLog:
     """Lines {"n": sequence number, "t": ms since `began`, "event": ..., ...} in log.0 and log.1.
 
-    `began`: ticks of the clock at the beginning of the run; at first those when this object was
-    made. When one file is full, the other is emptied and used. The sequence number continues over
-    restarts, so that the files can be merged. A write error does not stop an update; `lost` counts
-    the lines that were not written."""
+    `run`: the run that writes, and `began`: ticks of the clock at its beginning; at first those
+    when this object was made. When one file is full, the other is emptied and used. The sequence
+    number continues over restarts, so that the files can be merged. A write error does not stop an
+    update; `lost` counts the lines that were not written."""
 
     def __init__(self, folder, clock):
         self._paths = (folder + "/log.0", folder + "/log.1")
         self._clock = clock
+        self.run = None
         self.began = clock.now()
         self.lost = 0
         last = [_last_number(path) for path in self._paths]

@@ -74,7 +74,7 @@ class Flasher:
 
     `verified`: bytes of the image that were compared with the target. `erased_pages`. `repeats`:
     how often a block was sent or read again, because a frame was refused or lost, or a bit
-    flipped."""
+    flipped. `took`: milliseconds of each phase; the first vectors count as writing."""
 
     def __init__(self, target, checksums=True):
         """`checksums`: whether the loader's checksum command may be used."""
@@ -102,6 +102,7 @@ class Flasher:
         since it was checked) before the first vectors are written; StoreError, VerifyFailed,
         LoaderError, BusError."""
         self.verified = self.erased_pages = self.repeats = self._blank = 0
+        self.took, self._then = {}, ticks_ms()
         self._refuse_too_large(image)
         first = self._chip.page_of(image.address)
         pages = [
@@ -118,6 +119,7 @@ class Flasher:
                 todo = yield from self._compare(image, payload, doubt, False, installed)
             if not todo and installed:
                 todo = yield from self._compare(image, payload, doubt, False)
+            self._ended("compare_ms")
             if not todo:
                 self._hash(image, payload)
                 return
@@ -132,7 +134,9 @@ class Flasher:
                     yield from self._remove_first_vectors(first, image, at_once)
                     at_once = False
                 yield from self._write_pages(todo, first, image, payload, doubt)
+                self._ended("write_ms")
                 todo = yield from self._compare(image, payload, (), True)
+                self._ended("verify_ms")
                 if not todo and self._restore_first_vectors(image):
                     break
                 if not left:
@@ -145,6 +149,12 @@ class Flasher:
                 self._target.return_to_loader()
         doubt.remove(first)
         doubt.save()
+        self._ended("write_ms")
+
+    def _ended(self, phase):
+        """Add the time since the phase before has ended."""
+        then, self._then = self._then, ticks_ms()
+        self.took[phase] = self.took.get(phase, 0) + ticks_diff(self._then, then)
 
     def holds(self, image):
         """Whether the target, in its loader, holds `image`. A generator of "progress" events and

@@ -114,7 +114,7 @@ class Flow:
         if record.image is not None:
             image, why = self._admission.find(self._store.kept(), record.image)
         if image is not None:
-            return image, [about("resuming", image)]
+            return image, [self._told("resuming", image)]
         refusal = refusal or why
         kept = [path for path in self._store.kept() if exists(path)]
         runs = self._proof.runs_in_time() if kept else self._board.application_runs()
@@ -126,7 +126,7 @@ class Flow:
         refusal = refusal or why
         if image is not None:
             if image.digest == record.image:  # `find` could not read it
-                return image, events + [about("resuming", image)]
+                return image, events + [self._told("resuming", image)]
             return image, events + [self._intend("installing", image)]
         if decide.may_be_in_loader(record.phase, runs, known, in_doubt, refusal):
             runs = self._starts_from_loader(known)
@@ -169,7 +169,12 @@ class Flow:
         if image.path != self._store.confirmed:
             self._store.adopt(image)
         self._record_intent(INSTALLING, image)
-        return about(event, image)
+        return self._told(event, image)
+
+    def _told(self, event, image):
+        """The event about an image that replaces the installed one."""
+        installed = self._installed()
+        return about(event, image, installed and installed.version)
 
     def _record_intent(self, phase, image):
         record = self._record
@@ -226,7 +231,7 @@ class Flow:
                 "version": target.quirks.version,
                 "protocol": target.protocol,
             }
-            yield from flasher.converge(image, doubt, self._installed(image))
+            yield from flasher.converge(image, doubt, self._comparable(image))
         except Exception as error:
             self._proof.start()  # the old application, if nothing was erased yet
             whole = self._board.chip.page_of(image.address) not in doubt
@@ -239,26 +244,31 @@ class Flow:
             if phase is not None:
                 self._forget(phase)
             raise error
-        yield {
+        event = {
             "event": "written",
             "bytes": image.own_size,
             "verified": flasher.verified,
             "erased_pages": flasher.erased_pages,
             "repeats": flasher.repeats,
         }
+        event.update(flasher.took)
+        yield event
 
-    def _installed(self, image):
-        """The image that the target holds, as the record says, if its pages can be compared with
-        those of `image`; else None."""
-        record = self._record
-        if record.phase != INSTALLING or image.checksum(0) is None:
-            return None
+    def _installed(self):
+        """The image that is installed, as the record says; None if its file is lost."""
         try:
             installed = open_image(self._store.confirmed)
         except UpdaterError:
             return None
-        is_there = installed.digest == record.installed
-        return installed if is_there and installed.checksum(0) else None
+        return installed if installed.digest == self._record.installed else None
+
+    def _comparable(self, image):
+        """The image that the target holds, as the record says, if its pages can be compared with
+        those of `image`; else None."""
+        if self._record.phase != INSTALLING or image.checksum(0) is None:
+            return None
+        installed = self._installed()
+        return installed if installed and installed.checksum(0) else None
 
     def _make_confirmed(self, image):
         """Make the running `image` the confirmed one, if its file still holds it. Otherwise keep
@@ -325,7 +335,7 @@ class Flow:
             )
         self._record_intent(ROLLING_BACK, previous)
         self._store.discard(self._store.candidate)
-        event = about("rolling-back", previous)
+        event = about("rolling-back", previous, image.version)
         event["reason"] = self._blamed
         return previous, event
 

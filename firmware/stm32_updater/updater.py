@@ -159,9 +159,15 @@ class Updater:
                 self._answers = None
 
     def _in_log(self, events, began, run):
-        """Write the events of `run` to the log, then yield them, until another run starts."""
-        self._log.began = began
-        self._log.write(*[event for event in events if event["event"] != "progress"])
+        """Write the events of `run` to the log, then yield them, until another run starts. The
+        first line of a run is about the run itself."""
+        log, lines = self._log, [event for event in events if event["event"] != "progress"]
+        if lines and log.run is not run:
+            from . import run_events
+
+            log.run, log.began = run, began
+            lines.insert(0, run_events.run())
+        log.write(*lines)
         for event in events:
             if self._answers is not None:
                 self._answers.tell(event)

@@ -188,6 +188,13 @@ def cut_power(world: World, number: int) -> None:
     flash.tap = tap
 
 
+def kept_id(path: Path, pattern: bytes) -> bytes:
+    """The unique ID of the host in a file: random behind the first three bytes of `pattern`."""
+    if not path.exists():
+        path.write_text((pattern[:3] + os.urandom(len(pattern) - 3)).hex())
+    return bytes.fromhex(path.read_text())
+
+
 def make_world(state: Path | None, settings: dict[str, Any], options: Options) -> World:
     """The target in its last state, the host's filesystem, and the wires of board.json."""
     clock = Clock()
@@ -221,6 +228,8 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
     if options.target == "locked":
         target.option_bytes.data[4] = target.option_bytes.data[0]  # the word equals its complement
     world = World(target, filesystem, wiring=wiring, host=settings["host"])
+    if state is not None:
+        world.unique_id = kept_id(state / "host.id", world.unique_id)
     if _one_of(options.target, "present", *TARGETS) == "absent":
         world.bus.devices.clear()
     elif options.target == "unpowered":

@@ -39,13 +39,16 @@ _KIND_OF = {
         ("uart_init", "uart_write", "uart_read", "uart_any", "uart_txdone", "uart_flush"), BUS
     ),
     "sleep_us": SLEEP,
+    "deepsleep": SLEEP,
     "sha256": COMPUTE,
     "power": COMPUTE,
 }
 
 # machine.reset_cause(). rp2 has the first and the third only: machine.reset() uses its watchdog,
 # and a soft reset leaves the cause (ports/rp2/modmachine.c).
-PWRON_RESET, HARD_RESET, WDT_RESET, SOFT_RESET = 1, 2, 3, 5
+PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
+# machine.unique_id(): of an rp2 the ID of its flash, of an esp32 its MAC address.
+UNIQUE_IDS = {"rp2": bytes.fromhex("e660583883000001"), "esp32": bytes.fromhex("240ac4000001")}
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ class World:
         self.line.connect(target.usart)
         self._ports: dict[int, UartPort] = {}  # by id
         self.reset_cause = PWRON_RESET
+        self.unique_id = UNIQUE_IDS[self.port]
         self.file_calls = filesystem.calls()
         self._served: dict[str, Callable[..., Any]] = {
             name.removeprefix("_serve_"): getattr(self, name)
@@ -190,6 +194,9 @@ class World:
         self._close_ports()
         self._stop_watchdog()
         self._controllers.clear()
+        self._release_pins()
+
+    def _release_pins(self) -> None:
         self._levels.clear()
         self._open_drain.clear()
         self._pulls.clear()
@@ -207,7 +214,7 @@ class World:
         """The interpreter restarts; pins and a running watchdog are unchanged."""
         self.when_run_ends()
         self.filesystem.soft_reset()
-        self._close_ports()  # machine_uart_deinit_all() of both ports
+        self._close_ports()  # machine_uart_deinit_all() [V MPY-ESP32; R for rp2]
         if self.port != "rp2":
             self.reset_cause = SOFT_RESET
 
@@ -322,8 +329,25 @@ class World:
         self.reset_cause = WDT_RESET if self.port == "rp2" else HARD_RESET
         raise HostReset
 
+    def _serve_deepsleep(self, duration: int) -> None:
+        """The rp2 port sleeps, with its pins as they are and its watchdog running, and then resets
+        itself by its watchdog (ports/rp2/modmachine.c). An ESP32 switches its pins and its
+        watchdogs off until it starts again."""
+        if self.port == "rp2":
+            self.clock.advance(duration * NS_PER_MS)
+            self.reset_cause = WDT_RESET
+        else:
+            self._stop_watchdog()
+            self._release_pins()
+            self.clock.advance(duration * NS_PER_MS)
+            self.reset_cause = DEEPSLEEP_RESET
+        raise HostReset
+
     def _serve_reset_cause(self) -> int:
         return self.reset_cause
+
+    def _serve_unique_id(self) -> bytes:
+        return self.unique_id
 
     # I2C
 
@@ -490,6 +514,8 @@ class World:
             self.bus.pulse_scl()
         elif pin == self.wiring.sda and rises:
             self.bus.stop_by_hand()
+        elif pin == self.wiring.tx and level == 0 and not was_low:
+            self.line.to_target.pull_low()
         else:
             self._drive_target()
 

@@ -211,6 +211,7 @@ _OWN_EVENTS = {
         "note",
         "port",
         "log",
+        "log-of",
         "told",
         "at",
         "way-back",

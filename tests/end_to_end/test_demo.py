@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ElementTree
+
+from pictures.__main__ import DEMO
 from tests.terminal import on_a_terminal
+
+CHANGING = re.compile(r"[0-9a-f]{16}|\d+")  # key ids, ports, times
+
+
+def without_numbers(line: str) -> str:
+    return CHANGING.sub("0", line.replace("\xa0", " ")).rstrip()
 
 
 def test_the_demo_fits_80_columns_and_ends_with_what_happened():
@@ -20,3 +30,7 @@ def test_the_demo_fits_80_columns_and_ends_with_what_happened():
     ]
     assert story[8].startswith("That was the whole path, in ")
     assert len(story) < 14  # no table after it
+    picture = ElementTree.parse(DEMO).getroot().iter("{http://www.w3.org/2000/svg}text")
+    shown = [without_numbers(node.text or "") for node in picture][1:]  # without the title
+    printed = {without_numbers(line) for line in lines}
+    assert [line for line in shown if line not in printed] == [], "make pictures"

@@ -100,3 +100,4 @@ def test_mip_installs_every_module():
     assert {target for target, _ in package["urls"]} == OURS
     for target, source in package["urls"]:
         assert target == source and (device.FIRMWARE / source).is_file()
+    assert package["version"] == device.module("stm32_updater").__version__

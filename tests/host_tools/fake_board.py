@@ -88,6 +88,9 @@ class _Time:
     ticks_ms = staticmethod(lambda: int(time.monotonic() * 1000))
     ticks_diff = staticmethod(lambda a, b: a - b)
 
+    def __init__(self, board: FakeBoard) -> None:
+        self.gmtime = lambda: (board.year, 1, 1, 0, 0, 0, 0, 1)
+
 
 class FakeMachine:
     """MicroPython's `machine`, with a watchdog that only counts."""
@@ -127,6 +130,7 @@ class FakeBoard:
     """Serves connections one after the other until it is closed."""
 
     platform = "rp2"
+    year = 2021  # of its clock
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -280,7 +284,7 @@ class FakeBoard:
         return data
 
     def _names(self) -> dict[str, Any]:
-        modules: dict[str, Any] = {"os": self._os(), "time": _Time(), "machine": self.machine}
+        modules: dict[str, Any] = {"os": self._os(), "time": _Time(self), "machine": self.machine}
         modules["sys"] = SimpleNamespace(
             platform=self.platform,
             implementation=self.implementation,

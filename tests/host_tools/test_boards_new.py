@@ -7,6 +7,7 @@ import tomllib
 import pytest
 
 from stm32up.board import boards
+from stm32up.board.model import I2c, Uart
 from tests.terminal import on_a_terminal
 
 
@@ -21,17 +22,29 @@ def test_the_defaults_make_a_board_that_is_listed_and_loads(run, here, host, pin
     ran = run("--json", "boards", "new", "mine", "--yes", "--host", host)
     assert (ran.status, ran.result["file"]) == (0, "boards/mine/board.toml")
     board = boards.load("boards/mine")
-    assert (*board.link.lines.values(), board.nrst, board.boot0) == pins and board.link.id == 0
+    assert isinstance(board.link, I2c) and board.link.id == 0
+    assert (board.link.sda, board.link.scl, board.nrst, board.boot0) == pins
     assert not board.unsigned and board.product == "mine"
     listed = run("--json", "boards", "list").result["boards"]
     assert [entry["name"] for entry in listed] == [*boards.names(), "boards/mine"]
     assert listed[-1]["pins"]["nrst"] == pins[2] and "boards/mine" in run("boards", "list").out
 
 
+@pytest.mark.parametrize(("host", "number"), [("rp2", 1), ("esp32", 2)])
+def test_a_board_over_uart(run, here, host, number):
+    ran = run("boards", "new", "mine", "--yes", "--link", "uart", "--host", host)
+    assert ran.status == 0
+    board = boards.load("boards/mine")
+    assert isinstance(board.link, Uart)
+    assert board.link.id == number and board.link.baudrate == 460_800
+    assert board.confirm and board.confirm.method == "gpio"
+    assert "UART, 460800 baud" in run("boards", "list").out
+
+
 def test_every_question_has_an_option(run, here):
     given = {"host": "esp32", "chip": "STM32G031K8", "sda": "13", "scl": "14", "nrst": "27"}
     given |= {"boot0": "33", "frequency": "100_000", "title": 'A "title"', "product": "p"}
-    given |= {"unsigned": "yes"}
+    given |= {"unsigned": "yes", "link": "i2c"}
     options = [part for name, value in given.items() for part in (f"--{name}", value)]
     ran = run("boards", "new", "mine", *options, "-o", "elsewhere")
     assert ran.status == 0 and "--board elsewhere" in ran.out
@@ -51,6 +64,10 @@ def test_every_question_has_an_option(run, here):
         (["--nrst", "5"], "--nrst: pin 5 is also [i2c] scl"),
         (["--boot0", "2"], "--boot0: pin 2 is also [pins] nrst"),
         (["--frequency", "5"], "--frequency: is 5"),
+        (["--link", "spi"], "--link: must be i2c or uart"),
+        (["--link", "uart", "--tx", "2"], "--tx: UART 0 has TX on"),
+        (["--link", "uart", "--tx", "8", "--rx", "1"], "--rx: UART 1 has RX on"),
+        (["--link", "uart", "--sda", "4"], "--sda does not go with this --link"),
         (["--unsigned", "perhaps"], "--unsigned: must be yes or no"),
         (["--title", "  "], "--title: must be printable text"),
     ],
@@ -91,7 +108,7 @@ def test_a_broken_board_is_listed_with_its_mistake(run, here):
 
 @pytest.mark.posix
 def test_on_a_terminal_a_wrong_answer_is_asked_again(here):
-    typed = "rp2\n\n99\n4\n\n2\n3\n\n\n\nyes\n"
+    typed = "rp2\n\n\n99\n4\n\n\n2\n3\n\n\nyes\n"
     program = (
         f"from stm32up.cli import main; main.run(['boards', 'new', 'mine', '-o', {str(here)!r}])"
     )

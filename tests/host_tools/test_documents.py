@@ -21,7 +21,7 @@ DOCUMENTS = sorted(
 )
 # Those that name code.
 MAPS = [PROJECT / "docs" / "architecture.md", PROJECT / "CONTRIBUTING.md"]
-CODE = ("firmware", "host_tools", "tests", "benchmarks", "examples")
+CODE = ("firmware", "host_tools", "tests", "benchmarks", "examples", "pictures")
 
 
 def name_of(path: Path) -> str:

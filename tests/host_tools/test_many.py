@@ -10,11 +10,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from serial.tools import list_ports
 
-from stm32up.cli import main, many
+from stm32up.cli import main
+from stm32up.cli.context import Verb
 from stm32up.errors import NoBoard
+from stm32up.events import Event
 from stm32up.host import ports
 from tests.host_tools.fake_board import FakeBoard
 from tests.host_tools.test_readme import verbs
@@ -101,10 +104,12 @@ def test_a_verb_for_one_board_says_so(run, verb):
 def test_the_verbs_for_several_boards_are_these():
     found = set()
     for name in verbs(main.cli):
-        command = main.cli
+        command: click.Command = main.cli
         for part in name.split():
+            assert isinstance(command, click.Group)
             command = command.commands[part]
-        found |= {name} if command._several else set()
+        assert isinstance(command, Verb)
+        found |= {name} if command.several else set()
     assert found >= SEVERAL and "provision" not in found
 
 
@@ -113,16 +118,23 @@ def test_all_means_boards_with_their_own_usb_and_names_what_may_be_one(monkeypat
     bridge = ("/dev/ttyUSB0", *BRIDGES["FTDI"])
     probe = ("/dev/ttyACM9", *PROBES["ST-LINK"])
     monkeypatch.setattr(list_ports, "comports", lambda: usb(*known, bridge, probe))
-    notes = []
+    notes: list[Event] = []
     assert ports.all_boards(notes.append) == ["/dev/b0", "/dev/b1"]
-    assert "/dev/ttyUSB0" in notes[0]["text"] and "ttyACM9" not in notes[0]["text"]
+    (note,) = [str(event["text"]) for event in notes]
+    assert "/dev/ttyUSB0" in note and "ttyACM9" not in note
     monkeypatch.setattr(list_ports, "comports", lambda: usb(bridge))
     with pytest.raises(NoBoard, match="no MicroPython board on USB"):
         ports.all_boards(notes.append)
 
 
+def test_an_all_of_the_verbs_own_stays_its_own(run, two):
+    ran = run("--port", two[0].port, "--json", "probe", "--all")
+    assert ran.result["chip"] == "STM32G071RB" and "boards" not in ran.result
+    assert run(*at(two), "--json", "probe", "--all").result["boards"] == 2
+
+
 def test_a_process_that_ends_without_a_result_has_failed(run, monkeypatch):
-    monkeypatch.setattr(many.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     ran = run("--port", "a", "--port", "b", "status", "--json")
     assert ran.status == 1 and ran.result["failed"] == ["a", "b"]
 

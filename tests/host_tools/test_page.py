@@ -15,6 +15,7 @@ from stm32up.report.page import (
     Mark,
     Notice,
     Page,
+    Part,
     Section,
     Share,
     Shares,
@@ -22,8 +23,8 @@ from stm32up.report.page import (
     Table,
     Text,
     Timeline,
-    took,
 )
+from stm32up.say.words import took
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -40,7 +41,7 @@ HOSTILE = [
 
 def page_of(text: str) -> Page:
     """A page with `text` in every place that takes one."""
-    parts = [
+    parts: list[Part] = [
         Text(text),
         Notice(text, text),
         Table([text, "2"], [[text, Cell(text, "bad", True)]], right=[text], caption=text),

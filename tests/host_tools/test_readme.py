@@ -18,7 +18,7 @@ from stm32up.say import output
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-FOLDERS = "benchmarks|boards|docs|examples|firmware|host_tools|tests"
+FOLDERS = "benchmarks|boards|docs|examples|firmware|host_tools|pictures|tests"
 
 
 def blocks(kind: str, page: str = README) -> list[str]:

@@ -127,6 +127,12 @@ def test_a_failed_command_starts_the_program_too(run, product):
     assert run("--port", product.port, "--json", "run").result["left"] == "started"
 
 
+def test_a_failed_bench_verb_leaves_the_target_alone(run, product):
+    """It may still be at work, and the program might reset it."""
+    ran = run("--port", product.port, "provision", "--yes")
+    assert ran.status == 1 and LEFT_AT_REPL in ran.out and product.starts == 0
+
+
 @pytest.mark.posix
 def test_ctrl_c_starts_the_program_too(product):
     busy, ended = threading.Event(), threading.Event()

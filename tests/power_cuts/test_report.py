@@ -93,6 +93,29 @@ def test_the_numbers_of_a_run_go_between_the_marks(rows, tmp_path, monkeypatch):
     assert document.read_text() == text
 
 
+def page_of(rows: report.Rows, faults: list[str]) -> str:
+    told = {kind: [vars(one) for one in found] for kind, found in rows.items()}
+    more = {"faults": faults, "minutes": 61.4, "jobs": 2, "share": 5}
+    return report.page(json.loads(json.dumps({**told, **more}))).html()
+
+
+def test_the_page_of_a_run_has_its_numbers(rows):
+    html = page_of(rows, report.faults(rows, share=5))
+    for text in ("About 5 % of it", "1 of 1", "One cut", "Two cuts", "micropython", "61 min"):
+        assert text in html
+    assert "<h2>Faults" not in html and 'class="bad' not in html
+
+
+def test_the_page_of_a_faulty_run_shows_each_fault_with_its_replay(rows):
+    rows["single"].append(row("update", OPTIONS))
+    rows["bug"].append(row("another bug"))
+    html = page_of(rows, report.faults(rows, share=5))
+    assert "<h2>Faults" in html and "option bytes changed" in html
+    assert "python -m tests.power_cuts.replay update/host@0" in html
+    assert "NOT CAUGHT: another bug" in html and "not caught" in html
+    assert html.count('class="bad right"') == 1  # the count of this kind of violation
+
+
 @pytest.mark.parametrize("document", [report.DOCUMENT, PROJECT / "docs" / "security.md"])
 def test_the_documents_have_their_marks(document, tmp_path):
     name = "torture" if document == report.DOCUMENT else "fuzz"

@@ -1,6 +1,7 @@
 """Every cut at every event, and a table of the results.
 
     python -m tests.power_cuts.torture [--jobs N] [--share PER_CENT] [-o FILE.json]
+                                       also writes FILE.html, a page of the same
     python -m tests.power_cuts.torture --document FILE.json     its numbers, for docs/power-cuts.md
 
 Exit status 1 if there is any violation.
@@ -36,7 +37,16 @@ from stm32sim.cuts.rig import (
     TARGET_FLASH,
 )
 from tests.power_cuts import micropython_rig, seeded_bugs
-from tests.power_cuts.report import CHANGING, INTACT, KINDS, Rows, document, faults, summary
+from tests.power_cuts.report import (
+    CHANGING,
+    INTACT,
+    KINDS,
+    Rows,
+    document,
+    faults,
+    page,
+    summary,
+)
 from tests.power_cuts.scenarios import SCENARIOS
 
 EVERY_EVENT = {BYTE: 1, FRAME: 1, TARGET_FLASH: 1, HOST_FLASH: 1}
@@ -265,6 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     given.output.parent.mkdir(parents=True, exist_ok=True)
     given.output.write_text(json.dumps(report, indent=1))
+    page(report).write(given.output.with_suffix(".html"))
     console.print(table("Single cuts", [*rows["single"], *rows["micropython"]]))
     console.print(table("Double cuts", rows["double"]))
     console.print(table("Without BOOT0: the target's own supply is cut", rows["no-boot0"]))

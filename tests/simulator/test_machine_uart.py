@@ -286,6 +286,15 @@ def test_a_host_that_loses_power_ends_its_byte(bench: Bench) -> None:
     assert len(bench.trace.transactions[2][2]) < 6
 
 
+def test_a_tx_pin_that_was_driven_low_is_noise_before_0x7f() -> None:
+    bench = Bench(uart=True)
+    enter(bench)
+    bench.device.imports("machine").Pin(PINS["tx"], 1, value=0)
+    assert ask(opened(bench), b"\x7f") is None
+    enter(bench)
+    assert ask(opened(bench), b"\x7f") == b"\x79"
+
+
 # Arguments
 
 

@@ -197,6 +197,14 @@ def test_a_refused_command_is_over_and_the_loader_in_step() -> None:
     assert rig.answers()
 
 
+def test_noise_before_0x7f_leaves_the_loader_deaf_until_a_reset() -> None:
+    rig = UartRig(synchronised=False)
+    FaultyLine(rig.line, rig.chip, Fault("noise to the target", 0))
+    assert rig.say(SYNC) is None
+    rig.reset()
+    assert rig.say(SYNC) == ACK
+
+
 def test_a_probe_of_another_master_steals_a_loader_that_is_not_synchronised() -> None:
     rig = UartRig(synchronised=False)
     FaultyLine(rig.line, rig.chip, Fault("another master probes", 0))

@@ -19,7 +19,7 @@ only that number reaches the device. The names:
     pin_init(id, mode, pull, value|None); pin_write(id, 0|1); pin_read(id) -> 0|1
     adc_read(id) -> int                     16 bits of the host's 3.3 V
     wdt_start(timeout_ms); wdt_feed(); wdt_runs() -> bool
-    reset(); reset_cause() -> int
+    reset(); deepsleep(ms); reset_cause() -> int; unique_id() -> bytes
     fs_*                                    see filesystem.HostFilesystem
 
 Two things can happen to a host in the middle of any call. They are not `Exception`s, so device

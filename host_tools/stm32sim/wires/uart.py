@@ -200,6 +200,15 @@ class Wire:
             rest = [1] * (len(bits) - sent)
             self._clock.at(end, lambda: self._levels_arrive(bits[:sent] + rest, form, began))
 
+    def pull_low(self) -> None:
+        """A pin drives the wire low, which looks like a start bit that never ends: at once a byte
+        of zeros without a stop bit."""
+        receiver = self.receiver
+        if receiver is not None and receiver.format is None:
+            receiver.measure([0] * 11, 1, self._clock.now)
+        elif receiver is not None:
+            receiver.receive(0, True)
+
     # --- transfer ---
 
     def plan(self) -> None:

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 import stm32assets
 from stm32up.board import toml_file
-from stm32up.board.model import Board
+from stm32up.board.model import Board, I2c, Uart
 from stm32up.board.reader import BoardReader
 from stm32up.errors import BoardFileError, UsageError
 
@@ -41,18 +41,25 @@ def known(local: Path = Path("boards")) -> list[Known]:
         except UsageError as error:
             found.append({"name": name, "trouble": error.lines[0]})
             continue
-        pins = {**board.link.lines, "nrst": board.nrst, "boot0": board.boot0}
+        link, pins = _link(board.link)
         found.append(
             {
                 "name": name,
                 "title": board.title,
                 "host": board.host,
                 "chip": board.chip.name,
-                "link": str(board.link),
-                "pins": pins,
+                "link": link,
+                "pins": {**pins, "nrst": board.nrst, "boot0": board.boot0},
             }
         )
     return found
+
+
+def _link(link: I2c | Uart) -> tuple[str, dict[str, int | None]]:
+    """The bus to the target in words, and its pins."""
+    if isinstance(link, Uart):
+        return f"UART, {link.baudrate} baud", {"tx": link.tx, "rx": link.rx}
+    return f"I2C, {link.freq // 1000} kHz", {"sda": link.sda, "scl": link.scl}
 
 
 def _is_ours(folder: Path) -> bool:

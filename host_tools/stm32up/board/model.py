@@ -73,14 +73,6 @@ class I2c:
     sda: int
     freq: int  # Hz
 
-    def __str__(self) -> str:
-        return f"I2C, {self.freq // 1000} kHz"
-
-    @property
-    def lines(self) -> dict[str, int]:
-        """The host's pins, by the names of the lines."""
-        return {"sda": self.sda, "scl": self.scl}
-
 
 @dataclass(frozen=True)
 class Uart:
@@ -88,13 +80,6 @@ class Uart:
     tx: int
     rx: int
     baudrate: int
-
-    def __str__(self) -> str:
-        return f"UART, {self.baudrate} baud"
-
-    @property
-    def lines(self) -> dict[str, int]:
-        return {"tx": self.tx, "rx": self.rx}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stm32up.board import toml_keys
+from stm32up.board.model import I2c
 from stm32up.board.reader import BoardReader
 from stm32up.board.toml_keys import Key
 from stm32up.board.toml_lines import Lines
@@ -22,45 +23,56 @@ class Question(NamedTuple):
     text: str
     default: str
 
-    @property
-    def key(self) -> Key[object]:
-        return _KEYS[self.name]
 
-    @property
-    def is_number(self) -> bool:
-        return isinstance(self.key.kind, toml_keys.Number)
-
-
+# Questions with a few answers of their own, and what each stands for.
+_CHOICES: dict[str, dict[str, object]] = {
+    "link": {name: name for name in toml_keys.LINKS},
+    "unsigned": {"yes": True, "no": False},
+}
 _KEYS: dict[str, Key[object]] = {
     "host": toml_keys.HOST,
     "chip": toml_keys.CHIP,
     "sda": toml_keys.SDA,
     "scl": toml_keys.SCL,
+    "frequency": toml_keys.FREQUENCY,
+    "tx": toml_keys.TX,
+    "rx": toml_keys.RX,
+    "baudrate": toml_keys.BAUDRATE,
     "nrst": toml_keys.NRST,
     "boot0": toml_keys.BOOT0,
-    "frequency": toml_keys.FREQUENCY,
+    "heartbeat": toml_keys.PIN,
     "title": toml_keys.TITLE,
     "product": toml_keys.PRODUCT,
     "unsigned": toml_keys.UNSIGNED,
 }
-# The defaults of a host are the pins of its example in boards/.
-_PINS = {
-    "rp2": {"sda": "4", "scl": "5", "nrst": "2", "boot0": "3"},
-    "esp32": {"sda": "21", "scl": "22", "nrst": "25", "boot0": "26"},
-}
+# The defaults of a host are the pins of its examples in boards/.
+_RP2 = {"sda": "4", "scl": "5", "tx": "4", "rx": "5", "nrst": "2", "boot0": "3", "heartbeat": "6"}
+_ESP32 = {"sda": "21", "scl": "22", "tx": "22", "rx": "21", "nrst": "25", "boot0": "26"}
+_PINS = {"rp2": _RP2, "esp32": {**_ESP32, "heartbeat": "27"}}
+_UART_OF_ESP32 = 2
 _TITLES = {"rp2": "RP2040", "esp32": "ESP32"}
-_YES = {"yes": True, "no": False}
 
-_TEXT = """\
+_BEGIN = """\
 title = {title}
 host = {host}
 chip = {chip}
 
+"""
+_LINK = {
+    "i2c": """\
 [i2c]
 {id}scl = {scl}
 sda = {sda}
 frequency = {frequency}
-
+""",
+    "uart": """\
+[uart]
+{id}tx = {tx}
+rx = {rx}
+baudrate = {baudrate}
+""",
+}
+_PINS_AND_ENTRY = """
 [pins]
 nrst = {nrst}  # open drain
 boot0 = {boot0}
@@ -69,12 +81,24 @@ boot0 = {boot0}
 method = "boot0"
 
 [confirm]
+"""
+_CONFIRM = {
+    "i2c": """\
 method = "i2c-version"   # the application answers its version, as boards/nucleo_g071rb_app does
 address = 0x2A
 register = 0x01
 timeout_ms = 2000
 tries = 3
-
+""",
+    "uart": """\
+method = "gpio"   # the application toggles a line, as boards/nucleo_g071rb_app does
+pin = {heartbeat}
+edges = 2
+timeout_ms = 3000
+tries = 3
+""",
+}
+_END = """
 [flash]
 preserve = []
 
@@ -94,7 +118,7 @@ class Draft:
 
     def __post_init__(self) -> None:
         if Path(self.name).name != self.name:
-            raise UsageError(f"{self.name} is no name", "Give the folder with -o.")
+            raise UsageError(f"{self.name} is not a name", "Give the folder with -o.")
         if self.path.exists():
             raise UsageError(f"{self.path} exists", "Choose another name, or edit that file.")
 
@@ -102,12 +126,21 @@ class Draft:
         """The questions in order; answer each before the next one is made."""
         yield Question("host", "MicroPython port of the host", "rp2")
         yield Question("chip", "part number of the target", "STM32G071RB")
+        yield Question("link", "bus to the target", "i2c")
         pins = _PINS[str(self._values["host"])]
-        yield Question("sda", "SDA, pin of the host", pins["sda"])
-        yield Question("scl", "SCL, pin of the host", pins["scl"])
+        if self._values["link"] == "i2c":
+            yield Question("sda", "SDA, pin of the host", pins["sda"])
+            yield Question("scl", "SCL, pin of the host", pins["scl"])
+            yield Question("frequency", "speed of the bus", "400000")
+        else:
+            yield Question("tx", "TX, pin of the host", pins["tx"])
+            yield Question("rx", "RX, pin of the host", pins["rx"])
+            yield Question("baudrate", "speed of the line", "460800")
         yield Question("nrst", "NRST, pin of the host", pins["nrst"])
         yield Question("boot0", "BOOT0, pin of the host", pins["boot0"])
-        yield Question("frequency", "I2C, in Hz", "400000")
+        if self._values["link"] == "uart":
+            text = "line that the application toggles, pin of the host"
+            yield Question("heartbeat", text, pins["heartbeat"])
         title = f"{_TITLES[str(self._values['host'])]} and {self._values['chip']}"
         yield Question("title", "title for people", title)
         yield Question("product", "product, as its images name it", self.name)
@@ -115,24 +148,26 @@ class Draft:
 
     def allowed(self, question: Question) -> str:
         """What may be answered."""
-        if question.key is toml_keys.UNSIGNED:
-            return "yes or no"
-        return question.key.kind.allowed(str(self._values.get("host", "rp2"))).replace('"', "")
+        if question.name in _CHOICES:
+            return " or ".join(_CHOICES[question.name])
+        kind = _KEYS[question.name].kind
+        return kind.allowed(str(self._values.get("host", "rp2"))).replace('"', "")
 
     def answer(self, question: Question, text: str) -> str:
         """Take an answer. Returns what is wrong with it, and then has not taken it."""
         value: object = text.strip()
-        if question.key is toml_keys.UNSIGNED:
-            if text not in _YES:
-                return "must be yes or no"
-            value = _YES[text]
-        elif question.is_number:
+        choices, key = _CHOICES.get(question.name), _KEYS.get(question.name)
+        if choices is not None:
+            if value not in choices:
+                return f"must be {self.allowed(question)}"
+            value = choices[text.strip()]
+        elif key is not None and isinstance(key.kind, toml_keys.Number):
             try:
                 value = int(text.replace("_", ""), 0)
             except ValueError:
                 return f"must be {self.allowed(question)}"
         self._values[question.name] = value
-        mistakes = [what.removeprefix(f"{question.key} ") for what in self._mistakes()]
+        mistakes = [what.removeprefix(f"{key} ") for what in self._mistakes()]
         if mistakes:
             del self._values[question.name]
         return "; ".join(mistakes).replace('"', "")
@@ -140,48 +175,57 @@ class Draft:
     def write(self) -> Values:
         """Write the file. Raises BoardFileError if it cannot be valid, UsageError."""
         text = self._text()
-        board = _read(text, str(self.path)).board(self.name)
+        reader = BoardReader(str(self.path), tomllib.loads(text), Lines(text))
+        link = reader.board(self.name).link
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("x", encoding="utf-8", newline="\n") as file:
                 file.write(text)
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
-        i2c = "soft" if board.link.id is None else board.link.id
+        soft = isinstance(link, I2c) and link.id is None
         folder = str(self.path.parent)
-        return {"status": "made", "file": str(self.path), "folder": folder, "i2c": i2c}
+        return {"status": "made", "file": str(self.path), "folder": folder, "soft_i2c": soft}
 
     def _text(self) -> str:
-        number = self._controller()
-        where = "" if number is None else f"id = {number}\n"
-        shown = {name: json.dumps(value) for name, value in self._values.items()}
-        return _TEXT.format(**{**shown, "id": where})
+        link, number = str(self._values["link"]), self._controller()
+        shown = {name: json.dumps(value, ensure_ascii=False) for name, value in self._all()}
+        shown["id"] = "" if number is None else f"id = {number}\n"
+        whole = _BEGIN + _LINK[link] + _PINS_AND_ENTRY + _CONFIRM[link] + _END
+        return whole.format(**shown)
+
+    def _all(self) -> list[tuple[str, object]]:
+        return [(name, value) for name, value in self._values.items() if name in _KEYS]
 
     def _controller(self) -> int | None:
-        """The number of the hardware controller; None: these pins need SoftI2C."""
-        if self._values["host"] != "rp2":
-            return 0
-        sda, scl = self._values["sda"], self._values["scl"]
-        assert isinstance(sda, int) and isinstance(scl, int)
-        number = sda % 4 // 2
-        return number if (sda % 4, scl % 4) == (2 * number, 2 * number + 1) else None
+        """The number of the hardware controller for these pins; None: there is none."""
+        first = self._values.get("sda", self._values.get("tx"))
+        if not isinstance(first, int):
+            return None
+        is_rp2 = self._values["host"] == "rp2"
+        if self._values["link"] == "uart":
+            return (first + 4) // 8 % 2 if is_rp2 else _UART_OF_ESP32
+        number = first % 4 // 2
+        scl = self._values["scl"]
+        assert isinstance(scl, int)
+        fits = first % 2 == 0 and scl % 4 == 2 * number + 1
+        return (number if fits else None) if is_rp2 else 0
 
     def _mistakes(self) -> list[str]:
         """The reader's mistakes about what is answered so far."""
         content: dict[str, object] = {}
-        for name, value in self._values.items():
+        for name, value in self._all():
             key = _KEYS[name]
             table = content.setdefault(key.table, {}) if key.table else content
             assert isinstance(table, dict)
             table[key.name] = value
+        uart = content.get("uart")
+        if isinstance(uart, dict):
+            uart["id"] = self._controller()
         try:
             BoardReader("", content, Lines("")).board(self.name)
         except BoardFileError as error:
-            answered = tuple(f"{_KEYS[name]} " for name in self._values)
+            answered = tuple(f"{_KEYS[name]} " for name, _ in self._all())
             found = [mistake.partition(": ")[2] for mistake in error.mistakes]
             return [what for what in found if what.startswith(answered)]
         return []
-
-
-def _read(text: str, shown: str) -> BoardReader:
-    return BoardReader(shown, tomllib.loads(text), Lines(text))

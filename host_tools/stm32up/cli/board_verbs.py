@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 _QUESTIONS = {
     "host": "rp2 or esp32.",
     "chip": "Part number of the target.",
-    "sda": "Pin of the host.",
-    "scl": "Pin of the host.",
+    "link": "i2c or uart.",
+    "sda": "Pin of the host, for I2C.",
+    "scl": "Pin of the host, for I2C.",
+    "frequency": "Of the I2C bus, in Hz.",
+    "tx": "Pin of the host, for a UART.",
+    "rx": "Pin of the host, for a UART.",
+    "baudrate": "Of the UART.",
     "nrst": "Pin of the host.",
     "boot0": "Pin of the host.",
-    "frequency": "Of the bus, in Hz.",
+    "heartbeat": "Pin of the host at a line that the application toggles, for a UART.",
     "title": "For people.",
     "product": "Images for another product are refused.",
     "unsigned": "yes: accept unsigned images, for development only.",
@@ -113,7 +118,7 @@ def boards_list(context: Context) -> None:
 @click.option("--yes", is_flag=True, help="Take the default of everything that is not given.")
 @click.pass_obj
 def boards_new(
-    context: Context, name: str, folder: Path | None, yes: bool, **given: str | None
+    context: Context, /, name: str, folder: Path | None, yes: bool, **given: str | None
 ) -> None:
     """Describe a board of your own: asks for host, chip and pins, and writes board.toml.
 
@@ -125,8 +130,9 @@ def boards_new(
     path = (folder or Path("boards", name)) / "board.toml"
     draft = template.Draft(name, path)
     asks = not yes and not context.as_json and sys.stdin.isatty()
+    left = {option: value for option, value in given.items() if value is not None}
     for question in draft.questions():
-        answer = given[question.name]
+        answer = left.pop(question.name, None)
         if answer is None and asks:
             _ask(draft, question)
         elif answer is None and not yes:
@@ -138,6 +144,8 @@ def boards_new(
             trouble = draft.answer(question, answer or question.default)
             if trouble:
                 raise UsageError(f"--{question.name}: {trouble}")
+    if left:
+        raise UsageError(f"--{next(iter(left))} does not go with this --link")
     context.output.result("boards new", draft.write())
 
 

@@ -219,7 +219,7 @@ class Verb(click.Command):
     ) -> None:
         super().__init__(*arguments, **values)
         self.params += options(self.params)
-        self._several = several
+        self.several = several
         self._in_turn = in_turn
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -227,7 +227,7 @@ class Verb(click.Command):
         if not context.has_several or self._in_turn:
             return super().invoke(ctx)
         verb = ctx.command_path.removeprefix("stm32up ")
-        if not self._several:
+        if not self.several:
             raise UsageError(
                 f"stm32up {verb} is not for several boards", "Give one --port, or none."
             )

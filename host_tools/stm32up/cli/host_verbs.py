@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -11,6 +13,11 @@ from stm32up.cli.context import FILE, Context, Verb
 from stm32up.cli.image_argument import checked, image_argument
 from stm32up.cli.keys_verbs import load_key
 from stm32up.errors import Stm32upError
+
+if TYPE_CHECKING:
+    from stm32up.host.transport import Connection
+
+T = TypeVar("T")
 
 
 @click.command("deploy", cls=Verb, several=True)
@@ -46,6 +53,18 @@ def deploy_command(
     context.output.result("deploy", done)
 
 
+def _dated(verb: Callable[[Connection], T]) -> Callable[[Connection], T]:
+    """The verb, with a host whose clock is set, so that its log has dates."""
+
+    def work(connection: Connection) -> T:
+        from stm32up.host import host_clock
+
+        host_clock.set_if_unset(connection)
+        return verb(connection)
+
+    return work
+
+
 @click.command("push", cls=Verb, several=True)
 @image_argument
 @click.pass_obj
@@ -58,7 +77,7 @@ def push_command(context: Context, image: Path, version: str | None, key: Path |
 
     report = context.output.report
     with checked(context, image, version, key) as sound:
-        done = context.on_board(lambda c: push.push(c, sound, report))
+        done = context.on_board(_dated(lambda c: push.push(c, sound, report)))
     context.output.result("push", done)
 
 
@@ -74,7 +93,8 @@ def update_command(
 
     report = context.output.report
     with checked(context, image, version, key) as sound:
-        done = context.on_board(lambda c: calls.update(c, sound, report, force=force))
+        verb = _dated(lambda c: calls.update(c, sound, report, force=force))
+        done = context.on_board(verb)
     context.output.result("update", done)
 
 
@@ -88,7 +108,7 @@ def run_command(context: Context) -> None:
     from stm32up.host import calls
 
     report = context.output.report
-    context.output.result("run", context.on_board(lambda c: calls.run(c, report)))
+    context.output.result("run", context.on_board(_dated(lambda c: calls.run(c, report))))
 
 
 @click.command("status", cls=Verb, several=True)

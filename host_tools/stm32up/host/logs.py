@@ -1,20 +1,22 @@
-"""Collects the updater's log from a board.
+"""The updater's log on a board, and which board it is.
 
-The log is a ring of two files of JSON lines. Every entry has a sequence number, "n".
+The log is a ring of two files of JSON lines. Every entry has a sequence number, "n". What becomes
+of it on this computer: log_files.py.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from pathlib import Path
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import NamedTuple, Required, TypedDict, cast
 
-from stm32up.errors import UsageError
-from stm32up.events import Values, in_order
-from stm32up.host.paths import FOLDER
-from stm32up.host.transport import Connection
-from stm32up.text import clean_all
+from stm32up.errors import NoUpdater
+from stm32up.events import Report, Values, in_order
+from stm32up.host.paths import FOLDER, MAIN
+from stm32up.host.transport import Connection, understood
+from stm32up.text import clean_all, shortened
 
 FILES = (f"{FOLDER}/log.1", f"{FOLDER}/log.0")  # the numbers show which one is older
 
@@ -54,23 +56,79 @@ def collect(connection: Connection) -> Log:
     return merge(connection.read_file(path) or b"" for path in FILES)
 
 
-def write(log: Log, path: Path) -> None:
-    """Write the entries as JSON lines. Raises UsageError if that fails."""
-    try:
-        path.write_text(log.as_lines(), encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+# A firmware without unique_id(), or an updater that cannot be imported, leaves that value empty.
+_WHO = """
+def _who():
+ try: from stm32_updater import __version__
+ except Exception: __version__ = ''
+ unique_id = getattr(_built_in('machine'), 'unique_id', None)
+ return {
+  'board': hexlify(unique_id()).decode() if unique_id else '',
+  'host': getattr(sys.implementation, '_machine', sys.platform),
+  'micropython': '.'.join([str(n) for n in sys.implementation.version[:3]]),
+  'updater': __version__,
+ }
+"""
+
+
+def who(connection: Connection) -> Values:
+    """Which board this is, and what it is now: "board" and "pulled" of log_files.py. A value that
+    is not known is left out. Raises DeviceError."""
+    connection.define(_WHO)
+    said = connection.ask("_who()")
+    with understood(said):
+        known = {key: str(said[key]) for key in ("board", "host", "micropython", "updater")}
+    if not re.fullmatch("[0-9a-f]{2,64}", known["board"]):
+        known["board"] = ""
+    known["at"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return clean_all({key: value for key, value in known.items() if value})
+
+
+# Runs the product's program as a start of the board does, and prints what the updater writes into
+# its log.
+_FOLLOW = """
+def _follow(path):
+ from stm32_updater.event_log import EventLog
+ append = EventLog._append
+ def _append(self, lines):
+  append(self, lines)
+  print(lines, end='')
+ EventLog._append = _append
+ with open(path) as f: program = f.read()
+ exec(program, {'__name__': '__main__', '__file__': path})
+"""
+_ALWAYS_S = 1e9  # a program that works prints nothing
+
+
+def follow(connection: Connection, on_entry: Callable[[Entry], None], report: Report) -> None:
+    """Start the program on the board, and report each entry when it is written, until the program
+    ends. Raises NoUpdater, DeviceError, ContactLost."""
+    if connection.hash_file(MAIN) is None:
+        raise NoUpdater(
+            f"the board has no {MAIN} that runs the updater", "Install one: stm32up deploy --main."
+        )
+
+    def line(text: str) -> None:
+        entry = entry_of(text.encode())
+        if entry is not None:
+            on_entry(entry)
+        elif text:
+            report({"event": "output", "text": shortened(text, 200)})
+
+    connection.define(_FOLLOW)
+    connection.exec(f"_follow({MAIN!r})", line, silence_s=_ALWAYS_S)
 
 
 def merge(files: Iterable[bytes]) -> Log:
     """The entries of several files in order, without duplicates."""
     lines = [line for content in files for line in content.splitlines()]
-    entries = [_entry(line) for line in lines]
+    entries = [entry_of(line) for line in lines]
     good = {entry["n"]: entry for entry in entries if entry is not None}
     return Log([good[n] for n in sorted(good)], entries.count(None))
 
 
-def _entry(line: bytes) -> Entry | None:
+def entry_of(line: bytes) -> Entry | None:
+    """The entry in a line; None if it holds none."""
     try:
         entry = json.loads(line)
         json.dumps(entry, allow_nan=False)  # Python reads NaN and 1e999, which are not JSON

@@ -29,6 +29,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from stm32up.errors import UsageError
+from stm32up.say.words import took
 from stm32up.text import clean
 
 Tone = Literal["", "good", "warn", "bad"]
@@ -56,17 +57,20 @@ class Cell:
     code: bool = False
 
 
+Row = Sequence[str | int | Cell]
+
+
 @dataclass(frozen=True)
 class Table:
     """`right`: the names of the columns that are aligned to the right. The first cell of each row
     is its heading."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str | int | Cell]]
+    rows: Sequence[Row]
     right: Collection[str] = ()
     caption: str = ""
 
-    def cells(self, row: Sequence[str | int | Cell]) -> list[tuple[Cell, bool]]:
+    def cells(self, row: Row) -> list[tuple[Cell, bool]]:
         """(cell, whether it is aligned to the right) for each column."""
         cells = [cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row]
         return [(cell, name in self.right) for cell, name in zip(cells, self.columns, strict=True)]
@@ -99,7 +103,7 @@ class Lines:
 @dataclass(frozen=True)
 class Span:
     """A phase from `start` to `end`. `what`: its name, which sets the colour; "" is a gap, in
-    which nothing is known. `text`: what a person reads about it."""
+    which nothing is known. `text`: what came of it."""
 
     start: float
     end: float
@@ -249,24 +253,14 @@ class _Colours(dict[str, str]):
         return self.setdefault(what, f"c{min(len(self), COLOURS - 1)}") if what else "gap"
 
 
-def took(ms: float) -> str:
-    """A duration for people: "12 ms", "3.4 s", "5 min 7 s"."""
-    if ms < 1000:
-        return f"{ms:.0f} ms"
-    if ms < 100_000:
-        return f"{ms / 1000:.1f} s"
-    minutes, seconds = divmod(round(ms / 1000), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
-
-
 def _shown(value: object) -> object:
     """What the template prints: no character that does not print."""
     return clean(value, keep="\n") if isinstance(value, str) and type(value) is str else value
 
 
-def _when(step: Span | Mark) -> float:
-    return step.at if isinstance(step, Mark) else step.start
+def _when(step: Span | Mark) -> tuple[float, bool]:
+    """A mark comes before the phase that begins with it."""
+    return (step.at, False) if isinstance(step, Mark) else (step.start, True)
 
 
 def _per_cent(value: float) -> str:

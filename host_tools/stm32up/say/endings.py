@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stm32up.events import Values
-from stm32up.say.words import EVENTS, Known, pushed, seconds, signed, words
+from stm32up.say.words import EVENTS, Known, count, entries, pushed, seconds, signed, words
 
 _STRETCHES = {
     "written": "written",
@@ -142,13 +142,46 @@ def _erased(values: Known) -> list[str]:
 def _logs_pulled(values: Known) -> list[str]:
     if not values["entries"]:
         return ["the log is empty"]
-    entries = "1 entry" if values["entries"] == 1 else f"{values['entries']} entries"
-    return [f"{entries}, numbers {values['first']} to {values['last']}"]
+    numbers = f"numbers {values['first']} to {values['last']}"
+    if "file" not in values:
+        return [f"{entries(values['entries'])}, {numbers}"]
+    lines = []
+    if values.get("new_life"):
+        lines.append(
+            "the log of this board has begun again since the last pull: its filesystem was "
+            "erased, or a file of the log was lost"
+        )
+    if lost := values.get("overwritten"):
+        lines.append(f"{entries(lost)} before these had been overwritten on the board")
+    if torn := values.get("damaged_lines"):
+        lines.append(f"{count(torn, 'damaged line')} skipped")
+    return [
+        *lines,
+        f"{entries(values['entries'])} on the board, {numbers}: {values['new']} new, added to "
+        f"{values['file']}",
+    ]
+
+
+def _logs_shown(values: Known) -> list[str]:
+    if torn := values.get("damaged_lines"):
+        return [f"{count(torn, 'damaged line')} skipped", *_logs_shown(Known(_sound(values)))]
+    if values["entries"] == values["of"]:
+        return [entries(values["of"]) if values["of"] else "the log is empty"]
+    return [f"{values['entries']} of {entries(values['of'])}"]
+
+
+def _sound(values: Values) -> Values:
+    return {key: value for key, value in values.items() if key != "damaged_lines"}
+
+
+def _logs_reported(values: Known) -> list[str]:
+    boards, updates = count(values["boards"], "board"), count(values["updates"], "update")
+    return [f"written to {values['file']}: {boards}, {updates}"]
 
 
 def _board_made(values: Known) -> list[str]:
     lines = [f"made {values['file']}; use it with --board {values['folder']}"]
-    if values["i2c"] == "soft":
+    if values["soft_i2c"] is True:
         lines.insert(0, "these pins belong to no hardware I2C controller, so SoftI2C is used")
     return lines
 
@@ -184,6 +217,8 @@ _ENDINGS: dict[str, Callable[[Known], list[str]]] = {
     "logs pull": _logs_pulled,
     "reset": lambda values: ["reset, as by its button" if values["hard"] else "soft reset"],
     "boards new": _board_made,
+    "logs show": _logs_shown,
+    "logs report": _logs_reported,
     "simulate forum": _forum_told,
     "simulate forum case": _forum_case_told,
 }

@@ -7,7 +7,8 @@ unknown event is still printed, with all of its values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -95,6 +96,17 @@ def seconds(milliseconds: object) -> str:
     return f"{milliseconds / 1000:.1f} s" if isinstance(milliseconds, int) else "? s"
 
 
+def took(ms: float) -> str:
+    """A duration: "12 ms", "3.4 s", "5 min 7 s", "2 h 5 min"."""
+    if ms < 1000:
+        return f"{ms:.0f} ms"
+    if ms < 100_000:
+        return f"{ms / 1000:.1f} s"
+    minutes, full_seconds = divmod(round(ms / 1000), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {full_seconds} s"
+
+
 def words(key: str) -> str:
     return key.replace("_", " ").replace("-", " ")
 
@@ -102,6 +114,10 @@ def words(key: str) -> str:
 def count(number: object, what: str) -> str:
     """ "1 page", "2 pages"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def entries(number: object) -> str:
+    return "1 entry" if number == 1 else f"{number} entries"
 
 
 def pushed(values: Known) -> str:
@@ -145,6 +161,33 @@ def _took(milliseconds: object) -> str:
     return f" ({milliseconds} ms)" if milliseconds else ""
 
 
+# machine.reset_cause() of rp2 and esp32.
+RESETS = {
+    1: "power-on",
+    2: "reset pin or machine.reset()",
+    3: "watchdog or machine.reset()",
+    4: "deep sleep",
+    5: "soft reset",
+}
+
+
+def _run(values: Known) -> str:
+    return f"run of the updater; the host's last reset: {reset(values['reset'])}"
+
+
+def reset(cause: object) -> str:
+    """Why a host had started."""
+    return RESETS.get(cause, "unknown") if isinstance(cause, int) else "unknown"
+
+
+def _installing(doing: str) -> Callable[[Known], str]:
+    def line(values: Known) -> str:
+        over = f" over {values['from']}" if values.get("from") else ""
+        return f"{doing} {values['version']}{over} ({values['bytes']} bytes)"
+
+    return line
+
+
 def _written(values: Known) -> str:
     line = f"{values['verified']} of {values['bytes']} bytes verified"
     erased, repeats = values["erased_pages"], values.get("repeats")
@@ -153,13 +196,24 @@ def _written(values: Known) -> str:
         if erased
         else f"nothing to write: {line}"
     )
-    return f"{line}; {count(repeats, 'block')} sent or read again" if repeats else line
+    if repeats:
+        line = f"{line}; {count(repeats, 'block')} sent or read again"
+    spent = [
+        f"{name} {took(ms)}"
+        for name, key in WRITING.items()
+        if isinstance(ms := values.get(key), int) and ms
+    ]
+    return f"{line}; {', '.join(spent)}" if spent else line
+
+
+# The phases of "written": the name of each, and the key of its milliseconds.
+WRITING = {"compare": "compare_ms", "write": "write_ms", "verify": "verify_ms"}
 
 
 def _rolling_back(values: Known) -> str:
-    reason = str(values["reason"])
+    reason, new = str(values["reason"]), values.get("from") or "the new application"
     back = " Going" if reason.endswith("?") else "; going"
-    return f"the new application did not prove itself: {reason}{back} back to {values['version']}"
+    return f"{new} did not prove itself: {reason}{back} back to {values['version']}"
 
 
 def _starting(values: Known) -> str:
@@ -179,6 +233,37 @@ def _ended_later(values: Known) -> str:
         return f"{values['version']} was restored"
     told_already = values["ok"] or values["message"] == values["refused"]
     return "" if told_already else f"it failed: {values['message']}"
+
+
+def log_line(values: Values) -> str:
+    """An entry of a log: when, its number, and what happened. See `moment`; "entry": the entry,
+    "missing_before": how many entries are missing before it."""
+    entry = values["entry"]
+    assert isinstance(entry, Mapping)
+    said = {key: value for key, value in entry.items() if key not in ("n", "t")}
+    when = moment({**values, "t": entry.get("t")})
+    line = f"{when:19}  {entry.get('n', '?'):>5}  {event({'event': '?', **said})}"
+    missing = values.get("missing_before")
+    return f"{'':19}  {'':5}  ({entries(missing)} missing)\n{line}" if missing else line
+
+
+def moment(values: Values) -> str:
+    """The best that is known: "at", a date; "up_s", how long the host had been on; or "t", the
+    milliseconds since the run began."""
+    if at := values.get("at"):
+        return str(at)[:19].replace("T", " ")
+    up_s, t_ms = values.get("up_s"), values.get("t")
+    if isinstance(up_s, int | float):
+        return f"on for {timedelta(seconds=int(up_s))}"
+    if isinstance(t_ms, int | float) and abs(t_ms) < 1e15:
+        return f"{t_ms / 1000:.1f} s into a run"
+    return "?"
+
+
+def _log_of(values: Known) -> str:
+    board = f"board {values['board']}" if values["board"] else "a board that is not known"
+    parts = [f"{values[key]}" for key in ("host",) if key in values]
+    return f"log of {', '.join([board, *parts])}"
 
 
 def _at_second(values: Known) -> str:
@@ -236,12 +321,13 @@ _NOT_KEPT = (
 )
 EVENTS = {
     # the updater
+    "run": Words(_run),
     "refused": Words(_REFUSED, _REFUSED),
     "checked": Words(_checked),
     "superseded": Words("skipped {version}: another image is newer, or as new"),
-    "installing": Words("installing {version} ({bytes} bytes)"),
+    "installing": Words(_installing("installing")),
     "resuming": Words(
-        "resuming the installation of {version} ({bytes} bytes)",
+        _installing("resuming the installation of"),
         "the installation of {version} was interrupted; the next start continued it",
     ),
     "loader": Words("loader V{version}, protocol V{protocol}, {chip}"),
@@ -271,6 +357,8 @@ EVENTS = {
     ),
     "unprotected": Words("readout protection is off and the flash is blank"),
     # this program
+    "log": Words(log_line),
+    "log-of": Words(_log_of),
     "output": Words("board: {text}"),
     "note": Words("note: {text}"),
     "built": Words(_built),

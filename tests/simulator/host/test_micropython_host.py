@@ -160,6 +160,17 @@ def test_files_behave_as_on_a_board(raw, world):
     ]
 
 
+def test_what_is_read_equals_what_was_written(raw, world):
+    """MicroPython compares hashes first."""
+    world.write("/tag", b"one, two")
+    code = (
+        "written = b'one, two'\n"
+        "print(open('/tag', 'rb').read() == written, open('/tag').read() == 'one, two')\n"
+        "print({written: 'found'}.get(open('/tag', 'rb').read()))\n"
+    )
+    assert execute(raw, code) == b"True True\r\nfound\r\n"
+
+
 def test_both_flavours_see_the_same_files(raw, world, tmp_path):
     (tmp_path / "writer.py").write_text("open('/shared', 'w').write('from CPython')\n")
     DevicePackages(world.call, [tmp_path]).imports("writer")

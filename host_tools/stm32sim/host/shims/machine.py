@@ -337,7 +337,7 @@ def freq(*args):
 
 
 def unique_id():
-    return b"\xe6\x60\x58\x38\x83\x00\x00\x01" if _on_rp2() else b"\x24\x0a\xc4\x00\x00\x01"
+    return call("unique_id")
 
 
 def idle():
@@ -346,6 +346,15 @@ def idle():
 
 def lightsleep(time_ms=0):
     call("sleep_us", time_ms * 1000)
+
+
+def deepsleep(time_ms=0):
+    """Sleep, then reset. Limit: that of mp_machine_lightsleep in ports/rp2/modmachine.c."""
+    if not time_ms:
+        raise NotImplementedError("nothing wakes a simulated board but its clock: give a time")
+    if _on_rp2() and time_ms >= (1 << 32) // 1000:
+        raise ValueError("sleep too long")
+    call("deepsleep", time_ms)
 
 
 def disable_irq():

@@ -39,10 +39,10 @@ def call(name, *args):
     kind = answer[0]
     answer = answer[1:]
     if kind == "b":
-        data = bytes(int(answer))
+        data = bytearray(int(answer))
         if data:
-            _take(addressof(data))  # fills the new, still unshared object in place
-        return data
+            _take(addressof(data))  # fills it in place, which bytes with their hash do not bear
+        return bytes(data)
     if kind == "s":
         return answer
     if kind == "I":
