@@ -164,9 +164,9 @@ def places(kind: str, host: str) -> Iterator[int]:
     """The beginning, then a thin sample, and the end. Hosts differ in their UARTs only."""
     count = bytes_of_an_installation("to_host" if kind.endswith("host") else "to_target")
     thin = 1 if host == "rp2" else 4
-    yield from range(0, 60, 3 * thin)
-    yield from range(61, count - 40, 211 * thin)
-    yield from range(count - 40, count - 5, 7 * thin)
+    yield from range(0, 60, 5 * thin)
+    yield from range(61, count - 40, 397 * thin)
+    yield from range(count - 40, count - 5, 9 * thin)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from tests.support import image, in_micropython, known, over_uart, payload
 pytestmark = pytest.mark.slow
 
 BLOCK = 256
-READ_BACK = {"verify": "read"}
+READ_BACK: dict[str, Any] = {"verify": "read"}
 SMALL, LARGE = 8 * 1024, 24 * 1024
 # Of today's code, rounded up; lower them when it gets better. Of the bytecodes for a block that is
 # written some 1800 are its XOR, which an rp2 computes while the loader programs the block before.

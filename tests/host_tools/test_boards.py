@@ -10,6 +10,7 @@ import pytest
 from stm32sim.in_process import NUCLEO
 from stm32up import device
 from stm32up.board import boards, toml_keys
+from stm32up.board.model import I2c
 from stm32up.errors import BoardFileError, UsageError
 from stm32up.image import images
 
@@ -26,9 +27,9 @@ def load(tmp_path, text):
 def test_the_boards_of_the_project_are_valid_and_have_their_wiring_described(name):
     board = boards.load(name)
     wiring = (boards.BOARDS / name / "wiring.md").read_text()
-    link = vars(board.link)
-    pins = [link[name] for name in ("scl", "sda", "tx", "rx") if name in link]
-    for pin in (*pins, board.nrst, board.boot0):
+    link = board.link
+    lines = (link.scl, link.sda) if isinstance(link, I2c) else (link.tx, link.rx)
+    for pin in (*lines, board.nrst, board.boot0):
         assert f"GP{pin} " in wiring or f"GPIO{pin} " in wiring
 
 

@@ -13,6 +13,8 @@ import pytest
 from stm32sim.cuts import command, product, rig
 from stm32sim.cuts.campaign import Campaign, explore
 from stm32sim.cuts.judge import Kind
+from stm32up.board import boards
+from stm32up.board.model import Board
 from stm32up.device import PROJECT
 from tests.support import image, payload
 
@@ -31,9 +33,9 @@ def example():
 def my_product(example, tmp_path):
     """A scenario with this main.py, and small images."""
 
-    def make(main: str) -> rig.Scenario:
+    def make(main: str, described: Board = example.BOARD) -> rig.Scenario:
         (tmp_path / "main.py").write_text(main)
-        board = example.BOARD.as_json() | {"class_id": None}
+        board = described.as_json() | {"class_id": None}
         return product(
             "mine", tmp_path / "main.py", board, image(OLD, "1.0.0"), image(NEW, "1.1.0")
         )
@@ -48,6 +50,13 @@ def violations(case: rig.Case) -> list[tuple[Kind, str]]:
 def test_the_example_survives_a_cut_anywhere(example, my_product):
     cases = explore(my_product((EXAMPLE / "main.py").read_text()), THIN)
     assert len(cases) > 25 and {case.place for case in cases} == set(rig.PLACES)
+    assert [case.id for case in cases if case.verdict.violations] == []
+
+
+def test_a_product_on_a_uart_survives_a_cut_anywhere(my_product):
+    board = boards.load("pico_nucleo_g071rb_uart")
+    cases = explore(my_product((EXAMPLE / "main.py").read_text(), board), THIN)
+    assert len(cases) > 20
     assert [case.id for case in cases if case.verdict.violations] == []
 
 

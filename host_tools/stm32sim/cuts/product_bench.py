@@ -27,6 +27,7 @@ from stm32sim.world import Wiring
 
 CHIP = "STM32G071RB"
 LIMIT = 2 * SETTLING_LIMIT  # ns from the start of main.py
+BLINKS_MS = 20  # a level of the heartbeat, where board.json asks for one
 
 
 class ProductBench(Bench):
@@ -118,14 +119,16 @@ def product(
 
     `board`: the content of board.json. `files`: other files on the host, by path, such as
     /updater/keys/NAME. `applications`: how the target runs them; by default a fast model that
-    answers the version of each image (stm32sim.chip.cortex_m.emulated executes them). `packages`:
-    the folder of the device packages, by default the installed ones. Raises ValueError for another
-    chip than the simulated one."""
+    answers the version of each image, or toggles its line, as board.json says
+    (stm32sim.chip.cortex_m.emulated executes them). `packages`: the folder of the device packages,
+    by default the installed ones. Raises ValueError for another chip than the simulated one."""
     if board["chip"] != CHIP:
         raise ValueError(f"the simulated target is an {CHIP}, not an {board['chip']}")
     if applications is None:
-        images = (KnownImage(payload_of(image), image[20:28]) for image in (old, new))  # ih_ver
-        applications = known_images(*images)
+        beats = BLINKS_MS if board["confirm"]["method"] == "gpio" else 0
+        applications = known_images(
+            *(KnownImage(payload_of(image), image[20:28], blinks_ms=beats) for image in (old, new))
+        )  # 20: ih_ver
 
     def build() -> Bench:
         bench = ProductBench(

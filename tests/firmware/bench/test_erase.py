@@ -9,7 +9,7 @@ from stm32sim.chip.option_bytes import WRP1AR
 from stm32sim.host.seam import HostPowerLost
 from tests.firmware.bench.test_unprotect import power_cycle
 from tests.firmware.bench.verbs import PROTECTED, commands, plan, run
-from tests.support import image, known, payload
+from tests.support import image, known, over_uart, payload
 
 APP = payload(50_000, 1)
 KNOWN = known_images(known(APP, "1.0.0"))
@@ -97,3 +97,15 @@ def test_a_write_protected_page_is_named_before_anything_is_erased(make_bench):
     result = run(bench, "Erase", everything=True)
     assert result["error"] == "page-protected" and "page 5" in result["message"]
     assert bench.flash_holds(APP)
+
+
+def test_over_uart_pages_are_erased_but_no_option_bytes_changed(make_bench):
+    bench = make_bench(applications=KNOWN, **over_uart(confirm={"method": "none"}))
+    assert bench.install(image(APP))["ok"]
+    result = run(bench, "Erase", everything=True)
+    assert result["ok"] and result["pages"] == 64 and is_blank(bench.target.flash.data)
+    for verb in ("Provision", "Unprotect"):
+        refused = run(bench, verb)
+        assert refused["error"] == "not-allowed" and "over UART" in refused["message"]
+        assert "ST-LINK" in refused["next_step"]
+    assert commands(bench, *DANGEROUS) == []

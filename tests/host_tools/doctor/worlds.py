@@ -122,12 +122,15 @@ def i2c_is_wired_too_and_another_master_was_first(host):
     bench = on_uart(host)
     nrst = bench.target.nrst
 
+    def probe() -> None:
+        bench.target.start(I2C_ADDRESS, False)
+
     def probed(high: bool) -> None:
         nrst(high)
         if high:
-            bench.clock.after(2 * START_UP, lambda: bench.target.start(I2C_ADDRESS, False))
+            bench.clock.after(2 * START_UP, probe)
 
-    bench.target.nrst = probed
+    bench.target.nrst = probed  # type: ignore[method-assign]
     return bench
 
 
