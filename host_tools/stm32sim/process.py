@@ -78,6 +78,7 @@ class Options:
     unprotect_answer: str = "busy"  # or "stretch", "nack"
     unprotect_busy_ms: str = "0"  # additional time of Readout Unprotect; or "forever"
     option_ack: str = "before"  # or "early", "lost"
+    engineering: str = "refused"  # or "readable": whether the loader gives the unique ID
     supply_mv: str = "3300"  # the target's supply, as [bench] measures it
     fault: str = ""  # KIND@TRANSACTION; see faults.KINDS
     cut: str = ""  # N: host and target lose their power while the N-th page is changed
@@ -203,6 +204,8 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
         quirks=options.quirks,
         times=SLOWEST if options.flash == "slowest" else TYPICAL,
         applications=emulated,
+        engineering_area_readable=_one_of(options.engineering, "refused", "readable")
+        == "readable",
     )
     target.supply_mv = int(options.supply_mv)
     target.option_bytes = (

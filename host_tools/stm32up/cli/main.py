@@ -23,6 +23,7 @@ from stm32up.cli import (
     image_verbs,
     keys_verbs,
     logs_verbs,
+    production_verbs,
     settings,
     simulate_verbs,
 )
@@ -60,6 +61,7 @@ for _verb in (
     bench_verbs.provision_command,
     bench_verbs.unprotect_command,
     cycles_verbs.bench_command,
+    production_verbs.produce_command,
     logs_verbs.logs_group,
     board_verbs.reset_command,
     board_verbs.console_command,
