@@ -121,9 +121,11 @@ def strikes(seed: int, cycle: int, run: int, kinds: Sequence[str], span_ms: int)
     chance = random.Random(f"{seed}/{cycle}/{run}")
     if not kinds or run >= _STRUCK_RUNS or chance.random() >= 0.5**run:
         return []
+    lines = [kind for kind in kinds if kind not in HOST_KINDS]
+    hosts = [kind for kind in kinds if kind in HOST_KINDS]
     found = []
     for at in sorted(chance.random() for _ in range(chance.choice(_STRIKES))):
-        kind = chance.choice(kinds)
+        kind = chance.choice(chance.choice([group for group in (lines, hosts) if group]))
         shortest, longest = _LENGTHS_US.get(kind, (0, 0))
         # As often between 10 and 100 us as between 1 and 10 ms.
         length = round(shortest * (longest / shortest) ** chance.random()) if shortest else 0
@@ -274,7 +276,7 @@ class Cycles:
             self._blamed = self._blamed or event["event"] == "rolling-back"
             now = event.get("t")
             if isinstance(now, int):
-                self._spent(_phase(event), now - last_ms)
+                self._spent(phase_of(event), now - last_ms)
                 last_ms = now
 
         code = _DISTURBED.format(strikes=[list(one) for one in planned], force=force)
@@ -368,7 +370,7 @@ def _is_right(answer: object, version: str, method: str) -> bool:
         return False
 
 
-def _phase(event: Event) -> str:
+def phase_of(event: Event) -> str:
     """The phase that ends with this event."""
     name = str(event["event"])
     if name == "progress":

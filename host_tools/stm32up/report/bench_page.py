@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stm32up.events import Values
+from stm32up.host.cycles import phase_of
 from stm32up.report.figures import figures
 from stm32up.report.page import (
     Cell,
@@ -50,9 +51,7 @@ def page(title: str, cycles: Sequence[dict[str, Any]], facts: Values, *, complet
     ]
     failed = [cycle for cycle in cycles if cycle["failure"]]
     if failed:
-        sections.insert(
-            1, Section("Failures", [_failure(each) for each in failed[:_MOST_FAILURES]])
-        )
+        sections.insert(1, Section("Failures", _failures(failed)))
     options = f"seed {facts['seed']}; cut by: {_listed(facts['kinds']) or 'nothing'}"
     return Page(title, head, sections, options, "stm32up bench")
 
@@ -121,7 +120,15 @@ def _cuts(cycles: Sequence[dict[str, Any]], said: dict[str, Any]) -> list[Part]:
     ]
 
 
-def _failure(cycle: dict[str, Any]) -> Details:
+def _failures(failed: Sequence[dict[str, Any]]) -> list[Part]:
+    """The first one is open."""
+    shown: list[Part] = [_failure(cycle, not n) for n, cycle in enumerate(failed[:_MOST_FAILURES])]
+    if len(failed) > _MOST_FAILURES:
+        shown.append(Text(f"and {len(failed) - _MOST_FAILURES} more: see the state file"))
+    return shown
+
+
+def _failure(cycle: dict[str, Any], is_open: bool) -> Details:
     failure = cycle["failure"]
     heard = [words.event(event) for event in failure["events"] if event["event"] != "progress"]
     log = [
@@ -138,6 +145,7 @@ def _failure(cycle: dict[str, Any]) -> Details:
             Lines(log, "The log on the host"),
         ],
         "bad",
+        is_open,
         remark=f"{words.count(cycle['runs'], 'run')}, {words.count(len(cycle['cuts']), 'cut')}",
     )
 
@@ -157,9 +165,8 @@ def _timeline(cycle: dict[str, Any]) -> Timeline:
         if event["event"] == "cut":
             marks.append(Mark(at, str(event.get("kind")), words.event(event)))
         else:
-            name = str(event.get("phase") or event["event"])
             if at > last:
-                spans.append(Span(last, at, name, words.event(event)))
+                spans.append(Span(last, at, phase_of(event), words.event(event)))
             last = at
     return Timeline(f"Cycle {cycle['cycle']}", spans, marks, listed=False)
 
