@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stm32up.cli.context import FILE, Context, Verb
-from stm32up.cli.keys_verbs import load_private_key
+from stm32up.cli.keys_verbs import KeyOption, load_private_key
 from stm32up.errors import Stm32upError, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _CYCLES = 100  # if neither --cycles nor --until is given
 @click.option("--noise", is_flag=True, help="Short the bus: needs [bench] short_pin.")
 @click.option("--seed", type=int, help="Determines all cuts; default: a new one.")
 @click.option("--image", "given", type=FILE, multiple=True, help="Twice: images of your own.")
-@click.option("--key", "key_path", type=FILE, help="Sign the bench's own images with it.")
+@click.option("--key", "key_path", cls=KeyOption, help="Sign the bench's own images with it.")
 @click.option(
     "--size",
     type=click.IntRange(2),

@@ -14,7 +14,6 @@ from stm32up.cli.keys_verbs import load_key
 from stm32up.errors import Stm32upError, UsageError
 
 if TYPE_CHECKING:
-    from stm32up.host.production import Unit
     from stm32up.host.transport import Connection
 
 
@@ -86,16 +85,23 @@ def produce_command(
         None if bor is None else BOR[bor],
     )
 
-    def verb(connection: Connection) -> Unit:
-        return production.produce(
+    unit = production.Unit()
+
+    def verb(connection: Connection) -> None:
+        production.produce(
             connection,
             order,
+            unit,
             context.output.report,
             confirm,
-            lambda unit: inventory.serial_for(unit, wanted),
+            lambda: inventory.serial_for(unit.id, wanted),
         )
 
-    unit = context.on_board(verb, prepare=False)
+    try:  # an error leaves this block, so that no program starts while the target may be at work
+        context.on_board(verb, prepare=False, bench=provision)
+    except Stm32upError as error:
+        if unit.error is not error:
+            raise
     row = inventory.add(unit.id, wanted, unit.row(order))
     done: dict[str, Any] = {"ok": True, "status": "produced", **row, "inventory": str(path)}
     if label is not None and unit.error is None:

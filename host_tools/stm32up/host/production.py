@@ -81,14 +81,14 @@ class Unit:
 def produce(
     connection: Connection,
     order: Order,
+    unit: Unit,
     report: Report,
     confirm: Confirm,
-    known: Callable[[str], object],
-) -> Unit:
-    """Make one unit. `known` is called with its ID before its flash is changed, and may refuse it
-    with a UsageError. An error ends it, and is part of what is returned; a UsageError is raised
-    before anything is installed."""
-    unit = Unit()
+    known: Callable[[], object],
+) -> None:
+    """Make `unit`. `known` is called when its ID is known, before its flash is changed, and may
+    refuse it with a UsageError. Any other error is noted in `unit`, because it is the outcome, and
+    raised."""
     began = time.monotonic()
 
     def step(name: str, work: Callable[[], object]) -> None:
@@ -104,7 +104,7 @@ def produce(
             step("provision", lambda: _provision(connection, order, report, confirm))
             step("clean up", lambda: _deploy(connection, order, report, bench=False))
         step("identify", lambda: _identify(connection, order, unit))
-        known(unit.id)
+        known()
         step("update", lambda: calls.update(connection, order.image.path, report))
         step("verify", lambda: _verify(connection, order))
         unit.failed_step = ""
@@ -112,8 +112,9 @@ def produce(
         raise
     except Stm32upError as error:
         unit.error = error
-    unit.seconds = time.monotonic() - began
-    return unit
+        raise
+    finally:
+        unit.seconds = time.monotonic() - began
 
 
 def _host_id(connection: Connection) -> str:

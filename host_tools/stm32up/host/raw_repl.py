@@ -47,7 +47,8 @@ _UNFINISHED = re.compile(rb"(\xf5[\xf8-\xff]*|\xf7[\xf8-\xff]?)\Z")
 OUTPUT, _TRACE, DONE, ALIVE, TAKEN, UPDATE = b"otdaku"  # UPDATE: stm32_updater/answers.py
 # The raw REPL's answer to code that it cannot compile.
 _REFUSED = re.compile(rb"\x04([^\x04]+)\x04>")
-# What MicroPython prints at its start, if no main.py runs. Others can print it too.
+# The end of what MicroPython prints at its start, if no main.py runs. Others can print it too, so
+# it counts only if nothing follows.
 _BANNER = re.compile(rb"(raw REPL; CTRL-B to exit\r\n>|MicroPython v\d[^\n]*\n[^\n]*\n>>> )\Z")
 _OWN_TEXT = re.compile(
     r"(>>> )?(raw REPL; CTRL-B to exit|MPY: soft reboot|MicroPython v\d.*|Type \"help\(\)\".*)"
@@ -187,7 +188,7 @@ class RawRepl:
         self._number = 0
         self._ours = b""
         self._text = bytearray()
-        self._last = b""
+        self._last = b""  # bytes of the current call
         self._is_quiet = True
 
     # Getting there.
@@ -394,7 +395,7 @@ class RawRepl:
             return False
         self._ours += data.translate(None, _TEXT)
         self._text += data.translate(None, _OURS)
-        self._last = (self._last + data.translate(None, _OURS))[-_LAST_TEXT:]
+        self._last = (self._last + data)[-_LAST_TEXT:]
         return True
 
     def _wait_for_bytes(self) -> None:
