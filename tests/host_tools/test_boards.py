@@ -177,6 +177,12 @@ def test_a_uart_reaches_board_json_and_the_device_reads_it_again(tmp_path):
             "baudrate = 2_000_000",
             "[uart] baudrate is 2000000; it must",
         ),
+        (
+            UART,
+            "[flash]",
+            "[bench]\nshort_pin = 20\n[flash]",
+            "[bench] short_pin pulls SDA low, so it needs [i2c]",
+        ),
         (UART, "baudrate", "bautrate", "bautrate is not a known key; did you mean baudrate?"),
         (UART, "nrst = 2", "nrst = 5", "[pins] nrst pin 5 is also [uart] rx"),
         (UART, 'method = "gpio"', 'method = "i2c-version"', 'method "i2c-version" needs [i2c]'),
