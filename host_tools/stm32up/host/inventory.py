@@ -1,7 +1,7 @@
 """The units that a production line has made: a row for each try, good or not.
 
-units.jsonl is the truth, a journal. units.csv is written anew from it after each row, as a whole,
-for spreadsheets. So neither ever holds half a row, and no row is lost between them.
+units.jsonl is the original, a journal. units.csv is for spreadsheets: after each row it is replaced
+by a new one, made of the journal. So neither ever holds half a row.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def _phases(said: dict[str, Any]) -> list[Part]:
         Shares("The median update", shares),
         Table(["phase", "min", "median", "p99"], rows, ["min", "median", "p99"]),
         Text(
-            "Times are summed over all runs of a cycle, so the least is near that of an "
+            "Times are summed over all runs of a cycle, so the minimum is close to an "
             "undisturbed update. Push, read back and cycle are measured on the computer, the "
             "others on the host."
         ),
