@@ -114,6 +114,7 @@ def test_mistakes_are_told_before_a_board_is_looked_for(run, image, tmp_path):
         (["--image", image, "--image", image], "are both 1.4.2"),
         (["--noise"], "short_pin"),
         (["--state", image], "is not a journal"),
+        (["--state", tmp_path / "no" / "state"], "no folder"),
     ):
         ran = run("bench", *arguments)
         assert ran.status == 2 and said in ran.err, arguments

@@ -118,6 +118,10 @@ def test_mistakes_are_told_before_a_board_is_looked_for(run, image, units, tmp_p
         ([*given, "--serial-number", "auto", "--inventory", units], "the first one"),
         ([*given, "--serial-number", "", "--inventory", units], "--serial-number"),
         ([*given, "--serial-number", "1", "--inventory", tmp_path / "units.txt"], ".csv"),
+        (
+            [*given, "--serial-number", "1", "--inventory", tmp_path / "no/units.csv"],
+            "cannot lock",
+        ),
         (["produce", image, "--serial-number", "1", "--inventory", units], "--yes"),
     ):
         ran = run(*arguments)

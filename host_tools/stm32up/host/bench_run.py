@@ -79,7 +79,12 @@ def deadline(text: str, now: datetime) -> float:
 
 
 def check(order: Order) -> None:
-    """Raise UsageError, before a board is looked for, if the state file is one of another run."""
+    """Raise UsageError, before a board is looked for, if the state file is one of another run, or
+    cannot be written."""
+    if not order.state.absolute().parent.is_dir():
+        raise UsageError(
+            f"there is no folder for {order.state}", "Make it, or give another --state."
+        )
     _continued(order, {"board": order.board, "kinds": list(order.kinds)})
 
 

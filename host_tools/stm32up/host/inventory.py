@@ -1,7 +1,7 @@
 """The units that a production line has made: a row for each try, good or not.
 
-units.jsonl is the original, a journal. units.csv is for spreadsheets: after each row it is replaced
-by a new one, made of the journal. So neither ever holds half a row.
+units.jsonl is the original, a journal. units.csv is for spreadsheets: after each row it is
+replaced by a new one, made of the journal. So neither ever holds half a row.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class Inventory:
         self.rows = journal.read(self.journal)
 
     def check(self, wanted: str) -> None:
-        """Raise UsageError, before anything is done, if there can be no such serial number."""
+        """Raise UsageError, before anything is done, if there can be no such serial number, or if
+        the row could not be written at the end."""
+        with journal.locked(self.journal):
+            pass
         if wanted == AUTO:
             self._next()
         elif not wanted.strip() or not wanted.isprintable():
