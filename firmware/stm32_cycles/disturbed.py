@@ -95,6 +95,7 @@ class Disturber(Clock):
         kind, at_us, for_us = self._strikes.pop(0)
         if kind == "watchdog":
             self._bites = True
+            self._tell({"event": "cut", "kind": kind, "t": at_us // 1000})
             _start_watchdog(at_us - self._now())
         elif kind == "reset":
             machine.reset()

@@ -3,6 +3,7 @@ fault in the device code is found."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from stm32up import device
 from stm32up.board import boards
 from stm32up.cli import main
-from stm32up.host.cycles import Cycles
+from stm32up.errors import ContactLost
+from stm32up.host import cycles
+from stm32up.host.cycles import Cycles, Strike
 from tests.end_to_end.conftest import BOARDS, Commands
 from tests.power_cuts import seeded_bugs
 
@@ -95,6 +98,33 @@ def test_a_shorted_bus_is_survived(stm32up, state_file, tmp_path):
     assert ran.status == 0 and set(ran.result["cuts_by_kind"]) == {"short"}
 
 
+def test_a_watchdog_that_bites_between_two_runs_is_a_cut(stm32up, state_file, monkeypatch):
+    """It is started near the end of a run, and bites while the next image is pushed."""
+    late = iter([[Strike("watchdog", 0, 0)]])
+    monkeypatch.setattr(cycles, "strikes", lambda *plan: next(late, []))
+
+    def pushed(connection, *arguments, push=cycles.push):
+        with contextlib.suppress(ContactLost):
+            connection.exec("import machine; machine.reset()")
+        connection.reconnect()
+        return push(connection, *arguments)
+
+    run = Cycles._run
+
+    def armed(self, planned, **options):
+        if not planned:
+            return run(self, planned, **options)
+        self._cut({"event": "cut", "kind": "watchdog", "t": 0})
+        self._armed = True
+        monkeypatch.setattr(cycles, "push", pushed)
+        return run(self, [], **options)
+
+    monkeypatch.setattr(Cycles, "_run", armed)
+    ran = stm32up("bench", "--cycles", "2", "--cut-host", "--seed", "1")
+    assert ran.status == 0, ran.result
+    assert ran.result["cuts_by_kind"] == {"watchdog": 1} and ran.result["resets"] == 0
+
+
 def test_a_fault_that_only_cuts_show_is_found(faulty, host, state_file, tmp_path, capfd):
     command = Commands(tmp_path / "new", BOARDS[host], capfd)
     page = tmp_path / "page.html"
@@ -102,8 +132,8 @@ def test_a_fault_that_only_cuts_show_is_found(faulty, host, state_file, tmp_path
     ran = command("bench", "--cycles", "8", *CUTS, "--seed", "1", "--report", page)
     assert ran.status == 1 and not ran.result["ok"], ran
     assert ran.result["failures"] > 0 and "rolled back" in ran.result["failed"][0]["message"]
-    cycles = [event for event in ran.events if event["event"] == "cycle"]
-    failure = next(cycle["failure"] for cycle in cycles if cycle["failure"])
+    seen = [event for event in ran.events if event["event"] == "cycle"]
+    failure = next(cycle["failure"] for cycle in seen if cycle["failure"])
     assert failure["log"] and failure["events"]
     assert "rolled back in a run without cuts" in page.read_text()
 

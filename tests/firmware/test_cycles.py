@@ -93,6 +93,15 @@ def test_a_short_spoils_frames(bench):
     assert bench.run()[-1]["ok"] and bench.flash_holds(NEW)
 
 
+def test_a_watchdog_is_told_before_it_bites(bench):
+    heard: list[dict[str, Any]] = []
+    with pytest.raises(HostReset):
+        bench.device.imports("stm32_cycles").run(
+            [("watchdog", 250_000, 0)], lambda: None, heard.append
+        )
+    assert {"event": "cut", "kind": "watchdog", "t": 250} in heard
+
+
 @pytest.mark.parametrize("kind", ["reset", "watchdog"])
 def test_the_host_is_reset_in_the_middle(bench, kind):
     with pytest.raises(HostReset):

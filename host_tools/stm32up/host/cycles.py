@@ -178,6 +178,7 @@ class Cycles:
         self._modules = modules()
         self._heard: list[Event] = []
         self._blamed = False  # the last run began a rollback
+        self._armed = False  # a watchdog runs on the host, and will bite
         self._cycle = Cycle(0, "")
         self._send()
 
@@ -266,12 +267,14 @@ class Cycles:
         cycle = self._cycle
         last_ms = 0
         self._blamed = False
+        self._ready()
 
         def hear(event: Event) -> None:
             nonlocal last_ms
             self._heard.append(event)
             if event["event"] == "cut":
                 self._cut(event)
+                self._armed = self._armed or event["kind"] == "watchdog"
                 return
             self._blamed = self._blamed or event["event"] == "rolling-back"
             now = event.get("t")
@@ -287,8 +290,10 @@ class Cycles:
         except DeviceError as error:
             result = {"ok": False, "error": error.code, "message": error.message}
         except ContactLost as lost:
-            down = next((one for one in planned if one.kind in HOST_KINDS), None)
-            if down is not None and isinstance(lost, BoardReset):
+            down = planned[-1] if planned and planned[-1].kind in HOST_KINDS else None
+            if self._armed:
+                self._armed = False  # counted when it was started
+            elif down is not None and isinstance(lost, BoardReset):
                 self._cut({"event": "cut", "kind": down.kind, "t": down.at_us // 1000})
             else:
                 cycle.resets += 1
@@ -314,8 +319,7 @@ class Cycles:
         return difference(image, found, self._method)
 
     def _checked(self, stretches: list[tuple[int, int]]) -> dict[str, Any]:
-        if self._resets != self._connection.resets:
-            self._send()
+        self._ready()
         return call(self._connection, CHECKED.format(stretches=stretches), _ignore)
 
     def _cut(self, event: Event) -> None:
@@ -327,6 +331,16 @@ class Cycles:
 
     def _reconnect(self, *, expected: bool = False) -> None:
         self._connection.reconnect(expected=expected)
+        self._send()
+
+    def _ready(self) -> None:
+        """Send the code again if the host was reset since: a watchdog may bite after its run."""
+        if self._resets == self._connection.resets:
+            return
+        if self._armed:
+            self._armed = False
+        else:
+            self._cycle.resets += 1
         self._send()
 
     def _send(self) -> None:
