@@ -15,6 +15,7 @@ from stm32up.cli import main
 from stm32up.errors import ContactLost
 from stm32up.host import cycles
 from stm32up.host.cycles import Cycles, Strike
+from stm32up.host.push import push
 from tests.end_to_end.conftest import BOARDS, Commands
 from tests.power_cuts import seeded_bugs
 
@@ -103,7 +104,7 @@ def test_a_watchdog_that_bites_between_two_runs_is_a_cut(stm32up, state_file, mo
     late = iter([[Strike("watchdog", 0, 0)]])
     monkeypatch.setattr(cycles, "strikes", lambda *plan: next(late, []))
 
-    def pushed(connection, *arguments, push=cycles.push):
+    def pushed(connection, *arguments, push=push):
         with contextlib.suppress(ContactLost):
             connection.exec("import machine; machine.reset()")
         connection.reconnect()

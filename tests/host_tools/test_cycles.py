@@ -221,7 +221,7 @@ def test_it_ends_at_the_time_that_was_given(tmp_path, fake_cycles):
     assert len(kept.cycles) == 5  # the last one began before
     progress = [event for event in seen if event["event"] == "progress"]
     assert (progress[0]["total"], progress[0]["each_ms"], progress[0]["left_s"]) == (5, 10_000, 35)
-    assert words.pace(progress[0]) == ", 10.0 s each, 35 s left"
+    assert words.pace(progress[0]) == ", 10.0 s each, 35.0 s left"
 
 
 def test_it_ends_when_the_board_is_broken(tmp_path, fake_cycles):

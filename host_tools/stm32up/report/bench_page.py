@@ -24,9 +24,9 @@ from stm32up.report.page import (
     Table,
     Text,
     Timeline,
-    took,
 )
 from stm32up.say import words
+from stm32up.say.words import took
 
 _MOST_FAILURES = 50  # with all details
 _HERE = ("push", "read back", "cycle")  # measured on the desktop

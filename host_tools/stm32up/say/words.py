@@ -92,15 +92,7 @@ def pace(progress: Progress) -> str:
     each, left = progress.get("each_ms"), progress.get("left_s")
     if each is None or left is None:
         return ""
-    return f", {seconds(each)} each, {duration(left)} left"
-
-
-def duration(seconds: int) -> str:
-    """ "40 s", "12 min", "7 h 20 min"."""
-    if seconds < 100:
-        return f"{seconds} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    return f", {took(each)} each, {took(left * 1000)} left"
 
 
 def stopped(progress: Progress) -> str:
