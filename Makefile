@@ -14,14 +14,15 @@ JOBS ?= 2
 RUNS ?= 1000000
 SAMPLE ?= 200
 SEED ?= 1
+CYCLES ?= 1000
 ONLY ?=
 TESTS ?= tests
 T ?=
 QUICK := tests/host_tools tests/firmware
-DEVICE_CODE := firmware/stm32_rom firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/main.py $(wildcard examples/*.py)
+DEVICE_CODE := firmware/stm32_rom firmware/stm32_updater firmware/stm32_bench firmware/stm32_doctor firmware/stm32_cycles firmware/main.py $(wildcard examples/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-install screenshots bench-sim pictures torture fuzz mutants lint fmt dist mip app clean
+.PHONY: help setup demo check test test-install screenshots bench-sim soak pictures torture fuzz mutants lint fmt dist mip app clean
 
 help:
 	@echo "make demo   install an application on a simulated board, from nothing; BOARD=NAME on another one"
@@ -32,6 +33,7 @@ help:
 	@echo "make screenshots  the pictures in docs/img, taken in Chromium (Debian: apt-get install chromium)"
 	@echo "make bench-sim JOBS=2  measure updates in simulation, beside stm32flash: docs/benchmarks.md"
 	@echo "make pictures  draw the wirings, states and the demo again that the documents show"
+	@echo "make soak CYCLES=1000 SEED=1  update a simulated board again and again, with cuts, and write a page"
 	@echo "make torture JOBS=2  cut the power at every instant, and print what came of it"
 	@echo "make fuzz RUNS=1000000 JOBS=2  change files at random, guided by coverage, and report what breaks"
 	@echo "make mutants SAMPLE=200 SEED=1 JOBS=2  break the device code in small ways, and tell what no test notices"
@@ -101,6 +103,12 @@ bench-sim: setup
 pictures: setup
 	$(BIN)/python -m pictures
 	$(BIN)/python -m pictures demo
+
+# An interrupted soak goes on where it was.
+soak: setup
+	mkdir -p build
+	$(BIN)/stm32up --port sim bench --cycles $(CYCLES) --cut-target --cut-host --seed $(SEED) \
+		--state build/soak.jsonl --report build/soak.html
 
 torture: setup
 	$(BIN)/python -m tests.power_cuts.torture --jobs $(JOBS) -o build/torture.json

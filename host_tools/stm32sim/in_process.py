@@ -34,7 +34,7 @@ NUCLEO: dict[str, Any] = {
     "title": "simulated host and NUCLEO-G071RB",
     "chip": "STM32G071RB",
     "i2c": {"id": 0, "scl": 5, "sda": 4, "freq": 400_000},
-    "pins": {"nrst": 2, "boot0": 3, "supply": None},
+    "pins": {"nrst": 2, "boot0": 3, "supply": None, "short": None},
     "enter": {"method": "boot0", "address": None, "command": None},
     "confirm": {
         "method": "i2c-version",

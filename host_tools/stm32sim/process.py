@@ -71,7 +71,6 @@ class Options:
     target: str = "present"  # or one of TARGETS
     wires: str = "good"  # or one of WIRES
     provisioned: str = "1"  # 0: factory option bytes, which ignore the BOOT0 pin
-    flash_size: str = "hidden"  # or "stated": whether the loader lets it be read
     flash: str = "typical"  # or "slowest": how long the target's flash takes
     write_protected: str = ""  # number of a write-protected page
     rdp: str = "0"  # or "1": the factory has set readout protection
@@ -79,6 +78,7 @@ class Options:
     unprotect_answer: str = "busy"  # or "stretch", "nack"
     unprotect_busy_ms: str = "0"  # additional time of Readout Unprotect; or "forever"
     option_ack: str = "before"  # or "early", "lost"
+    engineering: str = "refused"  # or "readable": the unique ID and the size of the flash
     supply_mv: str = "3300"  # the target's supply, as [bench] measures it
     fault: str = ""  # KIND@TRANSACTION; see faults.KINDS
     cut: str = ""  # N: host and target lose their power while the N-th page is changed
@@ -204,7 +204,8 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
         quirks=options.quirks,
         times=SLOWEST if options.flash == "slowest" else TYPICAL,
         applications=emulated,
-        engineering_area_readable=_one_of(options.flash_size, "hidden", "stated") == "stated",
+        engineering_area_readable=_one_of(options.engineering, "refused", "readable")
+        == "readable",
     )
     target.supply_mv = int(options.supply_mv)
     target.option_bytes = (

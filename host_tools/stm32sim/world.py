@@ -66,6 +66,7 @@ class Wiring:
     nrst: int | None = 2
     boot0: int | None = 3
     supply: int | None = None
+    short: int | None = None  # to SDA
     heartbeat: int | None = None  # from the target's PA5
     pull_ups: str = "host"
     fastest: int = FASTEST
@@ -86,6 +87,7 @@ class Wiring:
             nrst=pins["nrst"],
             boot0=pins["boot0"],
             supply=pins["supply"],
+            short=pins.get("short"),
             heartbeat=settings["confirm"].get("pin"),
         )
 
@@ -530,3 +532,5 @@ class World:
         if wiring.nrst is not None:
             released = self._levels.get(wiring.nrst, 1) != 0
             self.target.nrst(released and not wiring.nrst_held)
+        if wiring.short is not None:
+            self.bus.sda_stuck = self._levels.get(wiring.short) == 0

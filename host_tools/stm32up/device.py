@@ -27,6 +27,7 @@ ROM = FIRMWARE / "stm32_rom"  # what `deploy` compiles: this, and the packages t
 PACKAGE = FIRMWARE / "stm32_updater"
 BENCH = FIRMWARE / "stm32_bench"  # what `deploy --bench` compiles too
 DOCTOR = FIRMWARE / "stm32_doctor"  # what `doctor` sends into the host's RAM
+CYCLES = FIRMWARE / "stm32_cycles"  # what `bench` sends there
 MAIN = FIRMWARE / "main.py"
 
 
@@ -46,6 +47,11 @@ def sources(package: Path) -> list[Path]:
     if package / "__init__.py" not in found:
         raise _not_installed(package)
     return found
+
+
+def updater_version() -> str:
+    """The version of the updater that `deploy` installs."""
+    return str(module("stm32_updater").__version__)
 
 
 def main_program() -> bytes:
@@ -70,7 +76,7 @@ def uses() -> dict[str, list[str]]:
     for package in (*product(), BENCH):
         for path in sources(package):
             _collect_uses(ast.parse(path.read_bytes()), names)
-    ours = {package.name for package in (*product(), BENCH, DOCTOR)}
+    ours = {package.name for package in (*product(), BENCH, DOCTOR, CYCLES)}
     return {name: sorted(used) for name, used in sorted(names.items()) if name not in ours}
 
 

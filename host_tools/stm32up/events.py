@@ -26,11 +26,13 @@ Event = Values
 Report = Callable[[Event], None]
 
 
-class Progress(TypedDict):
-    event: Literal["progress"]
-    phase: str
-    done: int
-    total: int
+class Progress(TypedDict, total=False):
+    event: Required[Literal["progress"]]
+    phase: Required[str]
+    done: Required[int]
+    total: Required[int]
+    each_ms: int
+    left_s: int
 
 
 class Field(TypedDict):
@@ -218,12 +220,14 @@ _OWN_EVENTS = {
         "counted",
         "lane",
     ),
-    *("naive", "supply-fails", "outcome", "left"),
+    *("naive", "supply-fails", "outcome", "left", "step", "bench", "bench-continued", "cycle"),
+    "read-back",
 }
 _NEEDED = {
     "progress": ("phase", "done", "total"),
     "seen": ("ms",),
     "hands-off": ("ms",),
+    "cut": ("kind", "t"),
 }
 
 
@@ -303,6 +307,7 @@ _TEXT: _Kind = (lambda value: isinstance(value, str), "text")
 _TYPES: dict[str, _Kind] = {
     "ok": (lambda value: isinstance(value, bool), "truth value"),
     "phase": _TEXT,
+    "kind": _TEXT,
     "done": _COUNT,
     "total": _COUNT,
     "ms": _COUNT,

@@ -9,7 +9,7 @@ import pytest
 
 from stm32up.board import boards
 
-STATED = ("flash-size=stated",)
+STATED = ("engineering=readable",)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_board_json_has_every_key_and_survives_json():
         "chip": "STM32G071RB",
         "i2c": {"id": 0, "scl": 5, "sda": 4, "freq": 400000},
         "uart": None,
-        "pins": {"nrst": 2, "boot0": 3, "supply": None},
+        "pins": {"nrst": 2, "boot0": 3, "supply": None, "short": None},
         "enter": {"method": "boot0", "address": None, "command": None},
         "confirm": {
             "method": "i2c-version",
@@ -78,10 +78,12 @@ def test_optional_parts_reach_board_json(tmp_path):
                  "command = {address = 0x2A, bytes = [0x10, 0x42, 0x4F, 0x4F, 0x54]}")
         .replace("preserve = []", "preserve = [{start = 0x0801F800, length = 0x800}]")
         .replace("unsigned = true", "unsigned = false")
+        + "\n[bench]\nshort_pin = 7\n"
     )  # fmt: skip
     content = load(tmp_path, text).as_json()
+    assert content["bench"] is None  # nothing measures the supply
     assert content["i2c"]["id"] is None
-    assert content["pins"] == {"nrst": 2, "boot0": None, "supply": 6}
+    assert content["pins"] == {"nrst": 2, "boot0": None, "supply": 6, "short": 7}
     assert content["enter"] == {"method": "command", "address": 0x2A, "command": "10424f4f54"}
     assert content["preserve"] == [[0x0801F800, 0x800]]
     assert content["unsigned"] is False
@@ -187,6 +189,12 @@ def test_a_uart_reaches_board_json_and_the_device_reads_it_again(tmp_path):
             "baudrate = 2_000_000",
             "[uart] baudrate is 2000000; it must",
         ),
+        (
+            UART,
+            "[flash]",
+            "[bench]\nshort_pin = 20\n[flash]",
+            "[bench] short_pin pulls SDA low, so it needs [i2c]",
+        ),
         (UART, "baudrate", "bautrate", "bautrate is not a known key; did you mean baudrate?"),
         (UART, "nrst = 2", "nrst = 5", "[pins] nrst pin 5 is also [uart] rx"),
         (UART, 'method = "gpio"', 'method = "i2c-version"', 'method "i2c-version" needs [i2c]'),
@@ -252,6 +260,7 @@ MISTAKES = [
     ("preserve = []", "preserve = [5]", "[flash] preserve must contain"),
     ("unsigned = true", "unsigned = 1", "[images] unsigned must be true or false"),
     ("[flash]", "[bench]\nsupply_adc = 3\nmin_mv = 3000\n[flash]", "pin 3 is also [pins] boot0"),
+    ("[flash]", "[bench]\nshort_pin = 2\n[flash]", "pin 2 is also [pins] nrst"),
     ("[flash]", "[bench]\nsupply_adc = 7\nmin_mv = 3000\n[flash]", "pin 7 has no ADC"),
     ("[flash]", "[bench]\nsupply_adc = 26\n[flash]", "[bench] min_mv is missing"),
     ('product = "nucleo-demo"', 'product = ""', "[images] product must be printable text"),

@@ -258,3 +258,36 @@ def test_the_updater_feeds_with_what_stm32up_gives_it(fake):
     with transport.connected(fake.port) as connection:
         calls.run(connection, lambda event: None)
     assert callable(fake.updater.feed)
+
+
+BANNERS = {
+    "a reset": b'MicroPython v1.29.0 on 2026-08-25; Pico\r\nType "help()" for more.\r\n>>> ',
+    "a soft reset": b"MPY: soft reboot\r\nraw REPL; CTRL-B to exit\r\n>",
+}
+
+
+@pytest.mark.parametrize("banner", BANNERS.values(), ids=BANNERS.keys())
+def test_a_board_that_comes_to_its_prompt_is_not_waited_for(fake, banner):
+    """The call may be silent for ten minutes, and the test does not take so long."""
+
+    def restarted(code: str) -> None:
+        if code == "reset()":
+            fake.output.write(banner)
+            raise Reset
+
+    fake.before_exec = restarted
+    with transport.connected(fake.port) as connection:
+        with pytest.raises(BoardReset):
+            connection.exec("reset()", silence_s=600)
+        connection.reconnect(expected=True)
+        assert connection.exec("print(1)") == "1\n"
+
+
+@pytest.mark.parametrize("banner", BANNERS.values(), ids=BANNERS.keys())
+def test_a_banner_that_something_follows_ends_no_call(fake, banner):
+    """A program prints it, and goes on."""
+    fake.before_exec = lambda code: (
+        fake.output.write(banner + b"\r\n") if "10_000_000" in code else None
+    )
+    with transport.connected(fake.port) as connection:
+        assert connection.exec("for _ in range(10_000_000): pass\nprint(2)") == "2\n"

@@ -298,19 +298,22 @@ BUGS = (
 )
 
 
+def plant(bug: Bug, folder: Path) -> None:
+    """Copy the product package into a folder, with this bug in it."""
+    for package in device.product():
+        shutil.copytree(FIRMWARE / package.name, folder / package.name)
+    module = folder / f"{bug.module}.py"
+    source = module.read_text()
+    if source.count(bug.old) != 1:
+        raise ValueError(f"the place for {bug.name!r} in {bug.module} is missing or not unique")
+    module.write_text(source.replace(bug.old, bug.new))
+
+
 @contextmanager
 def planted(bug: Bug) -> Iterator[None]:
     """Scenarios run device code with this bug in it."""
     with TemporaryDirectory() as name:
-        for package in device.product():
-            shutil.copytree(FIRMWARE / package.name, Path(name, package.name))
-        module = Path(name, f"{bug.module}.py")
-        source = module.read_text()
-        if source.count(bug.old) != 1:
-            raise ValueError(
-                f"the place for {bug.name!r} in {bug.module} is missing or not unique"
-            )
-        module.write_text(source.replace(bug.old, bug.new))
+        plant(bug, Path(name))
         before, scenarios.packages = scenarios.packages, Path(name)
         try:
             yield

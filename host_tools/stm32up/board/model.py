@@ -28,6 +28,7 @@ class PinsJson(TypedDict):
     nrst: int
     boot0: int | None
     supply: int | None  # active high
+    short: int | None  # pulls SDA low: see stm32_cycles
 
 
 class EnterJson(TypedDict):
@@ -130,6 +131,7 @@ class Board:
     product: str
     unsigned: bool
     bench: Supply | None = None
+    short: int | None = None
 
     def as_json(self) -> BoardJson:
         command, confirm, link = self.command, self.confirm, self.link
@@ -139,7 +141,12 @@ class Board:
             "chip": self.chip.name,
             "i2c": cast(I2cJson, asdict(link)) if isinstance(link, I2c) else None,
             "uart": cast(UartJson, asdict(link)) if isinstance(link, Uart) else None,
-            "pins": {"nrst": self.nrst, "boot0": self.boot0, "supply": self.supply},
+            "pins": {
+                "nrst": self.nrst,
+                "boot0": self.boot0,
+                "supply": self.supply,
+                "short": self.short,
+            },
             "enter": {
                 "method": "command" if command else "boot0",
                 "address": command.address if command else None,

@@ -62,6 +62,7 @@ class BoardReader:
             product=self._get(toml_keys.PRODUCT),
             unsigned=self._get(toml_keys.UNSIGNED),
             bench=self._bench(),
+            short=self._get(toml_keys.SHORT_PIN),
         )
 
     # Each key by itself
@@ -119,8 +120,8 @@ class BoardReader:
             self._found[key] = content[key.name]
 
     def _wanted(self, key: Key[object], content: dict[str, object]) -> bool:
-        if key.table == toml_keys.OPTIONAL:
-            return bool(content)
+        if key in toml_keys.MEASURED:
+            return any(other.name in content for other in toml_keys.MEASURED)
         return not key.methods or content.get("method") in key.methods
 
     def _refuse_unknown(
@@ -167,6 +168,8 @@ class BoardReader:
             elif key is toml_keys.PIN and pin in toml_keys.NO_PULL_DOWN.get(host, ()):
                 what = f"pin {pin} of a classic ESP32 has no pull-down, so noise would count"
                 self._refuse(key, what)
+            elif key is toml_keys.SHORT_PIN and "i2c" not in self._content:
+                self._refuse(key, "pulls SDA low, so it needs [i2c]")
             elif key is toml_keys.SUPPLY_ADC and pin not in toml_keys.ADC_PINS.get(host, [pin]):
                 self._refuse(key, f"pin {pin} has no ADC")
             used.setdefault(pin, key)

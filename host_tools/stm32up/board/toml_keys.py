@@ -201,6 +201,7 @@ DIVIDER = Key[float](
     (1,),
 )
 MIN_MV = Key[int]("bench.min_mv", Number("min_mv", " mV"), "what the supply must not fall below")
+SHORT_PIN = Key[int | None]("bench.short_pin", _PIN, "pulls SDA low, for bench --noise", _ABSENT)
 KEYS: tuple[Key[object], ...] = (
     *(TITLE, HOST, CHIP, ID, SCL, SDA, FREQUENCY, UART_ID, TX, RX, BAUDRATE, NRST, BOOT0),
     *(
@@ -218,12 +219,12 @@ KEYS: tuple[Key[object], ...] = (
         VERIFY,
         PRODUCT,
     ),
-    *(UNSIGNED, SUPPLY_ADC, DIVIDER, MIN_MV),
+    *(UNSIGNED, SUPPLY_ADC, DIVIDER, MIN_MV, SHORT_PIN),
 )
-ALL_PINS = (SCL, SDA, TX, RX, NRST, BOOT0, SUPPLY, PIN, SUPPLY_ADC)
+ALL_PINS = (SCL, SDA, TX, RX, NRST, BOOT0, SUPPLY, PIN, SUPPLY_ADC, SHORT_PIN)
 METHODS = {"enter": ENTER, "confirm": CONFIRM}
 LINKS = ("i2c", "uart")  # tables of which a board has one
-OPTIONAL = "bench"  # a table whose keys are required only if the table is present
+MEASURED = (SUPPLY_ADC, DIVIDER, MIN_MV)  # required only if one of them is given
 
 TABLES = tuple(dict.fromkeys(key.table for key in KEYS if key.table))
 # The known names of each table; names with a dot are tables inside a value.

@@ -106,6 +106,18 @@ def is_typed(option: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
+def load_private_key(path: Path) -> RSA:
+    """As `load_key`; raises KeyFileError for a public key."""
+    from imgtool.keys import RSA
+
+    from stm32up.errors import KeyFileError
+
+    key = load_key(path)
+    if not isinstance(key, RSA):
+        raise KeyFileError(f"{path} is a public key, which cannot sign", "Give the private key.")
+    return key
+
+
 def _with_passphrase(path: Path, use: Callable[[str | None], T]) -> T:
     from stm32up.image import keys
 

@@ -32,6 +32,7 @@ ENTER_S = 10.0  # for a program to stop, and for boot.py to end after a soft res
 _PROBE_S = 1.0  # how long to wait for the answer to one probe
 _START_S = 2.0  # for a board to say that it restarts
 _REFUSED_S = 0.5  # no frame follows a traceback outside of a frame
+_RESTARTED_S = 0.1  # none follows MicroPython's banner and prompt
 _PIECE, _PAUSE_S = 256, 0.01
 _MOMENT_S = 0.01  # the longest wait between two looks at a deadline
 _LAST_TEXT = 400  # bytes of foreign text that are kept for error messages
@@ -46,6 +47,12 @@ _UNFINISHED = re.compile(rb"(\xf5[\xf8-\xff]*|\xf7[\xf8-\xff]?)\Z")
 OUTPUT, _TRACE, DONE, ALIVE, TAKEN, UPDATE = b"otdaku"  # UPDATE: stm32_updater/answers.py
 # The raw REPL's answer to code that it cannot compile.
 _REFUSED = re.compile(rb"\x04([^\x04]+)\x04>")
+# The end of what MicroPython prints at its start, if no main.py runs. Others can print it too, so
+# it counts only if nothing follows.
+_BANNER = re.compile(rb"(raw REPL; CTRL-B to exit\r\n>|MicroPython v\d[^\n]*\n[^\n]*\n>>> )\Z")
+_OWN_TEXT = re.compile(
+    r"(>>> )?(raw REPL; CTRL-B to exit|MPY: soft reboot|MicroPython v\d.*|Type \"help\(\)\".*)"
+)
 
 INTERRUPT, RAW, FRIENDLY, END = b"\x03", b"\x01", b"\x02", b"\x04"
 _QUESTION = b"\x14"  # whether an update runs: stm32_updater/answers.py
@@ -174,12 +181,14 @@ class RawRepl:
         self.bitten = False  # a watchdog made the last reset
         self.has_program = False  # there is a main.py
         self.boot_interrupted = False  # boot.py did not end by itself
+        self.restarted = False  # the board came to its prompt again during the last call
         self._on_text = on_text
         self._paced = paced
         self._nonce = 0
         self._number = 0
         self._ours = b""
         self._text = bytearray()
+        self._last = b""  # bytes of the current call
         self._is_quiet = True
 
     # Getting there.
@@ -329,6 +338,7 @@ class RawRepl:
         refused_from = len(self._text)
         self._type(f"_stm32up['run']({self._number},{code!r})".encode())
         trace, frames, last = b"", 0, time.monotonic()
+        self.restarted, self._last = False, b""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece can end anywhere
         while True:
             for message in self._messages():
@@ -362,6 +372,9 @@ class RawRepl:
                 refused = _REFUSED.search(self._text, refused_from)
                 if refused:
                     raise Raised(refused[1].decode(errors="replace"))
+            if quiet > _RESTARTED_S and _BANNER.search(self._last):
+                self.restarted = True
+                raise Silence("it started again")
             if quiet > silence_s:
                 raise Silence(f"it was silent for {silence_s:.0f} s")
 
@@ -382,6 +395,7 @@ class RawRepl:
             return False
         self._ours += data.translate(None, _TEXT)
         self._text += data.translate(None, _OURS)
+        self._last = (self._last + data)[-_LAST_TEXT:]
         return True
 
     def _wait_for_bytes(self) -> None:
@@ -430,7 +444,7 @@ class RawRepl:
         """Report foreign text, without the raw REPL's own text around a call."""
         text = re.sub(rb"\x04+>?(OK)?|^>?(OK)+", b"", text)
         for line in text.decode(errors="replace").splitlines():
-            if line.strip():
+            if line.strip() and not _OWN_TEXT.fullmatch(line.strip()):
                 self._on_text(line)
 
     def _said(self) -> str:

@@ -324,11 +324,13 @@ class Connection:
                 self.reconnect()
         raise AssertionError("unreachable")
 
-    def reconnect(self) -> None:
-        """Prepare the board again after ContactLost; from then on its watchdog is fed."""
+    def reconnect(self, *, expected: bool = False) -> None:
+        """Prepare the board again after ContactLost; from then on its watchdog is fed. `expected`:
+        the caller has reset the board, so no watchdog need be behind it."""
         self._defined.clear()
         self.resets += 1
-        self._enter(soft_reset=True, believed=True)
+        at_prompt = expected and self._repl.restarted  # so earlier imports are gone
+        self._enter(soft_reset=not at_prompt, believed=not expected)
 
     def soft_reset(self) -> None:
         """Restart the interpreter: what was sent into the host's RAM is gone."""

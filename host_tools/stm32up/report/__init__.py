@@ -1,5 +1,5 @@
 """Reports for people, and pictures. Others import `page` (a self-contained HTML file of figures,
-tables and timelines), `log_report` (the page of pulled logs), `forum` (the forum case with its
-figures, and its timeline as a picture), and `wiring` (how a board is wired), which
-`wiring_picture` draws.
+tables and timelines), `log_report` (the page of pulled logs), `figures` and `bench_page` (of a run
+of bench), `forum` (the forum case with its figures, and its timeline as a picture), and `wiring`
+(how a board is wired), which `wiring_picture` draws.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stm32up.events import Values
+from stm32up.say.large import large
 from stm32up.say.words import EVENTS, Known, count, entries, pushed, seconds, signed, words
 
 _STRETCHES = {
@@ -127,6 +128,31 @@ def _unprotected(values: Known) -> list[str]:
     return [f"unprotected, and {values['version']} is {values['status']}. {_TAKE_AWAY}"]
 
 
+def label(title: str, unit: Values) -> list[str]:
+    """What stands on a unit: a line for each fact that is known."""
+    facts = (
+        ("S/N", "serial_number"),
+        ("target ID", "target_id"),
+        ("host ID", "host_id"),
+        ("firmware", "version"),
+        ("updater", "updater"),
+        ("loader", "loader"),
+        ("tested", "time"),
+    )
+    return [title, *(f"{name} {unit[key]}" for name, key in facts if unit.get(key))]
+
+
+def _produced(values: Known) -> list[str]:
+    passed = values["ok"] is True
+    lines = [] if passed else [f"{values['failed_step']} failed: {values['message']}"]
+    if not passed and values["next_step"]:
+        lines.append(str(values["next_step"]))
+    serial = values["serial_number"]
+    row = f"row added to {values['inventory']}: {serial or 'no serial number'}"
+    again = f", try {values['try']} of this unit" if values["try"] != 1 else ""
+    return [*lines, f"{row}{again}", "", *large("PASS" if passed else "FAIL")]
+
+
 def _read(values: Known) -> list[str]:
     return [f"read {values['bytes']} bytes from 0x{values['address']:08X} to {values['file']}"]
 
@@ -211,6 +237,7 @@ _ENDINGS: dict[str, Callable[[Known], list[str]]] = {
     "run": _updated,
     "provision": _provisioned,
     "unprotect": _unprotected,
+    "produce": _produced,
     "read": _read,
     "verify": _same,
     "erase": _erased,

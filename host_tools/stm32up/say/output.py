@@ -44,6 +44,7 @@ _TABLES: dict[str, Callable[..., list[str]]] = {
     "image show": tables.image,
     "boards list": tables.boards,
     "devices": tables.devices,
+    "bench": tables.bench,
 }
 
 
@@ -184,7 +185,7 @@ class _Bar:
         what, self._unit = map(clean, words.phase(event))
         self._progress = bars.Progress(
             TextColumn("{task.description:19}", markup=False),
-            BarColumn(bar_width=max(4, min(20, console.width - 54))),
+            BarColumn(bar_width=max(4, min(20, console.width - 54 - len(words.pace(event))))),
             TaskProgressColumn(),
             TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
@@ -197,7 +198,7 @@ class _Bar:
 
     def update(self, event: Progress) -> None:
         done, total = event["done"], event["total"]
-        count = f"{done}/{total} {self._unit}"
+        count = f"{done}/{total} {self._unit}{words.pace(event)}"
         self._progress.update(self._task, completed=done, total=total, count=count)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from stm32up.events import Area, Examined, InterruptedPush, Plan, Shown, Status,
 from stm32up.say.words import UNDER_WAY, count, signed, words
 
 Row = tuple[str, str, str]  # name, value, meaning
+_MOST_FAILED = 20  # cycles of a bench
 
 _PHASES = {
     "idle": "nothing is under way",
@@ -290,6 +291,37 @@ def _told(title: str, texts: list[str]) -> list[str]:
     """A heading and paragraphs under it; several become a list."""
     bullet = "- " if len(texts) > 1 else ""
     return [title, *(f"  {bullet}{text}" for text in texts)]
+
+
+# stm32up bench
+
+
+def bench(values: Values) -> list[str]:
+    """The figures of a run, the failures, and a verdict as the last line."""
+    phases, kinds, failed = values["phases"], values["cuts_by_kind"], values["failed"]
+    assert isinstance(phases, dict) and isinstance(kinds, dict) and isinstance(failed, list)
+    times = [
+        (name, f"{row['min']:>7} ms  {row['median']:>7} ms  {row['p99']:>7} ms", "")
+        for name, row in phases.items()
+    ]
+    told = ", ".join(f"{kind} {number}" for kind, number in kinds.items())
+    rows: list[Row] = [
+        ("cycles", str(values["cycles"]), f"with seed {values['seed']}"),
+        ("cuts", str(values["cuts"]), told),
+        ("retries", str(values["retries"]), "runs after a cut or an error"),
+    ]
+    if values["resets"]:
+        rows.append(("resets", str(values["resets"]), "of the host, not by the bench"))
+    if "report" in values:
+        rows.append(("report", str(values["report"]), ""))
+    heading = ("phase", f"{'min':>10}  {'median':>10}  {'p99':>10}", "")
+    lines = [*aligned([heading, *times]), "", *aligned(rows)]
+    lines += [f"cycle {one['cycle']} failed: {one['message']}" for one in failed[:_MOST_FAILED]]
+    if len(failed) > _MOST_FAILED:
+        lines.append(f"and {len(failed) - _MOST_FAILED} more; --json shows all")
+    good = f"all {count(values['cycles'], 'cycle')} ended as they should"
+    bad = f"{values['failures']} of {count(values['cycles'], 'cycle')} FAILED"
+    return [*lines, bad if failed else good]
 
 
 # stm32up image show

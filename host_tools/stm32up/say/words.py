@@ -30,6 +30,7 @@ PHASES = {
     "unprotect-slow": ("cutting patient host", "times"),
     "unprotect": ("cutting unprotect", "times"),
     "update": ("cutting the update", "times"),
+    "bench": ("updating", "cycles"),
 }
 
 
@@ -84,6 +85,14 @@ def phase(progress: Progress) -> tuple[str, str]:
     """The text of a progress event, and its unit."""
     name = progress["phase"]
     return PHASES.get(name, (words(name), "steps"))
+
+
+def pace(progress: Progress) -> str:
+    """How fast it goes and how long it takes, if the event says so: ", 0.4 s each, 2 min left"."""
+    each, left = progress.get("each_ms"), progress.get("left_s")
+    if each is None or left is None:
+        return ""
+    return f", {took(each)} each, {took(left * 1000)} left"
 
 
 def stopped(progress: Progress) -> str:
@@ -297,6 +306,24 @@ def _counted(values: Known) -> str:
     return f"{line}\n  again: {values['replay']}" if values["replay"] else line
 
 
+def _cut(values: Known) -> str:
+    at = f"{values['kind']} at {values['t']} ms"
+    return f"cut: {at}, for {values['ms']} ms" if "ms" in values else f"cut: {at}"
+
+
+def _cycle(values: Known) -> str:
+    failure = values["failure"]
+    if isinstance(failure, dict):
+        return f"cycle {values['cycle']} FAILED: {failure.get('message', '?')}"
+    return f"cycle {values['cycle']}: {values['version']} in {count(values['runs'], 'run')}"
+
+
+def _bench(values: Known) -> str:
+    kinds = values["kinds"]
+    listed = ", ".join(map(str, kinds)) if isinstance(kinds, list) else ""
+    return f"seed {values['seed']}; cuts: {listed or 'none'}"
+
+
 def _ended_there(values: Known) -> str:
     version = f" {values['version']}" if "version" in values else ""
     why = "" if values["ok"] is True else f", {values['message']}"
@@ -356,6 +383,12 @@ EVENTS = {
         lambda values: f"after {seconds(values['ms'])} the target reports: {values['what']}"
     ),
     "unprotected": Words("readout protection is off and the flash is blank"),
+    "step": Words("{step} ..."),
+    "bench": Words(_bench),
+    "bench-continued": Words("continuing {file} after {done} cycles"),
+    "cycle": Words(_cycle),
+    "cut": Words(_cut),
+    "read-back": Words("read back: flash {sha256}, the application answers {answers}"),
     # this program
     "log": Words(log_line),
     "log-of": Words(_log_of),

@@ -1,0 +1,85 @@
+"""A file of lines that only grows. Each line is there whole or not at all, whatever ends the
+program in between."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from stm32up.errors import UsageError
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a journal, in order; empty if there is no file. A last line without an
+    end is torn and left out. Raises UsageError for a file of another kind."""
+    try:
+        content = path.read_bytes() if path.exists() else b""
+        lines = content[: content.rfind(b"\n") + 1].splitlines()
+        values = [json.loads(line) for line in lines]
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        values = [None]
+    if not all(isinstance(value, dict) for value in values):
+        raise UsageError(f"{path} is not a journal of stm32up", "Give the name of another file.")
+    return values
+
+
+def append(path: Path, *values: object) -> None:
+    """Append JSON objects, and wait until they are on the disk. Raises UsageError."""
+    append_text(path, "".join(f"{json.dumps(value)}\n" for value in values))
+
+
+def append_text(path: Path, lines: str) -> None:
+    """Append whole lines, after removing a torn last one. Raises UsageError."""
+    try:
+        with path.open("ab+") as file:
+            end = _end_of_whole_lines(path)
+            if end < file.seek(0, os.SEEK_END):
+                file.truncate(end)
+            file.write(lines.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _end_of_whole_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        back = 0
+        while back < size:
+            back = min(size, 2 * back + 4096)
+            file.seek(size - back)
+            found = file.read(back).rfind(b"\n")
+            if found >= 0:
+                return size - back + found + 1
+    return 0
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Only one process at a time is in this block with this journal. Raises UsageError."""
+    beside = path.with_name(f"{path.name}.lock")
+    try:
+        with beside.open("ab") as file:
+            _lock(file)
+            yield
+    except OSError as error:
+        raise UsageError(f"cannot lock {beside}: {error.strerror}") from None
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Wait for the lock; it ends when the file is closed."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: waits for 10 s
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX)
