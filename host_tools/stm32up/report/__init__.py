@@ -1,4 +1,5 @@
 """Reports for people, and pictures. Others import `page` (a self-contained HTML file of figures,
-tables and timelines), `log_report` (the page of pulled logs), `forum` (the forum case with its
-figures, and its timeline as a picture) and `wiring` (how a board is wired).
+tables and timelines), `log_report` (the page of pulled logs), `bus_file` (the transactions on the
+bus, for a logic analyser), `forum` (the forum case with its figures, and its timeline as a
+picture) and `wiring` (how a board is wired).
 """
