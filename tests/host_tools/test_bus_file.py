@@ -118,6 +118,7 @@ def test_without_these_options_nothing_is_sent(run, fake):
         (["--trace", "bus.txt"], "--trace bus.txt is named neither .vcd nor .csv"),
         (["--trace", "no/bus.vcd"], "cannot write no/bus.vcd"),
         (["--port", "socket://a", "--trace", "bus.vcd"], "--trace is for one board"),
+        (["-v", "--board", "pico_nucleo_g071rb_uart"], "has no I2C bus"),
     ],
     ids=" ".join,
 )

@@ -115,17 +115,24 @@ class Context:
         if not self.verbose and self.trace is None:
             yield None
             return
+        from stm32up.board.model import I2c
         from stm32up.host.bus_trace import Tracer
         from stm32up.report import bus_file
 
         if self.trace is not None:
             bus_file.check_name(self.trace)
+        link = self.board.link
+        if not isinstance(link, I2c):
+            raise UsageError(
+                f"{self.board.name} has no I2C bus, and nothing else can be recorded",
+                "Leave -v and --trace out.",
+            )
         tracer = Tracer(self.output.report if self.verbose else None)
         try:
             yield tracer
         finally:
             if self.trace is not None:
-                bus_file.write(self.trace, tracer.transactions, self.board.frequency)
+                bus_file.write(self.trace, tracer.transactions, link.freq)
 
 
 # --- options of every verb: they are valid before it and after it ---
