@@ -55,6 +55,7 @@ OWN: dict[str, Any] = {
     "unprotected": {},
     "output": {"text": str},
     "note": {"text": str},
+    "stopped": {"stage": str, "text": str},
     "built": events.Shown,
     "differs": {"page": int, "address": int, "bytes": int, "flash": str, "file": str},
     "i2c": {

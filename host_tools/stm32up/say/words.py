@@ -383,6 +383,7 @@ EVENTS = {
     "log-of": Words(_log_of),
     "output": Words("board: {text}"),
     "note": Words("note: {text}"),
+    "stopped": Words("{text}"),
     "built": Words(_built),
     "differs": Words(_differs),
     "i2c": Words(_transaction),
