@@ -218,7 +218,7 @@ _OWN_EVENTS = {
         "counted",
         "lane",
     ),
-    *("naive", "supply-fails", "outcome", "left", "stopped"),
+    *("naive", "supply-fails", "outcome", "left", "stopped", "wire"),
 }
 NEEDED: dict[str, tuple[str, ...]] = {  # keys of a board's events
     "progress": ("phase", "done", "total"),

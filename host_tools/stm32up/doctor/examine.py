@@ -36,7 +36,7 @@ _MODULES = (
 )
 _CALL = """
 import json
-from stm32_doctor import host, target
+from stm32_doctor import host, target, walk
 from stm32_rom.clock import Clock
 print(json.dumps({function}(*json.loads({arguments!r}), Clock())))
 """

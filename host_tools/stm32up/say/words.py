@@ -171,6 +171,20 @@ def _transaction(values: Known) -> str:
     return f"{line} only {values['acked']} acknowledged" if short else line
 
 
+def _wire(values: Known) -> str:
+    seen = ", ".join(
+        f"{text} {values[name]}"
+        for name, text in (
+            ("pulled_up", "with pull-up"),
+            ("pulled_down", "with pull-down"),
+            ("low", "driven low"),
+            ("high", "high or released"),
+        )
+        if name in values
+    )
+    return f"  {values['wire']} reads: {seen}: {values['says'] or 'ok'}"
+
+
 def _checked(values: Known) -> str:
     sound = f"checked {values['version']}: sound{_took(values['hash_ms'])}"
     if not values["key"]:
@@ -386,6 +400,7 @@ EVENTS = {
     "stopped": Words("{text}"),
     "built": Words(_built),
     "differs": Words(_differs),
+    "wire": Words(_wire),
     "i2c": Words(_transaction),
     "pushed": Words(pushed),
     # simulate
