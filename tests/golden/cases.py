@@ -137,7 +137,16 @@ DEVICES = [
     {"port": "/dev/ttyUSB0", "usb": "CP2102", "said": "its program does not answer"},
 ]
 FORUM = {"status": "done", "lanes": [{"locked": 0, "instants": 10000}]}
-LOG = logs.merge([b'{"n": 1, "t": 5, "event": "starting", "try": 1}\n'])
+WHO = {"board": "e6616407e3000001", "host": "rp2", "micropython": "1.29.0", "updater": "0.1.0"}
+LOG = (
+    logs.merge(
+        [
+            b'{"n": 1, "t": 5, "event": "starting", "try": 1}\n',
+            b'{"n": 2, "t": 9, "event": "result", "ok": true, "status": "installed"}\n',
+        ]
+    ),
+    WHO,
+)
 
 
 def on_a_board(verb: str, success: Case, *failures: Case) -> list[Case]:
@@ -268,6 +277,18 @@ CASES: dict[str, list[Case]] = {
         "logs pull",
         Case("logs pull -o log.jsonl", ends=LOG),
         Case("logs pull -o no/log.jsonl", ends=LOG),
+    ),
+    "logs show": on_a_board(
+        "logs show",
+        Case("logs show", ends=LOG),
+        Case("logs show none.jsonl"),
+        Case("logs show --since yesterday"),
+    ),
+    "logs report": on_a_board(
+        "logs report",
+        Case("logs report -o page.html", ends=LOG),
+        Case("logs report none.jsonl -o page.html"),
+        Case("logs report -o no/page.html", ends=LOG),
     ),
     "reset": on_a_board("reset", Case("reset"), Case("reset more")),
     "console": here(
