@@ -24,8 +24,9 @@ def decoded(text: str) -> list[tuple[int, int, bool, bytes, list[bool]]]:
     """The transactions that an I2C decoder finds in a VCD file: time in ns, address, read, data,
     and whether each byte (the address first) was acknowledged."""
     body = text.partition("$enddefinitions $end\n")[2]
-    level, at, found = {"c": 1, "d": 1, "e": 0}, 0, []
-    began, bits = None, []
+    level, at, began = {"c": 1, "d": 1, "e": 0}, 0, 0
+    found: list[tuple[int, int, bool, bytes, list[bool]]] = []
+    bits: list[int] = []
     for block in body.split("#")[1:]:
         time, *changes = block.split()
         assert not found or int(time) > at

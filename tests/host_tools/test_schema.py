@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from stm32up import device, schema
-from stm32up.events import failure, progress, result
+from stm32up.events import Progress, failure, progress, result
 from stm32up.say import endings, output, words
 
 PUBLISHED = json.loads((device.PROJECT / "docs" / "schema.json").read_bytes())
 
 
-def is_valid(line: dict[str, object]) -> bool:
+def is_valid(line: Mapping[str, object] | Progress) -> bool:
     return bool(Draft202012Validator(PUBLISHED).is_valid(line))
 
 

@@ -55,8 +55,8 @@ def table(transactions: Iterable[Transaction]) -> str:
     rows.writerow(_COLUMNS)
     for number, one in enumerate(transactions):
         way = "Read" if one.read else "Write"
-        for data, acked in _bytes(one) or [(None, False)]:
-            shown = "" if data is None else f"0x{data:02X}"
+        rows_of = [(f"0x{data:02X}", acked) for data, acked in _bytes(one)]
+        for shown, acked in rows_of or [("", False)]:
             ack = "ACK" if acked else "NAK"
             rows.writerow((f"{one.at / 1e6:.6f}", number, f"0x{one.address:02X}", shown, way, ack))
     return text.getvalue()
