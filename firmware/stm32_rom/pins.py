@@ -73,5 +73,10 @@ def input_pin(number, pull_up=False):
     return Pin(number, Pin.IN, Pin.PULL_UP if pull_up else Pin.PULL_DOWN)
 
 
+def output_pin(number, open_drain, level):
+    """An output at `level`; an open-drain one is released by 1."""
+    return Pin(number, Pin.OPEN_DRAIN if open_drain else Pin.OUT, value=level)
+
+
 def _open_drain(number):
     return Pin(number, Pin.OPEN_DRAIN, value=1)

@@ -221,9 +221,9 @@ _OWN_EVENTS = {
         "lane",
     ),
     *("naive", "supply-fails", "outcome", "left", "step", "bench", "bench-continued", "cycle"),
-    "read-back",
+    *("read-back", "stopped", "wire"),
 }
-_NEEDED = {
+NEEDED: dict[str, tuple[str, ...]] = {  # keys of a board's events
     "progress": ("phase", "done", "total"),
     "seen": ("ms",),
     "hands-off": ("ms",),
@@ -257,7 +257,7 @@ def _wrong(event: Event) -> str:
     """Why an event is invalid; empty if it is valid."""
     if event["event"] in _OWN_EVENTS:
         return "only stm32up itself can report"
-    for key in _NEEDED.get(str(event["event"]), ()):
+    for key in NEEDED.get(str(event["event"]), ()):
         if key not in event:
             return f"lacks {key}"
     for key, (fits, kind) in _TYPES.items():

@@ -86,6 +86,7 @@ class _Time:
     """MicroPython's clock functions."""
 
     ticks_ms = staticmethod(lambda: int(time.monotonic() * 1000))
+    ticks_us = staticmethod(lambda: int(time.monotonic() * 1_000_000))
     ticks_diff = staticmethod(lambda a, b: a - b)
 
     def __init__(self, board: FakeBoard) -> None:

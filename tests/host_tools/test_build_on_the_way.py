@@ -28,19 +28,21 @@ def git(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
 
-    def git(*words: str) -> None:
-        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+    class Git:
+        def __call__(self, *words: str) -> None:
+            command = ["git", "-C", str(tmp_path), *words]
+            subprocess.run(command, check=True, capture_output=True)
 
-    def commits(number: int) -> None:
-        for _ in range(number):
-            git("commit", "--allow-empty", "-m", "a change")
+        def commits(self, number: int) -> None:
+            for _ in range(number):
+                self("commit", "--allow-empty", "-m", "a change")
 
-    git.commits = commits
+    git = Git()
     git("init")
     (tmp_path / "main.c").write_text("int main;")
     (tmp_path / ".gitignore").write_text("*.bin\n")
     git("add", "main.c", ".gitignore")
-    commits(1)
+    git.commits(1)
     return git
 
 

@@ -53,7 +53,7 @@ def test_options_of_a_verb_and_those_of_every_verb(complete):
 
 def test_boards_by_name_and_by_path(complete):
     assert complete("--board", "") == plain(*boards.names())
-    assert complete("status", "--board", "esp") == plain("esp32_nucleo_g071rb")
+    assert complete("status", "--board", "pico_nucleo_g071rb_") == plain("pico_nucleo_g071rb_uart")
     assert complete("--board", "./mi") == [("./mi", "file")]
 
 

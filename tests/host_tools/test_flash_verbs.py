@@ -3,11 +3,14 @@ flash holds."""
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import bincopy
 import pytest
 
 from stm32up import device
 from stm32up.host import flash
+from stm32up.host.transport import Connection
 from stm32up.image import expected
 from tests.host_tools.input_files import FLASH, application, hex_file, text
 from tests.host_tools.test_cli import one_line
@@ -90,10 +93,10 @@ def test_the_first_difference_of_each_page_is_told(monkeypatch):
     for page in range(1, 12):
         there[page * PAGE] = page
     monkeypatch.setattr(flash, "read", lambda *_: [bytes(there)])
-    told = []
+    told: list[Any] = []
     with pytest.raises(UpdateFailed) as failed:
         flash.verify(
-            None,
+            cast(Connection, None),
             [expected.Piece(FLASH, data)],
             device.chip("STM32G071RB"),
             told.append,

@@ -6,8 +6,9 @@ other and small modules at the top; each verb imports the packages that it calls
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from stm32up.host import AUTO
 
 if TYPE_CHECKING:
     from stm32up.board.model import Board
+    from stm32up.host.bus_trace import Tracer
     from stm32up.host.transport import Connection
     from stm32up.say.output import HumanOutput, JsonOutput
 
@@ -42,6 +44,8 @@ class Context:
     interrupt: bool = False
     stay: bool = False
     sim_options: tuple[str, ...] = ()
+    verbose: bool = False
+    trace: Path | None = None
     settings: Settings = field(default_factory=Settings)
     arguments: tuple[str, ...] = ()  # as given on the command line
 
@@ -88,17 +92,47 @@ class Context:
         """Run the verb on the board behind --port."""
         from stm32up.host import session
 
-        with session.opened(
-            self.port,
-            self.board,
-            self.output.report,
-            options=self.sim_options,
-            resume=resume,
-            interrupt=self.interrupt,
-            stay=self.stay,
-            **options,
-        ) as connection:
+        with (
+            self._tracing() as tracer,
+            session.opened(
+                self.port,
+                self.board,
+                self.output.report,
+                options=self.sim_options,
+                resume=resume,
+                interrupt=self.interrupt,
+                stay=self.stay,
+                **options,
+            ) as connection,
+        ):
+            connection.tracer = tracer
             return verb(connection)
+
+    @contextlib.contextmanager
+    def _tracing(self) -> Iterator[Tracer | None]:
+        """What records the bus for -v and --trace, None without them. The file is written at the
+        end, also after an error."""
+        if not self.verbose and self.trace is None:
+            yield None
+            return
+        from stm32up.board.model import I2c
+        from stm32up.host.bus_trace import Tracer
+        from stm32up.report import bus_file
+
+        if self.trace is not None:
+            bus_file.check_name(self.trace)
+        link = self.board.link
+        if not isinstance(link, I2c):
+            raise UsageError(
+                f"{self.board.name} has no I2C bus, and nothing else can be recorded",
+                "Leave -v and --trace out.",
+            )
+        tracer = Tracer(self.output.report if self.verbose else None)
+        try:
+            yield tracer
+        finally:
+            if self.trace is not None:
+                bus_file.write(self.trace, tracer.transactions, link.freq)
 
 
 # --- options of every verb: they are valid before it and after it ---
@@ -177,6 +211,17 @@ _EVERYWHERE: dict[str, dict[str, Any]] = {
         "is_flag": True,
         "callback": _set("stay"),
     },
+    "--verbose": {
+        "help": "Show each transaction on the bus.",
+        "is_flag": True,
+        "callback": _set("verbose"),
+    },
+    "--trace": {
+        "help": "Write the transactions on the bus to FILE.vcd, or FILE.csv.",
+        "type": FILE,
+        "metavar": "FILE",
+        "callback": _set("trace"),
+    },
     "--json": {"help": "One JSON object per line.", "is_flag": True, "callback": _set("as_json")},
     "--sim-option": {
         "help": "For the simulated board.",
@@ -186,7 +231,7 @@ _EVERYWHERE: dict[str, dict[str, Any]] = {
         "callback": _add_sim_options,
     },
 }
-_SHORT = {"--all-boards": ("--all",)}
+_SHORT = {"--all-boards": ("--all",), "--verbose": ("-v",)}
 ONLY = "--only-port"
 # Before the verb the options have defaults, and environment variables can set them.
 _SHOWN = {"show_default": True, "show_envvar": True}
@@ -231,6 +276,8 @@ class Verb(click.Command):
             raise UsageError(
                 f"stm32up {verb} is not for several boards", "Give one --port, or none."
             )
+        if context.trace is not None:
+            raise UsageError("--trace is for one board", "Give one --port.")
         from stm32up.cli import many
 
         return many.run(context, verb)

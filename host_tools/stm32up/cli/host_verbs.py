@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,10 +13,11 @@ import click
 from stm32up.cli.context import FILE, Context, Verb
 from stm32up.cli.image_argument import checked, image_argument
 from stm32up.cli.keys_verbs import load_key
-from stm32up.errors import Stm32upError
+from stm32up.errors import Stm32upError, UsageError
 
 if TYPE_CHECKING:
-    from stm32up.events import Values
+    from stm32up.board.model import Board
+    from stm32up.events import Examined, Values
     from stm32up.host.transport import Connection
 
 T = TypeVar("T")
@@ -145,8 +147,13 @@ def probe_command(context: Context, every_bit: bool) -> None:
     is_flag=True,
     help="The target was just switched off and on, with no debugger connected.",
 )
+@click.option(
+    "--wires",
+    is_flag=True,
+    help="Go from wire to wire: connect it, see what the host reads, measure at the target.",
+)
 @click.pass_obj
-def doctor_command(context: Context, power_cycled: bool) -> None:
+def doctor_command(context: Context, power_cycled: bool, wires: bool) -> None:
     """Say what is wrong, what shows it, and what to do next.
 
     Examines the host's files, the wires and the target. Resets the target into its loader and
@@ -155,7 +162,28 @@ def doctor_command(context: Context, power_cycled: bool) -> None:
     from stm32up.doctor import examine
 
     board = context.board
-    found = context.on_board(lambda c: examine.doctor(c, board, power_cycled=power_cycled))
+    if wires:
+        found = _walked(context, board)
+    else:
+        found = context.on_board(lambda c: examine.doctor(c, board, power_cycled=power_cycled))
     context.output.result("doctor", found)
     if not found["ok"]:
         raise click.exceptions.Exit(Stm32upError.exit_status)
+
+
+def _walked(context: Context, board: Board) -> Examined:
+    from stm32up.doctor import walk
+
+    if context.as_json or not sys.stdin.isatty():
+        raise UsageError(
+            "doctor --wires asks for each wire, and there is no terminal to ask on",
+            "Run it in a terminal, or run stm32up doctor.",
+        )
+    output = context.output
+
+    def ask(text: str) -> str:
+        output.close()
+        answer: str = click.prompt(text, default="", show_default=False, prompt_suffix=" ")
+        return answer.strip().lower()
+
+    return context.on_board(lambda c: walk.walk(c, board, ask, output.report), prepare=False)

@@ -82,7 +82,8 @@ def image_show(context: Context, image: Path) -> None:
     product_id = shown["product_id"]
     values = {"status": "shown", **shown, "product": _product(context, shown["class_id"])}
     if product_id is not None and device.knows(product_id):
-        chip, preserve, board = device.largest(product_id), (), None
+        chip, board = device.largest(product_id), None
+        preserve: Sequence[tuple[int, int]] = ()
         if _has_board(context) and context.board.chip.product_id == product_id:
             board = context.board
             chip, preserve = board.chip, board.preserve

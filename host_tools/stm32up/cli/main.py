@@ -102,6 +102,7 @@ def run(arguments: Sequence[str]) -> int:
     except Stm32upError as error:
         return _fail(given, error)
     except (click.Abort, KeyboardInterrupt):
+        given.output.interrupted()
         return _fail(
             given, Interrupted("interrupted", "Run it again: it continues where it stopped.")
         )

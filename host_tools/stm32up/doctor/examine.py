@@ -15,7 +15,7 @@ from stm32up.doctor import rules_bus, rules_first, rules_state
 from stm32up.doctor.diagnosis import Diagnosis, Facts, Files, diagnose
 from stm32up.errors import UsageError
 from stm32up.events import Examined, Values
-from stm32up.host import host_facts, logs, ram
+from stm32up.host import bus_trace, host_facts, logs, ram
 from stm32up.host.deploy import compiled
 from stm32up.host.host_facts import HostFacts
 from stm32up.host.paths import BOARD_JSON, FOLDER
@@ -37,7 +37,7 @@ _MODULES = (
 )
 _CALL = """
 import json
-from stm32_doctor import discover, host, target
+from stm32_doctor import discover, host, target, walk
 from stm32_rom.clock import Clock
 print(json.dumps({function}(*json.loads({arguments!r}), Clock())))
 """
@@ -79,11 +79,12 @@ class ConnectedHost:
     def call(self, function: str, *arguments: object) -> object:
         """The answer is the last line: an ESP32 may print messages of its I2C driver before."""
         code = _CALL.format(function=function, arguments=json.dumps(arguments))
-        output = self._connection.exec(code, silence_s=_SILENCE_S)
+        lines: list[str] = []
+        bus_trace.run(self._connection, code, lines.append, _SILENCE_S)
         try:
-            return json.loads(output.splitlines()[-1])
+            return json.loads(lines[-1])
         except (ValueError, IndexError, RecursionError):
-            raise nonsense(output) from None
+            raise nonsense("\n".join(lines)) from None
 
 
 def doctor(connection: Connection, board: Board, *, power_cycled: bool = False) -> Examined:

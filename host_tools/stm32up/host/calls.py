@@ -9,7 +9,7 @@ from typing import cast
 
 from stm32up.errors import DeviceError, HostUnfit, NoBoard, NoUpdater, UpdateFailed
 from stm32up.events import InterruptedPush, Report, Status, from_board
-from stm32up.host import host_facts
+from stm32up.host import bus_trace, host_facts
 from stm32up.host.paths import BOARD_JSON, FOLDER, INBOX
 from stm32up.host.push import push
 from stm32up.host.transport import Connection
@@ -209,7 +209,7 @@ def collect(
             report(event)
 
     try:
-        connection.exec(code, on_line, silence_s=silence_s or SILENCE_S)
+        bus_trace.run(connection, code, on_line, silence_s or SILENCE_S)
     except DeviceError as error:
         raise _explained(connection, error) from None
     if faults:

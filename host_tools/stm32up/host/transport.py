@@ -32,6 +32,7 @@ from mpremote.transport_serial import SerialTransport
 from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard, ProgramRuns, UpdateRuns
 from stm32up.events import Report, note
 from stm32up.host import AUTO
+from stm32up.host.bus_trace import Tracer
 from stm32up.host.paths import FROZEN, MAIN
 from stm32up.host.ports import find_port, ports_present
 from stm32up.host.raw_repl import (
@@ -233,6 +234,7 @@ class Connection:
         self.is_undisturbed = False  # it was at its prompt, and is not soft-reset
         self._was_entering = False  # Ctrl-C was sent
         self._was_reset = False  # by `hard_reset`
+        self.tracer: Tracer | None = None  # of the bus
         self._open()
         try:
             if manners.look:

@@ -93,7 +93,7 @@ def is_image(path: Path) -> bool:
     """Whether the file begins as an image does. Raises UsageError if it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(len(image_format.MAGIC)) == image_format.MAGIC
+            return bool(file.read(len(image_format.MAGIC)) == image_format.MAGIC)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 

@@ -31,7 +31,7 @@ from stm32up.events import (
     is_progress,
     result,
 )
-from stm32up.say import endings, tables, words
+from stm32up.say import endings, stages, tables, words
 from stm32up.say.several import Several, SeveralForPeople, SeveralInJson
 from stm32up.say.wrapping import PAGE, width_of, wrapped
 from stm32up.text import clean, clean_all
@@ -48,7 +48,21 @@ _TABLES: dict[str, Callable[..., list[str]]] = {
 }
 
 
-class JsonOutput:
+class _Output:
+    """What both have: the stage of the work, for a Ctrl-C."""
+
+    stage = stages.NOTHING
+
+    def report(self, event: Event) -> None:
+        self.stage = stages.after(self.stage, event)
+
+    def interrupted(self) -> None:
+        """Say what a Ctrl-C has left."""
+        if self.stage:
+            self.report({"event": "stopped", "stage": self.stage, "text": stages.LEFT[self.stage]})
+
+
+class JsonOutput(_Output):
     """One JSON object per line on standard output, and nothing else there. The result also says
     how the board was left."""
 
@@ -56,6 +70,7 @@ class JsonOutput:
         self._left: dict[str, object] = {}
 
     def report(self, event: Event) -> None:
+        super().report(event)
         if event["event"] == "left":
             self._left = {"left": event["state"]}
             return
@@ -85,7 +100,7 @@ class JsonOutput:
         pass
 
 
-class HumanOutput:
+class HumanOutput(_Output):
     """Everything on standard output, in the order in which it happens; only errors on standard
     error. Progress bars are for terminals, and the line with the result replaces them. With
     `aside` everything goes to standard error, because the verb writes its data to standard output.
@@ -101,6 +116,7 @@ class HumanOutput:
         self._left = ""  # how the board was left: the last line
 
     def report(self, event: Event) -> None:
+        super().report(event)
         if event["event"] == "left":
             self._left = words.LEFT[str(event["state"])]
             return

@@ -7,6 +7,7 @@ unknown event is still printed, with all of its values.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -156,6 +157,41 @@ def _differs(values: Known) -> str:
         f"page {values['page']}: {count(values['bytes'], 'byte')} {differ}, from {at}: "
         f"{values['flash']} in flash, {values['file']} in the file"
     )
+
+
+_LONGEST_DATA = 16  # bytes of a transaction that are shown
+_STATUSES = {"79": "ACK", "1f": "NACK", "76": "BUSY"}
+
+
+def _transaction(values: Known) -> str:
+    at, address, data = values["at"], values["address"], str(values["data"]).split()
+    when = f"{at / 1e6:11.6f} s" if isinstance(at, int) else "? s"
+    where = f"0x{address:02X}" if isinstance(address, int) else str(address)
+    shown = " ".join(data[:_LONGEST_DATA])
+    if len(data) > _LONGEST_DATA:
+        shown += f" ... ({len(data)} bytes)"
+    elif len(data) == 1 and values["read"] and data[0] in _STATUSES:
+        shown += f" ({_STATUSES[data[0]]})"
+    line = f"{when}  {where} {'read ' if values['read'] else 'write'} {shown}"
+    number = values["errno"]
+    if isinstance(number, int):
+        return f"{line} failed: {errno.errorcode.get(number, f'error {number}')}"
+    short = not values["read"] and values["acked"] != len(data)
+    return f"{line} only {values['acked']} acknowledged" if short else line
+
+
+def _wire(values: Known) -> str:
+    seen = ", ".join(
+        f"{text} {values[name]}"
+        for name, text in (
+            ("pulled_up", "with pull-up"),
+            ("pulled_down", "with pull-down"),
+            ("low", "driven low"),
+            ("high", "high or released"),
+        )
+        if name in values
+    )
+    return f"  {values['wire']} reads: {seen}: {values['says'] or 'ok'}"
 
 
 def _checked(values: Known) -> str:
@@ -394,8 +430,11 @@ EVENTS = {
     "log-of": Words(_log_of),
     "output": Words("board: {text}"),
     "note": Words("note: {text}"),
+    "stopped": Words("{text}"),
     "built": Words(_built),
     "differs": Words(_differs),
+    "wire": Words(_wire),
+    "i2c": Words(_transaction),
     "pushed": Words(pushed),
     # simulate
     "lane": Words("{title}"),

@@ -130,12 +130,12 @@ def test_a_controller_that_gives_up_too_early_is_found():
 
 
 def test_what_the_driver_of_an_esp32_prints_in_between_is_no_answer():
-    def exec_(code: str, silence_s: float = 0.0) -> str:
-        noise = "E (1234) i2c.master: I2C hardware timeout detected\n"
-        return noise + '{"application": "runs"}\n'
+    def exec_(code: str, on_line: Any, silence_s: float = 0.0) -> None:
+        on_line("E (1234) i2c.master: I2C hardware timeout detected")
+        on_line('{"application": "runs"}')
 
     host = object.__new__(examine.ConnectedHost)
-    vars(host)["_connection"] = SimpleNamespace(exec=exec_)
+    vars(host)["_connection"] = SimpleNamespace(exec=exec_, tracer=None)
     assert host.call("target.facts", {}) == {"application": "runs"}
 
 
