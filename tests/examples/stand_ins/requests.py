@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Replaces `requests` on a simulated board: the test asks its web server. A Response has only what
 the example uses, as micropython-lib's has it."""
 
