@@ -187,9 +187,10 @@ class Judge:
         return None
 
     def _wrong_in_log(self, bench: Bench) -> str | None:
-        """What is wrong with the log. It must hold all of the host's events in order and little
-        else: the two events that a cut interrupted, or a line torn by one. It ends with a result,
-        or with the last event before a result that a cut interrupted."""
+        """What is wrong with the log. Each run begins with a line about the run. Else the log must
+        hold all of the host's events in order and little more: the two events that a cut
+        interrupted, or a line torn by one. It ends with a result, or with the last event before a
+        result that a cut interrupted."""
         lines, bad = _log(bench)
         numbers = [line["n"] for line in lines]
         if len(set(numbers)) != len(numbers):
@@ -202,6 +203,9 @@ class Judge:
             return "the log does not end with a result"
         since = [_event(line) for line in lines if line["n"] >= self.known]
         missing = list(self.told)
+        if not _runs_begin_with_a_line(since):
+            return "a run does not begin with the line about it"
+        since = [event for event in since if event["event"] != "run"]
         for event in since:
             if missing and event == missing[0]:
                 del missing[0]
@@ -210,6 +214,13 @@ class Judge:
         if self.hears_all and bad + len(since) - len(self.told) > _UNTOLD:
             return f"the log holds {len(since)} lines for {len(self.told)} events, {bad} torn"
         return None
+
+
+def _runs_begin_with_a_line(events: list[dict[str, Any]]) -> bool:
+    begins = [True] + [event["event"] == "result" for event in events[:-1]]
+    return all(
+        event["event"] == "run" for event, begin in zip(events, begins, strict=False) if begin
+    )
 
 
 def payload_of(image: bytes) -> bytes:
