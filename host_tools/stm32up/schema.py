@@ -13,7 +13,7 @@ import json
 import sys
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints
 
 from stm32up import events
 
@@ -282,8 +282,14 @@ def _object(shape: Any, certain: tuple[str, ...] | None = None) -> Schema:
         fields = {name.rstrip("?"): kind for name, kind in shape.items()}
         required = [name for name in shape if not name.endswith("?")]
     else:
-        fields = get_type_hints(shape)
-        required = [name for name in fields if name in shape.__required_keys__]
+        # Not __required_keys__: it does not see Required in annotations that are text.
+        fields = get_type_hints(shape, include_extras=True)
+        marks = {name: get_origin(kind) for name, kind in fields.items()}
+        required = [
+            name
+            for name, mark in marks.items()
+            if mark is Required or shape.__total__ and mark is not NotRequired
+        ]
     required = [name for name in required if certain is None or name in certain]
     made: Schema = {"type": "object", "properties": {k: _type(v) for k, v in fields.items()}}
     return {**made, "required": required} if required else made
@@ -304,7 +310,7 @@ def _type(kind: Any) -> Schema:
         return {"enum": [*arguments]}
     if origin in (Union, types.UnionType):
         return {"anyOf": [_type(one) for one in arguments]}
-    if origin is NotRequired:
+    if origin in (Required, NotRequired):
         return _type(arguments[0])
     return _object(kind) if hasattr(kind, "__required_keys__") else {}
 
