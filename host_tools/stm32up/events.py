@@ -59,8 +59,8 @@ class Plan(TypedDict, total=False):
     wishes: dict[str, int | None]
     supply: bool
     supply_switch: bool
-    bor_mv: int
-    needs_mv: int
+    bor_mv: int | None
+    needs_mv: int | None
     pages: int
     of: int
     kept: list[list[int]]

@@ -13,7 +13,7 @@ import json
 import sys
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints
 
 from stm32up import events
 
@@ -48,6 +48,8 @@ OF_BOARDS: dict[str, Any] = {
     "doubt": {"message": str},
     "hands-off": {"ms": int},
     "seen": {"what": str, "ms": int},
+    "cut": {"kind": str, "t": int, "ms": int},
+    "read-back": {"sha256": _TEXT_OR_NULL},
 }
 
 # Events of this program: every key is there.
@@ -88,6 +90,19 @@ OWN: dict[str, Any] = {
     },
     "log": {"entry": dict},
     "log-of": {"board": str},
+    "bench": {"seed": int, "kinds": list[str], "span_ms": int},
+    "bench-continued": {"file": str, "done": int},
+    "cycle": {
+        "cycle": int,
+        "version": str,
+        "cuts": list[dict[str, Any]],
+        "runs": int,
+        "retries": int,
+        "resets": int,
+        "phases": dict,
+        "failure": dict | None,
+    },
+    "step": {"step": str},
     "port": {"port": str, "pty": _TEXT_OR_NULL},
     "lane": {"lane": str, "title": str},
     "naive": {"what": str},
@@ -165,6 +180,42 @@ RESULTS: dict[str, Any] = {
         "last": int | None,
         "damaged_lines": int,
     },
+    "bench": {
+        "status": str,
+        "cycles": int,
+        "cuts": int,
+        "failures": int,
+        "retries": int,
+        "resets": int,
+        "cuts_by_kind": dict,
+        "phases": dict,
+        "failed": list[dict[str, Any]],
+        "seed": int,
+        "versions": list[str],
+        "kinds": list[str],
+        "report?": str,
+    },
+    "produce": {
+        "status": str,
+        "ok": bool,
+        "result": str,
+        "time": str,
+        "target_id": str,
+        "host_id": str,
+        "board": str,
+        "version": str,
+        "flash_sha256": str,
+        "loader": str,
+        "updater": str,
+        "failed_step": str,
+        "message": str,
+        "seconds": int | float,
+        "unit": str,
+        "serial_number": str,
+        "try": int,
+        "inventory": str,
+        "label?": str,
+    },
     "logs show": {"status": str, "entries": int, "of": int, "damaged_lines?": int},
     "logs report": {
         "status": str,
@@ -231,8 +282,14 @@ def _object(shape: Any, certain: tuple[str, ...] | None = None) -> Schema:
         fields = {name.rstrip("?"): kind for name, kind in shape.items()}
         required = [name for name in shape if not name.endswith("?")]
     else:
-        fields = get_type_hints(shape)
-        required = [name for name in fields if name in shape.__required_keys__]
+        # Not __required_keys__: it does not see Required in annotations that are text.
+        fields = get_type_hints(shape, include_extras=True)
+        marks = {name: get_origin(kind) for name, kind in fields.items()}
+        required = [
+            name
+            for name, mark in marks.items()
+            if mark is Required or shape.__total__ and mark is not NotRequired
+        ]
     required = [name for name in required if certain is None or name in certain]
     made: Schema = {"type": "object", "properties": {k: _type(v) for k, v in fields.items()}}
     return {**made, "required": required} if required else made
@@ -253,7 +310,7 @@ def _type(kind: Any) -> Schema:
         return {"enum": [*arguments]}
     if origin in (Union, types.UnionType):
         return {"anyOf": [_type(one) for one in arguments]}
-    if origin is NotRequired:
+    if origin in (Required, NotRequired):
         return _type(arguments[0])
     return _object(kind) if hasattr(kind, "__required_keys__") else {}
 

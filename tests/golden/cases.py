@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from stm32up.errors import DeviceError, NoBoard, NoUpdater, UpdateFailed
@@ -136,8 +137,31 @@ DEVICES = [
     },
     {"port": "/dev/ttyUSB0", "usb": "CP2102", "said": "its program does not answer"},
 ]
+CYCLE = {
+    "cycle": 1,
+    "version": "1.0.0",
+    "runs": 2,
+    "retries": 1,
+    "resets": 0,
+    "failure": None,
+    "cuts": [{"kind": "nrst", "t": 900}],
+    "phases": {"push": 40, "write": 800, "cycle": 2000},
+}
+BENCH = SimpleNamespace(
+    cycles=[CYCLE, {**CYCLE, "cycle": 2}], seed=1, versions=["1.0.0", "1.0.1"], kinds=["nrst"]
+)
+FAILED_CYCLE = {
+    **CYCLE,
+    "failure": {
+        "message": "flash does not hold 1.0.0",
+        "next_step": "Read the log; run: stm32up doctor.",
+    },
+}
+FAILED_BENCH = SimpleNamespace(**{**vars(BENCH), "cycles": [CYCLE, FAILED_CYCLE]})
 FORUM = {"status": "done", "lanes": [{"locked": 0, "instants": 10000}]}
 WHO = {"board": "e6616407e3000001", "host": "rp2", "micropython": "1.29.0", "updater": "0.1.0"}
+PRODUCE = "produce app.img --serial-number 0001 --inventory units.csv"
+STEPS = ("deploy", "provision", "update", "verify")
 LOG = (
     logs.merge(
         [
@@ -209,7 +233,7 @@ CASES: dict[str, list[Case]] = {
         "boards new",
         Case("boards new mine --yes"),
         "boards new",
-        "boards new mine --chip Z80 --yes",
+        "boards new mine --link spi --yes",
         "boards new mine --json",
     ),
     "devices": here(
@@ -272,6 +296,19 @@ CASES: dict[str, list[Case]] = {
         "unprotect",
         Case("unprotect --yes", ends={"status": "not-protected"}),
         Case("unprotect --yes --install none.img"),
+    ),
+    "bench": on_a_board(
+        "bench",
+        Case("bench --cycles 2 --cut-target --seed 1", ends=BENCH),
+        Case("bench --noise"),
+        Case("bench --image app.img"),
+        Case("bench --cycles 2 --cut-target --seed 1", ends=FAILED_BENCH),
+    ),
+    "produce": on_a_board(
+        "produce",
+        Case(f"{PRODUCE} --yes", tuple({"event": "step", "step": name} for name in STEPS)),
+        Case("produce app.img --serial-number auto --inventory units.csv --yes"),
+        Case(f"{PRODUCE} --no-provision --bor 1"),
     ),
     "logs pull": on_a_board(
         "logs pull",
