@@ -47,7 +47,9 @@ BUGS = (
         "the first vectors are written before the other pages",
         "stm32_updater/flasher",
         "                yield from self._write_pages(todo, first, image, payload, doubt)\n"
+        '                self._ended("write_ms")\n'
         "                todo = yield from self._compare(image, payload, (), True)\n"
+        '                self._ended("verify_ms")\n'
         "                if not todo and self._restore_first_vectors(image):\n",
         "                write = self._write_pages\n"
         "                yield from write([first], first, image, payload, doubt)\n"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+
 import pytest
 
 from stm32sim.cuts import Campaign, explore, rig
@@ -24,7 +27,16 @@ def test_an_update_does_the_same_in_micropython_as_in_cpython():
         with in_micropython(name) as scenario:
             here = events_of(scenario, Rig)
         there = events_of(SCENARIOS[name], rig.Rig)
-        assert [place for place in here if place != CALL] == there
+        assert _comparable(place for place in here if place != CALL) == _comparable(there)
+
+
+def _comparable(places: Iterable[str]) -> list[str]:
+    """Operations in the host's flash that follow each other count once: the times in the log
+    differ, so a line may be longer by a digit and fill one more block."""
+    found: list[str] = []
+    for place, together in itertools.groupby(places):
+        found += [place] if place == HOST_FLASH else together
+    return found
 
 
 def test_an_update_in_micropython_survives_a_cut_anywhere():
