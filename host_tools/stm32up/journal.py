@@ -6,11 +6,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from stm32up.errors import UsageError
+
+_LOCKED_S = 10.0  # a lock is held for as long as it takes to write a row
+_AGAIN_S = 0.02
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -65,21 +69,21 @@ def _end_of_whole_lines(path: Path) -> int:
 def locked(path: Path) -> Iterator[None]:
     """Only one process at a time is in this block with this journal. Raises UsageError."""
     beside = path.with_name(f"{path.name}.lock")
+    end = time.monotonic() + _LOCKED_S
+    while True:
+        try:
+            beside.open("x").close()
+            break
+        except FileExistsError:
+            if time.monotonic() >= end:
+                raise UsageError(
+                    f"{path} is locked by another program, or one was interrupted",
+                    f"If no other one runs, remove {beside}.",
+                ) from None
+            time.sleep(_AGAIN_S)
+        except OSError as error:
+            raise UsageError(f"cannot lock {path}: {error.strerror}") from None
     try:
-        with beside.open("ab") as file:
-            _lock(file)
-            yield
-    except OSError as error:
-        raise UsageError(f"cannot lock {beside}: {error.strerror}") from None
-
-
-def _lock(file: IO[bytes]) -> None:
-    """Wait for the lock; it ends when the file is closed."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: waits for 10 s
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined, unused-ignore]
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        beside.unlink(missing_ok=True)

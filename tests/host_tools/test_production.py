@@ -112,6 +112,17 @@ def test_two_stations_never_take_the_same_number(units):
     assert sorted(map(int, numbers)) == [*range(100, 117)]
 
 
+def test_a_lock_that_was_left_behind_is_named(units, monkeypatch):
+    monkeypatch.setattr(journal, "_LOCKED_S", 0.0)
+    lock = units.with_name("units.jsonl.lock")
+    lock.touch()
+    with pytest.raises(UsageError, match=r"remove .*units\.jsonl\.lock"):
+        add(units, "a", "1")
+    lock.unlink()
+    add(units, "a", "1")
+    assert not lock.exists()
+
+
 def test_mistakes_are_told_before_a_board_is_looked_for(run, image, units, tmp_path):
     given = ["produce", image, "--yes"]
     for arguments, said in (
