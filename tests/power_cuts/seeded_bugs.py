@@ -38,7 +38,8 @@ BUGS = (
         "                yield from self._write_pages(todo, first, image, payload, doubt)\n",
         "                write = self._write_pages\n"
         "                pages = [page for page in todo if page != first]\n"
-        "                yield from write(pages, first, image, payload, doubt)\n"
+        "                if pages:\n"
+        "                    yield from write(pages, first, image, payload, doubt)\n"
         "                if todo[0] == first:\n"
         "                    yield from self._remove_first_vectors(first, image, False)\n"
         "                    yield from write([first], first, image, payload, doubt)\n",
@@ -55,7 +56,8 @@ BUGS = (
         "                yield from write([first], first, image, payload, doubt)\n"
         "                self._restore_first_vectors(image)\n"
         "                pages = [page for page in todo if page != first]\n"
-        "                yield from write(pages, first, image, payload, doubt)\n"
+        "                if pages:\n"
+        "                    yield from write(pages, first, image, payload, doubt)\n"
         "                todo = yield from self._compare(image, payload, (), False)\n"
         "                if not todo:\n",
     ),
