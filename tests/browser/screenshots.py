@@ -1,7 +1,7 @@
 """Writes the pictures of the page into docs/img: `make screenshots`.
 
-They show the logs of simulated boards; nothing in them depends on the day or the computer, but for
-the fonts.
+They show simulated boards: logs, and a run of `bench`. The pages of logs depend on nothing but the
+fonts; `bench` measures some times on this computer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from playwright.sync_api import Browser
+
+from stm32up.cli.main import run
 from stm32up.host import log_files
 from stm32up.report import log_report
 from tests.browser import chromium, field_logs
@@ -20,6 +23,8 @@ PICTURES = (  # file, theme, width, height, where it begins
     ("logs-report-dark.png", "dark", 1100, 2000, "body"),
     ("logs-report-phone.png", "light", 390, 1700, "h2:has-text('Board')"),
 )
+BENCH = ("bench-report.png", "light", 1000, 1500, "body")
+CYCLES = ["--port", "sim", "bench", "--cycles", "40", "--cut-target", "--cut-host", "--seed", "1"]
 
 
 def main() -> int:
@@ -32,13 +37,21 @@ def main() -> int:
         field_logs.write(log)
         page, _ = log_report.page(log_files.read([log]))
         page.write(html)
-        for picture, theme, width, height, begin in PICTURES:
-            with chromium.shown(browser, html, theme, width) as (shown, _):
-                shown.set_viewport_size({"width": width, "height": height})
-                shown.locator(begin).first.evaluate("(place) => place.scrollIntoView()")
-                shown.screenshot(path=IMAGES / picture)
-                print(f"docs/img/{picture}")
-    return 0
+        for picture in PICTURES:
+            _take(browser, html, *picture)
+        status = run([*CYCLES, "--state", str(Path(name, "bench.jsonl")), "--report", str(html)])
+        _take(browser, html, *BENCH)
+    return status
+
+
+def _take(
+    browser: Browser, html: Path, picture: str, theme: str, width: int, height: int, begin: str
+) -> None:
+    with chromium.shown(browser, html, theme, width) as (shown, _):
+        shown.set_viewport_size({"width": width, "height": height})
+        shown.locator(begin).first.evaluate("(place) => place.scrollIntoView()")
+        shown.screenshot(path=IMAGES / picture)
+        print(f"docs/img/{picture}")
 
 
 if __name__ == "__main__":
