@@ -47,7 +47,8 @@ class Chip:
     `flash_size`, `ram_size` (bytes), `is_largest` (no part of the family has more flash),
     `loader_id_address`, `options_address`, `flash_size_address` (0 if unknown), `bus_limit` (Hz),
     `startup_ms` (from a reset until the loader listens), `loader_timeout_ms` (after this much
-    silence inside a command the loader resets itself), `release_ms` (after this much it has).
+    silence inside a command the loader resets itself), `release_ms` (after this much it has),
+    `free_ram` (address of RAM for code that sets the EMPTY flag; 0 if there is none).
 
     `second_bank`: the first page whose number is not known to the loader by its place in flash;
     see `Flasher`. The number of pages if there is none. `erases_all`: whether all of the flash may
@@ -58,8 +59,8 @@ class Chip:
         self.flash_start = FLASH_START
         self.flash_size = flash_size
         product_id, _, address, page_size, largest, ram, loader_id, options, size = columns[:9]
-        bus, startup, timeout = columns[9:12]
-        notes = columns[12].split(",") if columns[12:] else ()
+        bus, startup, timeout, free_ram = columns[9:13]
+        notes = columns[13].split(",") if columns[13:] else ()
         self.product_id = int(product_id, 16)
         self.loader_address = int(address, 16)
         self.page_size = int(page_size)
@@ -73,6 +74,7 @@ class Chip:
         self.startup_ms = STARTUP_MS + int(float(startup))
         self.loader_timeout_ms = int(timeout)
         self.release_ms = self.loader_timeout_ms * 3 // 2
+        self.free_ram = int(free_ram, 16)
         two_banks = "two-banks" in notes
         self.second_bank = self.pages // 2 if two_banks else self.pages
         self.erases_all = not two_banks and "never-all" not in notes

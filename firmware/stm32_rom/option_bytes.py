@@ -19,6 +19,7 @@ _WORDS = (0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x70)
 
 RDP_LEVEL_0 = const(0xAA)  # the RDP byte; RM0490 section 4.5
 _RDP_LEVEL_2 = const(0xCC)
+_NBOOT_SEL = const(1 << 24)
 
 # OPTR above the RDP byte, names as in ST's documents: (name, lowest bit, width)
 OPTR_FIELDS = (
@@ -68,6 +69,11 @@ class OptionBytes:
         """Readout protection level: 0, 2, or 1 for any RDP byte that is neither 0xAA nor 0xCC."""
         rdp = self.word(_OPTR) & 0xFF
         return 0 if rdp == RDP_LEVEL_0 else 2 if rdp == _RDP_LEVEL_2 else 1
+
+    @property
+    def boot0_from_pin(self):
+        """Whether the BOOT0 pin counts (nBOOT_SEL = 0)."""
+        return not self.word(_OPTR) & _NBOOT_SEL
 
     def write_protected(self, page):
         """Whether a page lies in one of the two WRP areas (none if its start is above its end)."""

@@ -107,7 +107,11 @@ class Target:
 
     def start_application(self):
         """Leave the loader: by a reset; if the loader still answers (EMPTY flag latched at
-        power-on), by Go; then by a power cycle. Does not check that the application runs.
+        power-on), by code that corrects the flag, and by Go; then by a power cycle. Does not check
+        that the application runs.
+
+        Go comes first if BOOT0 does not lead back into the loader: it leaves EMPTY set, and then a
+        reset leads back from an application that turns out not to run.
 
         Stays in the loader if there is no application: a reset would lead into blank flash, or to
         the zeros of an interrupted update, and without BOOT0 only a power-on leads back from
@@ -123,9 +127,32 @@ class Target:
             self.reset()
         if not self.in_loader() or self._nothing_to_run():  # a loader that hung was not asked
             return
+        if self._boot0_leads_back() and self._left_by_code():
+            return
         self._go()
-        if self.in_loader():
+        if self.in_loader() and not self._left_by_code():
             self.power_cycle()
+
+    def _boot0_leads_back(self):
+        """Whether the host can enter the loader whatever the application does."""
+        pins = self.pins.boot0 is not None and self.pins.nrst is not None
+        return pins and self.options is not None and self.options.boot0_from_pin
+
+    def _left_by_code(self):
+        """Let code in the target's RAM correct EMPTY and reset the chip; whether the loader was
+        left. Not if no RAM is known to be free."""
+        if not self.chip.free_ram:
+            return False
+        from . import empty_flag
+
+        try:
+            empty_flag.correct(self.loader, self.read_memory, self.chip.free_ram)
+        except (LoaderError, BusError):
+            if self.pins.nrst is not None:
+                self.reset()  # it may be out of step
+            return False
+        self._clock.sleep(self.chip.startup_ms)
+        return not self.in_loader()
 
     def _last_resort(self):
         """Before the last try: the supply, because BOOT0 may be ignored since a debugger was

@@ -55,7 +55,7 @@ def supported() -> list[str]:
     examples = {fact.product_id: fact.part for fact in FACTS}
     for columns, _, faults in rows():
         product_id, parts, address, page, largest = columns[:5]
-        notes = columns[12].split(",") if columns[12:] else []
+        notes = columns[13].split(",") if columns[13:] else []
         common = COMMON_PARTS.get(int(address, 16))
         lines.append(
             "| "

@@ -9,21 +9,21 @@ import pytest
 
 from stm32sim.chip.cortex_m import (
     FLASH,
-    FLASH_SIZE,
     SRAM,
-    SRAM_SIZE,
     SYSTEM_MEMORY,
     EmulatedApplication,
     emulated,
 )
-from stm32sim.chip.g071_registers import NotModelled
+from stm32sim.chip.families import G071
 from stm32sim.chip.option_bytes import FACTORY, OPTR
+from stm32sim.chip.registers import NotModelled
 from stm32sim.chip.stm32 import Running
 from stm32sim.wires.bus import Bus, Stretched
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
 from tests.simulator.rig import ACK, Rig, word
 
 APP_FOLDER = Path(__file__).parents[2] / "boards" / "nucleo_g071rb_app"
+FLASH_SIZE, SRAM_SIZE = G071.largest, G071.ram
 VERSIONS = ["1.0.0", "1.1.0"]
 ADDRESS = 0x2A
 IDENTITY, VERSION, UPTIME, ENTER_LOADER = 0x00, 0x01, 0x02, 0x10

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from stm32sim.chip.families import Family
 from stm32sim.chip.flash import GRANULE
 from stm32sim.wires.bus import NOT_DRIVEN, I2CDevice
 from stm32sim.wires.clock import NS_PER_MS, Clock
@@ -39,6 +40,9 @@ class Surroundings(Protocol):
 
     @property
     def clock(self) -> Clock: ...
+
+    @property
+    def family(self) -> Family: ...
 
     @property
     def ram(self) -> bytes | bytearray:

@@ -1,6 +1,6 @@
-"""Runs the application in the simulated STM32's flash: its machine code, executed by Unicorn.
+"""Runs a program in the simulated STM32: machine code in flash or RAM, executed by Unicorn.
 
-How time passes. Each halfword of code takes `HALFWORD_NS` on the program's own clock, which is
+How time passes. Each halfword of code takes 1.5 cycles on the program's own clock, which is
 separate from the clock of the world and catches up with it
 - at each event on the bus, before the program can notice it,
 - by alarms: `SLICE` after the last event, and from then on `SLICE` after each tick of SysTick.
@@ -19,7 +19,11 @@ otherwise: it runs too slowly when nothing happens, but never too fast, and need
 Differences to silicon: a fault ends the program permanently (a Cortex-M would enter HardFault, and
 the application might reset itself); no interrupts, no WFI (a polled program needs neither);
 Unicorn has no Cortex-M0+, so it is a Cortex-M0 with VTOR; an unaligned access to memory is not
-detected; the flash model handles ECC and decides whether the application is started.
+detected; the flash model handles ECC and decides whether the application is started. If a memory
+is no multiple of 4 KB, its end is missing.
+
+A program that Go starts in RAM may execute only what the loader has written there since power-on
+[strict].
 """
 
 # mypy: allow-untyped-calls
@@ -54,11 +58,12 @@ from unicorn import (  # type: ignore[attr-defined]  # Uc is not in its __all__
 from unicorn.arm_const import UC_ARM_REG_PC, UC_ARM_REG_SP, UC_CPU_ARM_CORTEX_M0
 
 from stm32sim.chip.application import Surroundings
-from stm32sim.chip.g071_peripherals import Peripherals
-from stm32sim.chip.g071_registers import NotModelled
+from stm32sim.chip.families import G071, Family
+from stm32sim.chip.peripherals import Peripherals
+from stm32sim.chip.registers import NotModelled
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_US, Alarm, Clock
 
-HALFWORD_NS = 94  # 1.5 cycles at 16 MHz: most instructions take 1, loads, stores and branches 2
+HALFWORD_CYCLES = 1.5  # most instructions take 1, loads, stores and branches 2
 SLICE = 20 * NS_PER_US  # how far the program may lag behind the world
 AHEAD = NS_PER_MS  # how far it runs ahead at once while it holds SCL
 BLOCKS_AT_START = 20_000  # enough to copy .data and clear 36 KB of .bss
@@ -67,11 +72,11 @@ BLOCKS_PER_SLICE = 50
 FIRST_LAP = 32
 
 # RM0444 "Memory organization", "Memory map and register boundary addresses"
-FLASH, FLASH_SIZE = 0x0800_0000, 128 * 1024
-SRAM, SRAM_SIZE = 0x2000_0000, 36 * 1024
-SYSTEM_MEMORY, SYSTEM_MEMORY_SIZE = 0x1FFF_0000, 28 * 1024
+FLASH, SRAM, SYSTEM_MEMORY = 0x0800_0000, 0x2000_0000, 0x1FFF_0000
 # The real words are not published. Any stack in SRAM and any entry in system memory work here.
-SYSTEM_MEMORY_VECTORS = struct.pack("<II", 0x2000_3000, SYSTEM_MEMORY + 0x101)
+SYSTEM_MEMORY_VECTORS = struct.pack("<II", 0x2000_1000, SYSTEM_MEMORY + 0x101)
+
+_MAPPABLE = 0x1000  # Unicorn's unit
 
 _NEVER = 0xF000_0000  # Unicorn needs an address to stop at
 _ACCESS = {
@@ -90,11 +95,17 @@ _EXCEPTION = {  # QEMU's numbers
 }
 
 
+def _memory(content: bytes) -> ctypes.Array[ctypes.c_char]:
+    size = len(content) // _MAPPABLE * _MAPPABLE
+    return ctypes.create_string_buffer(content[:size], size)
+
+
 def emulated(flash: bytes, surroundings: Surroundings) -> EmulatedApplication | None:
     """An ApplicationFactory: main flash is executed, instruction by instruction."""
     application = EmulatedApplication(
         surroundings.clock,
         flash,
+        family=surroundings.family,
         ram=surroundings.ram,
         empty_flag=surroundings.empty_flag,
         on_enter_system_memory=surroundings.enter_system_memory,
@@ -105,12 +116,14 @@ def emulated(flash: bytes, surroundings: Surroundings) -> EmulatedApplication | 
 
 
 class EmulatedApplication:
-    """The program after a reset into main flash. An I2CDevice (see bus.py) that starts at once.
+    """The program after a reset into main flash, or after Go to `vectors` in RAM. An I2CDevice
+    (see bus.py) that starts at once.
 
     `flash` is the whole main flash, `ram` the initial content of SRAM. `on_enter_system_memory` is
     called once when the program jumps into the loader, `on_reset` once when it requests a reset;
     then it ends, as after a fault or `halt()`. `empty_flag` is the initial EMPTY in FLASH_ACR;
-    `on_empty_flag` is called at once when it changes that bit.
+    `on_empty_flag` is called at once when it changes that bit, `on_fault` once after a fault.
+    `written`: for each byte of RAM whether it may be executed; None: all of them.
     """
 
     def __init__(
@@ -119,23 +132,35 @@ class EmulatedApplication:
         flash: bytes,
         *,
         ram: bytes | bytearray,
+        family: Family = G071,
+        vectors: int = FLASH,
+        written: bytes | bytearray | None = None,
         empty_flag: bool = False,
         on_enter_system_memory: Callable[[], None],
         on_reset: Callable[[], None],
         on_empty_flag: Callable[[bool], None],
+        on_fault: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        if len(flash) != FLASH_SIZE:
-            raise ValueError(f"main flash has {FLASH_SIZE} bytes, not {len(flash)}")
+        if not flash or len(flash) > family.largest or len(flash) % _MAPPABLE:
+            raise ValueError(f"no {family.parts} has {len(flash)} bytes of main flash")
         self.fault: str | None = None
         self._clock = clock
         self._now = clock.now  # ns; how far the program has run
         self._on_enter_system_memory = on_enter_system_memory
         self._on_reset = on_reset
+        self._on_fault = on_fault
+        self._written = written
         self._ending: Callable[[], None] | None = None  # what ended it; None while it runs
         self._bad_access = ""
         self.peripherals = Peripherals(
-            lambda: self._now, self._request_reset, self._map_at_zero, empty_flag, on_empty_flag
+            lambda: self._now,
+            self._request_reset,
+            self._map_at_zero,
+            empty_flag,
+            on_empty_flag,
+            family,
         )
+        self._halfword = round(HALFWORD_CYCLES * 1_000_000_000 / self.peripherals.clock.hz)  # ns
         self._i2c = self.peripherals.i2c
         self._released_at = 0  # ns; SCL is low until then
 
@@ -148,21 +173,24 @@ class EmulatedApplication:
         self._state_at_head: tuple[object, ...] = ()
         self._lap = self._lap_left = FIRST_LAP  # blocks until another one becomes the head
 
-        self._flash = ctypes.create_string_buffer(flash, FLASH_SIZE)
-        self._at_zero = ctypes.create_string_buffer(flash, FLASH_SIZE)
-        self._sram = ctypes.create_string_buffer(bytes(ram), SRAM_SIZE)
-        self._system_memory = ctypes.create_string_buffer(
-            SYSTEM_MEMORY_VECTORS.ljust(SYSTEM_MEMORY_SIZE, b"\0"), SYSTEM_MEMORY_SIZE
-        )
+        self._flash = _memory(flash)
+        self._at_zero = _memory(flash)
+        self._sram = _memory(bytes(ram).ljust(family.ram, b"\0"))
+        system_size = family.system_end - SYSTEM_MEMORY
+        self._system_memory = _memory(SYSTEM_MEMORY_VECTORS.ljust(system_size, b"\0"))
         self._uc: Uc | None = self._power_up()
         self._saved = self._uc.context_save()
         self._alarm: Alarm | None = None
 
-        stack, entry = struct.unpack_from("<II", flash)
+        table = flash if vectors == FLASH else bytes(ram)[vectors - SRAM :]
+        stack, entry = struct.unpack_from("<II", table)
         self._pc = entry & ~1
         self._uc.reg_write(UC_ARM_REG_SP, stack & ~3)
+        if vectors != FLASH and not self._was_written(vectors, 8):
+            self._die(f"the vectors at 0x{vectors:08X} were not written")
         if not entry & 1:
             self._die(f"the reset vector 0x{entry:08X} is not an address of Thumb code")
+        if self.fault:
             self.halt()
         self._plan()
 
@@ -170,10 +198,13 @@ class EmulatedApplication:
         uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M0)
         code = UC_PROT_READ | UC_PROT_EXEC
-        uc.mem_map_ptr(0, FLASH_SIZE, code, self._at_zero)
-        uc.mem_map_ptr(FLASH, FLASH_SIZE, code, self._flash)
-        uc.mem_map_ptr(SYSTEM_MEMORY, SYSTEM_MEMORY_SIZE, code, self._system_memory)
-        uc.mem_map_ptr(SRAM, SRAM_SIZE, code | UC_PROT_WRITE, self._sram)
+        for start, memory in (
+            (0, self._at_zero),
+            (FLASH, self._flash),
+            (SYSTEM_MEMORY, self._system_memory),
+        ):
+            uc.mem_map_ptr(start, len(memory), code, memory)
+        uc.mem_map_ptr(SRAM, len(self._sram), code | UC_PROT_WRITE, self._sram)
         for page in self.peripherals.pages:
             uc.mmio_map(page, Peripherals.PAGE, self._read, page, self._write, page)
         uc.hook_add(UC_HOOK_BLOCK, self._block)
@@ -332,8 +363,11 @@ class EmulatedApplication:
     def _block(self, uc: Uc, address: int, size: int, _: object) -> None:
         """Unicorn is about to run a basic block."""
         over = self._ending is not None
-        if SYSTEM_MEMORY <= address < SYSTEM_MEMORY + SYSTEM_MEMORY_SIZE and not over:
+        if SYSTEM_MEMORY <= address < SYSTEM_MEMORY + len(self._system_memory) and not over:
             self._ending = self._on_enter_system_memory
+            over = True
+        if not over and not self._was_written(address, size):
+            self._die(f"execution of RAM that was not written, at 0x{address:08X}")
             over = True
         if (
             over
@@ -347,7 +381,14 @@ class EmulatedApplication:
             uc.emu_stop()
             return
         self._blocks_left -= 1
-        self._now += size // 2 * HALFWORD_NS
+        self._now += size // 2 * self._halfword
+
+    def _was_written(self, address: int, size: int) -> bool:
+        """Whether these bytes may be executed, if they are in RAM."""
+        start = address - SRAM
+        if self._written is None or not 0 <= start < len(self._sram):
+            return True
+        return all(self._written[start : start + size])
 
     def _has_settled(self, uc: Uc, block: int) -> bool:
         if block == self._head:
@@ -401,16 +442,16 @@ class EmulatedApplication:
         self._ending = self._on_reset
 
     def _map_at_zero(self, system_memory: bool) -> None:
-        ctypes.memmove(self._at_zero, self._flash, FLASH_SIZE)
+        ctypes.memmove(self._at_zero, self._flash, len(self._flash))
         if system_memory:
-            ctypes.memmove(self._at_zero, self._system_memory, SYSTEM_MEMORY_SIZE)
+            ctypes.memmove(self._at_zero, self._system_memory, len(self._system_memory))
 
     # Faults
 
     def _die(self, reason: str) -> None:
         if self._ending is None:
             self.fault = reason
-            self._ending = lambda: None
+            self._ending = lambda: self._on_fault(reason)
 
     @staticmethod
     def _where(uc: Uc) -> str:

@@ -47,6 +47,12 @@ class Family:
     bfb2: bool = False  # bit 20 of OPTR, likewise: boot from the second bank; not modelled further
     second_system: tuple[int, int] | None = None
 
+    @property
+    def empty_in_acr(self) -> bool:
+        """EMPTY is bit 16 of FLASH_ACR [V CMSIS-G0; C0 and U0 have the same flash registers: BMP
+        drives all three with one driver]."""
+        return self.parts[:2] in ("G0", "C0", "U0")
+
     def quirks(self, loader_id: int | None = None) -> Quirks:
         """Those of the version with this ID byte; None: the last one."""
         if self is G071:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from stm32sim.chip.application import Application, ApplicationFactory, KnownImages
+from stm32sim.chip.cortex_m import EmulatedApplication
 from stm32sim.chip.families import G071, Family
 from stm32sim.chip.flash import (
     ERASED_BYTE,
@@ -62,6 +63,7 @@ class Running(Enum):
     RESET = "reset"  # held in reset by NRST or a low supply, or starting up
     LOADER = "loader"
     APPLICATION = "application"
+    RAM = "code in RAM"  # started by Go
     CRASHED = "crashed"  # fetched something that is not an application, or HardFault in the loader
     LOCKED = "locked"  # option bytes torn: main flash forced and protected, debug port closed
 
@@ -132,6 +134,7 @@ class Stm32:
             self._memories.append(Memory("engineering", start, start + ENGINEERING_LENGTH))
         self._noise = random.Random(0)
         self._ram = bytearray(family.ram)
+        self._written = bytearray(family.ram)  # 1 where a loader wrote since power-on
         self._noisy = 0  # power-ons since RAM was last looked at
         self.running = Running.OFF
         self._discharged_at = 0  # ns
@@ -162,6 +165,7 @@ class Stm32:
             self._discharged_at = self.clock.now + DISCHARGE
             return
         self._noisy += 1
+        self._written = bytearray(self.family.ram)
         self.flash.power_on()
         if self.clock.now >= self._discharged_at:
             self.debugger_seen = self._flash_shut = False
@@ -265,7 +269,8 @@ class Stm32:
     @property
     def application(self) -> Application | None:
         """The application that runs from main flash, if any."""
-        return None if isinstance(self._occupant, Loader) else self._occupant
+        occupant = self._occupant if self.running is Running.APPLICATION else None
+        return None if isinstance(occupant, Loader) else occupant
 
     @property
     def empty_flag(self) -> bool:
@@ -280,8 +285,11 @@ class Stm32:
     def jump(self, address: int) -> None:
         """Go: the word at `address` becomes SP, the next one the program counter, without
         checks."""
+        memory = self.memory_at(address)
         if address == FLASH_START:
             self._start_main_flash("Go")
+        elif memory is not None and memory.name == "ram" and address % 4 == 0:
+            self._start_ram(address)
         else:
             self._crash(f"Go to {address:#010x}, where no application is known to be")
 
@@ -365,6 +373,7 @@ class Stm32:
 
     def _start_main_flash(self, reason: str) -> None:
         self._evict()
+        self._written = bytearray(self.family.ram)  # an application uses RAM as it likes
         content = self._fetched()
         if self._flash_shut:
             self._crash(f"readout protection is new and needs a power-on ({reason})")
@@ -379,6 +388,29 @@ class Stm32:
         self.running = Running.APPLICATION
         self._occupant = self._on_bus = application
         self.boots.append(Boot(self.clock.now, Running.APPLICATION, content, reason))
+
+    def _start_ram(self, address: int) -> None:
+        """Execute what a loader has written to RAM, and nothing else."""
+        self._evict()
+        program = EmulatedApplication(
+            self.clock,
+            self._fetched(),
+            ram=self.ram,
+            family=self.family,
+            vectors=address,
+            written=self._written,
+            empty_flag=self.empty_flag,
+            on_enter_system_memory=self.enter_system_memory,
+            on_reset=self.system_reset,
+            on_empty_flag=self.set_empty_flag,
+            on_fault=lambda reason: self._crash(f"code in RAM: {reason}"),
+        )
+        if program.fault:
+            self._crash(f"code in RAM: {program.fault}")
+            return
+        self.running = Running.RAM
+        self._occupant = self._on_bus = program
+        self._note(Running.RAM, "Go")
 
     def _executes(self, torn: bool, content: bytes) -> bool:
         """Whether the core executes a first instruction.
@@ -486,13 +518,14 @@ class Stm32:
     def poke_ram(self, address: int, data: bytes) -> None:
         start = address - RAM_START
         self.ram[start : start + len(data)] = data
+        self._written[start : start + len(data)] = b"\1" * len(data)
 
     @property
     def led(self) -> bool | None:
         """The level of PA5 from the application; None in reset and in the loader, where it is not
         driven."""
-        occupant = self._occupant
-        return None if occupant is None or isinstance(occupant, Loader) else occupant.led
+        application = self.application
+        return None if application is None else application.led
 
     # --- on the bus: the running code answers ---
 

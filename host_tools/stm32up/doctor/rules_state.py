@@ -337,7 +337,7 @@ def host_nearly_full(facts: Facts) -> Evidence:
 @RULES.add(
     "The EMPTY flag is still set: a reset leads into the loader.",
     "The flash was written since power-on, and the chip updates the flag only then. The updater "
-    "starts the application with Go.",
+    "starts the application with Go, or with code in RAM that corrects the flag.",
     "Switch the target off and on once.",
     severity=Severity.NOTICE,
     unless=("forced-into-loader", "boot0-ignored"),

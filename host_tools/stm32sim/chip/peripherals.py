@@ -1,17 +1,24 @@
-"""The peripherals of an STM32G071 at their addresses, with their clock enables and resets.
+"""The peripherals of a chip at their addresses, with their clock enables and resets.
 
 A peripheral whose clock is not enabled reads 0 and ignores writes. Its clock starts after two
 cycles (RM0444 "Peripheral clock enable"), so the next access must not go to it; the effect is not
 known, and such an access is refused. Addresses: RM0444 "Memory map and register boundary
-addresses".
+addresses"; the same in CMSIS-C0.
+
+Of the families without an entry in CLOCKS only the core's reset request is modelled, and FLASH_ACR
+if it has the EMPTY flag: enough for code in RAM that corrects the flag.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from stm32sim.chip.g071_i2c import I2CTarget
-from stm32sim.chip.g071_registers import (
+from stm32sim.chip.families import G071, Family, family_of
+from stm32sim.chip.i2c_target import I2CTarget
+from stm32sim.chip.registers import (
+    HSI16,
+    HSI48_DIV4,
+    Clock,
     FlashInterface,
     Gpio,
     NotModelled,
@@ -22,12 +29,18 @@ from stm32sim.chip.g071_registers import (
     SysTick,
 )
 
+# The families whose applications can be executed.
+CLOCKS: dict[int, Clock] = {
+    G071.product_id: HSI16,
+    family_of("STM32C031C6").product_id: HSI48_DIV4,
+}
+
 
 class Peripherals:
     """Everything that the program can access except its memories."""
 
     PAGE = 0x1000
-    LED_PIN = 5  # of port A; UM2324 "LEDs"
+    LED_PIN = 5  # of port A: LD4 on the NUCLEO-G071RB (UM2324 "LEDs") and -C031C6 (Zephyr)
 
     def __init__(
         self,
@@ -36,19 +49,22 @@ class Peripherals:
         map_at_zero: Callable[[bool], None],
         empty_flag: bool,
         on_empty_flag: Callable[[bool], None],
+        family: Family = G071,
     ) -> None:
         """`now`: ns of the program; `map_at_zero(True)`: system memory instead of flash at address
         0; `empty_flag`: EMPTY in FLASH_ACR at the start, and `on_empty_flag` when it changes."""
         self.gpioa = Gpio("GPIOA", 0xEBFF_FFFF, 0x0C00_0000, 0x2400_0000)
         self.gpiob = Gpio("GPIOB", 0xFFFF_FFFF, 0, 0)
         self.i2c = I2CTarget(self._i2c_pins_connected)
-        self.systick = SysTick(now)
+        self.clock = CLOCKS.get(family.product_id, HSI16)
+        self.systick = SysTick(now, self.clock.hz)
         self.rcc = Rcc(
+            self.clock,
             {
                 (Rcc.IOPRSTR, Rcc.GPIOA): self.gpioa.reset,
                 (Rcc.IOPRSTR, Rcc.GPIOB): self.gpiob.reset,
                 (Rcc.APBRSTR1, Rcc.I2C1): self.i2c.reset,
-            }
+            },
         )
         self.changes = 0  # counts accesses that may have changed the state of a peripheral
         self.led_toggles = 0
@@ -69,6 +85,9 @@ class Peripherals:
             0x5000_0000: (self.gpioa, (Rcc.IOPENR, Rcc.GPIOA)),
             0x5000_0400: (self.gpiob, (Rcc.IOPENR, Rcc.GPIOB)),
         }
+        if family.product_id not in CLOCKS:
+            known = {0xE000_EC00, *({0x4002_2000} if family.empty_in_acr else ())}
+            self._map = {first: self._map[first] for first in known}
 
     @property
     def pages(self) -> list[int]:
@@ -80,7 +99,7 @@ class Peripherals:
         return self._led
 
     def _i2c_pins_connected(self) -> bool:
-        """PB6 and PB7, AF6; DS12232 "Port B alternate function mapping"."""
+        """PB6 and PB7, AF6; DS12232 "Port B alternate function mapping", for the C031 CubeMX."""
         return all(self.gpiob.open_drain_alternate(pin, 6) for pin in (6, 7))
 
     def _find(self, address: int) -> tuple[Peripheral, int, bool]:

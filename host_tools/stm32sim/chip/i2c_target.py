@@ -1,10 +1,10 @@
-"""I2C1 of an STM32G071 as an I2C target, between the wires and the program's registers."""
+"""I2C1 of a G071 or a C031 as an I2C target, between the wires and the program's registers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from stm32sim.chip.g071_registers import NotModelled
+from stm32sim.chip.registers import NotModelled
 
 
 class I2CTarget:

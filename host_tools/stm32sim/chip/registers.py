@@ -1,16 +1,29 @@
-"""Registers of an STM32G071 that a small application needs: ports, clocks, SysTick, reset.
+"""Registers of a G071 or a C031 that a small application needs: ports, clocks, SysTick, reset.
 
 Only the listed registers exist. Anything else raises `NotModelled`, so that an application never
 runs on invented behaviour. Registers and bits: the RM0444 chapter named at each class; for the
-core, the Armv6-M Architecture Reference Manual.
+core, the Armv6-M Architecture Reference Manual. The C031 has these registers and bits at the same
+addresses [V CMSIS-C0, embassy's rcc_c0.yaml, nuttx's stm32c0_rcc.h]; its ports begin with the same
+values, as does FLASH_ACR [D].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-HSI16_HZ = 16_000_000
+
+class Clock(NamedTuple):
+    """What the core runs from after a reset. No other clock is modelled."""
+
+    name: str
+    hz: int
+    rcc_cr: int  # RCC_CR after a reset
+
+
+HSI16 = Clock("HSI16", 16_000_000, 0x500)  # G071; RM0444 "Clock control register (RCC_CR)"
+# C031: divided by 4, and for the kernels of peripherals by 3 [V nuttx RCC_CR_RESET, HAL-C0].
+HSI48_DIV4 = Clock("HSI48 / 4", 12_000_000, 0x1540)
 
 
 class NotModelled(Exception):
@@ -111,8 +124,10 @@ class SysTick:
     CSR, RVR, CVR = 0x10, 0x14, 0x18
     ENABLE, TICKINT, CLKSOURCE, COUNTFLAG = 1 << 0, 1 << 1, 1 << 2, 1 << 16
 
-    def __init__(self, now: Callable[[], int]) -> None:
+    def __init__(self, now: Callable[[], int], hz: int) -> None:
+        """`hz`: of the processor clock."""
         self._now = now
+        self._hz = hz
         self._csr = self._rvr = 0
         self._started = 0  # ns at which the counter began to count
         self._period = 0  # ns from one COUNTFLAG to the next; 0: it does not count
@@ -131,7 +146,7 @@ class SysTick:
     def _restart(self) -> None:
         divider = 1 if self._csr & self.CLKSOURCE else 8  # RM0444: the external clock is HCLK/8
         cycles = (self._rvr + 1) * divider if self._csr & self.ENABLE and self._rvr else 0
-        self._period = cycles * 1_000_000_000 // HSI16_HZ
+        self._period = cycles * 1_000_000_000 // self._hz
         self._started = self._now()
         self._noticed = 0
 
@@ -166,30 +181,34 @@ class SysTick:
 
 
 class Rcc(Registers):
-    """RM0444 "Reset and clock control (RCC)": enables, resets; HSI16 is the only clock."""
+    """RM0444 "Reset and clock control (RCC)": enables, resets, and a single clock."""
 
     CR, CFGR, IOPRSTR, APBRSTR1, APBRSTR2 = 0x00, 0x08, 0x24, 0x2C, 0x30
     IOPENR, AHBENR, APBENR1, APBENR2, CCIPR = 0x34, 0x38, 0x3C, 0x40, 0x54
     HSION_HSIRDY = 1 << 8 | 1 << 10
-    CR_MODELLED = 1 << 8 | 1 << 9 | 1 << 10  # HSION, HSIKERON, HSIRDY
+    CR_MODELLED = 1 << 8 | 1 << 9 | 1 << 10  # HSION, HSIKERON, HSIRDY; dividers must not change
     GPIOA, GPIOB, I2C1, SYSCFG = 1 << 0, 1 << 1, 1 << 21, 1 << 0
 
-    def __init__(self, resets: dict[tuple[int, int], Callable[[], None]]) -> None:
+    def __init__(self, clock: Clock, resets: dict[tuple[int, int], Callable[[], None]]) -> None:
         zero = (
             self.CFGR, self.IOPRSTR, self.APBRSTR1, self.APBRSTR2,
             self.IOPENR, self.APBENR1, self.APBENR2, self.CCIPR,
         )  # fmt: skip
-        super().__init__("RCC", {**dict.fromkeys(zero, 0), self.CR: 0x500, self.AHBENR: 0x100})
+        super().__init__(
+            "RCC", {**dict.fromkeys(zero, 0), self.CR: clock.rcc_cr, self.AHBENR: 0x100}
+        )
+        self._clock = clock
         self._resets = resets
 
     def write(self, offset: int, value: int) -> None:
         if offset == self.CR:
-            if value & ~self.CR_MODELLED:
-                raise NotModelled(f"a clock other than HSI16 (RCC_CR = 0x{value:X})")
+            if (value ^ self._clock.rcc_cr) & ~self.CR_MODELLED:
+                raise NotModelled(f"a clock other than {self._clock.name} (RCC_CR = 0x{value:X})")
             value |= self.HSION_HSIRDY  # it cannot be switched off while the core runs from it
         if offset in (self.CFGR, self.CCIPR) and value:
             raise NotModelled(
-                f"a clock other than HSI16 (RCC register 0x{offset:02X} = 0x{value:X})"
+                f"a clock other than {self._clock.name} "
+                f"(RCC register 0x{offset:02X} = 0x{value:X})"
             )
         super().write(offset, value)
         for (register, bit), reset in self._resets.items():
