@@ -148,6 +148,7 @@ lint-device-%: $(VENV)/stubs/%/.installed
 
 app:
 	$(MAKE) -C boards/nucleo_g071rb_app
+	$(MAKE) -C boards/nucleo_c031c6_app
 
 clean:
 	rm -rf $(VENV) build dist $(NODE_DIR)/node_modules \

@@ -1,7 +1,7 @@
 """Decodes the option bytes of a G0 or C0. Only stm32_bench can write them.
 
 Layout: eight bytes per word, the word and its complement, from the chip's `options_address`;
-RM0490 table 18. Bits: CMSIS device header of the STM32G071.
+RM0490 table 18. Bits: CMSIS device headers of the STM32G071 and the STM32C031, which agree.
 """
 
 import struct

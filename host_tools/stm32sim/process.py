@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from stm32sim.chip.cortex_m import emulated
+from stm32sim.chip.families import G071, Family, family_of
 from stm32sim.chip.flash import SLOWEST, TAPS, TYPICAL, Cell
 from stm32sim.chip.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, OptionBytes
+from stm32sim.chip.peripherals import CLOCKS
 from stm32sim.chip.quirks import FOREVER, LOADERS, Quirks
-from stm32sim.chip.stm32 import START_UP, Stm32
+from stm32sim.chip.stm32 import Stm32
 from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.host.filesystem import HostFilesystem
 from stm32sim.host.host_flash import HostFlash
@@ -66,8 +68,8 @@ WIRES: dict[str, Callable[[Wiring], Wiring]] = {
 class Options:
     """The values of --option; everything else about the world is in board.json."""
 
-    loader: str = "11.4"  # version of the target's loader, one of quirks.LOADERS
-    product_id: str = ""  # the chip's, if it is not a G07x
+    loader: str = ""  # version of a G071's loader, one of quirks.LOADERS; the best one
+    product_id: str = ""  # the chip's, if it is not that of the board
     target: str = "present"  # or one of TARGETS
     wires: str = "good"  # or one of WIRES
     provisioned: str = "1"  # 0: factory option bytes, which ignore the BOOT0 pin
@@ -98,10 +100,17 @@ class Options:
 
     @property
     def quirks(self) -> Quirks:
-        if self.loader not in LOADERS:
+        """Those of the loader of a G071."""
+        return self.quirks_of(G071)
+
+    def quirks_of(self, family: Family) -> Quirks:
+        """Those of the target's loader."""
+        if self.loader and family is not G071:
+            raise ValueError(f"--option loader is for a G071, and the target is a {family.parts}")
+        if self.loader and self.loader not in LOADERS:
             raise ValueError(f"no loader {self.loader!r}; loaders are {', '.join(LOADERS)}")
         busy = self.unprotect_busy_ms
-        loader = LOADERS[self.loader]
+        loader = LOADERS[self.loader] if self.loader else family.quirks()
         quirks = replace(
             loader,
             option_ack=_one_of(self.option_ack, "before", "early", "lost"),
@@ -196,12 +205,23 @@ def kept_id(path: Path, pattern: bytes) -> bytes:
     return bytes.fromhex(path.read_text())
 
 
+def _family(chip: str) -> Family:
+    """That of the board's chip if its applications can be executed; else there is a G071."""
+    try:
+        family = family_of(chip.upper())
+    except ValueError:  # "auto", or a part that cannot be simulated
+        return G071
+    return family if family.product_id in CLOCKS else G071
+
+
 def make_world(state: Path | None, settings: dict[str, Any], options: Options) -> World:
     """The target in its last state, the host's filesystem, and the wires of board.json."""
     clock = Clock()
+    family = _family(settings["chip"])
     target = Stm32(
         clock,
-        quirks=options.quirks,
+        family=family,
+        quirks=options.quirks_of(family),
         times=SLOWEST if options.flash == "slowest" else TYPICAL,
         applications=emulated,
         engineering_area_readable=_one_of(options.engineering, "refused", "readable")
@@ -248,7 +268,7 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
     bench = settings.get("bench")
     if bench is not None:
         world.analog[bench["supply_adc"]] = round(int(options.supply_mv) / bench["divider"])
-    clock.advance(2 * START_UP)  # the target was switched on before the host starts
+    clock.advance(2 * target.start_up)  # the target was switched on before the host starts
     return world
 
 

@@ -2,9 +2,9 @@
 
     python -m stm32up.cli.demo
 
-Everything runs on a simulated board: real MicroPython, reached by mpremote, wired to a simulated
-STM32G071RB that executes its application. The state of the board is kept in a folder, so each
-command continues where the one before ended.
+Everything runs on a simulated board, that of STM32UP_BOARD: real MicroPython, reached by mpremote,
+wired to a simulated STM32 that executes its application. The state of the board is kept in a
+folder, so each command continues where the one before ended.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from stm32assets import DEMO_APPLICATION
+from stm32assets import DEMO_APPLICATIONS
 from stm32up.board import boards
 from stm32up.cli.context import DEFAULT_BOARD
-from stm32up.errors import FAILED, NO_BOARD
+from stm32up.device import Chip
+from stm32up.errors import FAILED, NO_BOARD, Stm32upError, UsageError
 from stm32up.host import logs
 from stm32up.image import inputs
+from stm32up.report import headers, wiring
 from stm32up.say import words
 from stm32up.say.wrapping import PAGE, typed, width_of, wrapped
 
@@ -40,55 +42,81 @@ class Step(NamedTuple):
     status: int = 0  # the expected exit status
 
 
-STEPS = (
-    Step("A key to sign with", ("keys new demo.pem",)),
-    Step(
-        "Three images: an application, its next version (128 KB), a broken one",
-        (
-            "image build app-1.0.0.hex --version 1.0.0 --key demo.pem -o app-1.0.0.img",
-            "image build app-1.1.0.bin --version 1.1.0 --key demo.pem -o app-1.1.0.img",
-            "image build broken.bin --version 2.0.0 --key demo.pem -o broken.img",
+def _steps(host: str, flash_size: int, pages: int) -> tuple[Step, ...]:
+    """`host`: as people call it. The flash size is that of the target, in bytes."""
+    return (
+        Step("A key to sign with", ("keys new demo.pem",)),
+        Step(
+            "Three images: an application, its next version "
+            f"({flash_size // 1024} KB), a broken one",
+            (
+                "image build app-1.0.0.hex --version 1.0.0 --key demo.pem -o app-1.0.0.img",
+                "image build app-1.1.0.bin --version 1.1.0 --key demo.pem -o app-1.1.0.img",
+                "image build broken.bin --version 2.0.0 --key demo.pem -o broken.img",
+            ),
         ),
-    ),
-    Step("Deploy the updater to the Pico", ("deploy --key demo.pem",)),
-    Step("Probe the bus: a blank chip", ("probe",)),
-    Step("The first installation", ("update app-1.0.0.img",)),
-    Step(
-        "An update of the whole flash, with a power cut in the middle",
-        ("--sim-option cut=32 update app-1.1.0.img",),
-        status=NO_BOARD,
-    ),
-    Step("Power is back, and the Pico knows about the interrupted update", ("status",)),
-    Step("The updater continues, as it does at every start of a product", ("run",)),
-    Step(
-        "The broken image: written and verified, but silent, so the last good one returns",
-        ("update broken.img",),
-        status=FAILED,
-    ),
-    Step("The log on the Pico", ("status", "logs pull -o log.jsonl")),
-)
+        Step(f"Deploy the updater to the {host}", ("deploy --key demo.pem",)),
+        Step("Probe the bus: a blank chip", ("probe",)),
+        Step("The first installation", ("update app-1.0.0.img",)),
+        Step(
+            "An update of the whole flash, with a power cut in the middle",
+            (f"--sim-option cut={pages // 2} update app-1.1.0.img",),
+            status=NO_BOARD,
+        ),
+        Step(f"Power is back, and the {host} knows about the interrupted update", ("status",)),
+        Step("The updater continues, as it does at every start of a product", ("run",)),
+        Step(
+            "The broken image: written and verified, but silent, so the last good one returns",
+            ("update broken.img",),
+            status=FAILED,
+        ),
+        Step(f"The log on the {host}", ("status", "logs pull -o log.jsonl")),
+    )
+
+
+STEPS = _steps("Pico", 128 * 1024, 64)  # on the default board
 
 
 def main() -> int:
     """Run all steps; exit status 0 if each ends as expected."""
+    try:
+        return _demo()
+    except Stm32upError as error:
+        for line in error.lines:
+            print(f"error: {line}", file=sys.stderr)
+        return error.exit_status
+
+
+def _demo() -> int:
     began = time.monotonic()
+    board = boards.load(os.environ.get("STM32UP_BOARD", DEFAULT_BOARD))
+    if board.chip.name not in DEMO_APPLICATIONS:
+        raise UsageError(
+            f"there is no demo application for {board.chip.name}, the chip of {board.name}",
+            f"There is one for {' and '.join(DEMO_APPLICATIONS)}.",
+        )
+    host, target = headers.HOSTS[board.host], headers.TARGETS[board.chip.name]
+    size = board.chip.flash_size
+    steps = _steps(wiring.short_name(host), size, size // board.chip.page_size)
     page = _Page()
     with tempfile.TemporaryDirectory(prefix="stm32up-demo-") as name:
         folder = Path(name)
-        _prepare(folder)
+        _prepare(folder, board.chip)
+        article = "An" if host.title[0] in "AEIO" else "A"
         page.text(
-            "A Raspberry Pi Pico with MicroPython, wired to a NUCLEO-G071RB. Both are simulated: "
-            "times that the board reports are those of the wires and the flash, in virtual time."
+            f"{article} {host.title} with MicroPython, wired to a {target.title}. Both are "
+            "simulated: times that the board reports are those of the wires and the flash, in "
+            "virtual time."
         )
         page.text()
         page.command(f"export STM32UP_PORT={PORT}")
-        for number, step in enumerate(STEPS, 1):
+        for number, step in enumerate(steps, 1):
             page.headline(f"{number}. {step.headline}")
             for command in step.commands:
                 page.command(f"stm32up {command}")
                 if _run(command, folder).returncode != step.status:
                     return 1
-        page.headline(f"{len(STEPS) + 1}. The events in that log")
+        page.headline(f"{len(steps) + 1}. The events in that log")
         for line in words.story(logs.merge([(folder / "log.jsonl").read_bytes()]).entries):
             page.text(line)
         probed = _run("--json probe", folder, stdout=subprocess.PIPE)
@@ -137,13 +165,13 @@ def _run(
     return subprocess.run(arguments, cwd=folder, env=environment, stdout=stdout)
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(folder: Path, chip: Chip) -> None:
     """Make the inputs: two versions of the application, the second padded to the end of flash with
     random bytes, and one that does nothing.
     """
-    chip = boards.load(DEFAULT_BOARD).chip
-    shutil.copy(DEMO_APPLICATION / "app-1.0.0.hex", folder)
-    application = inputs.read(DEMO_APPLICATION / "app-1.1.0.hex", chip, None).data
+    application_folder = DEMO_APPLICATIONS[chip.name]
+    shutil.copy(application_folder / "app-1.0.0.hex", folder)
+    application = inputs.read(application_folder / "app-1.1.0.hex", chip, None).data
     rest = random.Random(0).randbytes(chip.flash_size - len(application))
     (folder / "app-1.1.0.bin").write_bytes(application + rest)
     branch_to_itself = b"\xfe\xe7"

@@ -103,4 +103,31 @@ _NUCLEO = Target(
     "UM2324, figure 17, as modm-data has copied it; Zephyr's st_morpho_connector.dtsi agrees",
 )
 
-TARGETS = {"STM32G071RB": _NUCLEO}
+# Its manual shows no connectors in the text; copied as printed, with its misprints: PD2, PB12 and
+# PB0 stand there twice.
+_NUCLEO_C031 = Target(
+    "NUCLEO-C031C6",
+    {
+        "CN7": _names(
+            "PD0 PD1 PD2 PD2 VDD E5V PA14 GND NC NC NC IOREF PA13 NRST NC 3V3 PC6 5V GND GND NC "
+            "GND PC13 VIN PC14 NC NC PA0 PF0 PA1 PF1 PA4 NC PB1 PB11 PA11/PB9 PA2 PA12/PB8"
+        ),
+        "CN10": _names(
+            "PD3 NC PB8 NC PB9 NC AVDD 5V_CHG GND PA3 PA5 PC15 PA6 PB12 PA7 PB12 PB0 PB2 PC7 GND "
+            "PA9 PF3 PA15 PA8 PB5 PB15 PB4 PB14 PB10 PB13 PB3 AGND PA10 PB0 PB6 NC PB7 NC"
+        ),
+    },
+    {
+        "SDA": "CN10-37",
+        "SCL": "CN10-35",
+        "NRST": "CN7-14",
+        "BOOT0": "CN7-7",
+        "LED": "CN10-11",
+        "GND": "CN7-20",
+        "3V3": "CN7-16",
+    },
+    "UM2953, figure 7, as modm-data has copied it; Zephyr's arduino_r3_connector.dtsi agrees that "
+    "PB7 and PB6 are D0 and D1, which these two pins are on Nucleo-64 boards",
+)
+
+TARGETS = {"STM32G071RB": _NUCLEO, "STM32C031C6": _NUCLEO_C031}

@@ -1,17 +1,16 @@
 /* Blinks LD4 at 2 Hz and answers on I2C. Polled: no interrupt is ever enabled. */
 #include "app_info.h"
 #include "i2c_target.h"
-#include "stm32g071.h"
+#include "registers.h"
 
 enum {
-    CORE_HZ = 16000000, /* HSI16 */
     BLINK_HALF_PERIOD_MS = 250,
-    LED_PIN = 5, /* UM2324 "LEDs": LD4 is on PA5 */
-    CLOCK_PATIENCE = 10000, /* loops; HSI16 is ready within microseconds, or never */
+    LED_PIN = 5, /* LD4 is on PA5, on both boards: UM2324 "LEDs"; Zephyr's nucleo_c031c6.dts */
+    CLOCK_PATIENCE = 10000, /* loops; HSI is ready within microseconds, or never */
 };
 
 __attribute__((section(".app_info"), used)) const struct app_info app_info = {
-    {'G', '0', '7', '1'},
+    CHIP_IDENTITY,
     {APP_MAJOR, APP_MINOR, APP_REVISION, APP_BUILD},
 };
 
@@ -19,8 +18,8 @@ static uint32_t uptime_ms;
 static uint32_t blink_ms;
 static bool led_on;
 
-/* After a reset HSI16 runs already. After the loader's Go command it may be something else. */
-static void run_from_hsi16(void)
+/* After a reset HSI runs already. After the loader's Go command it may be something else. */
+static void run_from_hsi(void)
 {
     RCC_CR |= RCC_CR_HSION;
     for (uint32_t left = CLOCK_PATIENCE; left && !(RCC_CR & RCC_CR_HSIRDY); left--) {
@@ -70,7 +69,7 @@ _Noreturn static void enter_loader(void)
 int main(void)
 {
     FLASH_ACR &= ~FLASH_ACR_EMPTY; /* from now on a system reset leads to this application again */
-    run_from_hsi16();
+    run_from_hsi();
     start_led();
     start_tick();
     i2c_start();

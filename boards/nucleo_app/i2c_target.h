@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "stm32g071.h"
+#include "registers.h"
 
 void i2c_start(void);
 

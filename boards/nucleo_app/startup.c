@@ -1,6 +1,6 @@
 /* From reset to main: vector table, .data and .bss. Any exception ends in a reset, since this
  * application enables no interrupt and a product in the field has nobody to look at a hung core. */
-#include "stm32g071.h"
+#include "registers.h"
 
 extern uint32_t stack_top[], data_load[], data_start[], data_end[], bss_start[], bss_end[], vectors[];
 
@@ -27,7 +27,7 @@ _Noreturn void reset_handler(void)
     restart();
 }
 
-/* RM0444 "Interrupt and exception vectors": 16 of the core, 32 of the chip. */
+/* RM0444 "Interrupt and exception vectors", RM0490: 16 of the core, 32 of the chip. */
 typedef void (*vector)(void);
 __attribute__((section(".vectors"), used)) const vector vector_table[48] = {
     (vector)stack_top,

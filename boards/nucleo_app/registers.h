@@ -1,13 +1,16 @@
-/* The registers this application uses, and no others.
+/* The registers this application uses, and no others. What differs between the chips is in chip.h.
  *
  * Addresses: RM0444 "Memory map and register boundary addresses". Offsets and bits: the register
  * descriptions of the RM0444 chapter named at each block; for the core, the Armv6-M Architecture
- * Reference Manual ("System timer, SysTick" and "System Control Block").
+ * Reference Manual ("System timer, SysTick" and "System Control Block"). The STM32C031 has the same
+ * registers and bits at the same addresses: stm32c031xx.h in ST's cmsis-device-c0.
  */
-#ifndef STM32G071_H
-#define STM32G071_H
+#ifndef REGISTERS_H
+#define REGISTERS_H
 
 #include <stdint.h>
+
+#include "chip.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
@@ -22,7 +25,6 @@
 #define RCC_IOPENR   REGISTER(0x40021034u)
 #define RCC_APBENR1  REGISTER(0x4002103Cu)
 #define RCC_CCIPR    REGISTER(0x40021054u)
-#define RCC_CR_RESET      0x00000500u /* HSI16 on and ready, not divided, nothing else */
 #define RCC_CR_HSION      (1u << 8)
 #define RCC_CR_HSIRDY     (1u << 10)
 #define RCC_CFGR_SWS      (7u << 3) /* 0: the system clock is HSISYS */
@@ -59,9 +61,6 @@
 #define I2C_ISR_BERR   (1u << 8)
 #define I2C_ISR_ARLO   (1u << 9)
 #define I2C_ISR_DIR    (1u << 16)
-/* RM0444 "Examples of timing settings for fI2CCLK = 16 MHz", the column for 400 kHz. A target uses
- * only PRESC, SCLDEL (500 ns) and SDADEL (250 ns) of it; they also suit slower controllers. */
-#define I2C_TIMINGR_16MHZ 0x10320309u
 
 /* Armv6-M: SysTick and the System Control Block */
 #define SYST_CSR  REGISTER(0xE000E010u)

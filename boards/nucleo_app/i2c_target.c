@@ -5,7 +5,9 @@
 enum {
     ADDRESS = 0x2A,
     FRAME_GIVEN_UP_MS = 1000, /* far beyond any controller's own patience */
-    ALTERNATE_FUNCTION_I2C1 = 6, /* DS12232 "Port B alternate function mapping": PB6 SCL, PB7 SDA */
+    /* PB6 SCL, PB7 SDA: DS12232 "Port B alternate function mapping"; for the C031 CubeMX's data, as in
+     * PeripheralPins.c of Arduino_Core_STM32 */
+    ALTERNATE_FUNCTION_I2C1 = 6,
 };
 
 enum {
@@ -33,7 +35,7 @@ void i2c_start(void)
     RCC_CCIPR &= ~RCC_CCIPR_I2C1SEL;
     RCC_APBRSTR1 |= RCC_APB1_I2C1; /* releases both lines, whatever state it was in */
     RCC_APBRSTR1 &= ~RCC_APB1_I2C1;
-    I2C1_TIMINGR = I2C_TIMINGR_16MHZ;
+    I2C1_TIMINGR = I2C_TIMINGR_400KHZ;
     I2C1_OAR1 = I2C_OAR1_OA1EN | ADDRESS << 1;
     I2C1_CR1 = I2C_CR1_PE;
 

@@ -1,0 +1,204 @@
+"""The application of the NUCLEO-C031C6, executed; and that the hex files of both boards are
+current."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import bincopy
+import pytest
+
+from stm32assets import BOARDS, DEMO_APPLICATIONS
+from stm32sim.chip.cortex_m import FLASH, SRAM, SYSTEM_MEMORY, EmulatedApplication, emulated
+from stm32sim.chip.families import G071, family_of
+from stm32sim.chip.option_bytes import FACTORY, OPTR
+from stm32sim.chip.stm32 import Running
+from stm32sim.in_process import Bench
+from stm32sim.wires.bus import Bus
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, Clock
+from tests.simulator.rig import Rig
+from tests.support import image
+
+C031 = family_of("STM32C031C6")
+CHIP, APP = "STM32C031C6", DEMO_APPLICATIONS["STM32C031C6"]
+ADDRESS, EMPTY = 0x2A, 1 << 16
+VERSIONS = ("1.0.0", "1.1.0")
+COMPILER = "arm-none-eabi-gcc"
+
+
+def application(version: str = "1.0.0", folder: Path = APP) -> bytes:
+    return bytes(bincopy.BinFile(str(folder / f"app-{version}.hex")).as_binary())
+
+
+def storing(address: int, value: int) -> bytes:
+    """Flash with a program that stores one word and then idles."""
+    code = struct.pack("<4H", 0x4801, 0x4902, 0x6001, 0xE7FE) + struct.pack("<II", address, value)
+    return struct.pack("<II", SRAM + 0x1000, FLASH + 9) + code
+
+
+class World:
+    """A clock, a bus, and one emulated C031 on it."""
+
+    def __init__(self, content: bytes, hertz: int = 400_000, family=C031) -> None:
+        self.clock = Clock()
+        self.bus = Bus(self.clock)
+        self.bus.set_frequency(hertz)
+        self.happened: list[str] = []
+        self.app = EmulatedApplication(
+            self.clock,
+            content.ljust(family.largest, b"\xff"),
+            family=family,
+            ram=b"\xa5" * family.ram,
+            empty_flag=True,
+            on_enter_system_memory=lambda: self.happened.append("system memory"),
+            on_reset=lambda: self.happened.append("reset"),
+            on_empty_flag=lambda value: self.happened.append("empty" if value else "not empty"),
+        )
+        self.bus.devices.append(self.app)
+        self.clock.advance(NS_PER_MS)
+
+    def read(self, register: int, count: int) -> bytes:
+        assert self.bus.start(ADDRESS, reading=False) and self.bus.write(register)
+        assert self.bus.start(ADDRESS, reading=True)
+        data = bytes(self.bus.read(ack=left > 1) for left in range(count, 0, -1))
+        self.bus.stop()
+        return data
+
+
+@pytest.mark.parametrize("hertz", [10_000, 100_000, 400_000])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_answers_identity_and_version(version, hertz):
+    world = World(application(version), hertz)
+    assert world.read(0, 4) == b"C031"
+    major, minor, revision = map(int, version.split("."))
+    assert world.read(1, 8) == struct.pack("<BBHI", major, minor, revision, 0)
+    assert world.happened == ["not empty"] and world.app.fault is None
+
+
+def test_its_stack_and_vectors_are_in_its_memories():
+    vectors = struct.unpack_from("<48I", application())
+    assert vectors[0] == SRAM + 12 * 1024
+    assert all(vector & 1 and FLASH < vector < FLASH + 32 * 1024 for vector in vectors[1:])
+
+
+def test_its_time_is_that_of_12_mhz():
+    world = World(application())
+    toggles = []
+    for half in range(4, 11):
+        world.clock.advance_to(half * NS_PER_S // 4 + NS_PER_MS * 2)
+        toggles.append(world.app.led_toggles)
+    assert toggles == list(range(4, 11))
+    ms = world.clock.now // NS_PER_MS
+    assert ms - 2 <= int.from_bytes(world.read(2, 4), "little") <= ms + 1
+
+
+def test_the_order_sets_the_flag_and_requests_a_reset():
+    world = World(application())
+    assert world.bus.start(ADDRESS, reading=False)
+    for byte in b"\x10BOOT":
+        assert world.bus.write(byte)
+    world.bus.stop()
+    world.clock.advance(NS_PER_MS)
+    assert world.happened == ["not empty", "empty", "reset"] and world.app.fault is None
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (application(folder=DEMO_APPLICATIONS["STM32G071RB"]), "write at 0x20008FF8"),  # its stack
+        (storing(0x4002_1000, 0x540), "HSI48 / 4"),  # HSIDIV 1: 48 MHz
+        (storing(0x4002_1000, 0x1560), "HSI48 / 4"),  # another divider for the kernels
+        (storing(0x4002_1008, 1), "HSI48 / 4"),  # HSE
+        (storing(0x2000_3000, 1), "write at 0x20003000"),  # beyond 12 KB
+        (storing(0x4002_2008, 0), "FLASH register 0x08"),
+        (struct.pack("<II", SRAM + 0x1000, FLASH + 0x8001), "instruction fetch at 0x08008000"),
+    ],
+)
+def test_what_the_chip_lacks_or_the_model_does_not_know_is_a_fault(content, reason):
+    world = World(content)
+    assert reason in (world.app.fault or "")
+    assert not world.bus.start(ADDRESS, reading=False)
+
+
+def test_its_application_does_not_run_on_a_g071():
+    world = World(application(), family=G071)
+    assert world.app.fault
+
+
+def test_a_jump_into_its_smaller_system_memory_enters_the_loader():
+    code = struct.pack("<2H", 0x4800, 0x4700) + struct.pack("<I", SYSTEM_MEMORY + 0x101)
+    content = struct.pack("<II", SRAM + 0x1000, FLASH + 9) + code
+    assert World(content).happened == ["system memory"]
+
+
+# --- in the whole chip ---
+
+
+def test_the_order_leads_into_the_loader_of_the_chip_and_resets_lead_there_again():
+    rig = Rig(
+        family=C031,
+        quirks=C031.quirks(),
+        content=application(),
+        optr=FACTORY[OPTR],
+        boot0=False,
+        applications=emulated,
+        start_up=None,
+    )
+    rig.wait(20)
+    assert rig.running is Running.APPLICATION
+    assert rig.bus.start(ADDRESS, reading=False)
+    for byte in b"\x10BOOT":
+        assert rig.bus.write(byte)
+    rig.bus.stop()
+    rig.wait(20)
+    assert rig.starts == 1
+    rig.reset()
+    rig.wait(20)
+    assert rig.starts == 2 and rig.running is Running.LOADER
+
+
+def test_it_is_installed_and_updated_on_the_chip():
+    bench = Bench(chip=CHIP, applications=emulated)
+    for version in VERSIONS:
+        result = bench.install(image(application(version), version, chip=CHIP))
+        assert result["status"] == "installed", result
+        assert bench.target.running is Running.APPLICATION
+        bench.target.system_reset()
+        bench.clock.advance(50 * NS_PER_MS)
+        assert bench.target.running is Running.APPLICATION and not bench.target.empty_flag
+
+
+def test_it_enters_the_loader_by_command_for_an_update_without_boot0():
+    settings = {
+        "pins": {"nrst": None, "boot0": None},
+        "enter": {"method": "command", "address": ADDRESS, "command": "10424f4f54"},
+    }
+    bench = Bench(chip=CHIP, applications=emulated, settings=settings, provisioned=False)
+    for version in VERSIONS:
+        assert bench.install(image(application(version), version, chip=CHIP))["ok"]
+
+
+# --- the hex files ---
+
+
+def has_the_compiler() -> bool:
+    """Another version gives other bytes."""
+    if not shutil.which(COMPILER):
+        return False
+    told = subprocess.run([COMPILER, "-dumpversion"], capture_output=True, text=True).stdout
+    return told.startswith("12.2")
+
+
+@pytest.mark.skipif(not has_the_compiler(), reason="needs gcc-arm-none-eabi 12.2")
+@pytest.mark.parametrize("chip", list(DEMO_APPLICATIONS))
+def test_the_hex_files_are_those_of_the_sources(chip, tmp_path):
+    for folder in ("nucleo_app", DEMO_APPLICATIONS[chip].name):
+        shutil.copytree(BOARDS / folder, tmp_path / folder)
+    folder = tmp_path / DEMO_APPLICATIONS[chip].name
+    committed = {path.name: path.read_bytes() for path in folder.glob("*.hex")}
+    assert len(committed) == 2
+    subprocess.run(["make", "-s", "-B", "-C", str(folder)], check=True)
+    assert committed == {path.name: path.read_bytes() for path in folder.glob("*.hex")}
