@@ -18,7 +18,7 @@ from benchmarks import i2c_dev, measure, picture, rows, stm32flash, table
 from benchmarks.cases import CASES, Case
 from benchmarks.i2c_dev import NotAvailable
 from benchmarks.measure import NotMeasured
-from benchmarks.rows import CHECKSUM, HOSTS, LATEST, LINUX, NONE, READ, Row
+from benchmarks.rows import CHECKSUM, HOSTS, LATEST, LINUX, NONE, READ, UART, Row
 from tests.support import between_marks
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -30,24 +30,34 @@ class Measurement:
     case: Case
     host: str
     verify: str
+    program: str = measure.STM32FLASH  # on Linux
 
     def __str__(self) -> str:
-        return f"{self.case.name}, {table.speed(self.case.hertz)}, {self.host}, {self.verify}"
+        speed = table.speed(self.case.hertz, self.case.link)
+        host = f"{self.host} {self.program}" if self.host == LINUX else self.host
+        return f"{self.case.name}, {speed}, {host}, {self.verify}"
 
     def row(self) -> Row:
         """Measure it. Raises NotMeasured, NotAvailable."""
         if self.host == LINUX:
+            if self.program == measure.STM32LOADER:
+                return measure.peer(self.case, self.program)
             return measure.peer(self.case, stm32flash.fetched())
         return measure.updater(self.case, self.host, self.verify)
 
 
 def measurements() -> Iterator[Measurement]:
-    """All of them. stm32flash always writes and reads back everything."""
+    """All of them. The programs for Linux always write and read back everything. Over UART loaders
+    have no checksum command."""
     for case in CASES:
         verifies = (CHECKSUM, READ) if case.has_work else (NONE,)
+        if case.link == UART:
+            verifies = (READ,)
         yield from (Measurement(case, host, verify) for host in HOSTS for verify in verifies)
         if case.has_work and not case.resumes:
             yield Measurement(case, LINUX, READ)
+        if case.link == UART:
+            yield Measurement(case, LINUX, READ, measure.STM32LOADER)
 
 
 def main() -> None:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from benchmarks.rows import NONE
+from benchmarks.rows import I2C, NONE, UART
 from stm32sim.chip.application import known_images
 from stm32sim.chip.flash import ERASED_BYTE, GRANULE, PAGE, SLOWEST, TYPICAL, FlashTimes
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS
-from tests.support import image, known, payload
+from tests.support import image, known, over_uart, payload
 
 KB = 1024
 FLASH_SIZE = 128 * KB
 OLD, NEW = payload(FLASH_SIZE, 1), payload(FLASH_SIZE, 2)
 VERSIONS = "1.0.0", "1.1.0"
 OFF = 100 * NS_PER_MS
+BLINKS_MS = 20  # the heartbeat that proves an application over UART
 
 
 @dataclass(frozen=True)
 class Case:
     """`before` is installed and confirmed, `after` is pushed.
 
+    `hertz`: of the bus, or with `link` "uart" baud.
     `resumes`: the host lost its power when half of `after` was programmed, and now starts again.
     """
 
@@ -33,6 +35,7 @@ class Case:
     loader: int = 4
     times: FlashTimes = TYPICAL
     resumes: bool = False
+    link: str = I2C
 
     @property
     def has_work(self) -> bool:
@@ -42,12 +45,19 @@ class Case:
         """Host and target before the run that is measured."""
         old, new = VERSIONS
         wanted = {} if verify == NONE else {"verify": verify}
+        if self.link == UART:
+            wires = over_uart(self.hertz, **wanted)
+        else:
+            wires = {"settings": {"i2c": {"freq": self.hertz}, **wanted}}
         bench = Bench(
             host=host,
             loader=self.loader,
             times=self.times,
-            applications=known_images(known(self.before, old), known(self.after, new)),
-            settings={"i2c": {"freq": self.hertz}, **wanted},
+            applications=known_images(
+                known(self.before, old, blinks_ms=BLINKS_MS),
+                known(self.after, new, blinks_ms=BLINKS_MS),
+            ),
+            **wires,
         )
         _must_be_ok(bench.install(image(self.before, old)))
         bench.target.power(False)
@@ -94,6 +104,7 @@ def _changed(*pages: int) -> bytes:
 FULL = Case("full")
 ONE_PAGE = Case("one page", after=_changed(32))
 NOTHING = Case("nothing to do", after=OLD)
+OVER_UART = Case("full, UART", link=UART)
 CASES = (
     replace(FULL, hertz=100_000),
     FULL,
@@ -106,4 +117,5 @@ CASES = (
     Case("slowest flash", times=SLOWEST),
     Case("loader 11.3", loader=3),
     NOTHING,
+    *(replace(OVER_UART, hertz=rate) for rate in (115_200, 460_800, 1_000_000)),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from benchmarks.cases import FULL, ONE_PAGE
+from benchmarks.cases import FULL, ONE_PAGE, OVER_UART
 from benchmarks.rows import CHECKSUM, LINUX, READ, Row
 from benchmarks.timeline import KINDS
 
@@ -24,6 +24,8 @@ _GROUPS = (
     ("128 KB, all of it new, bus at 400 kHz", FULL.name, 400_000),
     ("128 KB, all of it new, bus at 1 MHz", FULL.name, 1_000_000),
     ("one page of 128 KB changed, bus at 400 kHz", ONE_PAGE.name, 400_000),
+    ("128 KB, all of it new, UART at 460800 baud", OVER_UART.name, 460_800),
+    ("128 KB, all of it new, UART at 1 MBd", OVER_UART.name, 1_000_000),
 )
 _BARS = (
     ("Pico, checksum", "rp2", CHECKSUM),

@@ -9,15 +9,16 @@ from pathlib import Path
 
 CHECKSUM, READ, NONE = "checksum", "read", "none"
 LINUX = "linux"
+I2C, UART = "i2c", "uart"
 HOSTS = "rp2", "esp32"
 LATEST = Path(__file__).parent / "results" / "latest.json"
 
 
 @dataclass(frozen=True)
 class Row:
-    """Times in seconds. `hz`: of the bus. `verify`: what the case asks for. `checksums` and
-    `read`: what the host did ask the loader for, the latter in bytes. `split`: see
-    timeline.KINDS."""
+    """Times in seconds. `hz`: of the bus, or baud of the UART, as `link` says. `verify`: what the
+    case asks for. `checksums` and `read`: what the host did ask the loader for, the latter in
+    bytes. `split`: see timeline.KINDS."""
 
     case: str
     host: str
@@ -31,6 +32,7 @@ class Row:
     split: dict[str, float]
     checksums: int
     read: int
+    link: str = "i2c"
 
     @property
     def read_instead(self) -> bool:

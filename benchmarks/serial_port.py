@@ -69,17 +69,20 @@ class SerialPort:
 
     # --- requests of the program ---
 
+    def write(self, data: bytes) -> None:
+        assert self.format is not None
+        self.clock.advance(OVERHEAD)
+        self._line.to_target.send(data, self.format)
+
     def answer(
         self, what: bytes, parity: int, bits: int, stop: int, amount: int, taken: int
     ) -> int:
         wire, clock = self._line.to_target, self.clock
         if what == b"w":
-            assert self.format is not None
-            clock.advance(OVERHEAD)
-            while amount:
-                data = os.read(self.master, amount)
-                amount -= len(data)
-                wire.send(data, self.format)
+            data = b""
+            while len(data) < amount:
+                data += os.read(self.master, amount - len(data))
+            self.write(data)
         elif what == b"r":
             limit = clock.now + amount * NS_PER_US
             return int(clock.advance_until(lambda: self.received > taken, limit))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.rows import CHECKSUM, NONE, READ, Row
+from benchmarks.rows import CHECKSUM, I2C, NONE, READ, Row
 from benchmarks.timeline import KINDS
 
 COLUMNS = ("case", "speed", "host", "verified by", "seconds", "floor", "of it", *KINDS)
@@ -16,7 +16,7 @@ def cells(row: Row) -> tuple[str, ...]:
     """`row`, column by column."""
     return (
         row.case,
-        speed(row.hz),
+        speed(row.hz, row.link),
         row.program if row.host == "linux" else row.host,
         "read back*" if row.read_instead else _VERIFY[row.verify],
         f"{row.seconds:.2f}",
@@ -26,7 +26,9 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def speed(hertz: int) -> str:
+def speed(hertz: int, link: str = I2C) -> str:
+    if link != I2C:
+        return f"{hertz} baud"
     return f"{hertz // 1_000_000} MHz" if hertz % 1_000_000 == 0 else f"{hertz // 1000} kHz"
 
 

@@ -64,7 +64,7 @@ class Timeline:
         self.now += took
 
     def sends(self, address: int, frame: bytes) -> None:
-        """The host begins to send a frame."""
+        """The host begins to send a frame. Over UART `address` is the loader's too."""
         if address != I2C_ADDRESS:
             return
         if len(frame) == 2 and frame[0] ^ frame[1] == 0xFF and not self._count_is_due:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from benchmarks import __main__, measure, picture, rows, stm32flash, table
 from benchmarks.cases import CASES, NEW, OLD, Case
-from benchmarks.floor import floor
+from benchmarks.floor import UART, floor
 from benchmarks.timeline import (
     BUS,
     ERASE,
@@ -41,6 +42,14 @@ def seconds(before: bytes, image: bytes, hertz: int, verify: str) -> float:
 )
 def test_the_floor_is_wires_and_flash(hertz, verify, least):
     assert seconds(OLD, NEW, hertz, verify) == least
+
+
+@pytest.mark.parametrize(("baud", "least"), [(115_200, 29.0), (460_800, 9.3), (1_000_000, 5.8)])
+def test_the_floor_over_uart_is_that_of_its_frames(baud, least):
+    """With the pages erased one by one, as it was computed from AN3155 by hand."""
+    one_by_one = 64 * TYPICAL.page_erase - TYPICAL.mass_erase
+    over_uart = floor(OLD, NEW, baud, TYPICAL, "read", UART)
+    assert (over_uart + one_by_one) / 1e9 == pytest.approx(least, abs=0.06)
 
 
 def test_pages_that_stay_are_only_verified():
@@ -194,6 +203,29 @@ def test_stm32flash_is_measured():
     assert row.read == len(SMALL.after)
 
 
+SMALL_OVER_UART = replace(SMALL, link="uart", hertz=460_800)
+
+
+@pytest.mark.slow
+@pytest.mark.posix
+def test_a_small_update_over_uart_is_measured():
+    row = measure.updater(SMALL_OVER_UART, "rp2", "read")
+    check(row)
+    assert (row.hz, row.link) == (460_800, "uart")
+    assert row.read >= len(SMALL.after) and row.split[VERIFY] > row.read * 11 / row.hz
+    assert row.split[BUS] > len(SMALL.after) * 11 / row.hz
+
+
+@pytest.mark.skipif(stm32flash.found() is None, reason="stm32flash is not installed")
+@pytest.mark.parametrize("program", [measure.STM32FLASH, measure.STM32LOADER])
+def test_programs_for_linux_are_measured_over_uart(program):
+    path = stm32flash.fetched() if program == measure.STM32FLASH else program
+    row = measure.peer(SMALL_OVER_UART, path)
+    check(row)
+    assert row.program.startswith(f"{program} 0.")
+    assert row.read == len(SMALL.after) and row.split[VERIFY] > row.read * 11 / row.hz
+
+
 # What is committed
 
 
@@ -201,9 +233,12 @@ def test_the_latest_results_are_complete():
     latest = rows.load()
     for row in latest:
         check(row)
-    assert [(row.case, row.hz, row.host, row.verify) for row in latest] == [
-        (one.case.name, one.case.hertz, one.host, one.verify) for one in __main__.measurements()
+    assert [(row.case, row.hz, row.link, row.host, row.verify) for row in latest] == [
+        (one.case.name, one.case.hertz, one.case.link, one.host, one.verify)
+        for one in __main__.measurements()
     ]
+    programs = {row.program.partition(" ")[0] for row in latest if row.host == rows.LINUX}
+    assert programs == {measure.STM32FLASH, measure.STM32LOADER}
 
 
 def test_document_and_picture_show_the_latest_results():
