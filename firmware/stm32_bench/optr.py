@@ -1,13 +1,13 @@
 """OPTR, the option word with the boot bits of a G0 or C0: the value that the updater needs.
 
-Bits: CMSIS device header of the STM32G071; RM0490 table 18 (the same for C0).
+Bits: CMSIS device headers of the STM32G071 and the STM32C031; RM0490 table 18.
 """
 
 import struct
 
 from micropython import const
 
-from stm32_rom.option_bytes import OPTR_FIELDS, RDP_LEVEL_0, field
+from stm32_rom.option_bytes import RDP_LEVEL_0, field, fields_of
 
 LENGTH = const(4)  # bytes; the hardware writes the complement
 _RDP_MASK = const(0xFF)
@@ -54,7 +54,7 @@ def may_become(before, after):
     return protection and before != after and not (before ^ after) & ~CHANGEABLE
 
 
-def comparison(before, after):
+def comparison(before, after, chip_name):
     """[{"name", "low", "width", "before", "after"}] of all fields, to show to people."""
     return [
         {
@@ -64,7 +64,7 @@ def comparison(before, after):
             "before": field(before, low, width),
             "after": field(after, low, width),
         }
-        for name, low, width in (("RDP", 0, 8),) + OPTR_FIELDS
+        for name, low, width in (("RDP", 0, 8),) + fields_of(chip_name)
     ]
 
 

@@ -42,7 +42,7 @@ class Provision(Procedure):
             "wishes": wishes,
             "before": "0x%08X" % before,
             "after": "0x%08X" % after,
-            "fields": optr.comparison(before, after),
+            "fields": optr.comparison(before, after, self._board.chip.name),
             "options": options.hex(),
             "supply": self._board.supply is not None,
             "supply_switch": self._target.pins.supply is not None,

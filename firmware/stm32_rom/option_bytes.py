@@ -40,6 +40,13 @@ OPTR_FIELDS = (
     ("NRST_MODE", 27, 2),
     ("IRHEN", 29, 1),
 )
+# Beside these in a C0; reserved in a G0. CMSIS device header of the STM32C031
+_C0_FIELDS = (("HSE_NOT_REMAPPED", 21, 1), ("SECURE_MUXING_EN", 23, 1))
+
+
+def fields_of(chip_name):
+    """The fields of OPTR that this part has, RDP excepted."""
+    return OPTR_FIELDS + (_C0_FIELDS if chip_name.startswith("STM32C0") else ())
 
 
 def field(optr, low, width):
@@ -49,10 +56,11 @@ def field(optr, low, width):
 
 class OptionBytes:
     """The decoded option area; `data`: its 128 bytes as read from the chip. `pages`: of its flash,
-    because a part with more than 64 has wider WRP areas."""
+    because a part with more than 64 has wider WRP areas. `fields`: of OPTR."""
 
-    def __init__(self, data, pages=_PAGES):
+    def __init__(self, data, pages=_PAGES, fields=OPTR_FIELDS):
         self.data = data
+        self._fields = fields
         self._page_bits = 0x3F if pages <= _PAGES else 0x7F
 
     def word(self, offset):
@@ -88,7 +96,7 @@ class OptionBytes:
         """{field name: number}; OPTR as hex text, WRP areas as [first page, last page] or None."""
         optr = self.word(_OPTR)
         fields = {"OPTR": "0x%08X" % optr, "RDP": self.rdp_level}
-        for name, low, width in OPTR_FIELDS:
+        for name, low, width in self._fields:
             fields[name] = field(optr, low, width)
         for name, offset in (("WRP1A", _WRP1A), ("WRP1B", _WRP1B)):
             start, end = self._area(offset)

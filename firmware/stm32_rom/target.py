@@ -335,7 +335,8 @@ class Target:
             data = self._read_until_equal(self.chip.options_address, option_bytes.LENGTH)
             if data is None:
                 raise ReadProtected("the target refuses to be read: readout protection level 1")
-            self.options = option_bytes.OptionBytes(data, self.chip.pages)
+            fields = option_bytes.fields_of(self.chip.name)
+            self.options = option_bytes.OptionBytes(data, self.chip.pages, fields)
 
     def hold_in_reset(self):
         """Pull NRST low, and wait until it is long enough for a reset."""

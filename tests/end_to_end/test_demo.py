@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ElementTree
 
+import pytest
+
 from pictures.__main__ import DEMO
+from stm32up.board import boards
+from stm32up.cli import demo
 from tests.terminal import on_a_terminal
 
 CHANGING = re.compile(r"[0-9a-f]{16}|\d+")  # key ids, ports, times
@@ -34,3 +38,27 @@ def test_the_demo_fits_80_columns_and_ends_with_what_happened():
     shown = [without_numbers(node.text or "") for node in picture][1:]  # without the title
     printed = {without_numbers(line) for line in lines}
     assert [line for line in shown if line not in printed] == [], "make pictures"
+
+
+@pytest.mark.slow
+def test_the_demo_runs_on_the_smaller_chip():
+    program = "import sys; from stm32up.cli import demo; sys.exit(demo.main())"
+    lines = on_a_terminal(80, program, NO_COLOR="1", STM32UP_BOARD="pico_nucleo_c031c6")
+    assert any("wired to a NUCLEO-C031C6" in line for line in lines)
+    assert any("its next version (32 KB)" in line for line in lines)
+    story = lines[lines.index("11. The events in that log") :]
+    assert story[2:4] == [
+        "- the installation of 1.1.0 was interrupted; the next start continued it",
+        "- 1.1.0 was installed: 32768 bytes",
+    ]
+    assert story[6] == "The application now running, read over I2C: 1.1.0."
+
+
+def test_a_chip_without_a_demo_application_is_an_error(tmp_path, monkeypatch, capsys):
+    other = boards.BOARDS / "pico_nucleo_c031c6" / "board.toml"
+    content = other.read_text().replace("STM32C031C6", "STM32G031K8")
+    (tmp_path / "board.toml").write_text(content)
+    monkeypatch.setenv("STM32UP_BOARD", str(tmp_path))
+    assert demo.main() == 2
+    told = capsys.readouterr().err
+    assert "no demo application for STM32G031K8" in told and "STM32C031C6" in told

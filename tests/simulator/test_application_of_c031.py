@@ -3,6 +3,7 @@ current."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 import subprocess
@@ -17,8 +18,11 @@ from stm32sim.chip.families import G071, family_of
 from stm32sim.chip.option_bytes import FACTORY, OPTR
 from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
+from stm32sim.process import Options, make_world
 from stm32sim.wires.bus import Bus
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, Clock
+from stm32up.board import boards
+from stm32up.host.deploy import board_json
 from tests.simulator.rig import Rig
 from tests.support import image
 
@@ -157,7 +161,7 @@ def test_the_order_leads_into_the_loader_of_the_chip_and_resets_lead_there_again
     assert rig.starts == 1
     rig.reset()
     rig.wait(20)
-    assert rig.starts == 2 and rig.running is Running.LOADER
+    assert rig.starts == 2 and rig.chip.application is None
 
 
 def test_it_is_installed_and_updated_on_the_chip():
@@ -179,6 +183,24 @@ def test_it_enters_the_loader_by_command_for_an_update_without_boot0():
     bench = Bench(chip=CHIP, applications=emulated, settings=settings, provisioned=False)
     for version in VERSIONS:
         assert bench.install(image(application(version), version, chip=CHIP))["ok"]
+
+
+def world_of(chip: str, *options: str):
+    settings = json.loads(board_json(boards.load("pico_nucleo_c031c6")))
+    return make_world(None, {**settings, "chip": chip}, Options.parse(options))
+
+
+@pytest.mark.parametrize(
+    ("chip", "family"),
+    [(CHIP, C031), ("STM32G071RB", G071), ("STM32G031K8", G071), ("auto", G071)],
+)
+def test_a_simulated_board_has_its_chip_if_that_ones_applications_can_be_executed(chip, family):
+    assert world_of(chip).target.family is family
+
+
+def test_the_loaders_of_a_g071_are_not_given_to_another_chip():
+    with pytest.raises(ValueError, match="loader is for a G071, and the target is a C031"):
+        world_of(CHIP, "loader=11.3")
 
 
 # --- the hex files ---

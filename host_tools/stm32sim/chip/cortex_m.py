@@ -186,11 +186,13 @@ class EmulatedApplication:
         stack, entry = struct.unpack_from("<II", table)
         self._pc = entry & ~1
         self._uc.reg_write(UC_ARM_REG_SP, stack & ~3)
+        wrong = ""
         if vectors != FLASH and not self._was_written(vectors, 8):
-            self._die(f"the vectors at 0x{vectors:08X} were not written")
-        if not entry & 1:
-            self._die(f"the reset vector 0x{entry:08X} is not an address of Thumb code")
-        if self.fault:
+            wrong = f"the vectors at 0x{vectors:08X} were not written"
+        elif not entry & 1:
+            wrong = f"the reset vector 0x{entry:08X} is not an address of Thumb code"
+        if wrong:
+            self._die(wrong)
             self.halt()
         self._plan()
 

@@ -20,8 +20,7 @@ from stm32up.host.transport import Connection
 from stm32up.image import images, inputs
 
 VERSIONS = ("1.0.0", "1.1.0")
-_CHIP = "STM32G071RB"
-_AT = (0x2A, 0x01)  # boards/nucleo_g071rb_app: address, and register of the version
+_AT = (0x2A, 0x01)  # boards/nucleo_app: address, and register of the version
 _GIVE_IMAGES = "Give two images of your own: --image A.img --image B.img."
 
 _LOWEST_COUNTER = f"""
@@ -46,8 +45,7 @@ except UpdaterError as e:
 
 def check(board: Board, key: RSA | None) -> None:
     """Raise UsageError if there is no such pair for this board."""
-    if board.chip.product_id != device.chip(_CHIP).product_id:
-        raise UsageError(f"the demo application is not for {board.chip.name}", _GIVE_IMAGES)
+    _application(board)
     confirm = board.confirm
     asked = confirm is not None and confirm.method == "i2c-version"
     if asked and confirm is not None and (confirm.address, confirm.register) != _AT:
@@ -63,6 +61,14 @@ def check(board: Board, key: RSA | None) -> None:
         )
 
 
+def _application(board: Board) -> Path:
+    """The folder of the demo application for this board's family."""
+    for name, folder in stm32assets.DEMO_APPLICATIONS.items():
+        if device.chip(name).product_id == board.chip.product_id:
+            return folder
+    raise UsageError(f"the demo application is not for {board.chip.name}", _GIVE_IMAGES)
+
+
 def build(
     connection: Connection, board: Board, key: RSA | None, size: int, folder: Path
 ) -> list[Path]:
@@ -70,7 +76,7 @@ def build(
     counter = int(str(calls.collect(connection, _LOWEST_COUNTER, print)["lowest"]))
     paths = []
     for version in VERSIONS:
-        source = stm32assets.DEMO_APPLICATION / f"app-{version}.hex"
+        source = _application(board) / f"app-{version}.hex"
         code = inputs.read(source, board.chip, None).data
         filler = random.Random(version).randbytes(max(0, size - len(code)))
         raw, path = folder / f"bench-{version}.bin", folder / f"bench-{version}.img"

@@ -384,3 +384,20 @@ def test_any_transaction_may_fail(host, kind):
         assert bench.target.option_bytes.word(OPTR) == WANTED_OPTR, case
         assert bench.target.option_bytes.word(SECR) == 0, case
         assert not bench.exists(NOTE), case
+
+
+def test_a_c031_has_its_boot_bits_in_the_same_place_and_two_options_more(make_bench):
+    bench = make_bench(chip="STM32C031C6", provisioned=False)
+    planned = plan(bench, "Provision")[-1]
+    assert (planned["before"], planned["after"]) == ("0xFFFFFEAA", "0xFEFFFEAA")
+    names = {field["name"]: field["low"] for field in planned["fields"]}
+    assert (names["HSE_NOT_REMAPPED"], names["SECURE_MUXING_EN"]) == (21, 23)
+    result = apply(bench, "Provision", planned)[-1]
+    assert result["ok"] and result["status"] == "provisioned"
+    assert bench.target.option_bytes.word(OPTR) == WANTED_OPTR
+    bench.target.boot0(True)
+    bench.target.nrst(False)
+    bench.clock.advance(NS_PER_S // 1000)
+    bench.target.nrst(True)
+    bench.clock.advance(NS_PER_S // 50)
+    assert bench.target.running is Running.LOADER
