@@ -6,6 +6,7 @@ import ast
 import functools
 import re
 import textwrap
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +125,12 @@ def test_every_path_and_test_that_is_named_exists(document):
 
 @every_document
 def test_every_make_target_exists(document):
-    makefiles = [PROJECT / "Makefile", document.parent / "Makefile"]
-    rules = "\n".join(path.read_text() for path in makefiles if path.exists())
-    targets = re.findall(r"(?:^|`)make ([a-z][\w-]*)", document.read_text(), re.MULTILINE)
-    missing = [name for name in targets if not re.search(rf"^{name}:", rules, re.MULTILINE)]
-    assert missing == []
+    makefiles = [PROJECT / "Makefile", *document.parent.glob("Makefile")]
+    makefiles += document.parent.glob("*.mk")
+    text = "\n".join(path.read_text() for path in makefiles)
+    rules = [rule.replace("%", "*") for rule in re.findall(r"^([\w%.-]+):", text, re.MULTILINE)]
+    targets = re.findall(r"(?:^|`)make ([a-z][\w.-]*)", document.read_text(), re.MULTILINE)
+    assert [name for name in targets if not any(fnmatch(name, rule) for rule in rules)] == []
 
 
 def options_of(command: click.Command) -> set[str]:
