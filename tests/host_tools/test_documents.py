@@ -188,6 +188,18 @@ def test_every_command_can_be_typed_like_that(document):
 
 
 @every_document
+def test_the_verbs_and_options_in_the_text_exist(document):
+    for code in re.findall(r"`(stm32up [^`]+)`", prose(document)):
+        arguments = words(code)[1:]
+        line = " ".join(["", *(word for word in arguments if not word.startswith("-")), ""])
+        called = max((verb for verb in verbs() if f" {verb} " in line), key=len, default="")
+        assert called or line in (" ", " VERB ", " [OPTIONS] VERB "), code
+        known = {"-h"} | {o for option in context.options() for o in option.opts}
+        known |= {o for option in verbs()[called].params for o in option.opts} if called else set()
+        assert {word for word in arguments if word.startswith("-")} <= known, code
+
+
+@every_document
 def test_the_examples_are_python(document):
     for block in blocks(document):
         if block.how == "excerpt":
