@@ -28,6 +28,7 @@ from rich.console import Console
 
 from stm32assets import DEMO_APPLICATIONS
 from stm32up.board import boards
+from stm32up.board.model import Board
 from stm32up.cli.context import DEFAULT_BOARD
 from stm32up.device import Chip
 from stm32up.errors import FAILED, NO_BOARD, Stm32upError, UsageError
@@ -88,12 +89,24 @@ def main(arguments: Sequence[str] = ()) -> int:
     kept = parser.parse_args(arguments).folder
     try:
         simulation.check_installed()
+        board = _board()
         with _folder(kept) as folder:
-            return _demo(folder, kept)
+            return _demo(board, folder, kept)
     except Stm32upError as error:
         for line in error.lines:
             print(f"error: {line}", file=sys.stderr)
         return error.exit_status
+
+
+def _board() -> Board:
+    """That of STM32UP_BOARD. Raises UsageError if there is no application for it."""
+    board = boards.load(os.environ.get("STM32UP_BOARD", DEFAULT_BOARD))
+    if board.chip.name not in DEMO_APPLICATIONS:
+        raise UsageError(
+            f"there is no demo application for {board.chip.name}, the chip of {board.name}",
+            f"There is one for {' and '.join(DEMO_APPLICATIONS)}.",
+        )
+    return board
 
 
 @contextlib.contextmanager
@@ -110,14 +123,8 @@ def _folder(name: str | None) -> Iterator[Path]:
     yield Path(name)
 
 
-def _demo(folder: Path, kept: str | None) -> int:
+def _demo(board: Board, folder: Path, kept: str | None) -> int:
     began = time.monotonic()
-    board = boards.load(os.environ.get("STM32UP_BOARD", DEFAULT_BOARD))
-    if board.chip.name not in DEMO_APPLICATIONS:
-        raise UsageError(
-            f"there is no demo application for {board.chip.name}, the chip of {board.name}",
-            f"There is one for {' and '.join(DEMO_APPLICATIONS)}.",
-        )
     host, target = headers.HOSTS[board.host], headers.TARGETS[board.chip.name]
     size = board.chip.flash_size
     steps = _steps(wiring.short_name(host), size, size // board.chip.page_size)
