@@ -62,3 +62,8 @@ def test_a_chip_without_a_demo_application_is_an_error(tmp_path, monkeypatch, ca
     assert demo.main() == 2
     told = capsys.readouterr().err
     assert "no demo application for STM32G031K8" in told and "STM32C031C6" in told
+
+
+def test_a_folder_that_exists_is_not_used(tmp_path, capsys):
+    assert demo.main([str(tmp_path)]) == 2
+    assert "File exists. Name a new folder." in capsys.readouterr().err

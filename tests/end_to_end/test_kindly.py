@@ -139,3 +139,9 @@ def test_a_program_that_says_nothing_is_interrupted_and_named(stm32up: Commands,
     ran = stm32up.at(url, "status")
     (note,) = [event["text"] for event in ran.events if event["event"] == "note"]
     assert "does not say whether it updates" in note and ran.result["left"] == "started"
+
+
+def test_devices_shows_a_simulated_board_that_does_not_run_yet(stm32up: Commands) -> None:
+    (device,) = stm32up("devices").result["devices"]
+    assert device["port"] == f"sim:{stm32up.folder}" and device["platform"] == "rp2"
+    assert device["updater"] and device["phase"] == "unknown"

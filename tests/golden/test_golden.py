@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from stm32up.cli import main
+from tests.commands import verbs
 from tests.golden import golden
 from tests.golden.cases import CASES
-from tests.host_tools.test_readme import verbs
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def test_the_user_sees_what_the_file_says(verb, files):
 
 
 def test_every_verb_has_help_a_success_and_three_failures():
-    assert {*CASES} == verbs(main.cli)
+    assert {*CASES} == {*verbs()}
     for verb in CASES:
         text = golden.file_of(verb).read_text(encoding="utf-8")
         cases = text.split("$ stm32up ")[1:]

@@ -30,6 +30,13 @@ def test_the_defaults_make_a_board_that_is_listed_and_loads(run, here, host, pin
     assert listed[-1]["pins"]["nrst"] == pins[2] and "boards/mine" in run("boards", "list").out
 
 
+def test_a_new_board_is_found_by_its_name(run, here):
+    assert run("boards", "new", "mine", "--yes").status == 0
+    assert boards.load("mine").product == "mine"
+    ran = run("--board", "mime", "image", "build", "app.hex", "--version", "1", "-o", "app.img")
+    assert ran.status == 2 and "boards/mine" in ran.err
+
+
 @pytest.mark.parametrize(("host", "number"), [("rp2", 1), ("esp32", 2)])
 def test_a_board_over_uart(run, here, host, number):
     ran = run("boards", "new", "mine", "--yes", "--link", "uart", "--host", host)

@@ -5,27 +5,26 @@ from __future__ import annotations
 import ast
 import functools
 import re
-import shlex
+import textwrap
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
-from stm32up.cli import main
-from tests.host_tools.test_readme import FOLDERS, blocks, parse, verbs
+from stm32sim.chip.application import known_images
+from stm32up.cli import context
+from tests import support
+from tests.commands import parse, verbs
+from tests.documents import DOCUMENTS, KINDS, PROJECT, RUN_BY, blocks, name_of, words
 
-PROJECT = Path(__file__).parents[2]
-DOCUMENTS = sorted(
-    path
-    for pattern in ("*.md", "docs/*.md", "boards/**/*.md", "examples/*.md")
-    for path in PROJECT.glob(pattern)
-)
+FOLDERS = "benchmarks|boards|docs|examples|firmware|host_tools|pictures|tests"
+LINK = r"\]\(([^)\s]+)\)"
+COMMANDS = PROJECT / "docs" / "commands.md"
 # Those that name code.
 MAPS = [PROJECT / "docs" / "architecture.md", PROJECT / "CONTRIBUTING.md"]
 CODE = ("firmware", "host_tools", "tests", "benchmarks", "examples", "pictures")
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(PROJECT).as_posix()
 
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
@@ -110,7 +109,7 @@ def test_every_link_leads_somewhere(document):
         target = (document.parent / path).resolve() if path else document
         return target.exists() and (not anchor or anchor in anchors(target))
 
-    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text())
+    links = re.findall(LINK, document.read_text())
     assert [link for link in links if not re.match(r"https?:", link) and not is_there(link)] == []
 
 
@@ -126,26 +125,106 @@ def test_every_path_and_test_that_is_named_exists(document):
 
 @every_document
 def test_every_make_target_exists(document):
-    makefiles = [PROJECT / "Makefile", document.parent / "Makefile"]
-    rules = "\n".join(path.read_text() for path in makefiles if path.exists())
-    targets = re.findall(r"(?:^|`)make ([a-z][\w-]*)", document.read_text(), re.MULTILINE)
-    missing = [name for name in targets if not re.search(rf"^{name}:", rules, re.MULTILINE)]
-    assert missing == []
+    makefiles = [PROJECT / "Makefile", *document.parent.glob("Makefile")]
+    makefiles += document.parent.glob("*.mk")
+    text = "\n".join(path.read_text() for path in makefiles)
+    rules = [rule.replace("%", "*") for rule in re.findall(r"^([\w%.-]+):", text, re.MULTILINE)]
+    targets = re.findall(r"(?:^|`)make ([a-z][\w.-]*)", document.read_text(), re.MULTILINE)
+    assert [name for name in targets if not any(fnmatch(name, rule) for rule in rules)] == []
+
+
+def options_of(command: click.Command) -> set[str]:
+    """The long names of its own options."""
+    every = {option.opts[0] for option in context.options()}
+    own = [o for o in command.params if isinstance(o, click.Option) and o.opts[0] not in every]
+    return {option.opts[-1] for option in own}
+
+
+def rows(page: str) -> dict[str, str]:
+    """Of the tables of verbs: the verb, and what is said of it."""
+    cells = re.findall(r"^\| `([a-z ]+)[^`]*` \| (.*) \|$", page, re.MULTILINE)
+    return {name.strip(): text for name, text in cells}
+
+
+def test_every_verb_has_a_row_that_names_all_its_options():
+    shown = rows(COMMANDS.read_text())
+    assert shown.keys() == verbs().keys()
+    for verb, command in verbs().items():
+        code = " ".join(re.findall(r"`([^`]*)`", shown[verb]))
+        named = set(re.findall(r"(?<!\S)-[-a-z0-9]+", code))
+        named = {{"-o": "--output"}.get(name, name) for name in named}
+        assert named == options_of(command), verb
+
+
+def test_the_options_of_every_verb_are_listed():
+    table = COMMANDS.read_text().partition("| option | what |")[2].partition("\n\n")[0]
+    listed = set(
+        re.findall(r"`(-[-a-z0-9]+)", re.sub(r"\|[^|]*\|$", "", table, flags=re.MULTILINE))
+    )
+    assert listed == {name for option in context.options() for name in option.opts}
+
+
+@every_document
+def test_every_block_says_how_it_is_tested(document):
+    for block in blocks(document):
+        where = f"{name_of(document)}:{block.line}"
+        assert block.how in KINDS.get(block.language, ()), where
+        if block.how in ("fails", "unrun"):
+            assert block.reason, where
+            files = re.findall(r"tests/[\w/]+\.py", block.reason)
+            assert all((PROJECT / path).exists() for path in files), where
+        if (block.language, block.how) == ("python", ""):
+            assert name_of(document) in RUN_BY, where
 
 
 @every_document
 def test_every_command_can_be_typed_like_that(document):
-    for kind in ("sh", "sh sim"):
-        for block in blocks(kind, document.read_text()):
-            for line in block.replace("\\\n", "").splitlines():
-                if line.startswith("stm32up "):
-                    assert parse(shlex.split(line, comments=True)[1:]) in verbs(main.cli), line
+    for block in blocks(document):
+        if block.language in ("sh", "console"):
+            for command in block.commands:
+                name, *arguments = words(command)
+                if name == "stm32up":
+                    assert parse(arguments) in verbs(), command
+
+
+@every_document
+def test_the_verbs_and_options_in_the_text_exist(document):
+    for code in re.findall(r"`(stm32up [^`]+)`", prose(document)):
+        arguments = words(code)[1:]
+        line = " ".join(["", *(word for word in arguments if not word.startswith("-")), ""])
+        called = max((verb for verb in verbs() if f" {verb} " in line), key=len, default="")
+        assert called or line in (" ", " VERB ", " [OPTIONS] VERB "), code
+        known = {"-h"} | {o for option in context.options() for o in option.opts}
+        known |= {o for option in verbs()[called].params for o in option.opts} if called else set()
+        assert {word for word in arguments if word.startswith("-")} <= known, code
 
 
 @every_document
 def test_the_examples_are_python(document):
-    for code in blocks("python", document.read_text()):
-        compile(code, name_of(document), "exec")
+    for block in blocks(document):
+        if block.how == "excerpt":
+            source = (PROJECT / block.reason).read_text()
+            indented = (textwrap.indent(block.text, " " * indent) for indent in (0, 4, 8))
+            assert any(text in source for text in indented), block.text
+        elif block.language == "python":
+            compile(block.text, name_of(document), "exec")
+
+
+def test_the_example_of_a_test_passes(make_bench):
+    (block,) = (block for block in blocks(MAPS[1]) if block.language == "python")
+    names: dict[str, Any] = {**vars(support), "known_images": known_images}
+    exec(block.text, names)
+    names["test_an_image_is_installed"](make_bench)
+
+
+def test_the_readme_leads_to_every_page():
+    found, new = set(), {PROJECT / "README.md"}
+    while new:
+        found |= new
+        links = {(page, link) for page in new for link in re.findall(LINK, page.read_text())}
+        targets = {(page.parent / link.partition("#")[0]).resolve() for page, link in links}
+        new = {target for target in targets if target in DOCUMENTS} - found
+    assert found == set(DOCUMENTS)
 
 
 @every_map

@@ -13,7 +13,7 @@ from stm32sim.wires.clock import NS_PER_S
 from stm32up import device
 from stm32up.events import Event
 from stm32up.report import forum, timeline
-from tests.host_tools.test_readme import parse
+from tests.commands import parse
 
 pytestmark = pytest.mark.slow
 

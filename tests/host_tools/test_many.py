@@ -19,8 +19,8 @@ from stm32up.cli.context import Verb
 from stm32up.errors import NoBoard
 from stm32up.events import Event
 from stm32up.host import ports
+from tests.commands import verbs
 from tests.host_tools.fake_board import FakeBoard
-from tests.host_tools.test_readme import verbs
 from tests.host_tools.test_transport import BOARDS, BRIDGES, PROBES, usb
 from tests.terminal import on_a_terminal
 
@@ -103,7 +103,7 @@ def test_a_verb_for_one_board_says_so(run, verb):
 
 def test_the_verbs_for_several_boards_are_these():
     found = set()
-    for name in verbs(main.cli):
+    for name in verbs():
         command: click.Command = main.cli
         for part in name.split():
             assert isinstance(command, click.Group)

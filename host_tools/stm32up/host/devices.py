@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypedDict
 
+from stm32up.board.model import Board
 from stm32up.errors import NoBoard, NoUpdater, Stm32upError, UpdateFailed
 from stm32up.events import Event
-from stm32up.host import calls, identity
+from stm32up.host import calls, identity, simulation
 from stm32up.host.paths import BOARD_JSON
 from stm32up.host.ports import Port, on_usb, ports_present
 from stm32up.host.transport import Connection, Manners, connected
@@ -37,25 +39,41 @@ class Device(TypedDict, total=False):
     target: str | None  # version of the last good image, as the record says
 
 
-def devices(ports: Iterable[str] = (), *, interrupt: bool = False) -> list[Device]:
+def devices(
+    board: Callable[[], Board],
+    ports: Iterable[str] = (),
+    *,
+    interrupt: bool = False,
+    options: Iterable[str] = (),
+) -> list[Device]:
     """What is on these ports; without any, on all USB ports. A program that does not say what it
-    does is interrupted only with `interrupt`. Raises NoBoard if there is no port."""
+    does is interrupted only with `interrupt`. `board` and `options` are of a simulated board.
+    Raises NoBoard if there is no port."""
     wanted = [Port(name, "", True) for name in ports] or on_usb()
     if not wanted:
         raise NoBoard(
             f"nothing on USB that may be a board ({ports_present()})",
             "Connect one, or give a port with --port.",
         )
-    return [_device(port, interrupt) for port in wanted]
+    return [_device(port, board, interrupt, options) for port in wanted]
 
 
-def _device(port: Port, interrupt: bool) -> Device:
+def _device(
+    port: Port, board: Callable[[], Board], interrupt: bool, options: Iterable[str]
+) -> Device:
     device: Device = {"port": port.name, "usb": clean(port.usb)}
     if not port.is_board:
         return {**device, "said": "not asked: it may not be a board; to ask it, give --port"}
     manners = Manners(look=not interrupt, wait=False, spare=True, start=True)
     try:
-        with connected(port.name, resume=True, report=_not_shown, manners=manners) as connection:
+        with contextlib.ExitStack() as stack:
+            address = port.name
+            if simulation.wanted(address):
+                board_there = simulation.started(address, board(), options)
+                address = stack.enter_context(board_there).url
+            connection = stack.enter_context(
+                connected(address, resume=True, report=_not_shown, manners=manners)
+            )
             return {**device, **_found(connection)}
     except Stm32upError as error:
         return {**device, "said": error.message}
