@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from stm32up.board.model import Board
     from stm32up.events import Examined, Values
     from stm32up.host.transport import Connection
-
-T = TypeVar("T")
 
 
 @click.command("deploy", cls=Verb, several=True)
@@ -59,18 +56,6 @@ def deploy_command(
     context.output.result("deploy", done)
 
 
-def _dated(verb: Callable[[Connection], T]) -> Callable[[Connection], T]:
-    """The verb, with a host whose clock is set, so that its log has dates."""
-
-    def work(connection: Connection) -> T:
-        from stm32up.host import host_clock
-
-        host_clock.set_if_unset(connection)
-        return verb(connection)
-
-    return work
-
-
 @click.command("push", cls=Verb, several=True)
 @image_argument
 @click.pass_obj
@@ -83,7 +68,7 @@ def push_command(context: Context, image: Path, version: str | None, key: Path |
 
     report = context.output.report
     with checked(context, image, version, key) as sound:
-        done = context.on_board(_dated(lambda c: push.push(c, sound, report)))
+        done = context.on_board(lambda c: push.push(c, sound, report))
     context.output.result("push", done)
 
 
@@ -99,8 +84,7 @@ def update_command(
 
     report = context.output.report
     with checked(context, image, version, key) as sound:
-        verb = _dated(lambda c: calls.update(c, sound, report, force=force))
-        done = context.on_board(verb)
+        done = context.on_board(lambda c: calls.update(c, sound, report, force=force))
     context.output.result("update", done)
 
 
@@ -111,10 +95,13 @@ def run_command(context: Context) -> None:
 
     Finishes an interrupted update, or installs an image from the inbox, or does nothing.
     """
-    from stm32up.host import calls
+    from stm32up.host import calls, host_clock
 
-    report = context.output.report
-    context.output.result("run", context.on_board(_dated(lambda c: calls.run(c, report))))
+    def work(connection: Connection) -> Values:
+        host_clock.set_if_unset(connection)
+        return calls.run(connection, context.output.report)
+
+    context.output.result("run", context.on_board(work))
 
 
 @click.command("status", cls=Verb, several=True)

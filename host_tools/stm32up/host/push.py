@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 from stm32up import device
 from stm32up.errors import DeviceError
 from stm32up.events import Report, progress
+from stm32up.host import host_clock
 from stm32up.host.paths import BOARD_JSON, FOLDER, INBOX, KEYS
 from stm32up.host.transport import Connection, understood
 from stm32up.image import images
@@ -81,6 +82,7 @@ def _push(
         status="pushed", file=image.name, image=target, version=version, sha256=digest, sent=0
     )
     arguments = [FOLDER, INBOX], target, part, BOARD_JSON, KEYS
+    host_clock.set_if_unset(connection)
     connection.define(_SURVEY)
     found = connection.ask(f"_survey{arguments!r}")
     with understood(found):
