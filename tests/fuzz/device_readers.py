@@ -155,7 +155,7 @@ class State(DeviceReader):
             raise Finding(f"a phase {record.phase!r}")
         if record.again not in (0, 1):
             raise Finding(f"again {record.again!r}")
-        if not 0 <= record.doubt < 1 << 256:
+        if record.doubt != self.record.EVERY_PAGE and not 0 <= record.doubt < 1 << 512:
             raise Finding(f"doubt {record.doubt!r}")
 
 

@@ -129,7 +129,7 @@ BUGS = [
     Bug(
         "board-toml",
         "a file that is no text is not expected",
-        f"{DESKTOP}/board/boards.py",
+        f"{DESKTOP}/board/toml_file.py",
         "except (OSError, UnicodeDecodeError) as error:",
         "except OSError as error:",
         quick=True,
