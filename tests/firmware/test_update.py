@@ -14,10 +14,15 @@ from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.chip.quirks import quirks_of
 from stm32sim.chip.stm32 import DISCHARGE, Running
 from stm32sim.world import Wiring
+from stm32up import device
 from tests.support import FLASH, image, known, payload, run_until_cut
 
 OLD, NEW = payload(9000, 1), payload(7000, 2)
 BOTH = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"))
+
+
+FREE_RAM = 0x2000_2700
+IN_RAM = bytes(device.module("stm32_rom.empty_flag").program(FREE_RAM))
 
 
 def loader_frames(bench):
@@ -153,12 +158,14 @@ def test_progress_counts_up_to_its_total_in_each_phase(make_bench):
 
 
 def test_the_first_granule_is_written_last(make_bench):
+    """Only the code for RAM, which corrects EMPTY, comes after it."""
     bench = make_bench(applications=BOTH)
     bench.install(image(OLD, "1.0.0"))
     writes = [f for f in loader_frames(bench) if f[:2] in (b"\x32\xcd", b"\x31\xce")]
     first_granule = [f for f in loader_frames(bench) if len(f) == 10 and f[1:9] == OLD[:8]]
     data_frames = [f for f in loader_frames(bench) if len(f) > 8 and len(f) == f[0] + 3]
-    assert len(first_granule) == 1 and data_frames[-1] == first_granule[0]
+    assert len(first_granule) == 1 and data_frames[-3] == first_granule[0]
+    assert data_frames[-2][1:-1] + data_frames[-1][1:-1] == IN_RAM
     assert len(writes) == len(data_frames)
 
 
@@ -261,13 +268,21 @@ def test_flash_outside_the_image_is_left_alone(make_bench):
 
 
 def test_writes_go_to_main_flash_only(make_bench):
+    """And, after a first installation, the code that corrects EMPTY to free RAM."""
     bench = make_bench(applications=BOTH)
     bench.install(image(OLD, "1.0.0"))
+    first = len(loader_frames(bench))
+    bench.install(image(NEW, "1.1.0"))
     frames = loader_frames(bench)
+    to_ram = []
     for index, frame in enumerate(frames):
         if frame in (b"\x32\xcd", b"\x31\xce"):
             address = int.from_bytes(frames[index + 1][:4], "big")
-            assert FLASH <= address < FLASH + len(OLD) + 256
+            if index < first and FREE_RAM <= address < FREE_RAM + len(IN_RAM):
+                to_ram.append(frames[index + 2][1:-1])
+            else:
+                assert FLASH <= address < FLASH + len(OLD) + 256
+    assert b"".join(to_ram) == IN_RAM
 
 
 # --- pages that an image does not cover ---

@@ -268,9 +268,10 @@ BUGS = (
     Bug(
         "Go is not tried when the loader is still there",
         "stm32_rom/target",
-        "        self._go()\n        if self.in_loader():\n            self.power_cycle()\n",
+        "        self._go()\n        if self.in_loader() and not self._left_by_code():\n"
+        "            self.power_cycle()\n",
         "",
-        ("first-install",),
+        ("by-command",),
     ),
     Bug(
         "BOOT0 stays high",
