@@ -33,7 +33,7 @@ class Disturber(Clock):
         self._feed = feed
         self._tell = tell
         self._strikes = list(strikes)
-        self._lines = None
+        self._lines = {}  # until `begin`
         self._low = None  # the line that is held low
         self._low_until = 0  # us since `begin`
         self._bites = False  # a watchdog runs, and is not fed
@@ -68,7 +68,7 @@ class Disturber(Clock):
 
     def _left(self):
         """us until the next action; None if there is none."""
-        if self._lines is None or self._bites:
+        if not self._lines or self._bites:
             return None
         due = None
         if self._strikes:
