@@ -11,12 +11,12 @@ If the verb failed, its last event is
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping
-from typing import Literal, NoReturn, Required, TypedDict, TypeGuard
+from typing import Literal, Required, TypedDict, TypeGuard
 
+from stm32up import plain_json
 from stm32up.errors import DeviceError
+from stm32up.plain_json import LARGEST
 from stm32up.text import clean, clean_all, shortened
 
 # An updater may be older or newer than this program, so an event can have any name and any key.
@@ -202,10 +202,8 @@ def in_order(values: Values, *first: str) -> dict[str, object]:
 
 # Output of a board: unknown events and unknown keys pass, known keys must have their type.
 
-_DEEPEST = 20  # of lists in lists
-_LARGEST = 1 << 63
 # Only this program makes these events: their texts rely on values that it computed itself.
-_OWN_EVENTS = {
+OWN_EVENTS = {
     *(
         "plan",
         "built",
@@ -236,10 +234,10 @@ def from_board(line: str) -> Event:
     event. Raises DeviceError for an event with invalid values.
     """
     try:
-        value = json.loads(line, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+        value = plain_json.parse(line)
+    except ValueError:
         if line.lstrip().startswith("{"):
-            raise _nonsense("is not JSON", line) from None
+            raise _nonsense("is not JSON, or too large", line) from None
         value = None
     if not isinstance(value, dict) or not isinstance(value.get("event"), str):
         return {"event": "output", "text": shortened(clean(line), 200)}
@@ -249,13 +247,9 @@ def from_board(line: str) -> Event:
     return clean_all(value)
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are not JSON
-
-
 def _wrong(event: Event) -> str:
     """Why an event is invalid; empty if it is valid."""
-    if event["event"] in _OWN_EVENTS:
+    if event["event"] in OWN_EVENTS:
         return "only stm32up itself can report"
     for key in NEEDED.get(str(event["event"]), ()):
         if key not in event:
@@ -263,27 +257,13 @@ def _wrong(event: Event) -> str:
     for key, (fits, kind) in _TYPES.items():
         if key in event and not fits(event[key]):
             return f"has {key} that is not a {kind}"
-    if not _is_plain(event, _DEEPEST):
-        return "holds a number or list that is too large"
     if is_progress(event) and event["done"] > event["total"]:
         return "has a larger done than total"
     return ""
 
 
-def _is_plain(value: object, depth: int) -> bool:
-    if depth == 0:
-        return False
-    if isinstance(value, dict):
-        return all(_is_plain(content, depth - 1) for content in value.values())
-    if isinstance(value, list):
-        return all(_is_plain(content, depth - 1) for content in value)
-    if isinstance(value, float):
-        return math.isfinite(value) and abs(value) < _LARGEST
-    return not isinstance(value, int) or abs(value) < _LARGEST
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < _LARGEST
+def is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < LARGEST
 
 
 def _is_fields(value: object) -> bool:
@@ -291,7 +271,7 @@ def _is_fields(value: object) -> bool:
     return isinstance(value, list) and all(
         isinstance(field, dict)
         and isinstance(field.get("name"), str)
-        and all(_is_count(field.get(key)) for key in ("low", "width", "before", "after"))
+        and all(is_count(field.get(key)) for key in ("low", "width", "before", "after"))
         and field["width"] <= 32
         for field in value
     )
@@ -302,7 +282,7 @@ def _is_texts(value: object) -> bool:
 
 
 _Kind = tuple[Callable[[object], bool], str]
-_COUNT: _Kind = (_is_count, "count")
+_COUNT: _Kind = (is_count, "count")
 _TEXT: _Kind = (lambda value: isinstance(value, str), "text")
 _TYPES: dict[str, _Kind] = {
     "ok": (lambda value: isinstance(value, bool), "truth value"),

@@ -164,7 +164,7 @@ def test_filters(shown, options, numbers):
     assert ran.result["entries"] == len(numbers) and ran.result["of"] == 6
 
 
-@pytest.mark.parametrize("text", ["soon", "2026-13-01", "-3h", "3 weeks", ""])
+@pytest.mark.parametrize("text", ["soon", "2026-13-01", "-3h", "3 weeks", "", "999999d"])
 def test_a_time_that_is_none_is_refused_with_examples(text):
     with pytest.raises(UsageError, match="is not a time.*90min"):
         log_filters.since(text, datetime.now(UTC))
@@ -279,6 +279,7 @@ NONSENSE: list[Any] = [
     -1,
     1e300,
     1 << 80,
+    10**400,  # no float
     "x",
     [],
     {},
@@ -299,7 +300,33 @@ def test_no_value_in_a_log_breaks_what_is_made_of_it(value, run, tmp_path):
     assert run("logs", "report", path, "-o", tmp_path / "page.html").status == 0
 
 
+def test_lines_that_only_look_like_entries_are_counted_and_left_out(run, tmp_path):
+    lists = "[" * 500 + "]" * 500  # Python's JSON reads them
+    lines = (
+        f'{{"n": 1, "event": "run", "x": {lists}}}',
+        '{"n": 2, "event": "run", "x": 1e999}',
+        f'{{"n": {10**400}, "event": "run"}}',
+        '{"n": -1, "event": "run"}',
+        '{"n": true, "event": "run"}',
+        '{"n": 3, "event": "log", "entry": 1}',  # only stm32up itself reports this
+        '{"n": 4, "event": "bench"}',
+    )
+    path = tmp_path / "log"
+    path.write_text("\n".join((*lines, json.dumps(log(begun())[0]))))
+    ran = run("--json", "logs", "show", path)
+    assert (ran.result["entries"], ran.result["damaged_lines"]) == (1, len(lines))
+    assert run("logs", "report", path, "-o", tmp_path / "page.html").status == 0
+
+
 # report
+
+
+def test_a_page_never_replaces_the_log_that_it_is_made_of(run, tmp_path):
+    log_files.append(tmp_path / "log", {"board": BOARD}, log(*WHOLE))
+    before = (tmp_path / "log").read_bytes()
+    ran = run("logs", "report", tmp_path / "log", "-o", tmp_path / "log")
+    assert ran.status == 2 and "is the input itself" in ran.err
+    assert (tmp_path / "log").read_bytes() == before
 
 
 def report(*lives: list[Any], board: str = BOARD) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol, cast
 
-from stm32up import device
+from stm32up import device, plain_json
 from stm32up.board.model import Board, BoardJson
 from stm32up.doctor import rules_bus, rules_first, rules_state
 from stm32up.doctor.diagnosis import Diagnosis, Facts, Files, diagnose
@@ -82,8 +82,8 @@ class ConnectedHost:
         lines: list[str] = []
         bus_trace.run(self._connection, code, lines.append, _SILENCE_S)
         try:
-            return json.loads(lines[-1])
-        except (ValueError, IndexError, RecursionError):
+            return plain_json.parse(lines[-1])
+        except (ValueError, IndexError):
             raise nonsense("\n".join(lines)) from None
 
 
@@ -167,7 +167,7 @@ def _parsed(text: bytes | None) -> tuple[BoardJson | None, str | None]:
     if text is None:
         return None, None
     try:
-        content = json.loads(text)
+        content = plain_json.parse(text)
     except ValueError as error:
         return None, f"/board.json is not JSON: {error}"
     if not isinstance(content, dict):

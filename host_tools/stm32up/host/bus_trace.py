@@ -8,10 +8,10 @@ transactions of a command, so their times stay right. Without a Tracer nothing i
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from stm32up import plain_json
 from stm32up.errors import DeviceError, NoBoard
 from stm32up.events import Report
 
@@ -101,7 +101,9 @@ class Tracer:
         if not line.startswith(_MARK):
             return False
         try:
-            since, us, address, read, data, acked, errno = json.loads(line.removeprefix(_MARK))
+            since, us, address, read, data, acked, errno = plain_json.parse(
+                line.removeprefix(_MARK)
+            )
             before = self.transactions[-1].at if self.transactions else -int(since)
             made = Transaction(
                 before + int(since),

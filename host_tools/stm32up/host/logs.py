@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple, Required, TypedDict, cast
 
+from stm32up import plain_json
 from stm32up.errors import NoUpdater
-from stm32up.events import Report, Values, in_order
+from stm32up.events import OWN_EVENTS, Report, Values, in_order, is_count
 from stm32up.host import identity
 from stm32up.host.paths import FOLDER, MAIN
 from stm32up.host.transport import Connection
@@ -125,11 +126,12 @@ def merge(files: Iterable[bytes]) -> Log:
 def entry_of(line: bytes) -> Entry | None:
     """The entry in a line; None if it holds none."""
     try:
-        entry = json.loads(line)
-        json.dumps(entry, allow_nan=False)  # Python reads NaN and 1e999, which are not JSON
-    except (ValueError, RecursionError):
+        entry = plain_json.parse(line)
+    except ValueError:
         return None
-    if not isinstance(entry, dict) or type(entry.get("n")) is not int:
+    if not isinstance(entry, dict) or not is_count(entry.get("n")):
+        return None
+    if str(entry.get("event")) in OWN_EVENTS:
         return None
     in_any_order = dict(sorted(clean_all(entry).items()))  # MicroPython's dicts keep no order
     return cast(Entry, in_order(in_any_order, "n", "t", "event"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from imgtool.keys import RSA
 
 import stm32assets
-from stm32up import device
+from stm32up import device, plain_json
 from stm32up.board.model import Board
 from stm32up.errors import UsageError
 from stm32up.host import calls
@@ -118,7 +118,7 @@ def same_board(connection: Connection, board: Board) -> None:
     """Raise UsageError if the host was deployed for another board.toml."""
     text = connection.read_file(BOARD_JSON) or b"null"
     try:
-        found = json.loads(text)
+        found = plain_json.parse(text)
     except ValueError:
         found = None
     if found != json.loads(json.dumps(board.as_json())):

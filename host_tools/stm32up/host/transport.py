@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import os
 import re
 import socket
@@ -29,6 +28,7 @@ from typing import Any, NamedTuple, TypeVar
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
+from stm32up import plain_json
 from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard, ProgramRuns, UpdateRuns
 from stm32up.events import Report, note
 from stm32up.host import AUTO
@@ -462,8 +462,8 @@ class Connection:
         self.define()
         text = "".join(self._run(f"print(json.dumps({expression}))", more=more))
         try:
-            return json.loads(text)  # the caller knows its form
-        except (ValueError, RecursionError):
+            return plain_json.parse(text)  # the caller knows its form
+        except ValueError:
             raise nonsense(text) from None
 
     def define(self, more: str = "") -> None:
