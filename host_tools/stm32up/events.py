@@ -12,7 +12,7 @@ If the verb failed, its last event is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Required, TypedDict, TypeGuard
+from typing import Any, Literal, Required, TypedDict, TypeGuard, get_args
 
 from stm32up import plain_json
 from stm32up.errors import DeviceError
@@ -221,6 +221,59 @@ OWN_EVENTS = {
     *("naive", "supply-fails", "outcome", "left", "step", "bench", "bench-continued", "cycle"),
     *("read-back", "stopped", "wire"),
 }
+_IMAGE = {"image": str, "version": str, "bytes": int}
+ERROR: dict[str, Any] = {"error": str, "message": str, "next_step": str}
+# Events of the updater and of the bench package: firmware/stm32_updater/run_events.py,
+# firmware/stm32_bench/procedure.py.
+OF_BOARDS: dict[str, Any] = {
+    "refused": {"image": str, **ERROR},
+    "checked": {**_IMAGE, "hash_ms": int, "signature_ms": int, "key": str | None},
+    "superseded": {"image": str, "version": str},
+    "installing": _IMAGE,
+    "resuming": _IMAGE,
+    "rolling-back": {**_IMAGE, "reason": str},
+    "loader": {"version": str, "protocol": str, "chip": str},
+    "progress": Progress,
+    "retry": {"page": int, "error": str, "message": str},
+    "written": {"bytes": int, "verified": int, "erased_pages": int, "repeats": int},
+    "starting": {"try": int},
+    "not-kept": {"image": str, **ERROR},
+    "idle": {},
+    "begun": {},
+    "ended": {},
+    "run": {},
+    "interrupted": {"what": str, "stage": str},
+    "power-on-needed": {},
+    "sending": {"what": str},
+    "doubt": {"message": str},
+    "hands-off": {"ms": int},
+    "seen": {"what": str, "ms": int},
+    "cut": {"kind": str, "t": int, "ms": int},
+    "read-back": {"sha256": str | None},
+}
+# Results of boards.
+UPDATED: dict[str, Any] = {
+    "status": str,
+    "version": str,
+    "bytes": int,
+    "verified": int,
+    "target_ms": int,
+    "hash_ms": int,
+    "signature_ms": int,
+}
+PROBED: dict[str, Any] = {
+    "chip": str,
+    "product_id": str | int,
+    "loader": str,
+    "protocol": str,
+    "application": str,
+    "application_version": str | None,
+    "option_bytes": dict | None,
+}
+_BENCH = {"before": str, "after": str, "pages": int, "blank": bool, "boot0_counts": bool | None}
+_STATE = {"phase": str, "confirmed": str | None, "candidate": str | None, "installed": str | None}
+_COUNTS = {"pages_in_doubt": int, "log_lines_lost": int}
+_RESULT = {"port": str, **ERROR, **UPDATED, **PROBED, **_BENCH, **_STATE, **_COUNTS}
 NEEDED: dict[str, tuple[str, ...]] = {  # keys of a board's events
     "progress": ("phase", "done", "total"),
     "seen": ("ms",),
@@ -257,6 +310,10 @@ def _wrong(event: Event) -> str:
     for key, (fits, kind) in _TYPES.items():
         if key in event and not fits(event[key]):
             return f"has {key} that is not a {kind}"
+    shape = OF_BOARDS.get(str(event["event"]), _RESULT if event["event"] == "result" else {})
+    for key, kind in shape.items() if isinstance(shape, dict) else ():
+        if key in event and type(event[key]) not in (get_args(kind) or (kind,)):
+            return f"has a value of the wrong type for {key}"
     if is_progress(event) and event["done"] > event["total"]:
         return "has a larger done than total"
     return ""

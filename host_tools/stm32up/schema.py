@@ -1,4 +1,4 @@
-"""The JSON schema of --json: docs/schema.json, made from the types in events.py and these tables.
+"""The JSON schema of --json: docs/schema.json, made from events.py and these tables.
 
     python -m stm32up.schema > docs/schema.json
 
@@ -20,37 +20,6 @@ from stm32up import events
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]  # JSON
 _TEXT_OR_NULL = str | None
-_IMAGE = {"image": str, "version": str, "bytes": int}
-_ERROR = {"error": str, "message": str, "next_step": str}
-
-# Events of the updater and of the bench package: firmware/stm32_updater/run_events.py,
-# firmware/stm32_bench/procedure.py.
-OF_BOARDS: dict[str, Any] = {
-    "refused": {"image": str, **_ERROR},
-    "checked": {**_IMAGE, "hash_ms": int, "signature_ms": int, "key": _TEXT_OR_NULL},
-    "superseded": {"image": str, "version": str},
-    "installing": _IMAGE,
-    "resuming": _IMAGE,
-    "rolling-back": {**_IMAGE, "reason": str},
-    "loader": {"version": str, "protocol": str, "chip": str},
-    "progress": events.Progress,
-    "retry": {"page": int, "error": str, "message": str},
-    "written": {"bytes": int, "verified": int, "erased_pages": int, "repeats": int},
-    "starting": {"try": int},
-    "not-kept": {"image": str, **_ERROR},
-    "idle": {},
-    "begun": {},
-    "ended": {},
-    "run": {},
-    "interrupted": {"what": str, "stage": str},
-    "power-on-needed": {},
-    "sending": {"what": str},
-    "doubt": {"message": str},
-    "hands-off": {"ms": int},
-    "seen": {"what": str, "ms": int},
-    "cut": {"kind": str, "t": int, "ms": int},
-    "read-back": {"sha256": _TEXT_OR_NULL},
-}
 
 # Events of this program: every key is there.
 OWN: dict[str, Any] = {
@@ -128,15 +97,7 @@ OWN: dict[str, Any] = {
 
 # The result of each verb that succeeded. "status" says what was done.
 _KEY = {"status": str, "key": str, "bits": int, "key_id": str}
-_UPDATED = {
-    "status?": str,
-    "version?": str,
-    "bytes?": int,
-    "verified?": int,
-    "target_ms?": int,
-    "hash_ms?": int,
-    "signature_ms?": int,
-}
+_UPDATED = {f"{name}?": kind for name, kind in events.UPDATED.items()}
 _BENCH = {"status?": str, "before?": str, "after?": str, "stages?": list[list[Any]]}
 RESULTS: dict[str, Any] = {
     "keys new": {**_KEY, "development": bool},
@@ -158,15 +119,7 @@ RESULTS: dict[str, Any] = {
     "update": _UPDATED,
     "run": _UPDATED,
     "status": events.Status,
-    "probe": {
-        "chip?": str,
-        "product_id?": str | int,
-        "loader?": str,
-        "protocol?": str,
-        "application?": str,
-        "application_version?": _TEXT_OR_NULL,
-        "option_bytes?": dict | None,
-    },
+    "probe": {f"{name}?": kind for name, kind in events.PROBED.items()},
     "doctor": events.Examined,
     "read": {"status": str, "file": str, "address": int, "bytes": int},
     "verify": {"status": str, "file": str, "bytes": int},
@@ -239,7 +192,8 @@ RESULTS["probe --all"] = RESULTS["probe"]
 def schema() -> Schema:
     """The schema of a line; in "$defs" that of the result of each verb, "result of probe"."""
     known = {
-        name: _object(shape, events.NEEDED.get(name, ())) for name, shape in OF_BOARDS.items()
+        name: _object(shape, events.NEEDED.get(name, ()))
+        for name, shape in events.OF_BOARDS.items()
     }
     known |= {name: _object(shape) for name, shape in OWN.items()}
     return {
@@ -267,7 +221,7 @@ def _if(name: str, then: Schema) -> Schema:
 
 
 def _result() -> Schema:
-    failed = _object(_ERROR)
+    failed = _object(events.ERROR)
     return {
         **_object({"ok": bool, "status?": str, "port?": str}),
         "if": {"properties": {"ok": {"const": False}}},

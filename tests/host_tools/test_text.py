@@ -73,6 +73,23 @@ def test_no_event_or_result_brings_control_characters_to_the_terminal(
             assert all(is_safe(str(event)) for event in ran.events)
 
 
+def test_what_a_board_reports_is_as_the_schema_says_or_refused(run, fake, image):
+    for key in ("status", "phase", "confirmed", "installed", "pages_in_doubt", "port"):
+        for value in (5.5, True, ["x"], {"x": 1}):
+            fake.updater.status = lambda key=key, value=value: {"phase": "idle", key: value}
+            ran = run("--json", "--port", fake.port, "status")
+            assert ran.status == 1 and ran.result["error"] == "device", (key, value, ran)
+    for event in (
+        {"event": "installing", "version": None},
+        {"event": "written", "bytes": "many"},
+        {"event": "checked", "key": 5},
+        {"event": "result", "ok": True, "bytes": "many"},
+    ):
+        fake.updater.events_to_come = [event]
+        ran = run("--json", "--port", fake.port, "update", image)
+        assert ran.status == 1 and "wrong type" in ran.result["message"]
+
+
 @pytest.mark.slow
 def test_nor_does_an_exception_a_foreign_line_a_log_or_a_file(
     run, fake, evil, tmp_path, monkeypatch
