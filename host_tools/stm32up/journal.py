@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stm32up import plain_json
 from stm32up.errors import UsageError
 
 _LOCKED_S = 10.0  # a lock is held for as long as it takes to write a row
@@ -22,15 +23,22 @@ def read(path: Path) -> list[dict[str, Any]]:
     end is torn and left out. Raises UsageError for a file of another kind."""
     try:
         content = path.read_bytes() if path.exists() else b""
-        lines = content[: content.rfind(b"\n") + 1].splitlines()
-        values = [json.loads(line) for line in lines]
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError):
+    whole = content.rfind(b"\n") + 1
+    try:
+        values = [plain_json.parse(line) for line in content[:whole].splitlines()]
+    except ValueError:
         values = [None]
-    if not all(isinstance(value, dict) for value in values):
-        raise UsageError(f"{path} is not a journal of stm32up", "Give the name of another file.")
+    torn = content[whole:]
+    if torn[:1] not in (b"", b"{") or not all(isinstance(value, dict) for value in values):
+        raise not_ours(path)
     return values
+
+
+def not_ours(path: Path) -> UsageError:
+    """A file of another kind."""
+    return UsageError(f"{path} is not a journal of stm32up", "Give the name of another file.")
 
 
 def append(path: Path, *values: object) -> None:

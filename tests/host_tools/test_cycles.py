@@ -102,7 +102,9 @@ def test_until_is_a_time_of_day_or_a_duration(text, hours):
     assert bench_run.deadline(text, NOON) == NOON.timestamp() + hours * 3600
 
 
-@pytest.mark.parametrize("text", ["", "soon", "25:00", "7", "8h ago", "-1h", "12:60"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "25:00", "7", "8h ago", "-1h", "12:60", "9" * 400 + "h"]
+)
 def test_any_other_until_is_refused(run, text):
     ran = run("bench", "--until", text)
     assert ran.status == 2 and "--until" in ran.err
@@ -114,6 +116,7 @@ def test_mistakes_are_told_before_a_board_is_looked_for(run, image, tmp_path):
         (["--image", image, "--image", image], "are both 1.4.2"),
         (["--noise"], "short_pin"),
         (["--state", image], "is not a journal"),
+        (["--report", image, "--state", image], "is the input itself"),
         (["--state", tmp_path / "no" / "state"], "no folder"),
     ):
         ran = run("bench", *arguments)
@@ -283,7 +286,19 @@ def test_a_journal_loses_no_whole_line_and_keeps_no_torn_one(tmp_path):
         assert [json.loads(line) for line in path.read_text().splitlines()] == [*kept, {"n": 99}]
 
 
-def test_a_file_of_another_kind_is_no_journal(tmp_path):
-    (tmp_path / "other").write_text("a,b\n1,2\n")
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "secret", '{"n": 1e999}\n', "1\n{"])
+def test_a_file_of_another_kind_is_no_journal(tmp_path, content):
+    (tmp_path / "other").write_text(content)
     with pytest.raises(UsageError, match="not a journal"):
         journal.read(tmp_path / "other")
+
+
+def test_the_state_of_another_program_is_no_state_of_a_run(tmp_path, fake_cycles):
+    path = tmp_path / "state.jsonl"
+    bench(path)
+    first = path.read_text().splitlines()[0]
+    for lines in ('{"n": 1}\n', f'{first}\n{{"n": 1}}\n', '{"ended": true}\n'):
+        path.write_text(lines)
+        with pytest.raises(UsageError, match="not the state"):
+            bench(path)
+        assert path.read_text() == lines

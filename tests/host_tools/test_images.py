@@ -235,11 +235,16 @@ def test_the_input_is_never_overwritten(tmp_path, run):
     source.write_bytes(payload(600))
     built = tmp_path / "app.img"
     assert run("image", "build", source, "--version", "1.0.0", "-o", built).status == 0
+    key = tmp_path / "key.pem"
+    assert run("keys", "new", key).status == 0
     for verb in (
         ("image", "build", source, "--version", "1.0.0", "-o", source),
+        ("image", "build", source, "--version", "1.0.0", "--key", key, "-o", key),
         ("image", "digest", built, "-o", built),
+        ("image", "sign", built, "--key", key, "-o", key),
+        ("image", "sign", built, "--key", key, "--signature", source, "-o", source),
     ):
-        before = {path: path.read_bytes() for path in (source, built)}
+        before = {path: path.read_bytes() for path in (source, built, key)}
         ran = run(*verb)
         assert ran.status == 2 and "is the input itself" in ran.err
-        assert before == {path: path.read_bytes() for path in (source, built)}
+        assert before == {path: path.read_bytes() for path in (source, built, key)}

@@ -140,6 +140,30 @@ def test_mistakes_are_told_before_a_board_is_looked_for(run, image, units, tmp_p
     assert not units.exists()
 
 
+def test_a_table_or_journal_of_something_else_is_left_alone(units):
+    units.write_text("customer,city\n")
+    with pytest.raises(UsageError, match="journal .* has no row"):
+        Inventory(units)
+    units.with_suffix(".jsonl").write_text('{"n": 1, "event": "run"}\n')
+    with pytest.raises(UsageError, match="is not a journal"):
+        Inventory(units)
+    assert units.read_text() == "customer,city\n"
+
+
+def test_numbers_are_not_given_twice_when_the_journal_is_lost(units):
+    add(units, "a", "0001")
+    units.with_suffix(".jsonl").unlink()
+    with pytest.raises(UsageError, match="given twice"):
+        add(units, "b", "0001")
+
+
+def test_a_label_never_replaces_an_input(run, image, units):
+    given = ["produce", image, "--yes", "--serial-number", "1", "--inventory", units]
+    before = image.read_bytes()
+    ran = run(*given, "--label", image)
+    assert ran.status == 2 and "is the input itself" in ran.err and image.read_bytes() == before
+
+
 def test_the_large_letters_are_of_one_height_and_fit_a_terminal():
     for word in (PASS, FAIL):
         lines = large(word)

@@ -67,8 +67,11 @@ def bench_command(
     """
     from stm32up.host import bench_run, pair
     from stm32up.host.cycles import Candidate, kinds_for
+    from stm32up.outputs import refuse_inputs
     from stm32up.report import figures
 
+    if page is not None:
+        refuse_inputs(page, [state, *given, *([key_path] if key_path else [])])
     board = context.board
     settings = board.as_json()
     kinds = kinds_for(board, target=cut_target, host=cut_host, noise=noise)

@@ -128,7 +128,9 @@ def image_sign(
 ) -> None:
     """Sign an image that was built without a key, or replace its signature."""
     from stm32up.image import images
+    from stm32up.outputs import refuse_inputs
 
+    refuse_inputs(target, [key, *([signature] if signature else [])])
     signed = images.sign(image, load_key(key), target, signature=signature)
     context.output.result("image sign", {"status": "signed", **signed})
 
@@ -147,7 +149,9 @@ def build(
 ) -> Shown:
     """Build an image for the board, or another chip or product, and return its values."""
     from stm32up.image import git_version, images
+    from stm32up.outputs import refuse_inputs
 
+    refuse_inputs(target, [key] if key else [])
     part, preserve = _part(context, chip)
     return images.build(
         source,

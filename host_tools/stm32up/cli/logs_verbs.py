@@ -120,8 +120,10 @@ def logs_report(context: Context, files: tuple[Path, ...], target: Path) -> None
     One HTML file that needs no network: the firmware on each board, and for each update its
     timeline, where the time went, what went wrong and what to do next.
     """
+    from stm32up.outputs import refuse_inputs
     from stm32up.report import log_report
 
+    refuse_inputs(target, files)
     read = _read(context, files)
     page, updates = log_report.page(read)
     page.write(target)

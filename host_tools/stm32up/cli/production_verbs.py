@@ -65,11 +65,14 @@ def produce_command(
     from stm32up.host import deploy, production
     from stm32up.host.cycles import Candidate
     from stm32up.host.inventory import Inventory
+    from stm32up.outputs import refuse_inputs
 
     board = context.board
     verified(context, image)
     inventory = Inventory(path)
     inventory.check(wanted)
+    if label is not None:
+        refuse_inputs(label, [image, inventory.path, inventory.journal, *key_paths])
     trusted = {key_path: load_key(key_path) for key_path in key_paths}
     deploy.check_keys(board, trusted)
     provision = not no_provision

@@ -6,6 +6,7 @@ the same kind continues an unfinished file; only the cycle that was interrupted 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from collections.abc import Sequence
@@ -17,11 +18,12 @@ from typing import Any
 from stm32up import journal
 from stm32up.errors import UsageError
 from stm32up.events import Report
-from stm32up.host.cycles import MOST_IN_A_ROW, Candidate, Cycles
+from stm32up.host.cycles import MOST_IN_A_ROW, Candidate, Cycle, Cycles
 from stm32up.host.transport import Connection
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
+_CYCLE = {field.name for field in dataclasses.fields(Cycle)}  # keys of its line
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 
 
@@ -56,8 +58,11 @@ class Kept:
         if not lines:
             return None, True
         ended = lines[-1] == {"ended": True}
+        cycles = lines[1:-1] if ended else lines[1:]
         try:
-            return cls(path, lines[0], lines[1:-1] if ended else lines[1:]), ended
+            if not all(line.keys() >= _CYCLE for line in cycles):
+                raise ValueError
+            return cls(path, lines[0], cycles), ended
         except (KeyError, TypeError, ValueError):
             raise UsageError(
                 f"{path} is not the state of a bench run", "Give another --state FILE."

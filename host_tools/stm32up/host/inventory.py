@@ -23,6 +23,7 @@ COLUMNS = (
     *("target_id", "host_id", "board", "version", "flash_sha256", "loader", "updater"),
     *("failed_step", "message", "seconds"),
 )
+_KEYS = {"unit", "serial_number"}  # a row of the journal has at least these
 AUTO = "auto"
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 
@@ -36,7 +37,13 @@ class Inventory:
             raise UsageError(f"--inventory {path} is not named .csv", "As --inventory units.csv.")
         self.path = path
         self.journal = path.with_suffix(".jsonl")
-        self.rows = journal.read(self.journal)
+        self.rows = self._read()
+        if path.exists() and not self.rows:
+            raise UsageError(
+                f"{path} is there, but its journal {self.journal} has no row, so numbers could "
+                "be given twice",
+                "Bring that file back, or give the name of a new one.",
+            )
 
     def check(self, wanted: str) -> None:
         """Raise UsageError, before anything is done, if there can be no such serial number, or if
@@ -76,7 +83,7 @@ class Inventory:
         """Add a row, with a serial number if its result is PASS or the unit has one; return it. A
         number is taken and written in one step, so two lines never take the same one."""
         with journal.locked(self.journal):
-            self.rows = journal.read(self.journal)
+            self.rows = self._read()
             tries = self.tries(unit) if unit else []
             serial = ""
             if row["result"] == PASS or any(each["serial_number"] for each in tries):
@@ -86,6 +93,12 @@ class Inventory:
             self.rows.append(row)
             self._write_csv()
         return row
+
+    def _read(self) -> list[dict[str, Any]]:
+        rows = journal.read(self.journal)
+        if any(not row.keys() >= _KEYS for row in rows):
+            raise journal.not_ours(self.journal)
+        return rows
 
     def _next(self) -> str:
         """One more than the last number, with as many digits."""

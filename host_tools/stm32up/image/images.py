@@ -43,6 +43,7 @@ from stm32up.image import (
     versions,
 )
 from stm32up.image.bounded_read import read_up_to
+from stm32up.outputs import refuse_inputs
 
 HEADER_SIZE = 0x200
 LARGEST = 4 << 20  # bytes of a file that can be an image; the largest known flash has 512 KB
@@ -124,7 +125,7 @@ def build(
     )
     device.check_image(content, source, chip, preserve)
     _check_reset_vector(source, payload)
-    _refuse_same(source, output)
+    refuse_inputs(output, [source])
     _write(output, content)
     size = len(payload.data)
     stretches = layout.stretches(payload.address, size, kept, chip, payload.given)
@@ -187,7 +188,7 @@ def write_digest(path: Path, output: Path) -> Values:
     """
     verify(path)
     digest = image_format.parse(_read(path)).find(image_format.SHA256) or b""
-    _refuse_same(path, output)
+    refuse_inputs(output, [path])
     _write(output, digest)
     return {"file": str(output), "sha256": digest.hex()}
 
@@ -379,14 +380,6 @@ def _layout(parsed: image_format.Parsed) -> list[Stretch] | None:
     chip = device.largest(product_id)
     size, kept = len(parsed.payload), parsed.kept()
     return layout.stretches(parsed.load_address, size, kept, chip)
-
-
-def _refuse_same(source: Path, output: Path) -> None:
-    """Raise UsageError if the output would replace the input."""
-    if output.exists() and output.samefile(source):
-        raise UsageError(
-            f"{output} is the input itself and would be overwritten", "Give -o another name."
-        )
 
 
 def _write(path: Path, content: bytes) -> None:
