@@ -21,6 +21,8 @@ _AGAIN_S = 0.02
 def read(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a journal, in order; empty if there is no file. A last line without an
     end is torn and left out. Raises UsageError for a file of another kind."""
+    if path.exists() and not path.is_file():
+        raise not_ours(path)
     try:
         content = path.read_bytes() if path.exists() else b""
     except OSError as error:

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from stm32up.errors import UsageError
+
+
+def check(output: Path, *, makes_folder: bool = False) -> None:
+    """Raise UsageError, before the work begins, if this file cannot be written at its end.
+    `makes_folder`: its folder is made then."""
+    folder = output.absolute().parent
+    while makes_folder and not folder.exists():
+        folder = folder.parent
+    if output.is_dir():
+        why = "it is a folder"
+    elif not folder.is_dir():
+        why = "it has no folder"
+    elif not os.access(output if output.exists() else folder, os.W_OK):
+        why = "no permission"
+    else:
+        return
+    raise UsageError(f"cannot write {output}: {why}", "Give another name.")
 
 
 def refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:

@@ -103,7 +103,7 @@ def test_until_is_a_time_of_day_or_a_duration(text, hours):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "25:00", "7", "8h ago", "-1h", "12:60", "9" * 400 + "h"]
+    "text", ["", "soon", "25:00", "7", "8h ago", "-1h", "12:60", "0s", "9" * 400 + "h"]
 )
 def test_any_other_until_is_refused(run, text):
     ran = run("bench", "--until", text)
@@ -117,6 +117,7 @@ def test_mistakes_are_told_before_a_board_is_looked_for(run, image, tmp_path):
         (["--noise"], "short_pin"),
         (["--state", image], "is not a journal"),
         (["--report", image, "--state", image], "is the input itself"),
+        (["--state", "/dev/null"], "is not a journal"),
         (["--state", tmp_path / "no" / "state"], "no folder"),
     ):
         ran = run("bench", *arguments)

@@ -23,6 +23,11 @@ PAGE = 2048
     [
         (["read"], 2, "Missing option '-o' / '--output'"),
         (["read", "-o", "flash.txt"], 2, "flash.txt is named neither .bin nor .hex"),
+        (["read", "-o", "no/flash.bin"], 2, "cannot write no/flash.bin: it has no folder"),
+        (["status", "--trace", "no/bus.vcd"], 2, "cannot write no/bus.vcd: it has no folder"),
+        (["logs", "pull", "-o", "no/log"], 2, "cannot write no/log: it has no folder"),
+        (["logs", "report", "-o", "/"], 2, "cannot write /: it is a folder"),
+        (["bench", "--report", "/"], 2, "cannot write /: it is a folder"),
         (["read", "-o", "f.bin", "--start", "0x20000000"], 2, "not inside the flash of STM32G071"),
         (["read", "-o", "f.bin", "--length", "0"], 2, "not inside the flash"),
         (["read", "-o", "f.bin", "--length", "0x20001"], 2, "0x08000000 to 0x0801FFFF"),

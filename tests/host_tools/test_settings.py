@@ -136,6 +136,8 @@ def test_help_shows_where_each_option_comes_from(run, toml):
         ('port = "\\u001b[31m"', ["stm32up.toml:1: port must be printable text"]),
         ('# a\n[port]\nx = "y"', ["stm32up.toml:2: port must be printable text"]),
         ('board = "none"', ['stm32up.toml:1: board = "none" is neither a board of this project']),
+        (f"port = {'9' * 5000}", ["stm32up.toml:1: it holds a number or list that is too large"]),
+        (f"port = {'[' * 3000}{']' * 3000}", ["stm32up.toml:1: it holds a number or list"]),
         ("port = x", ["stm32up.toml:1: "]),
         ('port = "a"\nport = "b"', ["stm32up.toml:2: "]),
         (
@@ -147,6 +149,7 @@ def test_help_shows_where_each_option_comes_from(run, toml):
             ],
         ),
     ],
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
 def test_mistakes_are_named_by_file_line_and_key(run, toml, text, lines):
     toml(text)

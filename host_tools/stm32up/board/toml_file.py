@@ -26,6 +26,8 @@ def parsed(path: Path, mistake: type[FileMistakes]) -> tuple[str, dict[str, obje
     except tomllib.TOMLDecodeError as error:
         line, what = of_syntax_error(str(error), text)
         raise mistake(f"{shown}:{line}: {what}") from None
+    except (ValueError, RecursionError):  # Python's limits for integers and for nested lists
+        raise mistake(f"{shown}:1: it holds a number or list that is too large") from None
 
 
 def relative(path: Path) -> str:

@@ -115,12 +115,14 @@ class Context:
         if not self.verbose and self.trace is None:
             yield None
             return
+        from stm32up import outputs
         from stm32up.board.model import I2c
         from stm32up.host.bus_trace import Tracer
         from stm32up.report import bus_file
 
         if self.trace is not None:
             bus_file.check_name(self.trace)
+            outputs.check(self.trace)
         link = self.board.link
         if not isinstance(link, I2c):
             raise UsageError(

@@ -65,13 +65,14 @@ def bench_command(
     Two images take turns. After each cycle flash is read back, and the application must answer.
     Not for a product: it replaces the application. Exit status 1 if one cycle failed.
     """
+    from stm32up import outputs
     from stm32up.host import bench_run, pair
     from stm32up.host.cycles import Candidate, kinds_for
-    from stm32up.outputs import refuse_inputs
     from stm32up.report import figures
 
     if page is not None:
-        refuse_inputs(page, [state, *given, *([key_path] if key_path else [])])
+        outputs.check(page, makes_folder=True)
+        outputs.refuse_inputs(page, [state, *given, *([key_path] if key_path else [])])
     board = context.board
     settings = board.as_json()
     kinds = kinds_for(board, target=cut_target, host=cut_host, noise=noise)

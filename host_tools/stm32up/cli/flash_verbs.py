@@ -26,10 +26,12 @@ def read_command(context: Context, target: Path, start: str | None, length: str 
     Resets the target into its loader and back; writes nothing to it. A target under readout
     protection refuses.
     """
+    from stm32up import outputs
     from stm32up.host import flash
     from stm32up.image import expected
 
     expected.check_name(target)
+    outputs.check(target)
     chip = context.board.chip
     end = chip.flash_start + chip.flash_size
     first = number("--start", start)

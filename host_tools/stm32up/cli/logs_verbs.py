@@ -36,12 +36,15 @@ def logs_pull(context: Context, target: Path | None) -> None:
     A file may be used for many pulls and many boards: only new entries are added to it. With
     several boards at once --output is a folder, with a file for each.
     """
+    from stm32up import outputs
     from stm32up.host import log_files, logs
     from stm32up.say.output import HumanOutput
 
     if target is None and not context.as_json:
         context.output = HumanOutput(aside=True)
     target = target and context.own_file(target)
+    if target is not None:
+        outputs.check(target)
     if target is not None and target.exists():
         log_files.read([target])  # before it looks for a board
     collected, who = context.on_board(lambda c: (logs.collect(c), logs.who(c)), resume=True)
@@ -120,10 +123,11 @@ def logs_report(context: Context, files: tuple[Path, ...], target: Path) -> None
     One HTML file that needs no network: the firmware on each board, and for each update its
     timeline, where the time went, what went wrong and what to do next.
     """
-    from stm32up.outputs import refuse_inputs
+    from stm32up import outputs
     from stm32up.report import log_report
 
-    refuse_inputs(target, files)
+    outputs.check(target, makes_folder=True)
+    outputs.refuse_inputs(target, files)
     read = _read(context, files)
     page, updates = log_report.page(read)
     page.write(target)

@@ -62,17 +62,18 @@ def produce_command(
     Deploys, provisions, updates, verifies, and adds a row to the inventory. Ends with PASS or
     FAIL. Keep the target's supply on and steady: see docs/production.md.
     """
+    from stm32up import outputs
     from stm32up.host import deploy, production
     from stm32up.host.cycles import Candidate
     from stm32up.host.inventory import Inventory
-    from stm32up.outputs import refuse_inputs
 
     board = context.board
     verified(context, image)
     inventory = Inventory(path)
     inventory.check(wanted)
     if label is not None:
-        refuse_inputs(label, [image, inventory.path, inventory.journal, *key_paths])
+        outputs.check(label)
+        outputs.refuse_inputs(label, [image, inventory.path, inventory.journal, *key_paths])
     trusted = {key_path: load_key(key_path) for key_path in key_paths}
     deploy.check_keys(board, trusted)
     provision = not no_provision

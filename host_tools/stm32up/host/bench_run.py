@@ -79,7 +79,8 @@ def deadline(text: str, now: datetime) -> float:
     parts = _DURATION.fullmatch(text)
     if parts and text:
         units = zip(parts.groups(), _UNITS.values(), strict=True)
-        return now.timestamp() + sum(int(number or 0) * unit for number, unit in units)
+        if lasts := sum(int(number or 0) * unit for number, unit in units):
+            return now.timestamp() + lasts
     raise UsageError(f"--until {text} is neither a time of day nor a duration", "As 07:00 or 8h.")
 
 
