@@ -79,6 +79,7 @@ class Target:
         self._enter(self.loader.get_version)
 
     def _enter(self, ask):
+        seen = None
         for left in range(_ENTER_TRIES - 1, -1, -1):
             if not left:
                 self._last_resort()
@@ -95,8 +96,16 @@ class Target:
                         if self.pins.boot0 is None
                         else self.loader.silent_advice,
                     )
+            except (WrongChip, ReadProtected) as error:
+                # Noise may look like these, and they end an update: they are believed if they are
+                # seen twice.
+                if not left:
+                    if seen == error.message:
+                        raise
+                    raise LoaderError("seen only once, in the last try: %s" % error.message)
+                seen = error.message
             except (LoaderError, BusError):
-                if not left:  # a flipped bit may look like another chip: try again first
+                if not left:
                     raise
             self._clock.sleep(_BETWEEN_TRIES_MS)
 

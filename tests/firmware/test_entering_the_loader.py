@@ -3,6 +3,7 @@ afterwards."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -58,6 +59,23 @@ def test_a_loader_that_was_missed_once_or_twice_is_reached(make_bench, missed):
     result = bench.run()[-1]
     assert result["status"] == "installed" and bench.flash_holds(NEW)
     assert len(resets) == missed + 2, "the last one starts the application"
+
+
+@pytest.mark.parametrize("missed", [1, 2])
+def test_another_chip_is_believed_if_it_is_seen_twice(make_bench, missed):
+    """Noise may look like one in the last try, after two that it made fail. The pushed image stays
+    then."""
+    bench = make_bench(applications=BOTH)
+    about_to_update(bench)
+    sound = bench.target.quirks
+    bench.target.quirks = replace(sound, product_id=0x468)
+    hold_a_line_for(bench, missed)
+    result = bench.run()[-1]
+    assert result["error"] == ("wrong-chip" if missed == 1 else "loader")
+    assert "0x468" in result["message"] and bench.flash_holds(OLD)
+    bench.target.quirks = sound
+    bench.boot()
+    assert bench.run()[-1]["status"] == ("idle" if missed == 1 else "installed")
 
 
 def test_after_three_tries_the_reason_is_told_and_the_old_application_started(make_bench):
