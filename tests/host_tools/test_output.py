@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -414,3 +417,18 @@ def test_json_has_event_ok_and_status_in_front(capsys):
     assert lines[0].startswith('{"event": "installing"')
     assert lines[1].startswith('{"event": "result", "ok": true, "status": "fine"')
     assert lines[2].startswith('{"event": "result", "ok": false, "status": "failed"')
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("arguments", [["boards", "list"], ["--json", "boards", "list"], ["-h"]])
+def test_an_output_without_room_is_told_in_one_line(arguments):
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "stm32up.cli.main", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr == "error: cannot write: No space left on device. Make room on the disk.\n"

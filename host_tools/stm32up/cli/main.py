@@ -4,6 +4,7 @@ board.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -31,6 +32,7 @@ from stm32up.cli.context import AllVerbs, Context
 from stm32up.errors import INTERRUPTED, Stm32upError, UsageError
 from stm32up.text import clean
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TRACE = "STM32UP_TRACE"  # environment variable: show tracebacks of internal errors
 
 
@@ -89,6 +91,8 @@ def run(arguments: Sequence[str]) -> int:
             "stm32up", list(arguments), obj=given, default_map=given.settings.defaults
         ) as context:
             cli.invoke(context)
+            if sys.stdout is not None:  # it is closed
+                sys.stdout.flush()
         return 0
     except click.exceptions.Exit as done:  # --help, --version
         return done.exit_code
@@ -107,9 +111,15 @@ def run(arguments: Sequence[str]) -> int:
             given, Interrupted("interrupted", "Run it again: it continues where it stopped.")
         )
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        _discard_output()
         return Stm32upError.exit_status
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:  # mostly for the output
+            _discard_output()
+            print(
+                f"error: cannot write: {error.strerror}. Make room on the disk.", file=sys.stderr
+            )
+            return Stm32upError.exit_status
         if TRACE in os.environ:
             print(clean(traceback.format_exc(), keep="\n"), file=sys.stderr)
         return _fail(
@@ -117,6 +127,11 @@ def run(arguments: Sequence[str]) -> int:
         )
     finally:
         given.close()
+
+
+def _discard_output() -> None:
+    """For what is not yet written, at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class InternalError(Stm32upError):
