@@ -34,7 +34,7 @@ from stm32up.events import Event, Report
 from stm32up.host import calls, logs, ram
 from stm32up.host.deploy import compiled
 from stm32up.host.push import push
-from stm32up.host.transport import Connection
+from stm32up.host.transport import Connection, understood
 from stm32up.image import image_format, images
 
 HOST_KINDS = ("watchdog", "reset", "soft-reset")
@@ -63,8 +63,8 @@ IDENTIFIED = (
     'd = {{"event": "result", "ok": True}}; d.update(stm32_cycles.identity({at!r}, feed)); '
     "print(json.dumps(d))"
 )
-CHECKED = (
-    'd = {{"event": "result", "ok": True}}; d.update(stm32_cycles.check({stretches!r}, feed)); '
+_CHECKED = (
+    'd = {{"event": "result", "ok": True}}; d["found"] = stm32_cycles.check({stretches!r}, feed); '
     "print(json.dumps(d))"
 )
 
@@ -320,7 +320,7 @@ class Cycles:
 
     def _checked(self, stretches: list[tuple[int, int]]) -> dict[str, Any]:
         self._ready()
-        return call(self._connection, CHECKED.format(stretches=stretches), _ignore)
+        return checked(self._connection, stretches)
 
     def _cut(self, event: Event) -> None:
         self._cycle.cuts.append({key: event[key] for key in event if key != "event"})
@@ -352,6 +352,13 @@ class Cycles:
             return logs.collect(self._connection).entries[-_KEPT_LOG:]
         except Stm32upError:
             return []
+
+
+def checked(connection: Connection, stretches: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """What stm32_cycles.check finds. Raises as `call`."""
+    result = call(connection, _CHECKED.format(stretches=[*stretches]), _ignore)
+    with understood(result):
+        return {**result["found"]}
 
 
 def difference(image: Candidate, found: dict[str, Any], method: str) -> tuple[str, str] | None:

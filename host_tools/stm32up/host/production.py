@@ -143,7 +143,7 @@ def _identify(connection: Connection, order: Order, unit: Unit) -> None:
 def _verify(connection: Connection, order: Order) -> None:
     """Raises UpdateFailed."""
     image, method = order.image, order.board.as_json()["confirm"]["method"]
-    found = cycles.call(connection, cycles.CHECKED.format(stretches=image.stretches), _ignore)
+    found = cycles.checked(connection, image.stretches)
     wrong = cycles.difference(image, found, method)
     if wrong:
         raise UpdateFailed(*wrong, {"error": "verify-failed"})
