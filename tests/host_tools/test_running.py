@@ -176,11 +176,6 @@ def test_devices_shows_what_is_deployed_and_disturbs_no_update(run, product):
     assert device["said"] == "an update runs on the board" and not product.was_interrupted
 
 
-def test_devices_says_that_a_simulated_board_is_there_for_a_command_only(run):
-    (found,) = run("--json", "devices", "--port", "sim:state").result["devices"]
-    assert "only while a command uses it" in found["said"]
-
-
 def test_devices_interrupts_no_program_that_says_nothing(run, product):
     product.answers = [""] * 1000
     ran = run("--port", product.port, "devices")

@@ -64,8 +64,6 @@ def _device(
     device: Device = {"port": port.name, "usb": clean(port.usb)}
     if not port.is_board:
         return {**device, "said": "not asked: it may not be a board; to ask it, give --port"}
-    if simulation.wanted(port.name):
-        return {**device, "said": "simulated: it exists only while a command uses it"}
     manners = Manners(look=not interrupt, wait=False, spare=True, start=True)
     try:
         with contextlib.ExitStack() as stack:
