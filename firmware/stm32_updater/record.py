@@ -63,7 +63,8 @@ class Record:
             self.installed or _NO_DIGEST,
             self.failed or _NO_DIGEST,
         )
-        body += self.doubt.to_bytes(_MAX_DOUBT, "little").rstrip(b"\0")
+        doubt = self.doubt & ((1 << 8 * _MAX_DOUBT) - 1)  # EVERY_PAGE is negative
+        body += doubt.to_bytes(_MAX_DOUBT, "little").rstrip(b"\0")
         return _check(body) + body
 
 

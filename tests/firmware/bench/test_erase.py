@@ -40,6 +40,19 @@ def test_all_is_erased_but_what_is_preserved(installed):
     assert commands(installed, *DANGEROUS) == []
 
 
+@pytest.mark.parametrize("states", [(), ("state.0", "state.1")], ids=["no record", "damaged"])
+def test_a_host_that_knows_nothing_can_erase(installed, states):
+    """It is in doubt about every page already."""
+    installed.forget("state.0", "state.1")
+    for name in states:
+        installed.write_file(f"/updater/{name}", b"?" * 200)
+    installed.boot()
+    assert run(installed, "Erase", everything=False)["pages"] == 63
+    assert is_blank(installed.target.flash.data[:-PAGE])
+    installed.boot()
+    assert installed.run()[-1]["status"] == "installed" and installed.flash_holds(APP)
+
+
 def test_what_is_preserved_is_erased_where_that_was_asked_for(installed):
     assert run(installed, "Erase", everything=True)["pages"] == 64
     assert is_blank(installed.target.flash.data)
