@@ -151,6 +151,10 @@ class World:
         self.target = target
         self.filesystem = filesystem
         self.wiring = wiring or Wiring()
+        wired = self.wiring.tx is not None or self.wiring.rx is not None
+        if wired and not target.has_usart:
+            part = target.family.parts.split()[0]
+            raise ValueError(f"the UART of an STM32{part} is not simulated, only a G071's")
         self.host = host
         self.port = host.partition("-")[0]
         self.speed = speed or SPEEDS[host]

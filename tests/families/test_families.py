@@ -118,6 +118,11 @@ def test_another_chip_that_is_recognised_is_refused_by_its_product_id():
     assert not sum(bench.target.flash.erase_counts)
 
 
+def test_a_uart_that_is_not_simulated_is_refused():
+    with pytest.raises(ValueError, match="UART of an STM32.* is not simulated"):
+        bench_of("STM32G474RB", **support.over_uart())
+
+
 # --- an update ---
 
 

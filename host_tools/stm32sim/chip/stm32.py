@@ -359,10 +359,15 @@ class Stm32:
         self.running = Running.LOADER
         self._note(Running.LOADER)
         self._occupant = self._on_bus = I2CLoader(self, self.quirks)
-        if self.family is G071:
+        if self.has_usart:
             self.usart.detect(self._choose_uart)
         if self.quirks.deaf:
             self.deafen()
+
+    @property
+    def has_usart(self) -> bool:
+        """Whether the loader's UART is simulated, too."""
+        return self.family is G071
 
     def _choose_uart(self) -> None:
         """The loader saw 0x7F first: I2C is dead until the next reset [V AN2606]."""
