@@ -437,11 +437,7 @@ class Flasher:
         """Make sure that a page does not read blank, so that its erase can be seen. False if its
         first granule was programmed with ones, and so takes no zeros. Raises LoaderError,
         BusError."""
-        try:
-            if not self._is_blank(page):
-                return True
-        except (LoaderError, BusError):  # a torn granule: it is not blank
-            self._target.return_to_loader()
+        if not self._is_blank(page):
             return True
         self._write_short(self._chip.page_address(page), _ZEROS[:GRANULE])
         if not self._is_blank(page):
@@ -450,11 +446,10 @@ class Flasher:
         return False
 
     def _is_blank(self, page):
-        """Whether all of a page reads as erased flash."""
+        """Whether all of a page reads as erased flash; a torn granule does not."""
         address = self._chip.page_address(page)
         for start in range(address, address + self._chip.page_size, BLOCK):
-            self._read_into(start, self._found)
-            if self._found != _BLANK_BLOCK:
+            if not self._reads_as(start, _BLANK_BLOCK, _VERIFY_READS):
                 return False
         return True
 

@@ -13,6 +13,7 @@ from stm32sim.chip.stm32 import Running
 from stm32sim.cuts.campaign import Campaign, explore
 from stm32sim.cuts.judge import Judge
 from stm32sim.cuts.rig import BOTH, BYTE, FRAME, HOST_FLASH, TARGET, TARGET_FLASH, Scenario
+from stm32sim.faults import Noise
 from stm32up import device
 from stm32up.errors import UsageError
 from tests import support
@@ -285,6 +286,16 @@ def test_no_number_is_tried_if_the_first_page_of_the_second_bank_must_stay(part)
     assert result["error"] == "image-fit" and "second bank" in result["message"]
     assert before == bench.target.flash.erase_counts
     assert bench.target.running is Running.APPLICATION
+
+
+@pytest.mark.parametrize("seed", [4, 9, 11])  # they hid it when each block was read once
+def test_noise_does_not_hide_the_number_of_the_second_bank(seed):
+    part = "STM32G474RB"
+    bench = bench_of(part)
+    assert bench.install(image_of(part, old(part), "1.0.0"))["ok"]
+    Noise(bench.world.bus, bench.target, rate=1e-3, seed=seed)
+    result = bench.install(image_of(part, large(part), "2.0.0"))
+    assert result.get("error") != "image-fit", result
 
 
 @pytest.mark.parametrize("numbering", ["linear", "drops"])
