@@ -75,6 +75,7 @@ def test_without_the_bench_modules_or_main_nothing_is_changed(
 
 def test_without_the_boards_the_message_says_so(deployed, refused, monkeypatch, tmp_path):
     monkeypatch.setattr(boards, "BOARDS", tmp_path)
+    monkeypatch.chdir(tmp_path)
     assert "installed without its boards" in refused(status=2)
 
 

@@ -167,7 +167,7 @@ def test_bytes_after_the_end_are_no_padding(sign):
 
 def test_the_command_in_the_documentation_makes_an_image_that_is_sound(folder, monkeypatch):
     page = (device.PROJECT / "docs" / "images.md").read_text()
-    (command,) = re.findall(r"^```\n(imgtool sign .*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (command,) = re.findall(r"^```sh\n(imgtool sign .*?)^```$", page, re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(folder)
     arguments = shlex.split(command.replace("\\\n", " "))[1:]
     assert click.testing.CliRunner().invoke(imgtool, arguments).exit_code == 0
