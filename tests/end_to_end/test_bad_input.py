@@ -10,6 +10,8 @@ import pytest
 from stm32up.board import boards
 from tests.end_to_end.conftest import APPLICATION, build
 
+pytestmark = pytest.mark.parametrize("host", ["rp2"])  # the same on both
+
 
 @pytest.fixture
 def refused(updated):
