@@ -89,7 +89,7 @@ check: lint
 	$(BIN)/python -m pytest -q -n 4 -m 'not slow and not install' $(QUICK)
 
 test: setup $(PORTS:%=$(VENV)/stubs/%/.installed) $(VENV)/manifestfile/.installed $(VENV)/micropython_unix/.installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 10 $(T)
+	$(BIN)/python -m pytest -n 3 --dist worksteal --durations 10 $(T)
 
 test-install: setup
 	$(BIN)/python -m pytest -m install tests/install

@@ -100,7 +100,7 @@ BUGS = [
         "desktop-log",
         "a line without a number is an entry",
         f"{DESKTOP}/host/logs.py",
-        'type(entry.get("n")) is not int',
+        'not is_count(entry.get("n"))',
         '"n" not in entry',
     ),
     Bug(

@@ -14,7 +14,7 @@ from tests.power_cuts import seeded_bugs
 from tests.power_cuts.scenarios import SCENARIOS
 from tests.power_cuts.torture import FOR_BUGS, SINGLE
 
-SLICE = {BYTE: 2003, FRAME: 83, TARGET_FLASH: 97, HOST_FLASH: 3}
+SLICE = {BYTE: 2503, FRAME: 97, TARGET_FLASH: 113, HOST_FLASH: 5}
 NO_UPDATE = ("damaged-push", "covers-preserved", "downgrade-refused")
 BIG = {BYTE: 120011, FRAME: 3001, TARGET_FLASH: 60013, HOST_FLASH: 19}
 
