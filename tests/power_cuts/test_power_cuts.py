@@ -15,6 +15,8 @@ from tests.power_cuts.scenarios import SCENARIOS
 from tests.power_cuts.torture import FOR_BUGS, SINGLE
 
 SLICE = {BYTE: 2503, FRAME: 97, TARGET_FLASH: 113, HOST_FLASH: 5}
+# Over UART a case costs four times as much, and only the link differs.
+OVER_UART = {BYTE: 9001, FRAME: 401, TARGET_FLASH: 401, HOST_FLASH: 11}
 NO_UPDATE = ("damaged-push", "covers-preserved", "downgrade-refused")
 BIG = {BYTE: 120011, FRAME: 3001, TARGET_FLASH: 60013, HOST_FLASH: 19}
 
@@ -27,7 +29,8 @@ def every_case_is_fine(cases: list[rig.Case]) -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_an_update_survives_a_cut_anywhere(name: str) -> None:
-    campaign = Campaign(BIG if name == "full-size" else SLICE, only=SINGLE[name].only)
+    every = BIG if name == "full-size" else OVER_UART if name.startswith("uart") else SLICE
+    campaign = Campaign(every, only=SINGLE[name].only)
     cases = explore(SCENARIOS[name], campaign)
     assert len(cases) >= 6 or name in NO_UPDATE
     every_case_is_fine(cases)
