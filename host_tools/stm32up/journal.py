@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stm32up import plain_json
+from stm32up import outputs, plain_json
 from stm32up.errors import UsageError
 
 _LOCKED_S = 10.0  # a lock is held for as long as it takes to write a row
@@ -50,16 +50,13 @@ def append(path: Path, *values: object) -> None:
 
 def append_text(path: Path, lines: str) -> None:
     """Append whole lines, after removing a torn last one. Raises UsageError."""
-    try:
-        with path.open("ab+") as file:
-            end = _end_of_whole_lines(path)
-            if end < file.seek(0, os.SEEK_END):
-                file.truncate(end)
-            file.write(lines.encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    with outputs.written(path), path.open("ab+") as file:
+        end = _end_of_whole_lines(path)
+        if end < file.seek(0, os.SEEK_END):
+            file.truncate(end)
+        file.write(lines.encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _end_of_whole_lines(path: Path) -> int:

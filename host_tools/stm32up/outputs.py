@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stm32up.errors import UsageError
@@ -24,6 +25,15 @@ def check(output: Path, *, makes_folder: bool = False) -> None:
     else:
         return
     raise UsageError(f"cannot write {output}: {why}", "Give another name.")
+
+
+@contextlib.contextmanager
+def written(output: Path) -> Iterator[None]:
+    """Raise UsageError if what this block does to write the file fails."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}") from None
 
 
 def refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from stm32up import outputs
 from stm32up.board import toml_keys
 from stm32up.board.model import I2c
 from stm32up.board.reader import BoardReader
@@ -177,12 +178,10 @@ class Draft:
         text = self._text()
         reader = BoardReader(str(self.path), tomllib.loads(text), Lines(text))
         link = reader.board(self.name).link
-        try:
+        with outputs.written(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("x", encoding="utf-8", newline="\n") as file:
                 file.write(text)
-        except OSError as error:
-            raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
         soft = isinstance(link, I2c) and link.id is None
         folder = str(self.path.parent)
         return {"status": "made", "file": str(self.path), "folder": folder, "soft_i2c": soft}

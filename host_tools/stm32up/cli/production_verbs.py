@@ -120,12 +120,11 @@ def produce_command(
 
 def _write_label(path: Path, title: str, row: dict[str, Any]) -> Path:
     """A label as text. Raises UsageError."""
+    from stm32up import outputs
     from stm32up.say.endings import label
 
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in row["serial_number"])
     named = Path(str(path).replace("{serial}", safe))
-    try:
+    with outputs.written(named):
         named.write_text("\n".join(label(title, row)) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {named}: {error.strerror}") from None
     return named

@@ -27,6 +27,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from stm32up import outputs
 from stm32up.errors import UsageError
 from stm32up.events import Values
 from stm32up.host.logs import Entry, entry_of
@@ -168,15 +169,13 @@ def _own(entries: Life) -> Life:
 
 def _write_lines(path: Path, lines: Iterable[Values]) -> None:
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    try:
-        with path.open("ab+", buffering=0) as file:  # one write: others may pull into it, too
-            if text and file.tell():
-                file.seek(-1, 2)
-                if file.read(1) != b"\n":  # the computer lost power while it wrote
-                    text = "\n" + text
-            file.write(text.encode())
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    # One write: others may pull into it, too.
+    with outputs.written(path), path.open("ab+", buffering=0) as file:
+        if text and file.tell():
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":  # the computer lost power while it wrote
+                text = "\n" + text
+        file.write(text.encode())
 
 
 @dataclass

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from stm32up import device
+from stm32up import device, outputs
 from stm32up.errors import Stm32upError, UsageError
 from stm32up.host import deploy
 from stm32up.host.paths import LIB
@@ -28,7 +28,7 @@ def write(folder: Path) -> None:
         "version": device.module("stm32_updater").__version__,
     }
     content = {"package.json": json.dumps(package, indent=2).encode() + b"\n", **modules}
-    try:
+    with outputs.written(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty", "Give a new folder.")
@@ -36,8 +36,6 @@ def write(folder: Path) -> None:
             path = folder / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(code)
-    except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror}") from None
 
 
 def main(arguments: list[str]) -> int:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from intelhex import IntelHex
 
+from stm32up import outputs
 from stm32up.device import Chip
 from stm32up.errors import UsageError
 from stm32up.image import image_format, inputs
@@ -59,7 +60,5 @@ def write(path: Path, address: int, data: bytes) -> None:
         records.frombytes(data, offset=address)
         records.write_hex_file(text)
         content = text.getvalue().encode()
-    try:
+    with outputs.written(path):
         path.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None

@@ -28,7 +28,7 @@ from cryptography.exceptions import InvalidSignature
 from imgtool import image as imgtool_image
 from imgtool.keys import RSA, RSAPublic
 
-from stm32up import device
+from stm32up import device, outputs
 from stm32up.device import Chip
 from stm32up.errors import ImageError, KeyFileError, UsageError
 from stm32up.events import Area, Shown, Stretch, Values
@@ -43,7 +43,6 @@ from stm32up.image import (
     versions,
 )
 from stm32up.image.bounded_read import read_up_to
-from stm32up.outputs import refuse_inputs
 
 HEADER_SIZE = 0x200
 LARGEST = 4 << 20  # bytes of a file that can be an image; the largest known flash has 512 KB
@@ -125,7 +124,7 @@ def build(
     )
     device.check_image(content, source, chip, preserve)
     _check_reset_vector(source, payload)
-    refuse_inputs(output, [source])
+    outputs.refuse_inputs(output, [source])
     _write(output, content)
     size = len(payload.data)
     stretches = layout.stretches(payload.address, size, kept, chip, payload.given)
@@ -188,7 +187,7 @@ def write_digest(path: Path, output: Path) -> Values:
     """
     verify(path)
     digest = image_format.parse(_read(path)).find(image_format.SHA256) or b""
-    refuse_inputs(output, [path])
+    outputs.refuse_inputs(output, [path])
     _write(output, digest)
     return {"file": str(output), "sha256": digest.hex()}
 
@@ -383,10 +382,8 @@ def _layout(parsed: image_format.Parsed) -> list[Stretch] | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    try:
+    with outputs.written(path):
         path.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _read(path: Path) -> bytes:

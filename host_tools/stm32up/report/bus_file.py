@@ -13,6 +13,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from stm32up import outputs
 from stm32up.errors import UsageError
 from stm32up.host.bus_trace import Transaction
 
@@ -42,10 +43,8 @@ def write(path: Path, transactions: Sequence[Transaction], frequency: int) -> No
     """Write the file. `frequency`: of the bus, in Hz, for what took no measured time. Raises
     UsageError."""
     text = table(transactions) if path.suffix.lower() == ".csv" else vcd(transactions, frequency)
-    try:
+    with outputs.written(path):
         path.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
 
 def table(transactions: Iterable[Transaction]) -> str:

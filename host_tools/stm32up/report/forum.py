@@ -34,7 +34,7 @@ from stm32sim.forum.lanes import (
 from stm32sim.forum.recording import Recording, record
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS
-from stm32up import device
+from stm32up import device, outputs
 from stm32up.errors import Stm32upError, UsageError
 from stm32up.events import Event, Report, Values, progress
 from stm32up.image import images
@@ -112,10 +112,8 @@ def tell(report: Report, drawing: Path | None = None) -> None:
         sends, end, well = _DRAWN[lane.name]
         rows.append(timeline.Row(TITLES[lane.name], sends, recording, end, well))
     if drawing is not None:
-        try:
+        with outputs.written(drawing):
             drawing.write_text(timeline.draw(rows), encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"cannot write {drawing}: {error.strerror}") from None
 
 
 # For the drawn run of each lane: what is on the bus, how it ends, and whether that is good.

@@ -28,7 +28,7 @@ from typing import Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stm32up.errors import UsageError
+from stm32up import outputs
 from stm32up.say.words import took
 from stm32up.text import clean
 
@@ -241,11 +241,9 @@ class Page:
 
     def write(self, path: Path) -> None:
         """Raises UsageError."""
-        try:
+        with outputs.written(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(self.html(), encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
 
 class _Colours(dict[str, str]):
