@@ -16,8 +16,8 @@ from rich.progress import track
 
 from benchmarks import i2c_dev, measure, picture, rows, stm32flash, table
 from benchmarks.cases import CASES, Case
-from benchmarks.i2c_dev import NotAvailable
 from benchmarks.measure import NotMeasured
+from benchmarks.preload import NotAvailable
 from benchmarks.rows import CHECKSUM, HOSTS, LATEST, LINUX, NONE, READ, UART, Row
 from tests.support import between_marks
 

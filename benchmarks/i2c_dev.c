@@ -4,24 +4,13 @@
  * Replaces what stm32flash 0.7 uses of the C library: open, close, read, write and ioctl for
  * /dev/i2c-N, and usleep and time. Every other file is passed on to the kernel.
  *
- * SIMULATED_I2C is the number of a socket. A request is `struct request`, followed by the bytes of
- * a write. An answer is an int64: a count or a time, or a negative errno; the bytes of a read
- * follow it. */
+ * A request is `struct request`, followed by the bytes of a write. An answer is an int64: a count
+ * or a time, or a negative errno; the bytes of a read follow it. */
 
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
+#include "preload.h"
+
 #include <linux/i2c-dev.h>
 #include <linux/i2c.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <sys/types.h>
-#include <time.h>
-#include <unistd.h>
 
 struct request {
 	uint8_t what;	  /* 'r'ead, 'w'rite, 's'leep, 't'ime */
@@ -33,50 +22,6 @@ struct request {
 static const char BUS[] = "/dev/i2c-";
 static int bus = -1;  /* the descriptor that the program has for the bus */
 static uint8_t address;
-
-static void fail(const char *why)
-{
-	fprintf(stderr, "i2c_dev: %s\n", why);
-	_exit(70);
-}
-
-static int other_process(void)
-{
-	static int number = -1;
-	const char *text;
-
-	if (number < 0) {
-		text = getenv("SIMULATED_I2C");
-		if (!text)
-			fail("SIMULATED_I2C is not set");
-		number = atoi(text);
-	}
-	return number;
-}
-
-static void send_all(const void *data, size_t length)
-{
-	const char *next = data;
-	long count;
-
-	for (; length; length -= count, next += count) {
-		count = syscall(SYS_write, other_process(), next, length);
-		if (count <= 0)
-			fail("the simulation has ended");
-	}
-}
-
-static void receive_all(void *data, size_t length)
-{
-	char *next = data;
-	long count;
-
-	for (; length; length -= count, next += count) {
-		count = syscall(SYS_read, other_process(), next, length);
-		if (count <= 0)
-			fail("the simulation has ended");
-	}
-}
 
 static int64_t ask(char what, uint32_t amount, const void *sent, void *received)
 {
@@ -102,7 +47,7 @@ int open(const char *path, int flags, ...)
 	mode_t mode;
 
 	va_start(arguments, flags);
-	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
+	mode = mode_in(flags, arguments);
 	va_end(arguments);
 	if (strncmp(path, BUS, sizeof(BUS) - 1))
 		return syscall(SYS_openat, AT_FDCWD, path, flags, mode);

@@ -6,30 +6,18 @@ The program gets i2c_dev.c preloaded, which hands each transaction and each slee
 from __future__ import annotations
 
 import errno
-import os
-import socket
 import struct
-import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from benchmarks import preload
 from stm32sim.wires.bus import Bus
 from stm32sim.wires.clock import NS_PER_S, NS_PER_US
 from stm32sim.wires.controller import Controller
 
-OVERHEAD = 40 * NS_PER_US
-"""Time of one read() or write() beside the bus: the system call, the driver, its interrupt, and
-the program up to its next call. An assumption: fast for a small Linux computer."""
-
-_SOURCE = Path(__file__).with_suffix(".c")
 _EPOCH = 1_600_000_000  # what time() says when the world begins
 _REQUEST = struct.Struct("=cBxxI")  # struct request in i2c_dev.c
-_RESULT = struct.Struct("=q")
-
-
-class NotAvailable(Exception):
-    """A program that is needed cannot be had here."""
 
 
 class Adapter(Controller):
@@ -55,12 +43,12 @@ class Computer:
 
     def write(self, address: int, frame: bytes) -> int:
         """Returns how many bytes were sent. Raises OSError."""
-        self.clock.advance(OVERHEAD)
+        self.clock.advance(preload.OVERHEAD)
         return self._adapter.write(address, frame)
 
     def read(self, address: int, length: int) -> bytes:
         """Raises OSError."""
-        self.clock.advance(OVERHEAD)
+        self.clock.advance(preload.OVERHEAD)
         return self._adapter.read(address, length)
 
     def sleep(self, us: int) -> None:
@@ -71,58 +59,20 @@ class Computer:
         return _EPOCH + self.clock.now // NS_PER_S
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A program that has ended: its exit status, and what it printed."""
-
-    status: int
-    output: str
+def build(folder: Path) -> Path:
+    """Compile the library, if it is not there yet. Raises NotAvailable."""
+    return preload.build(folder, Path(__file__).with_suffix(".c"))
 
 
-def build(folder: Path, source: Path = _SOURCE) -> Path:
-    """Compile a library, if it is not there yet. Raises NotAvailable."""
-    library = folder / f"{source.stem}.so"
-    if library.exists() and library.stat().st_mtime > source.stat().st_mtime:
-        return library
-    folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f"{source.stem}.{os.getpid()}.so"  # other processes may do the same
-    command = ["cc", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC"]
-    try:
-        made = subprocess.run([*command, "-o", new, source], capture_output=True, text=True)
-    except FileNotFoundError:
-        raise NotAvailable("there is no C compiler `cc`: install one") from None
-    if made.returncode:
-        raise NotAvailable(f"cc cannot compile {source.name}: {made.stderr.strip()}")
-    return new.rename(library)
-
-
-def run(library: Path, command: Sequence[str | Path], computer: Computer) -> Finished:
+def run(library: Path, command: Sequence[str | Path], computer: Computer) -> preload.Finished:
     """Run a program until it ends."""
-    ours, theirs = socket.socketpair()
-    with ours, ours.makefile("rb") as requests:
-        with theirs:
-            number = theirs.fileno()
-            preload = {"LD_PRELOAD": str(library.resolve()), "SIMULATED_I2C": str(number)}
-            process = subprocess.Popen(
-                command,
-                env={**os.environ, **preload},
-                pass_fds=[number],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        try:
-            while request := requests.read(_REQUEST.size):
-                what, address, amount = _REQUEST.unpack(request)
-                frame = requests.read(amount) if what == b"w" else b""
-                ours.sendall(_answer(computer, what, address, amount, frame))
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            output, _ = process.communicate()
-    return Finished(process.returncode, output)
+
+    def answer(request: bytes, requests: BinaryIO) -> bytes:
+        what, address, amount = _REQUEST.unpack(request)
+        frame = requests.read(amount) if what == b"w" else b""
+        return _answer(computer, what, address, amount, frame)
+
+    return preload.run(library, command, _REQUEST.size, answer)
 
 
 def _answer(computer: Computer, what: bytes, address: int, amount: int, frame: bytes) -> bytes:
@@ -139,4 +89,4 @@ def _answer(computer: Computer, what: bytes, address: int, amount: int, frame: b
             result = computer.time()
     except OSError as error:
         result = -error.args[0]
-    return _RESULT.pack(result) + data
+    return preload.RESULT.pack(result) + data

@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks import floor, serial_port, stm32flash
 from benchmarks.cases import Case
-from benchmarks.i2c_dev import Computer, Finished
+from benchmarks.i2c_dev import Computer
+from benchmarks.preload import Finished
 from benchmarks.rows import LINUX, READ, UART, Row
 from benchmarks.timeline import BUS, HOST_FLASH, PYTHON, WAITING, Timeline
 from stm32sim import world

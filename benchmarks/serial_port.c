@@ -4,25 +4,15 @@
  * The bytes pass through a pty. Added is what a pty lacks: rate and parity, DTR and RTS, and that
  * the program waits and sleeps in the time of the simulation. Every other file is passed on.
  *
- * SIMULATED_TTY is the path of the pty, SIMULATED_SERIAL the number of a socket. A request is
- * `struct request`, an answer an int64. */
+ * SIMULATED_TTY is the path of the pty. A request is `struct request`, an answer an int64. */
 
-#define _GNU_SOURCE
+#include "preload.h"
+
 #include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/select.h>
-#include <sys/syscall.h>
 #include <termios.h>
-#include <time.h>
-#include <unistd.h>
 
 struct request {
 	uint8_t what;	 /* 'w'ritten, 'r'ead, 'f'lush, 's'leep, 'd'rain, 'm'odem lines, 'c'onfigured */
@@ -40,29 +30,12 @@ static int is_asked;
 static int lines;
 static uint64_t taken;
 
-static void fail(const char *why)
-{
-	fprintf(stderr, "serial_port: %s\n", why);
-	_exit(70);
-}
-
-static const char *variable(const char *name)
-{
-	const char *text = getenv(name);
-
-	if (!text)
-		fail(name);
-	return text;
-}
-
 static int64_t ask_with(struct request request)
 {
-	int other_process = atoi(variable("SIMULATED_SERIAL"));
 	int64_t result;
 
-	if (syscall(SYS_write, other_process, &request, sizeof(request)) != sizeof(request) ||
-	    syscall(SYS_read, other_process, &result, sizeof(result)) != sizeof(result))
-		fail("the simulation has ended");
+	send_all(&request, sizeof(request));
+	receive_all(&result, sizeof(result));
 	return result;
 }
 
@@ -91,8 +64,10 @@ static int readable(uint64_t us)
 	return 1;
 }
 
-static int opened(const char *path, int file)
+static int opened(const char *path, int flags, va_list arguments)
 {
+	int file = syscall(SYS_openat, AT_FDCWD, path, flags, mode_in(flags, arguments));
+
 	if (file >= 0 && !strcmp(path, variable("SIMULATED_TTY")))
 		tty = file;
 	return file;
@@ -101,23 +76,23 @@ static int opened(const char *path, int file)
 int open(const char *path, int flags, ...)
 {
 	va_list arguments;
-	mode_t mode;
+	int file;
 
 	va_start(arguments, flags);
-	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
+	file = opened(path, flags, arguments);
 	va_end(arguments);
-	return opened(path, syscall(SYS_openat, AT_FDCWD, path, flags, mode));
+	return file;
 }
 
 int open64(const char *path, int flags, ...)
 {
 	va_list arguments;
-	mode_t mode;
+	int file;
 
 	va_start(arguments, flags);
-	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
+	file = opened(path, flags | O_LARGEFILE, arguments);
 	va_end(arguments);
-	return opened(path, syscall(SYS_openat, AT_FDCWD, path, flags | O_LARGEFILE, mode));
+	return file;
 }
 
 int close(int file)

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import os
 import pty
-import socket
 import struct
-import subprocess
 import tty
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from benchmarks import i2c_dev
-from benchmarks.i2c_dev import OVERHEAD, Finished
+from benchmarks import preload
 from stm32sim.wires.clock import NS_PER_US, Clock
 from stm32sim.wires.uart import EVEN, ODD, Format, Line
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _REQUEST = struct.Struct("=cBBBxxxxQQ")  # struct request in serial_port.c
-_RESULT = struct.Struct("=q")
 _PARITY = {ord("N"): None, ord("E"): EVEN, ord("O"): ODD}
 _DTR, _RTS = 0x002, 0x004  # TIOCM_DTR, TIOCM_RTS
 Lines = Callable[[bool, bool], None]
@@ -71,7 +68,7 @@ class SerialPort:
 
     def write(self, data: bytes) -> None:
         assert self.format is not None
-        self.clock.advance(OVERHEAD)
+        self.clock.advance(preload.OVERHEAD)
         self._line.to_target.send(data, self.format)
 
     def answer(
@@ -101,34 +98,12 @@ class SerialPort:
         return 0
 
 
-def run(folder: Path, command: Sequence[str | Path], port: SerialPort) -> Finished:
+def run(folder: Path, command: Sequence[str | Path], port: SerialPort) -> preload.Finished:
     """Run a program until it ends. The library for it is compiled in `folder`, if need be. Raises
     NotAvailable."""
-    library = i2c_dev.build(folder, _SOURCE)
-    ours, theirs = socket.socketpair()
-    with ours, ours.makefile("rb") as requests:
-        with theirs:
-            number = theirs.fileno()
-            process = subprocess.Popen(
-                command,
-                env={
-                    **os.environ,
-                    "LD_PRELOAD": str(library.resolve()),
-                    "SIMULATED_SERIAL": str(number),
-                    "SIMULATED_TTY": port.path,
-                },
-                pass_fds=[number],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        try:
-            while request := requests.read(_REQUEST.size):
-                ours.sendall(_RESULT.pack(port.answer(*_REQUEST.unpack(request))))
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            output, _ = process.communicate()
-    return Finished(process.returncode, output)
+
+    def answer(request: bytes, requests: BinaryIO) -> bytes:
+        return preload.RESULT.pack(port.answer(*_REQUEST.unpack(request)))
+
+    library = preload.build(folder, _SOURCE)
+    return preload.run(library, command, _REQUEST.size, answer, {"SIMULATED_TTY": port.path})

@@ -12,7 +12,8 @@ import subprocess
 from pathlib import Path
 
 from benchmarks import i2c_dev
-from benchmarks.i2c_dev import Computer, Finished, NotAvailable
+from benchmarks.i2c_dev import Computer
+from benchmarks.preload import Finished, NotAvailable
 from stm32sim.chip.loader_steps import I2C_ADDRESS
 
 BUILD = Path(__file__).parents[1] / "build"

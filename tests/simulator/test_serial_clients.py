@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import serial_port, stm32flash
-from benchmarks.i2c_dev import Finished
+from benchmarks.preload import Finished
 from stm32sim.chip.crc import crc_stm32
 from stm32sim.chip.flash import PAGE
 from stm32sim.chip.quirks import quirks_of

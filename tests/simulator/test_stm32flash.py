@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import stm32flash
-from benchmarks.i2c_dev import Computer, Finished
+from benchmarks.i2c_dev import Computer
+from benchmarks.preload import Finished
 from stm32sim.chip.crc import crc_stm32
 from stm32sim.chip.flash import PAGE
 from stm32sim.chip.stm32 import Running
