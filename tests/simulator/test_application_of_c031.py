@@ -13,22 +13,23 @@ import bincopy
 import pytest
 
 from stm32assets import BOARDS, DEMO_APPLICATIONS
-from stm32sim.chip.cortex_m import FLASH, SRAM, SYSTEM_MEMORY, EmulatedApplication, emulated
+from stm32sim.chip.cortex_m import FLASH, SRAM, SYSTEM_MEMORY, emulated
 from stm32sim.chip.families import G071, family_of
 from stm32sim.chip.option_bytes import FACTORY, OPTR
 from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
 from stm32sim.process import Options, make_world
-from stm32sim.wires.bus import Bus
-from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, Clock
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 from stm32up.board import boards
 from stm32up.host.deploy import board_json
+from tests.simulator.emulated import ADDRESS, storing
+from tests.simulator.emulated import Bench as Emulated
 from tests.simulator.rig import Rig
 from tests.support import image
 
 C031 = family_of("STM32C031C6")
 CHIP, APP = "STM32C031C6", DEMO_APPLICATIONS["STM32C031C6"]
-ADDRESS, EMPTY = 0x2A, 1 << 16
+EMPTY = 1 << 16
 VERSIONS = ("1.0.0", "1.1.0")
 COMPILER = "arm-none-eabi-gcc"
 
@@ -37,45 +38,14 @@ def application(version: str = "1.0.0", folder: Path = APP) -> bytes:
     return bytes(bincopy.BinFile(str(folder / f"app-{version}.hex")).as_binary())
 
 
-def storing(address: int, value: int) -> bytes:
-    """Flash with a program that stores one word and then idles."""
-    code = struct.pack("<4H", 0x4801, 0x4902, 0x6001, 0xE7FE) + struct.pack("<II", address, value)
-    return struct.pack("<II", SRAM + 0x1000, FLASH + 9) + code
-
-
-class World:
-    """A clock, a bus, and one emulated C031 on it."""
-
-    def __init__(self, content: bytes, hertz: int = 400_000, family=C031) -> None:
-        self.clock = Clock()
-        self.bus = Bus(self.clock)
-        self.bus.set_frequency(hertz)
-        self.happened: list[str] = []
-        self.app = EmulatedApplication(
-            self.clock,
-            content.ljust(family.largest, b"\xff"),
-            family=family,
-            ram=b"\xa5" * family.ram,
-            empty_flag=True,
-            on_enter_system_memory=lambda: self.happened.append("system memory"),
-            on_reset=lambda: self.happened.append("reset"),
-            on_empty_flag=lambda value: self.happened.append("empty" if value else "not empty"),
-        )
-        self.bus.devices.append(self.app)
-        self.clock.advance(NS_PER_MS)
-
-    def read(self, register: int, count: int) -> bytes:
-        assert self.bus.start(ADDRESS, reading=False) and self.bus.write(register)
-        assert self.bus.start(ADDRESS, reading=True)
-        data = bytes(self.bus.read(ack=left > 1) for left in range(count, 0, -1))
-        self.bus.stop()
-        return data
+def world_with(content: bytes, hertz: int = 400_000, family=C031) -> Emulated:
+    return Emulated(content, hertz, family=family, ram=b"\xa5" * family.ram, empty_flag=True)
 
 
 @pytest.mark.parametrize("hertz", [10_000, 100_000, 400_000])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_it_answers_identity_and_version(version, hertz):
-    world = World(application(version), hertz)
+    world = world_with(application(version), hertz)
     assert world.read(0, 4) == b"C031"
     major, minor, revision = map(int, version.split("."))
     assert world.read(1, 8) == struct.pack("<BBHI", major, minor, revision, 0)
@@ -89,7 +59,7 @@ def test_its_stack_and_vectors_are_in_its_memories():
 
 
 def test_its_time_is_that_of_12_mhz():
-    world = World(application())
+    world = world_with(application())
     toggles = []
     for half in range(4, 11):
         world.clock.advance_to(half * NS_PER_S // 4 + NS_PER_MS * 2)
@@ -100,7 +70,7 @@ def test_its_time_is_that_of_12_mhz():
 
 
 def test_the_order_sets_the_flag_and_requests_a_reset():
-    world = World(application())
+    world = world_with(application())
     assert world.bus.start(ADDRESS, reading=False)
     for byte in b"\x10BOOT":
         assert world.bus.write(byte)
@@ -122,20 +92,20 @@ def test_the_order_sets_the_flag_and_requests_a_reset():
     ],
 )
 def test_what_the_chip_lacks_or_the_model_does_not_know_is_a_fault(content, reason):
-    world = World(content)
+    world = world_with(content)
     assert reason in (world.app.fault or "")
     assert not world.bus.start(ADDRESS, reading=False)
 
 
 def test_its_application_does_not_run_on_a_g071():
-    world = World(application(), family=G071)
+    world = world_with(application(), family=G071)
     assert world.app.fault
 
 
 def test_a_jump_into_its_smaller_system_memory_enters_the_loader():
     code = struct.pack("<2H", 0x4800, 0x4700) + struct.pack("<I", SYSTEM_MEMORY + 0x101)
     content = struct.pack("<II", SRAM + 0x1000, FLASH + 9) + code
-    assert World(content).happened == ["system memory"]
+    assert world_with(content).happened == ["system memory"]
 
 
 # --- in the whole chip ---

@@ -11,22 +11,21 @@ from stm32sim.chip.cortex_m import (
     FLASH,
     SRAM,
     SYSTEM_MEMORY,
-    EmulatedApplication,
     emulated,
 )
 from stm32sim.chip.families import G071
 from stm32sim.chip.option_bytes import FACTORY, OPTR
 from stm32sim.chip.registers import NotModelled
 from stm32sim.chip.stm32 import Running
-from stm32sim.wires.bus import Bus, Stretched
-from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
+from stm32sim.wires.bus import Stretched
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S, NS_PER_US
+from tests.simulator.emulated import ADDRESS, Bench, jumping, program, storing
 from tests.simulator.rig import ACK, Rig, word
 
 APP_FOLDER = Path(__file__).parents[2] / "boards" / "nucleo_g071rb_app"
 FLASH_SIZE, SRAM_SIZE = G071.largest, G071.ram
 VERSIONS = ["1.0.0", "1.1.0"]
-ADDRESS = 0x2A
-IDENTITY, VERSION, UPTIME, ENTER_LOADER = 0x00, 0x01, 0x02, 0x10
+IDENTITY, VERSION, ENTER_LOADER = 0x00, 0x01, 0x10
 FLASH_ACR, EMPTY = 0x4002_2000, 1 << 16
 ENTERED = ["empty", "reset"]
 
@@ -42,72 +41,6 @@ def application(version: str = "1.0.0") -> bytes:
 
 def whole_flash(content: bytes) -> bytes:
     return content.ljust(FLASH_SIZE, b"\xff")
-
-
-def program(*halfwords: int) -> bytes:
-    """Flash with code right behind the stack pointer and the reset vector."""
-    code = struct.pack(f"<{len(halfwords)}H", *halfwords)
-    return whole_flash(struct.pack("<II", SRAM + 0x1000, FLASH + 9) + code)
-
-
-def storing(address: int, value: int) -> bytes:
-    """Flash with a program that stores one word and then idles."""
-    # ldr r0, =address; ldr r1, =value; str r1, [r0]; b .
-    words = struct.unpack("<4H", struct.pack("<II", address, value))
-    return program(0x4801, 0x4902, 0x6001, 0xE7FE, *words)
-
-
-def jumping(address: int) -> bytes:
-    """Flash with a program that jumps."""
-    # ldr r0, =address; bx r0
-    return program(0x4800, 0x4700, *struct.unpack("<2H", struct.pack("<I", address)))
-
-
-class Bench:
-    """A clock, a bus, one emulated STM32 on it, and a controller."""
-
-    def __init__(
-        self, flash: bytes, hertz: int = 400_000, *, ram: bytes = b"", empty_flag: bool = False
-    ) -> None:
-        self.clock = Clock()
-        self.bus = Bus(self.clock)
-        self.bus.set_frequency(hertz)
-        self.happened: list[str] = []
-        self.app = EmulatedApplication(
-            self.clock,
-            flash,
-            ram=ram or random.Random(0).randbytes(SRAM_SIZE),
-            empty_flag=empty_flag,
-            on_enter_system_memory=lambda: self.happened.append("system memory"),
-            on_reset=lambda: self.happened.append("reset"),
-            on_empty_flag=lambda value: self.happened.append("empty" if value else "not empty"),
-        )
-        self.bus.devices.append(self.app)
-        self.clock.advance(NS_PER_MS)
-
-    def present(self, address: int) -> bool:
-        acked = self.bus.start(address, reading=False)
-        self.bus.stop()
-        return acked
-
-    def write(self, *data: int) -> None:
-        assert self.bus.start(ADDRESS, reading=False)
-        for byte in data:
-            assert self.bus.write(byte)
-        self.bus.stop()
-
-    def read(self, register: int, count: int, *, stop: bool = False) -> bytes:
-        assert self.bus.start(ADDRESS, reading=False)
-        assert self.bus.write(register)
-        if stop:
-            self.bus.stop()
-        assert self.bus.start(ADDRESS, reading=True)
-        data = bytes(self.bus.read(ack=left > 1) for left in range(count, 0, -1))
-        self.bus.stop()
-        return data
-
-    def uptime(self) -> int:
-        return int.from_bytes(self.read(UPTIME, 4), "little")
 
 
 @pytest.fixture
