@@ -98,37 +98,55 @@ def test_mpremote_works_on_both_ports(simulate, tmp_path, way):
     assert mpremote(port, "exec", "print('alive')").split() == ["alive"]
 
 
+class Screen:
+    """A command in a terminal of its own, and what it shows."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._child, self._screen = pty.fork()
+        if self._child == 0:
+            os.execv(command[0], command)
+        self._shown = b""
+
+    def wait_for(self, text: bytes) -> None:
+        while text not in self._shown:
+            assert select.select([self._screen], [], [], SAFETY_NET_S)[0], self._shown
+            self._shown += os.read(self._screen, 4096)
+        self._shown = self._shown[self._shown.index(text) + len(text) :]
+
+    def shows_more(self, text: bytes, seconds: float) -> bool:
+        """Whether `text` comes next within this time."""
+        return bool(select.select([self._screen], [], [], seconds)[0]) and text in os.read(
+            self._screen, 4096
+        )
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._screen, keys)
+
+    def end(self) -> int:
+        """The exit status."""
+        status = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+        os.close(self._screen)
+        return status
+
+
 def test_the_repl_of_mpremote_works_on_the_pty(simulate):
     board = simulate()
-    child, screen = pty.fork()
-    if child == 0:
-        command = mpremote_command(board.pty, "repl")
-        os.execv(command[0], command)
-    shown = b""
-
-    def wait_for(text: bytes) -> None:
-        nonlocal shown
-        while text not in shown:
-            assert select.select([screen], [], [], SAFETY_NET_S)[0], shown
-            shown += os.read(screen, 4096)
-        shown = shown[shown.index(text) + len(text) :]
-
-    wait_for(b"exit this shell")
-    os.write(screen, b"\r")
-    wait_for(b">>> ")
-    os.write(screen, b"6 * 7\r")
-    wait_for(b"42\r\n>>> ")
-    os.write(screen, b"while True: pass\r\r")
-    wait_for(b"... \r\n")
-    os.write(screen, b"\x03")
-    wait_for(b"KeyboardInterrupt")
-    wait_for(b">>> ")
-    os.write(screen, b"\x04")
-    wait_for(b"MPY: soft reboot")
-    wait_for(b">>> ")
-    os.write(screen, b"\x1d")
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    os.close(screen)
+    screen = Screen(mpremote_command(board.pty, "repl"))
+    screen.wait_for(b"exit this shell")
+    screen.type(b"\r")
+    screen.wait_for(b">>> ")
+    screen.type(b"6 * 7\r")
+    screen.wait_for(b"42\r\n>>> ")
+    screen.type(b"while True: pass\r\r")
+    screen.wait_for(b"... \r\n")
+    screen.type(b"\x03")
+    screen.wait_for(b"KeyboardInterrupt")
+    screen.wait_for(b">>> ")
+    screen.type(b"\x04")
+    screen.wait_for(b"MPY: soft reboot")
+    screen.wait_for(b">>> ")
+    screen.type(b"\x1d")
+    assert screen.end() == 0
     assert mpremote(board.url, "exec", "print('alive')").split() == ["alive"]
 
 
@@ -137,30 +155,18 @@ def test_the_repl_of_mpremote_works_on_the_pty(simulate):
 def test_the_console_is_the_boards_terminal_and_interrupts_nothing(simulate, way, leave):
     board = simulate()
     mpremote(board.url, "exec", "--no-follow", "import time\nwhile not time.sleep(1): n = 1")
-    child, screen = pty.fork()
-    if child == 0:
-        command = [sys.executable, "-m", "stm32up", "--port", getattr(board, way), "console"]
-        os.execv(command[0], command)
-    shown = b""
-
-    def wait_for(text: bytes) -> None:
-        nonlocal shown
-        while text not in shown:
-            assert select.select([screen], [], [], SAFETY_NET_S)[0], shown
-            shown += os.read(screen, 4096)
-        shown = shown[shown.index(text) + len(text) :]
-
-    wait_for(b"Ctrl-] or Ctrl-X leaves")
-    assert not select.select([screen], [], [], 0.5)[0] or b"Interrupt" not in os.read(screen, 4096)
-    os.write(screen, b"\x03")
-    wait_for(b"KeyboardInterrupt")
-    os.write(screen, b"\x02")
-    wait_for(b">>> ")
-    os.write(screen, b"6 * 7\r")
-    wait_for(b"42\r\n>>> ")
-    os.write(screen, leave)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    os.close(screen)
+    command = [sys.executable, "-m", "stm32up", "--port", getattr(board, way), "console"]
+    screen = Screen(command)
+    screen.wait_for(b"Ctrl-] or Ctrl-X leaves")
+    assert not screen.shows_more(b"Interrupt", 0.5)
+    screen.type(b"\x03")
+    screen.wait_for(b"KeyboardInterrupt")
+    screen.type(b"\x02")
+    screen.wait_for(b">>> ")
+    screen.type(b"6 * 7\r")
+    screen.wait_for(b"42\r\n>>> ")
+    screen.type(leave)
+    assert screen.end() == 0
     assert mpremote(board.url, "exec", "print('alive')").split() == ["alive"]
 
 
