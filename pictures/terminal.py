@@ -7,15 +7,14 @@ this picture, apart from the others.
 from __future__ import annotations
 
 import io
-import os
 import re
-import subprocess
 import sys
 
 from rich.console import Console
 from rich.text import Text
 
 from stm32up.cli.demo import STEPS
+from tests.terminal import printed
 
 FIRST, LAST = 5, 8  # the steps that are shown
 _COLUMNS = 80
@@ -47,35 +46,11 @@ _FORMAT = """\
 def record() -> str:
     """What `make demo` prints in a terminal of 80 columns, with colours and without animations.
     Needs a system with pseudo-terminals."""
-    import pty
-
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stm32up.cli.demo"],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={
-            **os.environ,
-            "TERM": "xterm",
-            "COLUMNS": str(_COLUMNS),
-            "TTY_INTERACTIVE": "0",
-        },
-    )
-    os.close(theirs)
-    printed = b""
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:  # the demo has ended
-            break
-        if not piece:
-            break
-        printed += piece
-    os.close(ours)
-    if process.wait():
-        raise RuntimeError(f"the demo ended with status {process.returncode}")
-    return printed.decode().replace("\r\n", "\n")
+    command = [sys.executable, "-m", "stm32up.cli.demo"]
+    status, told = printed(command, _COLUMNS, COLUMNS=str(_COLUMNS), TTY_INTERACTIVE="0")
+    if status:
+        raise RuntimeError(f"the demo ended with status {status}")
+    return told
 
 
 def shown(recorded: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A terminal for tests."""
+"""A terminal for tests, and for the picture of the demo."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import re
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 
 
-def on_a_terminal(width: int, program: str, *, typed: str = "", **environment: str) -> list[str]:
-    """The lines that a program prints in a terminal of this width, before the terminal wraps them
-    and without colours. `typed`: its input. It must end with status 0."""
+def printed(
+    command: Sequence[str], width: int, *, typed: str = "", **environment: str
+) -> tuple[int, str]:
+    """The exit status of a command, and what it prints in a terminal of this width, with its
+    control sequences. `typed`: its input."""
     import pty
     import termios
     from fcntl import ioctl
@@ -19,22 +22,28 @@ def on_a_terminal(width: int, program: str, *, typed: str = "", **environment: s
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     variables = {**os.environ, "TERM": "xterm", **environment}
-    variables.pop("COLUMNS", None)
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=theirs, stdout=theirs, stderr=theirs, env=variables
-    )
+    if "COLUMNS" not in environment:
+        variables.pop("COLUMNS", None)
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=variables)
     os.close(theirs)
     os.write(ours, typed.encode())
     drawn = b""
     while True:
         try:
             piece = os.read(ours, 4096)
-        except OSError:
+        except OSError:  # it has ended
             break
         if not piece:
             break
         drawn += piece
     os.close(ours)
-    assert process.wait() == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn.decode()).replace("\r\n", "\n")
-    return re.split("[\r\n]", text)
+    return process.wait(), drawn.decode().replace("\r\n", "\n")
+
+
+def on_a_terminal(width: int, program: str, *, typed: str = "", **environment: str) -> list[str]:
+    """The lines that a Python program prints in a terminal of this width, before the terminal
+    wraps them and without colours. `typed`: its input. It must end with status 0."""
+    command = [sys.executable, "-c", program]
+    status, drawn = printed(command, width, typed=typed, **environment)
+    assert status == 0
+    return re.split("[\r\n]", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn))
