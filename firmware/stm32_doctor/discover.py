@@ -4,17 +4,14 @@ Each family's loader has its own address, and a command to an address may mean a
 device. So an address gets one only if nothing acknowledges it while NRST is low.
 """
 
-from micropython import const
-
 from stm32_rom import chips
 from stm32_rom.commands import Loader
 from stm32_rom.errors import BusError, LoaderError
 from stm32_rom.i2c import I2CLink
-from stm32_rom.target import Target
+from stm32_rom.target import NRST_LOW_MS, Target
 
 from .wires import Wires
 
-_NRST_LOW_MS = const(5)
 _WAITS_MS = (20, 2600)  # most loaders start at once, that of an L47x without LSE after 2560 ms
 
 
@@ -27,7 +24,7 @@ def chip(settings, addresses, clock):
     bus, pins = wires.patient_bus(), wires.pins()
     pins.boot0(1)
     pins.nrst(0)
-    clock.sleep(_NRST_LOW_MS)
+    clock.sleep(NRST_LOW_MS)
     free = [address for address in addresses if not _acknowledged(bus, address)]
     pins.nrst(1)
     for wait_ms in _WAITS_MS:
@@ -71,5 +68,5 @@ def _flash_size(part, pins, link, clock):
 def _leave(pins, clock):
     pins.boot0(0)
     pins.nrst(0)
-    clock.sleep(_NRST_LOW_MS)
+    clock.sleep(NRST_LOW_MS)
     pins.nrst(1)

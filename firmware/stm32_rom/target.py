@@ -21,7 +21,7 @@ from .errors import (
 
 # DS12232: an NRST pulse of 300 ns is enough. A capacitor at the pin, or a level shifter with only
 # a pull-up, needs more.
-_NRST_LOW_MS = const(5)
+NRST_LOW_MS = const(5)
 _ENTER_TRIES = const(3)
 _BETWEEN_TRIES_MS = const(100)  # time for a device to release a line that it holds
 _COMMAND_MS = const(20)  # the application acknowledges its frame, then resets
@@ -350,7 +350,7 @@ class Target:
     def hold_in_reset(self):
         """Pull NRST low, and wait until it is long enough for a reset."""
         self.pins.nrst(0)
-        self._clock.sleep(_NRST_LOW_MS)
+        self._clock.sleep(NRST_LOW_MS)
 
     def reset(self):
         """Pulse NRST (which must be wired) and wait for the start-up."""
