@@ -43,10 +43,12 @@ _code_of: dict[Path, tuple[int, int, types.CodeType]] = {}
 
 
 class _Executed(NamedTuple):
-    """A module after its execution, and what it imported: names in order, with repetitions."""
+    """A module after its execution, and what it imported: names in order, with repetitions. One
+    that calls the world is executed again, by its host."""
 
     module: types.ModuleType
     imports: list[str]
+    calls: bool = False
 
 
 class DevicePackages:
@@ -59,6 +61,7 @@ class DevicePackages:
         self.modules: dict[str, types.ModuleType] = {}
         self._prepared: dict[str, _Executed] = {}
         self._imports: list[str] | None = None  # while preparing: of the module in execution
+        self._refused: list[str] = []  # while preparing: the calls so far
         self._search_path = list(search_path)
         self._builtins = dict(vars(builtins), __import__=self._import)
         self._calls = _Calls(call)
@@ -82,14 +85,15 @@ class DevicePackages:
         process need not do that again when it runs this host.
 
         Device code sees no difference if these modules only define things: a module is there from
-        its import on, and then so are the ones that it imports. Nothing is prepared if one calls
-        the world or prints, or if a package has something else under the name of its module."""
+        its import on, and then so are the ones that it imports. A module that calls the world is
+        executed when the host imports it. Nothing is prepared if one prints, or if a package has
+        something else under the name of its module."""
         visible = dict(self.modules)
         self._imports = []
         printed = io.StringIO()
-        with self._calls.refused() as calls, contextlib.redirect_stdout(printed):
+        with self._calls.refused() as self._refused, contextlib.redirect_stdout(printed):
             for name in known_modules(folder):
-                with contextlib.suppress(Exception, HostPowerLost):
+                with contextlib.suppress(Exception):
                     self._load(name)
         self._imports = None
         hidden = True
@@ -99,7 +103,7 @@ class DevicePackages:
                 hidden = False
         self.modules.clear()
         self.modules.update(visible)
-        if calls or printed.getvalue() or not hidden:
+        if printed.getvalue() or not hidden:
             self._prepared.clear()
 
     def end(self) -> None:
@@ -174,7 +178,12 @@ class DevicePackages:
     def _load_prepared(self, name: str) -> types.ModuleType | None:
         if self._imports is not None or name not in self._prepared:
             return None
-        module, imports = self._prepared.pop(name)
+        module, imports, calls = self._prepared.pop(name)
+        if calls:
+            path = Path(str(module.__file__))
+            vars(module).clear()
+            vars(module).update(vars(self._new(name, path)))
+            return self._execute(module, path)
         self.modules[name] = module
         for imported in imports:
             self._load(imported)
@@ -185,15 +194,27 @@ class DevicePackages:
         if path is None:
             return None
         module = self._new(name, path)
-        self.modules[name] = module
-        outer, self._imports = self._imports, None if self._imports is None else []
+        return self._execute(module, path) if self._imports is None else self._try(module, path)
+
+    def _execute(self, module: types.ModuleType, path: Path) -> types.ModuleType:
+        self.modules[module.__name__] = module
         try:
             exec(_compiled(path), module.__dict__)
-            if self._imports is not None:
-                self._prepared[name] = _Executed(module, self._imports)
         except BaseException:
-            del self.modules[name]
+            del self.modules[module.__name__]
             raise
+        return module
+
+    def _try(self, module: types.ModuleType, path: Path) -> types.ModuleType:
+        """Execute a module while preparing. One that calls the world stays, as far as it came."""
+        outer, self._imports = self._imports, []
+        before = len(self._refused)
+        try:
+            with contextlib.suppress(HostPowerLost):
+                self._execute(module, path)
+            calls = len(self._refused) > before
+            self.modules[module.__name__] = module
+            self._prepared[module.__name__] = _Executed(module, self._imports, calls)
         finally:
             self._imports = outer
         return module

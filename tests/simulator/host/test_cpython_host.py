@@ -9,6 +9,7 @@ import time
 import pytest
 
 from stm32assets import FIRMWARE
+from stm32sim.host import cpython
 from stm32sim.host.cpython import DevicePackages
 from stm32sim.host.seam import HostPowerLost, HostReset
 from stm32sim.in_process import Bench
@@ -92,6 +93,26 @@ def test_a_module_that_acts_when_it_is_imported_is_not_prepared(
     assert world.now == before and not capsys.readouterr().out
     prepared.imports("acts")
     assert world.now > before or capsys.readouterr().out == "1\n"
+
+
+def test_a_module_of_a_package_that_acts_is_prepared_nevertheless(
+    boot, world, tmp_path, monkeypatch
+):
+    files = {
+        "pack____init__": "import time\nsleeps = 1\ntime.sleep_ms(5)\nslept = 1\n",
+        "pack__one": "tables = []\n",
+    }
+    device = boot(**files)
+    device.imports("pack.one")
+    prepared = boot()
+    prepared.prepare(tmp_path)
+    before, compiled, executed = world.now, cpython._compiled, []
+    monkeypatch.setattr(
+        cpython, "_compiled", lambda path: executed.append(path.stem) or compiled(path)
+    )
+    assert prepared.imports("pack.one").tables == []
+    assert executed == ["__init__"] and world.now > before
+    assert prepared.modules["pack"].slept == 1 and list(prepared.modules) == list(device.modules)
 
 
 def test_a_package_that_reuses_the_name_of_its_module_is_not_prepared(boot, tmp_path):
