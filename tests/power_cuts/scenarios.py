@@ -16,6 +16,7 @@ from stm32sim.cuts.rig import LONG_OUTAGES, CannotBegin, Scenario
 from stm32sim.host.host_flash import BLOCK_SIZE, HostFlash
 from stm32sim.in_process import Bench
 from stm32sim.world import Wiring
+from tests.families import worlds
 from tests.support import FLASH, image, known, over_uart, payload, signing_key, trust
 
 
@@ -106,6 +107,21 @@ def _over_uart(name: str, new: bytes = BEATING, version: str = "1.1.1", **world:
     if new is DEAD:
         return Scenario(name, build, _back_to_old)
     return Scenario(name, build, lambda bench: Judge.of(bench, new, OLD))
+
+
+def _of_family(name: str, part: str, second_bank: bool = False) -> Scenario:
+    """An update of another chip. `second_bank`: the new image reaches into it."""
+    new = worlds.large if second_bank else worlds.new
+
+    def build() -> Bench:
+        bench = worlds.bench_of(part, packages=packages)
+        result = bench.install(worlds.image_of(part, worlds.old(part), "1.0.0"))
+        if not result["ok"]:
+            raise CannotBegin(str(result))
+        bench.push(worlds.image_of(part, new(part), "2.0.0" if second_bank else "1.1.0"))
+        return bench
+
+    return Scenario(name, build, lambda bench: Judge.of(bench, new(part), worlds.old(part)))
 
 
 def _first_install_over_uart() -> Bench:
@@ -367,6 +383,10 @@ SCENARIOS: dict[str, Scenario] = {
         _over_uart("uart-loader-11.3", loader=3),
         _over_uart("uart-checksum", quirks=replace(quirks_of(4), checksum_over_uart=True)),
         _over_uart("uart-openbl", quirks=LOADERS["openbl"]),
+        _of_family("c031", "STM32C031C6"),
+        _of_family("g0b1", "STM32G0B1RC"),
+        _of_family("l476", "STM32L476RC"),
+        _of_family("g474-second-bank", "STM32G474RB", second_bank=True),
         Scenario("tiny", _tiny, lambda bench: Judge.of(bench, TINY, NEW)),
         Scenario("full-size", _full, lambda bench: Judge.of(bench, FULL, FULL_OLD)),
     )
