@@ -24,14 +24,19 @@ _KIND = const(0x75)  # "u"
 _MOST = const(64)  # bytes that are read at once
 _LOOK_MS = const(50)
 _FOLLOWS_MS = const(3000)  # who asks every second gets all events
-_IDLE = {"event": "idle"}
 _input = select.poll()
 _input.register(sys.stdin, select.POLLIN)
+_last = {"event": "idle"}, 0  # the last event of the last run, and its number
 
 
-def answer(event=_IDLE, number=0):
+def answer():
     """Answer if the question has arrived; return whether it has. A program without a run calls
-    this in its loop, so that stm32up need not wait to see that no update runs."""
+    this in its loop, so that stm32up need not wait to see that no update runs, and hears the
+    result even if it asks late."""
+    return _answer(*_last)
+
+
+def _answer(event, number):
     asked = False
     for _ in range(_MOST):
         if not _input.poll(0):
@@ -63,16 +68,18 @@ class Answers:
 
     def close(self):
         """The run has ended."""
+        global _last
         self._clock.feed = self._feed
         if self._event["event"] != "result":
             self.tell({"event": "ended"})
+        _last = self._event, self._number
 
     def _listen(self):
         self._feed()
         if self._clock.since(self._looked) < _LOOK_MS:
             return
         self._looked = self._clock.now()
-        if answer(self._event, self._number):
+        if _answer(self._event, self._number):
             self._is_followed, self._asked = True, self._looked
 
 

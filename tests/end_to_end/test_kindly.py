@@ -37,12 +37,16 @@ def log(stm32up: Commands, url: str) -> list[str]:
     return [event["entry"]["event"] for event in pulled if event["event"] == "log"]
 
 
+def in_an_answer(text: bytes) -> bytes:
+    digits = [digit for byte in text for digit in (byte >> 6, byte >> 3 & 7, byte & 7)]
+    return bytes(0xF8 | digit for digit in digits)
+
+
 def wait_until_it_writes(url: str) -> None:
     """Ask as the desktop does, byte by byte, until the answer is about writing."""
-    digits = [digit for byte in b'"write"' for digit in (byte >> 6, byte >> 3 & 7, byte & 7)]
     with Client(int(url.rpartition(":")[2])) as terminal:
         terminal.send(b"\x14")
-        terminal.until(bytes(0xF8 | digit for digit in digits))
+        terminal.until(in_an_answer(b'"write"'))
 
 
 def names(events: list[dict[str, Any]]) -> set[str]:
@@ -59,6 +63,22 @@ def test_an_update_that_runs_is_shown_and_not_interrupted(stm32up: Commands, url
     assert ran.result["confirmed"] == "1.1.0" and ran.result["left"] == "started"
     told = log(stm32up, url)
     assert told.count("installing") == 1 and "resuming" not in told and told[-1] == "result"
+
+
+def test_a_program_that_is_asked_late_tells_how_the_last_run_ended(
+    stm32up: Commands, url: str
+) -> None:
+    wait_until_it_writes(url)
+    stm32up.at(url, "status", "--interrupt", "--stay")
+    with Client(int(url.rpartition(":")[2])) as terminal:
+        terminal.send(
+            b"from stm32_updater import Updater; import time; "
+            b"done = Updater.from_board('/board.json', answers=True).run(); "
+            b"from stm32_updater.answers import answer; print('re', 'ady')\r"
+        )
+        terminal.until(b"re ady")
+        terminal.send(b"while not answer(): time.sleep_ms(50)\r\r\x14")
+        terminal.until(in_an_answer(b'"result"'))
 
 
 def test_a_log_is_pulled_when_the_update_has_ended(stm32up: Commands, url: str) -> None:

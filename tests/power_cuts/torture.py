@@ -243,8 +243,8 @@ def run(jobs: int, share: int, console: Console, diary: Path) -> tuple[Rows, lis
             found.setdefault(row.scenario, Row(row.scenario, row.cuts)).merge(row)
 
     earlier = dict(written_in(diary))
-    for task, done in earlier.items():
-        add(task, done)
+    for task, known in earlier.items():
+        add(task, known)
     todo = [task for task in tasks(share) if task not in earlier]
     try:
         with progress_on(console, len(todo)) as advance, diary.open("a") as out:

@@ -107,9 +107,12 @@ def test_a_module_of_a_package_that_acts_is_prepared_nevertheless(
     prepared = boot()
     prepared.prepare(tmp_path)
     before, compiled, executed = world.now, cpython._compiled, []
-    monkeypatch.setattr(
-        cpython, "_compiled", lambda path: executed.append(path.stem) or compiled(path)
-    )
+
+    def compile_one(path):
+        executed.append(path.stem)
+        return compiled(path)
+
+    monkeypatch.setattr(cpython, "_compiled", compile_one)
     assert prepared.imports("pack.one").tables == []
     assert executed == ["__init__"] and world.now > before
     assert prepared.modules["pack"].slept == 1 and list(prepared.modules) == list(device.modules)
