@@ -194,7 +194,8 @@ class DevicePackages:
         if path is None:
             return None
         module = self._new(name, path)
-        return self._execute(module, path) if self._imports is None else self._try(module, path)
+        execute = self._execute if self._imports is None else self._execute_ahead
+        return execute(module, path)
 
     def _execute(self, module: types.ModuleType, path: Path) -> types.ModuleType:
         self.modules[module.__name__] = module
@@ -205,7 +206,7 @@ class DevicePackages:
             raise
         return module
 
-    def _try(self, module: types.ModuleType, path: Path) -> types.ModuleType:
+    def _execute_ahead(self, module: types.ModuleType, path: Path) -> types.ModuleType:
         """Execute a module while preparing. One that calls the world stays, as far as it came."""
         outer, self._imports = self._imports, []
         before = len(self._refused)
