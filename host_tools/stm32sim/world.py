@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from stm32sim.chip.families import FAMILIES
 from stm32sim.chip.stm32 import Running, Stm32
 from stm32sim.host.seam import Call, HostLife, HostReset
 from stm32sim.host.speed import SPEEDS, Speed
@@ -152,9 +153,10 @@ class World:
         self.filesystem = filesystem
         self.wiring = wiring or Wiring()
         wired = self.wiring.tx is not None or self.wiring.rx is not None
-        if wired and not target.has_usart:
+        if wired and target.family.uart is None:
             part = target.family.parts.split()[0]
-            raise ValueError(f"the UART of an STM32{part} is not simulated, only a G071's")
+            known = ", ".join(family.parts for family in FAMILIES if family.uart)
+            raise ValueError(f"the UART of an STM32{part} is not simulated, only of {known}")
         self.host = host
         self.port = host.partition("-")[0]
         self.speed = speed or SPEEDS[host]

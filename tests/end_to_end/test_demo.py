@@ -41,9 +41,16 @@ def test_the_demo_fits_80_columns_and_ends_with_what_happened():
 
 
 @pytest.mark.slow
-def test_the_demo_runs_on_the_smaller_chip():
+@pytest.mark.parametrize(
+    ("board", "proof"),
+    [
+        ("pico_nucleo_c031c6", "The application now running, read over I2C: 1.1.0."),
+        ("pico_nucleo_c031c6_uart", "The application runs: it toggles its line to the host."),
+    ],
+)
+def test_the_demo_runs_on_the_smaller_chip(board, proof):
     program = "import sys; from stm32up.cli import demo; sys.exit(demo.main())"
-    lines = on_a_terminal(80, program, NO_COLOR="1", STM32UP_BOARD="pico_nucleo_c031c6")
+    lines = on_a_terminal(80, program, NO_COLOR="1", STM32UP_BOARD=board)
     assert any("wired to a NUCLEO-C031C6" in line for line in lines)
     assert any("its next version (32 KB)" in line for line in lines)
     story = lines[lines.index("11. The events in that log") :]
@@ -51,7 +58,7 @@ def test_the_demo_runs_on_the_smaller_chip():
         "- the installation of 1.1.0 was interrupted; the next start continued it",
         "- 1.1.0 was installed: 32768 bytes",
     ]
-    assert story[6] == "The application now running, read over I2C: 1.1.0."
+    assert story[6] == proof
 
 
 def test_a_chip_without_a_demo_application_is_an_error(tmp_path, monkeypatch, capsys):

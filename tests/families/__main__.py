@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from stm32sim.chip.families import family_of
 from stm32up import device
 from stm32up.doctor.rules_bus import COMMON_PARTS
 from tests.families.facts import FACTS
@@ -49,14 +50,16 @@ def rows() -> list[Row]:
 def supported() -> list[str]:
     lines = [
         "| parts | product ID | I2C address, also of | page | largest flash | bus | start-up |"
-        " second bank | known faults of its loader | simulated as |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        " second bank | known faults of its loader | simulated as | over UART |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     examples = {fact.product_id: fact.part for fact in FACTS}
     for columns, _, faults in rows():
         product_id, parts, address, page, largest = columns[:5]
         notes = columns[13].split(",") if columns[13:] else []
         common = COMMON_PARTS.get(int(address, 16))
+        part = examples[int(product_id, 16)]
+        uart = family_of(part).uart
         lines.append(
             "| "
             + " | ".join(
@@ -70,7 +73,8 @@ def supported() -> list[str]:
                     f"{columns[10]} ms",
                     "proven first" if "two-banks" in notes else "-",
                     faults.removesuffix(".") or "none listed",
-                    examples[int(product_id, 16)],
+                    part,
+                    f"to {uart.fastest / 1000:g} kBd" if uart else "-",
                 )
             )
             + " |"

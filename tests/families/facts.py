@@ -22,13 +22,14 @@ class Fact(NamedTuple):
     start_up_ms: float
     timeout_ms: int
     free_ram: int = 0  # of families whose FLASH_ACR has EMPTY; AN2606 table 226
+    uart_baud: int = 0  # where UART is simulated: 24 MHz / 16; AN3155 section 2.2
 
 
 FACTS = (
     Fact("STM32C011F6", 32, 0x443, 0x64, 2048, 6, 0x1FFF17FE, 0x1FFF75A0, 0x1FFF7800,
          1000, 2.1, 2000),
     Fact("STM32C031C6", 32, 0x453, 0x63, 2048, 12, 0x1FFF17FE, 0x1FFF75A0, 0x1FFF7800,
-         1000, 2.1, 2000),
+         1000, 2.1, 2000, uart_baud=115_200),
     Fact("STM32C051C8", 64, 0x44C, 0x76, 2048, 12, 0x1FFF2FFE, 0x1FFF75A0, 0x1FFF7800,
          400, 2.3, 2200, 0x20001400),
     Fact("STM32C071RB", 128, 0x493, 0x71, 2048, 24, 0x1FFF67FE, 0x1FFF75A0, 0x1FFF7800,
@@ -40,7 +41,7 @@ FACTS = (
     Fact("STM32G051K8", 64, 0x456, 0x62, 2048, 18, 0x1FFF1FFE, 0x1FFF75E0, 0x1FFF7800,
          1000, 0.39, 1000, 0x20001000),
     Fact("STM32G071RB", 128, 0x460, 0x51, 2048, 36, 0x1FFF6FFE, 0x1FFF75E0, 0x1FFF7800,
-         1000, 0.39, 1000, 0x20002700),
+         1000, 0.39, 1000, 0x20002700, 1_500_000),
     Fact("STM32G431KB", 128, 0x468, 0x54, 2048, 32, 0x1FFF6FFE, 0x1FFF75E0, 0, 1000, 0.39, 1000),
     Fact("STM32G491RE", 512, 0x479, 0x5F, 2048, 112, 0x1FFF6FFE, 0x1FFF75E0, 0, 1000, 0.39, 1000),
     Fact("STM32L432KC", 256, 0x435, 0x48, 2048, 64, 0x1FFF6FFE, 0x1FFF75E0, 0, 1000, 0.86, 1000),

@@ -35,11 +35,13 @@ from tests.families.worlds import (
     large,
     new,
     old,
+    over_uart,
     writes,
 )
 from tests.support import FLASH
 
 SUPPORTED = [fact.part for fact in FACTS]
+C031 = "STM32C031C6"
 BANKED = [*TWO_BANKS, *TWO_BANKS.values()]
 NO_BOOT0 = {
     "pins": {"boot0": None},
@@ -79,6 +81,7 @@ def test_the_simulators_table_says_what_the_sources_say(fact):
     assert family.has_options == bool(fact.options_at)
     assert family.start_up == round(fact.start_up_ms * 1e6)
     assert family.timeout == fact.timeout_ms * 10**6
+    assert (family.uart.fastest if family.uart else 0) == fact.uart_baud
     assert family.two_banks == (fact.part in TWO_BANKS)
     assert (family.dbank is not None) == (fact.part in DBANK)
     flaws = family.quirks()
@@ -119,9 +122,10 @@ def test_another_chip_that_is_recognised_is_refused_by_its_product_id():
     assert not sum(bench.target.flash.erase_counts)
 
 
-def test_a_uart_that_is_not_simulated_is_refused():
-    with pytest.raises(ValueError, match="UART of an STM32.* is not simulated"):
-        bench_of("STM32G474RB", **support.over_uart())
+@pytest.mark.parametrize("part", ["STM32G474RB", "STM32C011F6"])
+def test_a_uart_that_is_not_simulated_is_refused(part):
+    with pytest.raises(ValueError, match="UART of an STM32.* is not simulated, only of C031, G0"):
+        bench_of(part, uart=True)
 
 
 # --- an update ---
@@ -171,10 +175,14 @@ def test_every_version_of_the_loader_is_told_and_served(part):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", SUPPORTED)
-def test_an_update_survives_cuts(part):
+@pytest.mark.parametrize(
+    ("part", "world"),
+    [*((part, {}) for part in SUPPORTED), (C031, over_uart())],
+    ids=[*SUPPORTED, f"{C031}-uart"],
+)
+def test_an_update_survives_cuts(part, world):
     def build():
-        bench = bench_of(part)
+        bench = bench_of(part, **world)
         assert bench.install(image_of(part, old(part), "1.0.0"))["ok"]
         bench.push(image_of(part, new(part), "1.1.0"))
         return bench
@@ -183,6 +191,21 @@ def test_an_update_survives_cuts(part):
     cases = explore(scenario, Campaign({BYTE: 4001, FRAME: 211, TARGET_FLASH: 211, HOST_FLASH: 9}))
     bad = [str(case.verdict) for case in cases if case.verdict.violations]
     assert len(cases) >= 8 and not bad, bad[:3]
+
+
+# --- over UART ---
+
+
+@pytest.mark.parametrize("rate", [9600, 115_200, 230_400, 1_000_000])
+def test_a_c031_is_updated_over_uart_and_at_115200_baud_if_the_board_asks_for_more(rate):
+    bench = bench_of(C031, **over_uart(rate))
+    for content, version in ((old(C031), "1.0.0"), (new(C031), "1.1.0")):
+        result = bench.install(image_of(C031, content, version))
+        assert result["status"] == "installed", result
+        assert result["verified"] == len(content)
+        assert bench.flash_holds(content) and bench.target.running is Running.APPLICATION
+    assert not set(bench.trace.commands()) & DANGEROUS
+    assert not bench.target.flash.weak_granules()
 
 
 # --- what is read from the chip ---

@@ -51,11 +51,17 @@ def image_of(part: str, content: bytes, version: str, **more: Any) -> bytes:
     return image(content, version, chip=part, **more)
 
 
+def over_uart(rate: int = 115_200) -> dict[str, Any]:
+    """Arguments of a bench."""
+    return {"uart": True, "settings": {"uart": {"baudrate": rate}}}
+
+
 def bench_of(part: str, **arguments: Any) -> Bench:
     """A blank target. Its loader is known to be of this family, and its flash size is readable if
-    nothing else is said."""
+    nothing else is said. Over UART its applications toggle their line."""
     contents = old(part), new(part), large(part)
-    images = [known(*pair) for pair in zip(contents, VERSIONS, strict=True)]
+    blinks_ms = 20 if arguments.get("uart") else 0
+    images = [known(*pair, blinks_ms=blinks_ms) for pair in zip(contents, VERSIONS, strict=True)]
     arguments.setdefault("applications", known_images(*images))
     return Bench(chip=part, **arguments)
 

@@ -131,9 +131,10 @@ def test_the_pin_tables_have_each_pin_once():
     assert [len(names) for names in target.connectors.values()] == [38, 38]
 
 
-def test_the_signals_of_the_loader_are_on_the_pins_that_the_application_uses():
+@pytest.mark.parametrize("chip", headers.TARGETS)
+def test_the_signals_of_the_loader_are_on_the_pins_that_the_application_uses(chip):
     """AN2606: I2C1 on PB6 and PB7, USART1 on PA9 and PA10. Not PB8 and PB9, D15 and D14."""
-    target = headers.TARGETS["STM32G071RB"]
+    target = headers.TARGETS[chip]
     found = {}
     for signal, place in target.signals.items():
         connector, number = place.split("-")

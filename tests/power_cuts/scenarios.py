@@ -109,12 +109,12 @@ def _over_uart(name: str, new: bytes = BEATING, version: str = "1.1.1", **world:
     return Scenario(name, build, lambda bench: Judge.of(bench, new, OLD))
 
 
-def _of_family(name: str, part: str, second_bank: bool = False) -> Scenario:
+def _of_family(name: str, part: str, second_bank: bool = False, **world: Any) -> Scenario:
     """An update of another chip. `second_bank`: the new image reaches into it."""
     new = worlds.large if second_bank else worlds.new
 
     def build() -> Bench:
-        bench = worlds.bench_of(part, packages=packages)
+        bench = worlds.bench_of(part, packages=packages, **world)
         result = bench.install(worlds.image_of(part, worlds.old(part), "1.0.0"))
         if not result["ok"]:
             raise CannotBegin(str(result))
@@ -384,6 +384,7 @@ SCENARIOS: dict[str, Scenario] = {
         _over_uart("uart-checksum", quirks=replace(quirks_of(4), checksum_over_uart=True)),
         _over_uart("uart-openbl", quirks=LOADERS["openbl"]),
         _of_family("c031", "STM32C031C6"),
+        _of_family("c031-uart", "STM32C031C6", **worlds.over_uart()),
         _of_family("g0b1", "STM32G0B1RC"),
         _of_family("l476", "STM32L476RC"),
         _of_family("g474-second-bank", "STM32G474RB", second_bank=True),

@@ -107,6 +107,7 @@ SINGLE: dict[str, Campaign] = {
     "uart-checksum": Campaign(sampled(3)),
     "uart-openbl": Campaign(sampled(6)),
     "c031": Campaign(sampled(3)),
+    "c031-uart": Campaign(sampled(12, 2, 2)),
     "g0b1": Campaign(sampled(6)),
     "l476": Campaign(sampled(12, 2, 2)),
     "g474-second-bank": Campaign(sampled(61, 5, 5)),

@@ -20,6 +20,7 @@ from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
 from stm32sim.process import Options, make_world
 from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
+from stm32sim.world import Wiring
 from stm32up.board import boards
 from stm32up.host.deploy import board_json
 from tests.simulator.emulated import ADDRESS, storing
@@ -31,6 +32,7 @@ C031 = family_of("STM32C031C6")
 CHIP, APP = "STM32C031C6", DEMO_APPLICATIONS["STM32C031C6"]
 EMPTY = 1 << 16
 VERSIONS = ("1.0.0", "1.1.0")
+PRODUCT = "nucleo-demo"  # of board.toml
 COMPILER = "arm-none-eabi-gcc"
 
 
@@ -142,6 +144,18 @@ def test_it_is_installed_and_updated_on_the_chip():
         assert bench.target.running is Running.APPLICATION
         bench.target.system_reset()
         bench.clock.advance(50 * NS_PER_MS)
+        assert bench.target.running is Running.APPLICATION and not bench.target.empty_flag
+
+
+def test_its_led_is_the_heartbeat_of_an_update_over_uart():
+    settings = json.loads(board_json(boards.load("pico_nucleo_c031c6_uart")))
+    bench = Bench(
+        chip=CHIP, applications=emulated, settings=settings, wiring=Wiring.of(settings), uart=True
+    )
+    for version in VERSIONS:
+        result = bench.install(image(application(version), version, chip=CHIP, product=PRODUCT))
+        assert result["status"] == "installed" and result["version"] == version, result
+        assert bench.flash_holds(application(version))
         assert bench.target.running is Running.APPLICATION and not bench.target.empty_flag
 
 

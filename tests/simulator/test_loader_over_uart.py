@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from stm32sim.chip.families import family_of
 from stm32sim.chip.flash import PAGE, TYPICAL
 from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.chip.quirks import LOADERS, quirks_of
@@ -32,6 +34,7 @@ BLOCK = bytes(range(256))
 FULL = bytes(128 * 1024)
 YEAR = 365 * 24 * 3600 * NS_PER_S
 MakeRig = Callable[..., UartRig]
+C031 = family_of("STM32C031C6")
 
 
 @pytest.fixture
@@ -446,3 +449,60 @@ def test_a_write_to_an_odd_address_stops_the_loader_until_a_reset(uart: UartRig)
     assert uart.say(b"\x01\xfe") is None
     uart.reset()
     assert uart.say(SYNC) == ACK
+
+
+# That of a C031
+
+
+def c031(**arguments: Any) -> UartRig:
+    """Its loader listens."""
+    rig = UartRig(
+        family=C031, quirks=C031.quirks(), start_up=C031.start_up, synchronised=False, **arguments
+    )
+    rig.clock.advance(C031.start_up)
+    return rig
+
+
+@pytest.mark.parametrize("rate", [1_200, 9_600, 57_600, 115_200, 117_000])
+def test_a_c031_connects_at_the_rates_that_st_tested(rate: int) -> None:
+    rig = c031(rate=rate)
+    assert rig.say(SYNC) == ACK and rig.answers()
+
+
+@pytest.mark.parametrize("rate", [600, 120_000, 128_000, 230_400, 460_800, 1_000_000, 1_500_000])
+def test_a_c031_connects_at_no_other_rate(rate: int) -> None:
+    rig = c031(rate=rate)
+    assert rig.say(SYNC) is None
+    rig.format = rig.end.format = rig.format._replace(rate=115_200)
+    assert rig.say(SYNC) is None  # until a reset
+    rig.reset()
+    rig.clock.advance(C031.start_up)
+    assert rig.say(SYNC) == ACK and rig.answers()
+
+
+def test_a_c031_says_over_uart_what_it_is_and_lists_no_checksum_command() -> None:
+    rig = c031()
+    assert rig.say(SYNC) == ACK
+    rig.hand_over(b"\x02\xfd")
+    assert rig.hear(5) == b"\x79\x01\x04\x53\x79"
+    assert rig.order(0x00) == ACK
+    assert rig.hear(14) == bytes([11, 0x31]) + CODES + b"\x79"
+    assert rig.order(0xA1) == NACK and rig.answers()
+
+
+def test_a_c031_takes_its_own_times_to_listen_and_to_acknowledge() -> None:
+    rig = UartRig(family=C031, quirks=C031.quirks(), start_up=C031.start_up, synchronised=False)
+    assert rig.say(SYNC) is None  # its end is before the loader listens
+    rig.wait(2)
+    rig.hand_over(SYNC)
+    sent = rig.clock.now
+    assert rig.hear(1) == b"\x79"
+    assert rig.clock.now - sent == 168 * NS_PER_US + rig.byte_time
+
+
+def test_a_c031_waits_without_a_limit_within_a_command() -> None:
+    rig = c031()
+    assert rig.say(SYNC) == ACK and rig.order(0x31) == ACK
+    rig.clock.advance(YEAR)
+    assert rig.say(word(FLASH)) == ACK and rig.say(data_frame(BLOCK)) == ACK
+    assert rig.flash.data[:256] == BLOCK

@@ -2,7 +2,7 @@
 
 Evidence: AN2606 (2026), device tables and tables 3, 226, 227, 230, if nothing else is stated. What
 the sources leave open is refused: option bytes of another layout than a G0's, 0xA1 with protocol
-V2.0, erasing a bank.
+V2.0, erasing a bank, a UART without a row in which its rates are stated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stm32sim.chip.quirks import Quirks, quirks_of
-from stm32sim.wires.clock import NS_PER_MS
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_US
 
 KB = 1024
 # How a loader may number the pages of a second bank; no source states it for a ROM. "through": on
@@ -20,6 +20,16 @@ KB = 1024
 # "256": from 256, as RM0444 and RM0351 count. "drops": as "256", but the hardware ignores the
 # upper bits of a number, as it was seen to do on a G0B1. "none": there is no number.
 NUMBERINGS = ("through", "linear", "256", "drops", "none")
+
+
+@dataclass(frozen=True)
+class LoaderUart:
+    """The loader on a USART that measures the rate in hardware [AN2606 table 6], from a clock of
+    24 MHz. `fastest`: baud; `connection`: ns from 0x7F to its ACK [AN2606 table 228; reading:
+    D]."""
+
+    fastest: int
+    connection: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Family:
     dbank: bool | None = None
     bfb2: bool = False  # bit 20 of OPTR, likewise: boot from the second bank; not modelled further
     second_system: tuple[int, int] | None = None
+    uart: LoaderUart | None = None  # None: not simulated
 
     @property
     def empty_in_acr(self) -> bool:
@@ -100,6 +111,8 @@ G071 = Family(
     "G070 G071 G081", 0x460, 0x51, 2 * KB, 128 * KB, 36 * KB, 0x2000_2700,
     0x1FFF_7000, 0x1FFF_6FFE, 0x1FFF_75E0, {0xB0 | n: {} for n in range(5)}, _ms(0.39),
     has_options=True,
+    # USART1 and USART2; V3.1 [V table 3]. Fastest: 24 MHz / 16 [R RM0444, oversampling by 16].
+    uart=LoaderUart(1_500_000, 110 * NS_PER_US),
 )  # fmt: skip
 
 FAMILIES = (
@@ -108,10 +121,14 @@ FAMILIES = (
         0x1FFF_17FE, versions={0x51: {}}, start_up=_ms(2.1), timeout=_ms(2000), protocol=0x11,
         **_C0,
     ),
+    # On UART: USART1 alone, PA9 and PA10; V3.1, without 0xA1 [V tables 3, 12; AN3155 section 3.1].
+    # Flashed over it at 57600 baud [V ST community, "STM32C071 impossible to flash through UART"].
+    # Fastest: the highest rate that ST tested [V AN3155 section 2.2]. Its USART may measure more,
+    # as a G071's, but no source shows it.
     Family(
         "C031", 0x453, 0x63, 2 * KB, 32 * KB, 12 * KB, 0x2000_2000, 0x1FFF_1800,
         0x1FFF_17FE, versions={0x52: {}}, start_up=_ms(2.1), timeout=_ms(2000), protocol=0x11,
-        **_C0,
+        uart=LoaderUart(115_200, 168 * NS_PER_US), **_C0,
     ),
     Family(
         "C051", 0x44C, 0x76, 2 * KB, 64 * KB, 12 * KB, 0x2000_1400, 0x1FFF_3000,

@@ -15,9 +15,10 @@ from stm32sim.chip.polled import Polled, Program, Wait
 from stm32sim.wires.clock import Clock
 from stm32sim.wires.uart import EVEN, Format, Wire, levels
 
-KERNEL_CLOCK = 24_000_000  # Hz; the loader's system clock [V AN2606 table 107]
-# Cycles in a bit: oversampling by 16, and a 16-bit counter [R RM0444, auto baud rate detection]
-LEAST_DIVIDER, GREATEST_DIVIDER = 16, 65535
+# Hz; the loader's system clock on a G071 and a C031 [V AN2606 tables 107, 12]
+KERNEL_CLOCK = 24_000_000
+SLOWEST = 1_200  # baud; the lowest rate that ST tested [V AN3155 section 2.1]
+DEVIATION = 0.025  # of a host's rate, at most [V AN3155 section 2]
 SYNC = 0x7F
 
 
@@ -26,6 +27,7 @@ class Usart:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._fastest = 0  # baud
         self._wire: Wire | None = None  # from TX
         self._heard: Wire | None = None  # to RX
         self.format: Format | None = None
@@ -37,14 +39,16 @@ class Usart:
         self.stored: Callable[[bytes], None] = lambda data: None
         self._detected: Callable[[], None] | None = None
 
-    def detect(self, detected: Callable[[], None]) -> None:
-        """Wait for 0x7F in 8E1, and take its rate; then call `detected`.
+    def detect(self, fastest: int, detected: Callable[[], None]) -> None:
+        """Wait for 0x7F in 8E1, at SLOWEST to `fastest` baud, and take its rate; then call
+        `detected`.
 
         If anything else comes first (noise, another byte, the rest of a byte, a rate out of
         range), ABRE is set, and only a new request could clear it. OPENBL makes none, so nothing
         is received until the next reset [V OPENBL-G0, R RM0444; whether the ROM makes one is
         open; strict]."""
         self.since = self._clock.now
+        self._fastest = fastest
         self._detected = detected
 
     def connected(self, sends_on: Wire, hears: Wire) -> None:
@@ -72,11 +76,10 @@ class Usart:
             return
         sync = levels(SYNC, EVEN, 8, 1)
         received = (bits + [1] * len(sync))[: len(sync)]
-        divider = round(KERNEL_CLOCK / rate)
-        in_range = LEAST_DIVIDER <= divider <= GREATEST_DIVIDER
+        in_range = SLOWEST * (1 - DEVIATION) <= rate <= self._fastest * (1 + DEVIATION)
         if began < self.since or received != sync or not in_range:
             return
-        self.format = Format(KERNEL_CLOCK / divider, EVEN)
+        self.format = Format(KERNEL_CLOCK / round(KERNEL_CLOCK / rate), EVEN)
         self.since = self._clock.now
         detected()
 

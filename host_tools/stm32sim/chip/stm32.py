@@ -1,6 +1,5 @@
 """A whole STM32: supply, NRST, BOOT0, what it boots, and what answers on its I2C pins and on its
-USART (USART1 or USART2 of a G071, whose hardware measures the rate [V AN2606 table 6]; what the
-loaders of other families do on a USART is not modelled).
+USART, if the family's row says how its loader uses one.
 
 Evidence: RM0490 table 9 and sections 3.1, 4.5 (same boot logic), AN2606 table 2 pattern 11 and
 48.3.1, AN2606 table 227 for start-up.
@@ -359,22 +358,18 @@ class Stm32:
         self.running = Running.LOADER
         self._note(Running.LOADER)
         self._occupant = self._on_bus = I2CLoader(self, self.quirks)
-        if self.has_usart:
-            self.usart.detect(self._choose_uart)
+        uart = self.family.uart
+        if uart is not None:
+            self.usart.detect(uart.fastest, lambda: self._choose_uart(uart.connection))
         if self.quirks.deaf:
             self.deafen()
 
-    @property
-    def has_usart(self) -> bool:
-        """Whether the loader's UART is simulated, too."""
-        return self.family is G071
-
-    def _choose_uart(self) -> None:
+    def _choose_uart(self, connection: int) -> None:
         """The loader saw 0x7F first: I2C is dead until the next reset [V AN2606]."""
         assert self._occupant is not None
         self._occupant.halt()
         self._on_bus = None
-        self._occupant = UartLoader(self, self.quirks)
+        self._occupant = UartLoader(self, self.quirks, connection)
 
     def _start_main_flash(self, reason: str) -> None:
         self._evict()

@@ -14,9 +14,6 @@ from stm32sim.chip.loader_steps import ACK, MAX_ERASE_PAGES, Chip, xor
 from stm32sim.chip.polled import Program, Wait
 from stm32sim.chip.polled_usart import PolledUsart
 from stm32sim.chip.quirks import Quirks
-from stm32sim.wires.clock import NS_PER_US
-
-CONNECTION = 110 * NS_PER_US  # from 0x7F to its ACK [AN2606 table 228: 0.11 ms; reading: D]
 
 # The list that Get answers: AN3155 section 3.1, with 0x44 for 0x43.
 COMMANDS = bytes.fromhex("0001021121314463738292")
@@ -24,14 +21,16 @@ CHECKSUM = b"\xa1"
 
 
 class UartLoader(Loader, PolledUsart):
-    """The loader running in a chip, whose USART has just received 0x7F."""
+    """The loader running in a chip, whose USART has just received 0x7F. `connection`: ns until
+    its ACK."""
 
-    protocol_version = 0x31  # V3.1 [R AN2606 table 107]
+    protocol_version = 0x31  # V3.1, of a G071 and a C031 [V AN2606 table 3]
     option_bytes_sent = bytes(2)  # AN3155 section 3.2: "for compatibility"
     unprotect_ack = "early"  # [V OPENBL]
 
-    def __init__(self, chip: Chip, quirks: Quirks) -> None:
+    def __init__(self, chip: Chip, quirks: Quirks, connection: int) -> None:
         self._usart = chip.usart
+        self._connection = connection
         self.codes = COMMANDS
         if quirks.checksum_over_uart:
             self.codes, self.protocol_version = COMMANDS + CHECKSUM, 0x33
@@ -39,7 +38,7 @@ class UartLoader(Loader, PolledUsart):
         super().__init__(chip, quirks)
 
     def _main(self) -> Program:
-        self._compute(CONNECTION)
+        self._compute(self._connection)
         yield Wait.IDLE
         yield from self._status(ACK)
         yield from super()._main()

@@ -120,6 +120,8 @@ _NUCLEO_C031 = Target(
     {
         "SDA": "CN10-37",
         "SCL": "CN10-35",
+        "RX": "CN10-33",
+        "TX": "CN10-21",
         "NRST": "CN7-14",
         "BOOT0": "CN7-7",
         "LED": "CN10-11",
@@ -127,7 +129,7 @@ _NUCLEO_C031 = Target(
         "3V3": "CN7-16",
     },
     "UM2953, figure 7, as modm-data has copied it; Zephyr's arduino_r3_connector.dtsi agrees that "
-    "PB7 and PB6 are D0 and D1, which these two pins are on Nucleo-64 boards",
+    "PB7, PB6, PA10 and PA9 are D0, D1, D2 and D8, which these pins are on Nucleo-64 boards",
 )
 
 TARGETS = {"STM32G071RB": _NUCLEO, "STM32C031C6": _NUCLEO_C031}
