@@ -11,12 +11,16 @@ from tests.cases import __main__ as command
 from tests.cases.all import GROUPS
 from tests.cases.case import Case, Wrong, expect
 
+# Each of these cases is also a test of tests/end_to_end/test_interrupted_programs.py, and slow.
+ELSEWHERE = ("programs",)
+
 
 @pytest.mark.parametrize(
     ("group", "case"),
     [
         pytest.param(group, case, id=f"{group}: {case.name}")
         for group, cases in GROUPS.items()
+        if group not in ELSEWHERE
         for case in cases
     ],
 )

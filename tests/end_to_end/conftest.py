@@ -94,6 +94,8 @@ def build(source: Path, target: Path, version: str, *more: str) -> None:
 STATES = {
     "deployed": ("", ["deploy"]),
     "updated": ("deployed", ["update", "app-1.0.0.img"]),
+    "with-main": ("deployed", ["deploy", "--main"]),
+    "pushed": ("with-main", ["push", "full.img"]),
     "with-bench": ("deployed", ["deploy", "--bench"]),
 }
 

@@ -55,7 +55,11 @@ def test_a_program_that_swallows_ctrl_c_is_named(stm32up: Commands, url: str, na
     assert ran.status == 3 and name in ran.errors[0] and "ignores Ctrl-C" in ran.errors[0]
 
 
-@pytest.mark.parametrize("program", [PRODUCT, HIDDEN], ids=["in sight", "hidden"])
+@pytest.mark.parametrize(
+    ("host", "program"),
+    [("rp2", PRODUCT), ("rp2", HIDDEN), ("esp32", HIDDEN)],
+    ids=["rp2-in sight", "rp2-hidden", "esp32-hidden"],
+)
 def test_an_update_under_the_watchdog_of_the_product_is_finished(
     stm32up: Commands, url: str, images: Path, program: str, host: str
 ) -> None:

@@ -23,10 +23,13 @@ pytestmark = pytest.mark.parametrize("host", ["rp2"])
 
 
 @pytest.fixture
-def url(stm32up: Commands, images: Path) -> Iterator[str]:
+def stm32up(board_in: Callable[[str], Commands]) -> Commands:
+    return board_in("pushed")
+
+
+@pytest.fixture
+def url(stm32up: Commands) -> Iterator[str]:
     """The port of a board that has started, with main.py, to install full.img."""
-    assert stm32up("deploy", "--main").status == 0
-    assert stm32up("push", images / "full.img").status == 0
     board = boards.load(stm32up.board)
     with session.simulated(f"sim:{stm32up.folder}", board, lambda event: None) as ports:
         yield ports.url
@@ -161,7 +164,10 @@ def test_a_program_that_says_nothing_is_interrupted_and_named(stm32up: Commands,
     assert "does not say whether it updates" in note and ran.result["left"] == "started"
 
 
-def test_devices_shows_a_simulated_board_that_does_not_run_yet(stm32up: Commands) -> None:
-    (device,) = stm32up("devices").result["devices"]
-    assert device["port"] == f"sim:{stm32up.folder}" and device["platform"] == "rp2"
+def test_devices_shows_a_simulated_board_that_does_not_run_yet(
+    board_in: Callable[[str], Commands],
+) -> None:
+    board = board_in("deployed")
+    (device,) = board("devices").result["devices"]
+    assert device["port"] == f"sim:{board.folder}" and device["platform"] == "rp2"
     assert device["updater"] and device["phase"] == "unknown"

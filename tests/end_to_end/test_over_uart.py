@@ -46,6 +46,7 @@ def test_an_update_then_another_then_a_look(wired, update):
     assert wired("status").result["confirmed"] == "1.1.0"
 
 
+@pytest.mark.parametrize("wired", HOSTS[:1], indirect=True)
 def test_wires_that_are_exchanged_are_named_by_update_and_doctor(wired, update):
     exchanged = ("wires=exchanged",)
     result = update("1.0.0", sim=exchanged).result
@@ -53,6 +54,7 @@ def test_wires_that_are_exchanged_are_named_by_update_and_doctor(wired, update):
     assert wired("doctor", sim=exchanged).result["error"] == "tx-rx-exchanged"
 
 
+@pytest.mark.parametrize("wired", HOSTS[:1], indirect=True)
 def test_provision_refuses_in_one_line(wired):
     assert wired("deploy", "--bench").status == 0
     ran = wired("provision", "--yes")
