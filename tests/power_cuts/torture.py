@@ -121,7 +121,6 @@ _DENSE = {BYTE: 61, FRAME: 7, TARGET_FLASH: 3, HOST_FLASH: 1}
 _MEDIUM = {BYTE: 127, FRAME: 13, TARGET_FLASH: 5, HOST_FLASH: 1}
 _LONG = {BYTE: 499, FRAME: 31, TARGET_FLASH: 19, HOST_FLASH: 2}
 DOUBLE: dict[str, Campaign] = {
-    "tiny": Campaign(OPERATIONS, OPERATIONS),
     "first-install": Campaign(_DENSE, _DENSE),
     "update": Campaign(_DENSEST, _DENSEST),
     "few-pages": Campaign(_DENSE, _DENSE),
@@ -142,6 +141,7 @@ DOUBLE: dict[str, Campaign] = {
         {BYTE: 0, FRAME: 0, TARGET_FLASH: 7, HOST_FLASH: 1},
         {BYTE: 0, FRAME: 0, TARGET_FLASH: 5, HOST_FLASH: 1},
     ),
+    "tiny": Campaign(OPERATIONS, OPERATIONS),  # half of the time
 }
 # The target's own supply, without BOOT0.
 NO_BOOT0 = Campaign(sampled(8), only=(TARGET, BOTH))
@@ -223,13 +223,13 @@ def run_without_boot0(campaign: Campaign) -> list[Row]:
 def tasks(share: int) -> Iterator[Task]:
     yield from (Task("bug", bug.name) for bug in seeded_bugs.BUGS)
     yield from (Task("micropython", name, share=share) for name in IN_MICROPYTHON)
-    parts = range(16 if share == 100 else 2)
-    for kind, names in (
-        ("single", SINGLE),
-        ("double", DOUBLE),
-        ("no-boot0", (WITHOUT_BOOT0,)),
+    for kind, names, parts in (
+        ("single", SINGLE, 16),
+        ("no-boot0", (WITHOUT_BOOT0,), 16),
+        ("double", DOUBLE, 32),
     ):
-        yield from (Task(kind, name, part, len(parts), share) for name in names for part in parts)
+        of = parts if share == 100 else 2
+        yield from (Task(kind, name, part, of, share) for name in names for part in range(of))
 
 
 def run(jobs: int, share: int, console: Console, diary: Path) -> tuple[Rows, list[str]]:
