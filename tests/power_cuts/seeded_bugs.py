@@ -171,7 +171,7 @@ BUGS = (
         "stm32_updater/flasher",
         "                doubt.remove(page)\n",
         "                doubt.bits = 0\n                doubt.save()\n",
-        ("few-pages", "update"),
+        ("host-forgot",),
     ),
     Bug(
         "a host that forgot trusts every page",
