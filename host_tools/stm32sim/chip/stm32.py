@@ -85,8 +85,8 @@ class Stm32:
     """An STM32, a device on a bus. Drive its pins with `power`, `nrst`, `boot0`.
 
     What is stated above is for a G0; other families boot alike as far as this model goes: by the
-    BOOT0 pin and the EMPTY flag [D]. `numbering`: one of families.NUMBERINGS. `start_up` None: 3
-    ms for a G0, as long more than AN2606 says for others."""
+    BOOT0 pin and the EMPTY flag [D]. `numbering`: one of families.NUMBERINGS. `start_up` of the
+    loader; None: 3 ms for a G0, as long more than AN2606 says for others."""
 
     def __init__(
         self,
@@ -252,7 +252,7 @@ class Stm32:
         """The application jumps into the loader, which starts up as after a reset [D]."""
         self._evict()
         self.running = Running.RESET
-        self._after_start_up(self._start_loader)
+        self._unless_reset(self.start_up, self._start_loader)
 
     def deafen(self) -> None:
         """The loader saw a third interface first: it does nothing on the others, and does not
@@ -314,11 +314,17 @@ class Stm32:
             self.options = LOCKED  # "at next reset", not only at power-on [V RM0444 p. 90]
         if self._nrst_high and self.supply_mv >= self.options.least_supply_mv:
             boot0 = self._boot0_high and not self.debugger_seen  # sampled now
-            self._after_start_up(lambda: self._boot(boot0))
+            self._unless_reset(self._boot_time, lambda: self._boot(boot0))
 
-    def _after_start_up(self, action: Callable[[], None]) -> None:
+    @property
+    def _boot_time(self) -> int:
+        """From reset to the choice of a boot area: only a loader takes longer to start up."""
+        return min(self.start_up, START_UP)
+
+    def _unless_reset(self, delay: int, action: Callable[[], None]) -> None:
+        """Act after so many ns, unless there is a reset before."""
         resets = self.resets
-        self.clock.after(self.start_up, lambda: action() if resets == self.resets else None)
+        self.clock.after(delay, lambda: action() if resets == self.resets else None)
 
     def _load_options(self) -> None:
         """At power-on and option launch: options take effect, and the EMPTY flag is set or
@@ -349,7 +355,7 @@ class Stm32:
         if forced or (main_flash and not self.empty_flag):
             self._start_main_flash("reset")
         elif main_flash or options.nboot1:
-            self._start_loader()
+            self._unless_reset(self.start_up - self._boot_time, self._start_loader)
         else:
             self._crash("boots from SRAM")
 
