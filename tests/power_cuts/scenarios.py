@@ -39,32 +39,38 @@ FULL = payload(128 * 1024, 3)
 FULL_OLD = payload(100_000, 4)
 NINE_OLD = _sparse(9 * PAGE, 7)  # more pages than between two checkpoints
 NINE = _sparse(9 * PAGE, 8)
-BEATING = _sparse(PAGE + 320, 12)
 EVERY_OLD = _sparse(64 * PAGE, 10)  # every page of the part
 EVERY = _sparse(64 * PAGE, 11)
 TINY = _sparse(256, 6)
 DEAD = _sparse(PAGE + 320, 5)
+_VERSIONS = {
+    "1.0.0": OLD,
+    "1.0.1": CHANGED,
+    "1.1.0": NEW,
+    "1.2.0": TINY,
+    "2.0.0": FULL_OLD,
+    "3.0.0": FULL,
+    "4.0.0": NINE_OLD,
+    "4.1.0": NINE,
+    "5.0.0": EVERY_OLD,
+    "5.1.0": EVERY,
+}
+# All but one answer their version over I2C, and toggle a line: over UART that is their proof.
 APPLICATIONS = known_images(
-    known(OLD, "1.0.0", blinks_ms=20),
-    known(NEW, "1.1.0"),
-    known(CHANGED, "1.0.1"),
-    known(BEATING, "1.1.1", blinks_ms=20),
-    known(FULL, "3.0.0"),
-    known(FULL_OLD, "2.0.0"),
-    known(TINY, "1.2.0"),
-    known(NINE_OLD, "4.0.0"),
-    known(NINE, "4.1.0"),
-    known(EVERY_OLD, "5.0.0"),
-    known(EVERY, "5.1.0"),
+    *(known(content, version, blinks_ms=20) for version, content in _VERSIONS.items()),
     known(DEAD, "1.5.0", answers=False),
 )
 ENTER_BY_COMMAND = {"method": "command", "address": 0x2A, "command": "10424f4f54"}
 
 # Other device code than the product's, for the seeded bugs.
 packages: Path | None = None
+# How the targets of the scenarios are wired, if not over I2C: arguments of a Bench.
+_link: dict[str, Any] = {}
 
 
-def _bench(**arguments: Any) -> Bench:
+def _bench(settings: dict[str, Any] | None = None, **arguments: Any) -> Bench:
+    settings = {**_link.get("settings", {}), **(settings or {})}
+    arguments = {**_link, **arguments, "settings": settings}
     return Bench(applications=APPLICATIONS, packages=packages, **arguments)
 
 
@@ -94,19 +100,18 @@ def _update(name: str, **arguments: Any) -> Scenario:
     return Scenario(name, build, lambda bench: Judge.of(bench, NEW, OLD))
 
 
-def _over_uart(name: str, new: bytes = BEATING, version: str = "1.1.1", **world: Any) -> Scenario:
-    """An update from OLD over UART. An application that does not toggle its line is rolled
-    back."""
-    arguments = {**over_uart(), **world}
+def _over_uart(scenario: Scenario) -> Scenario:
+    """The same with a target that is wired to the host's UART."""
 
     def build() -> Bench:
-        bench = _installed(OLD, "1.0.0", **arguments)
-        bench.push(image(new, version))
-        return bench
+        global _link
+        _link = over_uart()
+        try:
+            return scenario.build()
+        finally:
+            _link = {}
 
-    if new is DEAD:
-        return Scenario(name, build, _back_to_old)
-    return Scenario(name, build, lambda bench: Judge.of(bench, new, OLD))
+    return replace(scenario, name=f"uart-{scenario.name}", build=build)
 
 
 def _of_family(name: str, part: str, second_bank: bool = False, **world: Any) -> Scenario:
@@ -122,12 +127,6 @@ def _of_family(name: str, part: str, second_bank: bool = False, **world: Any) ->
         return bench
 
     return Scenario(name, build, lambda bench: Judge.of(bench, new(part), worlds.old(part)))
-
-
-def _first_install_over_uart() -> Bench:
-    bench = _bench(**over_uart())
-    bench.push(image(BEATING, "1.1.1"))
-    return bench
 
 
 def _debugger_seen() -> Bench:
@@ -315,7 +314,7 @@ _BEATING: dict[str, Any] = {
 }
 _SUPPLY: dict[str, Any] = {"wiring": Wiring(supply=6), "settings": {"pins": {"supply": 6}}}
 
-SCENARIOS: dict[str, Scenario] = {
+_OVER_I2C: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario("first-install", _first_install, lambda bench: Judge.of(bench, NEW)),
@@ -372,17 +371,6 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("checkpoints", _checkpoints, lambda bench: Judge.of(bench, NINE, NINE_OLD)),
         Scenario("erase-all", _every_page, lambda bench: Judge.of(bench, EVERY, EVERY_OLD)),
         _update("read-back", settings={"verify": "read"}),
-        _over_uart("uart"),
-        Scenario(
-            "uart-first-install",
-            _first_install_over_uart,
-            lambda bench: Judge.of(bench, BEATING),
-        ),
-        _over_uart("uart-roll-back", DEAD, "1.5.0"),
-        _over_uart("uart-esp32", host="esp32"),
-        _over_uart("uart-loader-11.3", loader=3),
-        _over_uart("uart-checksum", quirks=replace(quirks_of(4), checksum_over_uart=True)),
-        _over_uart("uart-openbl", quirks=LOADERS["openbl"]),
         _of_family("c031", "STM32C031C6"),
         _of_family("c031-uart", "STM32C031C6", **worlds.over_uart()),
         _of_family("g0b1", "STM32G0B1RC"),
@@ -391,4 +379,19 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("tiny", _tiny, lambda bench: Judge.of(bench, TINY, NEW)),
         Scenario("full-size", _full, lambda bench: Judge.of(bench, FULL, FULL_OLD)),
     )
+}
+# What has more wires, or is about I2C itself, is not tried over UART.
+_I2C_ONLY = {"heartbeat", "supply-switch", "soft-i2c", "by-command", "command-and-supply"}
+_FAMILIES = {"c031", "c031-uart", "g0b1", "l476", "g474-second-bank"}
+_WITH_CHECKSUM = _update("checksum", quirks=replace(quirks_of(4), checksum_over_uart=True))
+TOO_OVER_UART = [name for name in _OVER_I2C if name not in _I2C_ONLY | _FAMILIES]
+SCENARIOS = {
+    **_OVER_I2C,
+    **{
+        scenario.name: scenario
+        for scenario in (
+            *(_over_uart(_OVER_I2C[name]) for name in TOO_OVER_UART),
+            _over_uart(_WITH_CHECKSUM),
+        )
+    },
 }

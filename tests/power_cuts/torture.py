@@ -49,7 +49,7 @@ from tests.power_cuts.report import (
     page,
     summary,
 )
-from tests.power_cuts.scenarios import SCENARIOS
+from tests.power_cuts.scenarios import SCENARIOS, TOO_OVER_UART
 
 EVERY_EVENT = {BYTE: 1, FRAME: 1, TARGET_FLASH: 1, HOST_FLASH: 1}
 WITHOUT_BOOT0 = "by-command"
@@ -99,19 +99,24 @@ SINGLE: dict[str, Campaign] = {
     "command-and-supply": Campaign(sampled(12, 2, 2), only=(HOST, HOST_TORN, CTRL_C)),
     "erase-all": Campaign(sampled(31, 5, 7)),
     "read-back": Campaign(sampled(3)),
-    "uart": Campaign(sampled(3)),
-    "uart-first-install": Campaign(sampled(3)),
-    "uart-roll-back": Campaign(sampled(31, 5, 5)),
-    "uart-esp32": Campaign(sampled(6)),
-    "uart-loader-11.3": Campaign(sampled(6)),
-    "uart-checksum": Campaign(sampled(3)),
-    "uart-openbl": Campaign(sampled(6)),
     "c031": Campaign(sampled(3)),
     "c031-uart": Campaign(sampled(12, 2, 2)),
     "g0b1": Campaign(sampled(6)),
     "l476": Campaign(sampled(12, 2, 2)),
     "g474-second-bank": Campaign(sampled(61, 5, 5)),
     "full-size": Campaign({BYTE: 8009, FRAME: 163, TARGET_FLASH: 599, HOST_FLASH: 2}),
+}
+# Over UART: the same code above the link.
+SINGLE |= {
+    f"uart-{name}": Campaign(sampled(61, 7, 7), only=SINGLE[name].only) for name in TOO_OVER_UART
+} | {
+    "uart-update": Campaign(sampled(3)),
+    "uart-first-install": Campaign(sampled(3)),
+    "uart-checksum": Campaign(sampled(3)),
+    "uart-esp32": Campaign(sampled(6)),
+    "uart-loader-11.3": Campaign(sampled(6)),
+    "uart-loader-openbl": Campaign(sampled(6)),
+    "uart-full-size": Campaign({BYTE: 40009, FRAME: 997, TARGET_FLASH: 2999, HOST_FLASH: 7}),
 }
 # Double cuts: all pairs of points in flash operations, the target's and the host's, of the tiny
 # image; a sample of the rest.
@@ -133,7 +138,7 @@ DOUBLE: dict[str, Campaign] = {
         {BYTE: 60013, FRAME: 2003, TARGET_FLASH: 12007, HOST_FLASH: 29},
     ),
     "roll-back": Campaign(_LONG, _LONG),
-    "uart": Campaign(_MEDIUM, _MEDIUM),
+    "uart-update": Campaign(_MEDIUM, _MEDIUM),
     "c031": Campaign(_DENSE, _DENSE),
     "g0b1": Campaign(_DENSE, _DENSE),
     "g474-second-bank": Campaign({**_LONG, TARGET_FLASH: 61}, {**_LONG, TARGET_FLASH: 61}),
