@@ -167,18 +167,22 @@ def by_name(name):
         if sound and part[:9] in prefixes:
             size = _size(part[10:11], columns[4])
             if size is None:
+                known = [letter for letter in SIZE_LETTERS if _size(letter, columns[4])]
                 raise UnknownChip(
-                    "%s: the flash size letter is missing or wrong; it is the second one after %s"
-                    % (name, part[:9])
+                    "%s: the flash size letter is missing or wrong; it is the second one after "
+                    "%s: %s" % (name, part[:9], ", ".join(known))
                 )
             return Chip(part, size, columns)
         known += prefixes
+    if not part.startswith("STM32"):
+        raise UnknownChip("%s is not a part number such as STM32G071RB" % name)
     why = ""
     for _, parts, reason in families.REFUSED if sound else ():
         if not why and any(part.startswith(prefix) for prefix in _names(parts)):
-            why = ": " + reason
+            why = reason
     raise UnknownChip(
-        "%s is not a supported chip%s; supported: %s" % (name, why, ", ".join(known))
+        "%s is not a supported chip%s: %s"
+        % (name, "" if why else "; supported", why or ", ".join(known))
     )
 
 

@@ -101,8 +101,7 @@ class PageProtected(FlashError):
 class ApplicationSilent(UpdaterError):
     code = "application-silent"
     next_step = (
-        "Check that the application answers as [confirm] in board.toml says, or run: stm32up "
-        "doctor"
+        "Check that the application does what [confirm] in board.toml says, or run: stm32up doctor"
     )
 
 

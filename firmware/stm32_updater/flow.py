@@ -300,7 +300,7 @@ class Flow:
             error = ApplicationSilent(
                 "the new application did not prove itself%s; %s is back"
                 % (self._blamed and " (%s)" % self._blamed, image.version),
-                "The application must answer as [confirm] in board.toml says. Push a newer image"
+                "The application must do what [confirm] in board.toml says. Push a newer image"
                 + (
                     ", or this one once more if the cause may be elsewhere: stm32up doctor."
                     if record.again

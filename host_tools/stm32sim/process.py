@@ -3,10 +3,10 @@
     python -m stm32sim.process [--state DIR] --board board.json [--option NAME=VALUE]...
 
 Prints {"port": "socket://127.0.0.1:N", "pty": "/dev/pts/N" or null} when the REPL is ready for
-connections. Ends when its standard input is closed, or when the host loses its power; the target
-then loses its power too. DIR keeps the host's flash and the target's for the next start; without
-it no file is written. Only one process at a time can use a DIR: another one ends with exit status
-3 and names the first one.
+connections, and {"fault": why} at once if an application ends by a fault. Ends when its standard
+input is closed, or when the host loses its power; the target then loses its power too. DIR keeps
+the host's flash and the target's for the next start; without it no file is written. Only one
+process at a time can use a DIR: another one ends with exit status 3 and names the first one.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stm32sim.chip.application import Application, Surroundings
 from stm32sim.chip.cortex_m import emulated
-from stm32sim.chip.families import G071, Family, family_of
-from stm32sim.chip.flash import SLOWEST, TAPS, TYPICAL, Cell
+from stm32sim.chip.families import G071, Family, family_of, flash_size_of
+from stm32sim.chip.flash import GRANULE, SLOWEST, TAPS, TYPICAL, Cell
 from stm32sim.chip.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, OptionBytes
 from stm32sim.chip.peripherals import CLOCKS
 from stm32sim.chip.quirks import FOREVER, LOADERS, Quirks
@@ -40,6 +41,7 @@ from stm32sim.wires.clock import NS_PER_MS, Clock
 from stm32sim.world import Wiring, World
 
 HOUR_S = 3600.0
+BLANK = b"\xff" * GRANULE
 _ONES = 0x80
 BAD_OPTIONS, TAKEN = 2, 3  # exit statuses
 
@@ -69,7 +71,8 @@ class Options:
     """The values of --option; everything else about the world is in board.json."""
 
     loader: str = ""  # version of a G071's loader, one of quirks.LOADERS; the best one
-    product_id: str = ""  # the chip's, if it is not that of the board
+    chip: str = ""  # the part that is there, if it is not that of the board
+    product_id: str = ""  # that of its loader, if it is not the chip's
     target: str = "present"  # or one of TARGETS
     wires: str = "good"  # or one of WIRES
     provisioned: str = "1"  # 0: factory option bytes, which ignore the BOOT0 pin
@@ -163,7 +166,9 @@ class TargetState:
         cells = len(flash.data)
         option_start = cells + len(flash.cells)
         if len(stored) != option_start + len(options.data):
-            raise ValueError(f"{self._path} is not the state of this target")
+            raise ValueError(
+                f"{self._path} is the state of another chip: name that one, or delete the folder"
+            )
         flash.data[:] = stored[:cells]
         states = stored[cells:option_start]
         flash.cells[:] = bytes(Cell(value & ~_ONES) for value in states)
@@ -205,25 +210,41 @@ def kept_id(path: Path, pattern: bytes) -> bytes:
     return bytes.fromhex(path.read_text())
 
 
-def _family(chip: str) -> Family:
-    """That of the board's chip if its applications can be executed; else there is a G071."""
+def _part(chip: str) -> tuple[Family, int]:
+    """Family and flash size of this part; "auto": a G071. Raises ValueError if its applications
+    cannot be executed."""
+    part = "STM32G071RB" if chip == "auto" else chip.upper()
     try:
-        family = family_of(chip.upper())
-    except ValueError:  # "auto", or a part that cannot be simulated
-        return G071
-    return family if family.product_id in CLOCKS else G071
+        family, flash_size = family_of(part), flash_size_of(part)
+    except (LookupError, ValueError):
+        raise ValueError(f"there is no {chip}; write a part such as STM32G0B1RE") from None
+    if family.product_id not in CLOCKS:
+        raise ValueError(
+            f"it executes applications of a G0 or a C031, not of an {part}; in Python, without "
+            "executing them, it can: docs/simulator.md"
+        )
+    return family, flash_size
+
+
+def _executed(flash: bytes, surroundings: Surroundings) -> Application | None:
+    def tell(reason: str) -> None:
+        if flash[:GRANULE] != BLANK:  # that there is no application is no news
+            print(json.dumps({"fault": reason}), flush=True)
+
+    return emulated(flash, surroundings, tell)
 
 
 def make_world(state: Path | None, settings: dict[str, Any], options: Options) -> World:
     """The target in its last state, the host's filesystem, and the wires of board.json."""
     clock = Clock()
-    family = _family(settings["chip"])
+    family, flash_size = _part(options.chip or settings["chip"])
     target = Stm32(
         clock,
         family=family,
         quirks=options.quirks_of(family),
+        flash_size=flash_size,
         times=SLOWEST if options.flash == "slowest" else TYPICAL,
-        applications=emulated,
+        applications=_executed,
         engineering_area_readable=_one_of(options.engineering, "refused", "readable")
         == "readable",
     )

@@ -202,6 +202,7 @@ def test_a_uart_reaches_board_json_and_the_device_reads_it_again(tmp_path):
         (UART, "boot0 = 3", "", "[pins] boot0 is needed by"),
         (UART_ESP32, "id = 2", "id = 0", "[uart] id must be 1 or 2 on esp32"),
         (UART_ESP32, "tx = 22", "tx = 34", "[uart] tx pin 34 of a classic ESP32 is only an input"),
+        (UART_ESP32, "nrst = 25", "nrst = 35", "[pins] nrst pin 35 of a classic ESP32 is only an"),
     ],
 )
 def test_a_uart_that_cannot_be(tmp_path, text, good, bad, said):

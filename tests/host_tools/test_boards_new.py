@@ -48,6 +48,19 @@ def test_a_board_over_uart(run, here, host, number):
     assert "UART, 460800 baud" in run("boards", "list").out
 
 
+@pytest.mark.parametrize("chip", ["STM32C031C6", "STM32G0B1RE", "STM32L431KC"])
+def test_the_default_rate_is_the_tested_one_where_no_higher_one_was_tried(run, here, chip):
+    ran = run("boards", "new", "mine", "--yes", "--link", "uart", "--chip", chip)
+    assert ran.status == 0
+    link = boards.load("boards/mine").link
+    assert isinstance(link, Uart) and link.baudrate == 115_200
+
+
+def test_a_chip_that_is_identified_later_is_no_word_of_the_title(run, here):
+    assert run("boards", "new", "mine", "--yes", "--host", "esp32", "--chip", "auto").status == 0
+    assert boards.load("boards/mine").title == "ESP32 and an STM32"
+
+
 def test_every_question_has_an_option(run, here):
     given = {"host": "esp32", "chip": "STM32G031K8", "sda": "13", "scl": "14", "nrst": "27"}
     given |= {"boot0": "33", "frequency": "100_000", "title": 'A "title"', "product": "p"}
@@ -77,6 +90,10 @@ def test_every_question_has_an_option(run, here):
         (["--link", "uart", "--sda", "4"], "--sda does not go with this --link"),
         (["--unsigned", "perhaps"], "--unsigned: must be yes or no"),
         (["--title", "  "], "--title: must be printable text"),
+        (["--chip", "G071RB"], "--chip: G071RB is not a part number such as STM32G071RB"),
+        (["--chip", "STM32C031"], "it is the second one after STM32C031: 4, 6"),
+        (["--chip", "auto", "--link", "uart"], "--link: chip auto needs [i2c]"),
+        (["--host", "esp32", "--boot0", "36"], "--boot0: pin 36 of a classic ESP32 is only an"),
     ],
 )
 def test_a_wrong_answer_is_one_line_and_nothing_is_written(run, here, options, message):

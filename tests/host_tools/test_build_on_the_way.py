@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 
 import pytest
 
+from stm32up.board import boards
 from stm32up.errors import UsageError
+from stm32up.host.deploy import board_json
 from stm32up.image import git_version, images, keys
 from tests.host_tools.test_cli import one_line
 
@@ -69,9 +72,15 @@ def test_without_a_key_it_is_not_signed(run, fake, app):
     assert "built an image of app.bin: version 1.4.2, not signed\n" in ran.out
 
 
-def test_it_is_the_image_of_the_named_board(run, fake, app, tmp_path):
-    from stm32up.board import boards
+def test_an_error_names_the_file_that_was_given_and_the_missing_key(run, fake, app):
+    product = dataclasses.replace(boards.load("pico_nucleo_g071rb"), unsigned=False)
+    fake.file("/board.json").write_bytes(board_json(product))
+    ran = run("--port", fake.port, "update", "app.bin", "--version", "1.4.2")
+    assert ran.status == 1
+    assert "the image of app.bin has no RSA signature. Give --key, or sign the image" in ran.err
 
+
+def test_it_is_the_image_of_the_named_board(run, fake, app, tmp_path):
     toml = (boards.BOARDS / "pico_nucleo_g071rb" / "board.toml").read_text()
     (tmp_path / "kettle.toml").write_text(toml.replace('"nucleo-demo"', '"kettle"'))
     ran = run("--port", fake.port, "--board", "kettle.toml", "--json", "push", "app.bin",

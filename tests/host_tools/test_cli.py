@@ -476,6 +476,8 @@ assert json.loads(Path(arguments[arguments.index("--board") + 1]).read_text())["
 board = FakeBoard(state)
 print(json.dumps({"port": board.port, "arguments": arguments}), flush=True)
 sys.stdin.read()
+for _ in range(2 * ("fault=told@1" in arguments)):
+    print(json.dumps({"fault": "write at 0x20009000"}), flush=True)
 (state / "ended").write_text("")
 """
 
@@ -503,6 +505,14 @@ def test_a_fresh_simulated_board_gets_the_updater_and_ends_with_the_command(
     assert (state / "ended").exists()
     second = run("--port", f"sim:{state}", "--json", "status")
     assert [event["event"] for event in second.events] == ["result"]  # deployed already
+
+
+@pytest.mark.posix
+def test_the_fault_of_a_simulated_application_is_a_note_before_the_result(run, fake_sim, tmp_path):
+    ran = run("--port", f"sim:{tmp_path}", "--sim-option", "fault=told@1", "--json", "status")
+    noted = [event["text"] for event in ran.events if event["event"] == "note"]
+    assert noted == ["the simulated application ended by a fault: write at 0x20009000"]
+    assert ran.events[-1]["event"] == "result" and ran.status == 0
 
 
 @pytest.mark.posix

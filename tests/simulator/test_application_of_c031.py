@@ -14,7 +14,7 @@ import pytest
 
 from stm32assets import BOARDS, DEMO_APPLICATIONS
 from stm32sim.chip.cortex_m import FLASH, SRAM, SYSTEM_MEMORY, emulated
-from stm32sim.chip.families import G071, family_of
+from stm32sim.chip.families import G071, family_of, flash_size_of
 from stm32sim.chip.option_bytes import FACTORY, OPTR
 from stm32sim.chip.stm32 import Running
 from stm32sim.in_process import Bench
@@ -175,11 +175,71 @@ def world_of(chip: str, *options: str):
 
 
 @pytest.mark.parametrize(
-    ("chip", "family"),
-    [(CHIP, C031), ("STM32G071RB", G071), ("STM32G031K8", G071), ("auto", G071)],
+    ("chip", "options", "part"),
+    [
+        (CHIP, [], CHIP),
+        ("STM32C031C4", [], "STM32C031C4"),
+        ("STM32G071RB", [], "STM32G071RB"),
+        ("STM32G031K8", [], "STM32G031K8"),
+        ("stm32g0b1re", [], "STM32G0B1RE"),
+        ("auto", [], "STM32G071RB"),
+        ("auto", ["chip=STM32G0B1RE"], "STM32G0B1RE"),
+        ("STM32L476RC", ["chip=STM32G0B1RE"], "STM32G0B1RE"),
+    ],
 )
-def test_a_simulated_board_has_its_chip_if_that_ones_applications_can_be_executed(chip, family):
-    assert world_of(chip).target.family is family
+def test_a_simulated_board_has_its_chip_or_the_one_that_is_named(chip, options, part):
+    target = world_of(chip, *options).target
+    assert target.family is family_of(part)
+    assert len(target.flash.data) == flash_size_of(part)
+
+
+@pytest.mark.parametrize(
+    ("chip", "options", "message"),
+    [
+        ("STM32L476RC", [], "applications of a G0 or a C031, not of an STM32L476RC"),
+        (CHIP, ["chip=STM32WB55CE"], "applications of a G0 or a C031, not of an STM32WB55CE"),
+        (CHIP, ["chip=STM32F407VG"], "there is no STM32F407VG"),
+        (CHIP, ["chip=STM32G0B1"], "there is no STM32G0B1"),
+    ],
+)
+def test_a_board_whose_applications_cannot_be_executed_is_refused(chip, options, message):
+    with pytest.raises(ValueError, match=message):
+        world_of(chip, *options)
+
+
+def test_the_application_of_a_g071_runs_on_a_g0b1():
+    folder = DEMO_APPLICATIONS["STM32G071RB"]
+    bench = Bench(chip="STM32G0B1RE", applications=emulated)
+    for version in VERSIONS:
+        content = application(version, folder)
+        result = bench.install(image(content, version, chip="STM32G0B1RE"))
+        assert result["status"] == "installed", result
+        assert bench.target.running is Running.APPLICATION and bench.flash_holds(content)
+
+
+def told_after_the_start_of(program: bytes, capsys) -> list[dict[str, str]]:
+    """The lines that the process of a board prints if this is in its flash."""
+    target = world_of(CHIP).target
+    started = target.applications(program.ljust(32 * 1024, b"\xff"), target)
+    target.clock.advance(NS_PER_MS)
+    assert started is None or started.fault
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("program", "fault"),
+    [
+        (storing(0x4002_2008, 0), "FLASH register 0x08"),
+        (struct.pack("<II", SRAM + 0x1000, FLASH + 8), "not an address of Thumb code"),
+    ],
+)
+def test_the_fault_of_an_application_is_told_once(capsys, program, fault):
+    (told,) = told_after_the_start_of(program, capsys)
+    assert fault in told["fault"]
+
+
+def test_blank_flash_is_told_as_no_fault(capsys):
+    assert told_after_the_start_of(b"", capsys) == []
 
 
 def test_the_loaders_of_a_g071_are_not_given_to_another_chip():

@@ -100,8 +100,13 @@ def _memory(content: bytes) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(content[:size], size)
 
 
-def emulated(flash: bytes, surroundings: Surroundings) -> EmulatedApplication | None:
-    """An ApplicationFactory: main flash is executed, instruction by instruction."""
+def emulated(
+    flash: bytes,
+    surroundings: Surroundings,
+    on_fault: Callable[[str], None] = lambda reason: None,
+) -> EmulatedApplication | None:
+    """An ApplicationFactory: main flash is executed, instruction by instruction. `on_fault` is
+    called once if the application ends by a fault."""
     application = EmulatedApplication(
         surroundings.clock,
         flash,
@@ -111,8 +116,12 @@ def emulated(flash: bytes, surroundings: Surroundings) -> EmulatedApplication | 
         on_enter_system_memory=surroundings.enter_system_memory,
         on_reset=surroundings.system_reset,
         on_empty_flag=surroundings.set_empty_flag,
+        on_fault=on_fault,
     )
-    return None if application.fault else application
+    if application.fault:
+        on_fault(application.fault)
+        return None
+    return application
 
 
 class EmulatedApplication:

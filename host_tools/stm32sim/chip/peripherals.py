@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stm32sim.chip.families import G071, Family, family_of
+from stm32sim.chip.families import FAMILIES, G071, Family, family_of
 from stm32sim.chip.i2c_target import I2CTarget
 from stm32sim.chip.registers import (
     HSI16,
@@ -29,9 +29,10 @@ from stm32sim.chip.registers import (
     SysTick,
 )
 
-# The families whose applications can be executed.
+# The families whose applications can be executed. RM0444 describes all of G0x1 together, and
+# CMSIS-G0 has these registers at the same addresses in each G0; PB6 and PB7 have I2C1 as AF6 [D].
 CLOCKS: dict[int, Clock] = {
-    G071.product_id: HSI16,
+    **{family.product_id: HSI16 for family in FAMILIES if family.parts.startswith("G0")},
     family_of("STM32C031C6").product_id: HSI48_DIV4,
 }
 

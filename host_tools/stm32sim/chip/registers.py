@@ -1,4 +1,4 @@
-"""Registers of a G071 or a C031 that a small application needs: ports, clocks, SysTick, reset.
+"""Registers of a G0 or a C031 that a small application needs: ports, clocks, SysTick, reset.
 
 Only the listed registers exist. Anything else raises `NotModelled`, so that an application never
 runs on invented behaviour. Registers and bits: the RM0444 chapter named at each class; for the

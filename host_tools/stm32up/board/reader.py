@@ -168,6 +168,8 @@ class BoardReader:
             elif key is toml_keys.PIN and pin in toml_keys.NO_PULL_DOWN.get(host, ()):
                 what = f"pin {pin} of a classic ESP32 has no pull-down, so noise would count"
                 self._refuse(key, what)
+            elif key in toml_keys.DRIVEN and pin in toml_keys.INPUT_ONLY.get(host, ()):
+                self._refuse(key, f"pin {pin} of a classic ESP32 is only an input")
             elif key is toml_keys.SHORT_PIN and "i2c" not in self._content:
                 self._refuse(key, "pulls SDA low, so it needs [i2c]")
             elif key is toml_keys.SUPPLY_ADC and pin not in toml_keys.ADC_PINS.get(host, [pin]):
@@ -207,9 +209,6 @@ class BoardReader:
                 if self._sound(key) and self._get(key) not in pins:
                     free = ", ".join(map(str, pins))
                     self._refuse(key, f"UART {number} has {line} on {free} only")
-        if self._sound(toml_keys.TX) and self._get(toml_keys.TX) in toml_keys.INPUT_ONLY[host]:
-            pin = self._get(toml_keys.TX)
-            self._refuse(toml_keys.TX, f"pin {pin} of a classic ESP32 is only an input")
         if self._sound(toml_keys.CONFIRM) and self._get(toml_keys.CONFIRM) == "i2c-version":
             what = '"i2c-version" needs [i2c]; over UART: "gpio" or "none"'
             self._refuse(toml_keys.CONFIRM, what)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from stm32up import outputs
+from stm32up import device, outputs
 from stm32up.board import toml_keys
 from stm32up.board.model import I2c
 from stm32up.board.reader import BoardReader
@@ -51,6 +51,8 @@ _RP2 = {"sda": "4", "scl": "5", "tx": "4", "rx": "5", "nrst": "2", "boot0": "3",
 _ESP32 = {"sda": "21", "scl": "22", "tx": "22", "rx": "21", "nrst": "25", "boot0": "26"}
 _PINS = {"rp2": _RP2, "esp32": {**_ESP32, "heartbeat": "27"}}
 _UART_OF_ESP32 = 2
+_TRIED_RATES = {0x460: "460800"}  # by product ID; ST tested no loader beyond the other (AN3155)
+_TESTED_RATE = "115200"
 _TITLES = {"rp2": "RP2040", "esp32": "ESP32"}
 
 _BEGIN = """\
@@ -85,14 +87,14 @@ method = "boot0"
 """
 _CONFIRM = {
     "i2c": """\
-method = "i2c-version"   # the application answers its version, as boards/nucleo_g071rb_app does
+method = "i2c-version"   # the application answers its version, as boards/nucleo_app does
 address = 0x2A
 register = 0x01
 timeout_ms = 2000
 tries = 3
 """,
     "uart": """\
-method = "gpio"   # the application toggles a line, as boards/nucleo_g071rb_app does
+method = "gpio"   # the application toggles a line, as boards/nucleo_app does
 pin = {heartbeat}
 edges = 2
 timeout_ms = 3000
@@ -136,13 +138,17 @@ class Draft:
         else:
             yield Question("tx", "TX, pin of the host", pins["tx"])
             yield Question("rx", "RX, pin of the host", pins["rx"])
-            yield Question("baudrate", "speed of the line", "460800")
+            product_id = device.chip(str(self._values["chip"])).product_id
+            rate = _TRIED_RATES.get(product_id, _TESTED_RATE)
+            yield Question("baudrate", "speed of the line", rate)
         yield Question("nrst", "NRST, pin of the host", pins["nrst"])
         yield Question("boot0", "BOOT0, pin of the host", pins["boot0"])
         if self._values["link"] == "uart":
             text = "line that the application toggles, pin of the host"
             yield Question("heartbeat", text, pins["heartbeat"])
-        title = f"{_TITLES[str(self._values['host'])]} and {self._values['chip']}"
+        chip = str(self._values["chip"])
+        target = "an STM32" if chip == device.AUTO else chip
+        title = f"{_TITLES[str(self._values['host'])]} and {target}"
         yield Question("title", "title for people", title)
         yield Question("product", "product, as its images name it", self.name)
         yield Question("unsigned", "accept unsigned images, for development only", "no")
@@ -218,9 +224,12 @@ class Draft:
             table = content.setdefault(key.table, {}) if key.table else content
             assert isinstance(table, dict)
             table[key.name] = value
+        link = self._values.get("link")
+        if isinstance(link, str):  # what the chip lacks is a mistake before any pin is
+            content.setdefault(link, {})
         uart = content.get("uart")
         if isinstance(uart, dict):
-            uart["id"] = self._controller()
+            uart["id"] = self._controller() or 0
         try:
             BoardReader("", content, Lines("")).board(self.name)
         except BoardFileError as error:

@@ -222,6 +222,7 @@ KEYS: tuple[Key[object], ...] = (
     *(UNSIGNED, SUPPLY_ADC, DIVIDER, MIN_MV, SHORT_PIN),
 )
 ALL_PINS = (SCL, SDA, TX, RX, NRST, BOOT0, SUPPLY, PIN, SUPPLY_ADC, SHORT_PIN)
+DRIVEN = (SCL, SDA, TX, NRST, BOOT0, SUPPLY, SHORT_PIN)  # by the host: no pins for input only
 METHODS = {"enter": ENTER, "confirm": CONFIRM}
 LINKS = ("i2c", "uart")  # tables of which a board has one
 MEASURED = (SUPPLY_ADC, DIVIDER, MIN_MV)  # required only if one of them is given

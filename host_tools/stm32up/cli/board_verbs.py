@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # The questions of `boards new`; board/template.py asks them.
 _QUESTIONS = {
     "host": "rp2 or esp32.",
-    "chip": "Part number of the target.",
+    "chip": "Part number of the target; auto, over I2C: identified by deploy.",
     "link": "i2c or uart.",
     "sda": "Pin of the host, for I2C.",
     "scl": "Pin of the host, for I2C.",

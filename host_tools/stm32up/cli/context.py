@@ -226,7 +226,7 @@ _EVERYWHERE: dict[str, dict[str, Any]] = {
     },
     "--json": {"help": "One JSON object per line.", "is_flag": True, "callback": _set("as_json")},
     "--sim-option": {
-        "help": "For the simulated board.",
+        "help": "A fault to simulate: see docs/doctor.md.",
         "multiple": True,
         "type": NameAndValue(),
         "metavar": "NAME=VALUE",

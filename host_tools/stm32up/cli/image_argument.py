@@ -13,7 +13,7 @@ import click
 from stm32up.cli.context import FILE, Context
 from stm32up.cli.image_verbs import build, verified
 from stm32up.cli.keys_verbs import KeyOption, is_typed
-from stm32up.errors import UsageError
+from stm32up.errors import Stm32upError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,7 +52,13 @@ def checked(
             target = Path(folder, f"{given.stem}.img")
             built = build(context, given, version, key, target)
             context.output.report({"event": "built", **built, "file": str(given)})
-            yield target
+            try:
+                yield target
+            except Stm32upError as error:  # it names a file that is removed
+                error.message = error.message.replace(str(target), f"the image of {given}")
+                if error.code == "image-unsigned":
+                    error.next_step = f"Give --key, or s{error.next_step[1:]}"
+                raise
         return
     try:
         verified(context, given)

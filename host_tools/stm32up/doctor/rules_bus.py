@@ -376,9 +376,9 @@ def no_way_in(facts: Facts) -> Evidence:
     "Nothing answers on the bus, neither loader nor application.",
     "A wire of SDA or SCL is open or on another pin than the loader's, or the grounds are not "
     "connected. Or BOOT0 is ignored, and the application has no I2C.",
-    "Check SCL to PB6 and SDA to PB7 of the target, and the ground. If they are right: switch "
-    "the target off and on, with no debugger connected, then stm32up doctor --power-cycled; and "
-    "read nBOOT_SEL with STM32CubeProgrammer over SWD.",
+    "Check SCL to PB6 and SDA to PB7 of the target (of a G4: to PC4 and PA8), and the ground. If "
+    "they are right: switch the target off and on, with no debugger connected, then stm32up "
+    "doctor --power-cycled; and read nBOOT_SEL with STM32CubeProgrammer over SWD.",
     group="silence",
     unless=_WIRES,
 )

@@ -208,7 +208,7 @@ def update_failed(facts: Facts) -> Evidence:
 
 @RULES.add(
     "A new application did not prove itself.",
-    "It was written, verified and started, but did not answer as [confirm] in board.toml "
+    "It was written, verified and started, but did not do what [confirm] in board.toml "
     "requires. If there was an earlier one, it was restored.",
     "If the evidence says that it answers another version, build it again with that --version. "
     "Otherwise correct the application, give it a higher version, build and push it.",
@@ -262,17 +262,22 @@ def flash_blank(facts: Facts) -> Evidence:
 
 @RULES.add(
     "There is an application, but it does not answer.",
-    "It crashes, has its I2C on other pins, or answers elsewhere than [confirm] in board.toml "
-    "says.",
-    "Check address and register of [confirm]; then debug it, or install another: stm32up update "
-    "IMAGE.",
+    "It crashes, has its I2C or its line on other pins, or does something else than [confirm] in "
+    "board.toml says.",
+    "Check address and register, or pin, edges and timeout_ms, of [confirm]; then debug it, or "
+    "install another: stm32up update IMAGE.",
     unless=(*_UPDATE, *_UNREACHED, "forced-into-loader"),
 )
 def application_silent(facts: Facts) -> Evidence:
-    asked = facts.settings["confirm"]["method"] != "none"
+    confirm = facts.settings["confirm"]
+    asked = confirm["method"] != "none"
     if not asked or facts.application or facts.seen("loader", "blank") is not False:
         return []
-    return ["the flash is not empty, but nothing answers after a reset with BOOT0 low"]
+    if confirm["method"] == "gpio":
+        silent = f"pin {confirm['pin']} does not toggle"
+    else:
+        silent = "nothing answers"
+    return [f"the flash is not empty, but {silent} after a reset with BOOT0 low"]
 
 
 @RULES.add(

