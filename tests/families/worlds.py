@@ -52,7 +52,7 @@ def image_of(part: str, content: bytes, version: str, **more: Any) -> bytes:
 
 
 def over_uart(rate: int = 115_200) -> dict[str, Any]:
-    """Arguments of a bench. Its proof is waited for as long as in boards/pico_nucleo_c031c6_uart."""
+    """Arguments of a bench. It waits for a proof as long as boards/pico_nucleo_c031c6_uart."""
     confirm = {"timeout_ms": 3000, "tries": 3}
     return {"uart": True, "settings": {"uart": {"baudrate": rate}, "confirm": confirm}}
 
