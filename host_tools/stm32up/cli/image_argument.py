@@ -57,7 +57,7 @@ def checked(
             except Stm32upError as error:  # it names a file that is removed
                 error.message = error.message.replace(str(target), f"the image of {given}")
                 if error.code == "image-unsigned":
-                    error.next_step = f"Give --key, or s{error.next_step[1:]}"
+                    error.next_step = "Give the key that the board trusts: --key KEY.pem"
                 raise
         return
     try:
