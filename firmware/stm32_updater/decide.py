@@ -9,8 +9,6 @@ INSTALL = "install"
 RESUME = "resume"
 REFUSE = "refuse"
 NOTHING = "nothing"
-LEAVE = "leave"
-WAIT = "wait"
 BLAME = "blame"
 ONCE_MORE = "once more"
 ASK_FLASH = "ask flash"
@@ -47,17 +45,6 @@ def may_be_in_loader(phase, runs, known, in_doubt, refused):
     if runs:
         return False
     return phase == INSTALLING and not in_doubt if known else not refused
-
-
-def without_image(runs, refused):
-    """What to do when the image under way is missing and no other may be installed.
-
-    an application runs     LEAVE it, and report a refusal
-    an image was refused    REFUSE
-    otherwise               WAIT for an image"""
-    if runs:
-        return LEAVE
-    return REFUSE if refused else WAIT
 
 
 def after_failed_writing(untouched, runs, image_unfit, permanent):

@@ -132,15 +132,14 @@ class Flow:
             runs = self._starts_from_loader(known)
             if known and not runs:  # it is not started a second time
                 self._forget(UNKNOWN)
-        what = decide.without_image(runs, refusal)
-        if what == decide.LEAVE:
+        if runs:
             record.phase = IDLE
             record.image = None
             record.installed = None  # unknown
             self._store.save(record)
         if refusal is not None:
             raise refusal
-        if what == decide.LEAVE:
+        if runs:
             return None, [result(True, "idle")]
         need = ApplicationSilent(
             "no application answers, and there is no image to install",

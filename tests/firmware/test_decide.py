@@ -55,19 +55,6 @@ def test_an_application_is_started_from_the_loader_only_if_nothing_speaks_agains
 
 
 @pytest.mark.parametrize(
-    ("runs", "refused", "what"),
-    [
-        (True, True, decide.LEAVE),
-        (True, False, decide.LEAVE),
-        (False, True, decide.REFUSE),
-        (False, False, decide.WAIT),
-    ],
-)
-def test_without_any_image_a_running_application_is_left_alone(runs, refused, what):
-    assert decide.without_image(runs, refused) == what
-
-
-@pytest.mark.parametrize(
     ("untouched", "runs", "image_unfit", "permanent"),
     list(itertools.product([False, True], repeat=4)),
 )

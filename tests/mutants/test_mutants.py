@@ -245,7 +245,7 @@ def test_what_no_behaviour_depends_on_is_not_changed(source):
 def test_every_mutant_compiles_and_keeps_its_line_numbers_and_has_a_name_of_its_own(module):
     source = (tool.OURS.root / module).read_text()
     mutants = mutants_of(module, source)
-    assert len(mutants) > 50
+    assert len(mutants) > 30
     assert len({mutant.id for mutant in mutants}) == len(mutants)
     for mutant in mutants:
         changed = mutant.applied(source)
