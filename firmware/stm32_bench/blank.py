@@ -8,6 +8,7 @@ from stm32_rom.errors import BusTimeout, LoaderRefused, LoaderTimeout, NoAnswer
 from .errors import NotDone
 
 _PAGES_PER_EVENT = const(4)
+_READS = const(4)  # of each block: data from the loader has no checksum, and a frame may be lost
 
 
 def check_blank(target, pages, what):
@@ -19,12 +20,19 @@ def check_blank(target, pages, what):
     for done, page in enumerate(pages):
         start = chip.page_address(page)
         for address in range(start, start + chip.page_size, chips.BLOCK):
-            try:
-                target.loader.read_into(address, block)
-            except (LoaderRefused, LoaderTimeout, NoAnswer, BusTimeout) as error:
-                raise _not_blank(what, address, error.message)
-            if block != erased:
-                raise _not_blank(what, address, "it is not erased")
+            for left in range(_READS - 1, -1, -1):
+                why = "it is not erased"
+                try:
+                    target.loader.read_into(address, block)
+                    if block == erased:
+                        break
+                except (LoaderRefused, LoaderTimeout, NoAnswer, BusTimeout) as error:
+                    why = error.message
+                if not left:
+                    raise _not_blank(what, address, why)
+                # In step again; not by a reset if possible: a blank part may not return from it.
+                if not target.in_loader():
+                    target.return_to_loader()
         if done % _PAGES_PER_EVENT == 0:
             yield {
                 "event": "progress",

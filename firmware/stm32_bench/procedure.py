@@ -189,9 +189,16 @@ class Procedure:
 
         Does not reset if the loader already answers: a blank part that ignores BOOT0 is in its
         loader since power-on, and a reset makes V11.3 leave it (AN2606 table 108)."""
+        refused = False
         for left in range(_TRIES - 1, -1, -1):
             try:
                 return self._identified()
+            except ReadProtected:  # noise may look like it: it is believed if it is seen twice
+                if refused:
+                    return None
+                refused = True
+                if not left:
+                    raise
             except (LoaderError, BusError):  # a flipped bit may look like another chip: try again
                 if not left:
                     raise
@@ -211,8 +218,6 @@ class Procedure:
                 target.identify()
             else:
                 target.enter_loader()
-        except ReadProtected:
-            return None
         except LoaderSilent as error:
             raise LoaderSilent(error.message, _NO_WAY_IN)
         options = target.options

@@ -83,7 +83,7 @@ def identity(unique_id_at, feed, path="/board.json"):
         target.enter_loader()
         found["loader"] = target.quirks.version
         if unique_id_at is not None:
-            data = target.read_memory(unique_id_at, _UNIQUE_ID)
+            data = target.read_until_equal(unique_id_at, _UNIQUE_ID)
             found["target"] = None if data is None else binascii.hexlify(data).decode()
     finally:
         target.start_application()

@@ -32,20 +32,25 @@ def read(path, folder, ranges, feed):
 
 def _read(target, address, length):
     """The bytes at `address`, read until two readings in a row are equal: data from the loader has
-    no checksum. Raises ReadProtected, LoaderError, BusError."""
+    no checksum. A refusal is believed if it comes twice: a damaged frame is refused, too. Raises
+    ReadProtected, LoaderError, BusError."""
     before = None
+    refused = False
     for left in range(_TRIES - 1, -1, -1):
         data = bytearray(length)
         try:
             target.loader.read_into(address, data)
         except LoaderRefused:
-            raise ReadProtected("the target refuses to be read at 0x%08X" % address)
+            if refused:
+                raise ReadProtected("the target refuses to be read at 0x%08X" % address)
+            refused = True
         except (LoaderError, BusError) as error:
             if not left:
                 raise error
-            target.return_to_loader()
+        else:
+            if data == before:
+                return data
+            before = data
             continue
-        if data == before:
-            return data
-        before = data
+        target.return_to_loader()
     raise LoaderError("0x%08X reads differently each time" % address)

@@ -243,7 +243,14 @@ class _Examination:
         """Identify the chip behind a loader that is in step: "product_id", "loader_id",
         "option_bytes" (256 hex digits), "blank": whether the first granule is erased; None for
         what was not reached. If it stopped early: "refuses": the loader refuses to read (readout
-        protection); "unreadable": reading the first granule failed; "error": code."""
+        protection); "unreadable": reading the first granule failed; "error": code. It is believed
+        if the loader stops a second time, because noise may look like any of these."""
+        found = self._look_at_chip()
+        if found["blank"] is None and self._target.in_loader():
+            found = self._look_at_chip()
+        return found
+
+    def _look_at_chip(self):
         target = self._target
         found = dict.fromkeys(_IDENTITY)
         try:

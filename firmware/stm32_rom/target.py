@@ -254,7 +254,7 @@ class Target:
                 % (self.flash_size // 1024, chip.flash_size // 1024, chip.name)
             )
         if chip.has_dbank:
-            data = self._read_until_equal(_OPTR_ADDRESS, 8)
+            data = self.read_until_equal(_OPTR_ADDRESS, 8)
             optr, inverse = struct.unpack("<II", data or bytes(8))
             if optr ^ inverse != 0xFFFFFFFF or optr & (_DBANK | _BFB2) != _DBANK:
                 raise WrongChip(
@@ -275,11 +275,11 @@ class Target:
 
     def read_flash_size(self):
         """The flash size that the chip states, in bytes; None if the loader does not tell it."""
-        data = self._read_until_equal(self.chip.flash_size_address, 2) or b"\0\0"
+        data = self.read_until_equal(self.chip.flash_size_address, 2) or b"\0\0"
         kilobytes = data[0] | data[1] << 8
         return None if kilobytes in (0, 0xFFFF) else kilobytes * 1024
 
-    def _read_until_equal(self, address, length):
+    def read_until_equal(self, address, length):
         """As `read_memory`, repeated until two readings in a row are equal: data from the loader
         has no checksum."""
         data = self.read_memory(address, length)
@@ -297,12 +297,12 @@ class Target:
 
     def _nothing_to_run(self):
         """Whether stack pointer and reset vector are erased flash or zeros; None if no loader
-        answers."""
+        answers, or if it refuses to tell, as it refuses a damaged frame."""
         try:
-            vectors = self._read_until_equal(self.chip.flash_start, chips.GRANULE)
+            vectors = self.read_until_equal(self.chip.flash_start, chips.GRANULE)
         except (LoaderError, BusError):
             return None
-        return vectors in (b"\xff" * chips.GRANULE, bytes(chips.GRANULE))
+        return vectors and vectors in (b"\xff" * chips.GRANULE, bytes(chips.GRANULE))
 
     def _go(self):
         try:
@@ -333,7 +333,7 @@ class Target:
         self.protocol_version = self.loader.get_version()
         self._check_chip()
         if self.chip.loader_id_address:
-            data = self._read_until_equal(self.chip.loader_id_address, 1)
+            data = self.read_until_equal(self.chip.loader_id_address, 1)
             self.loader_id = None if data is None else data[0]
             if data is None and not self.chip.options_address:
                 raise ReadProtected("the target refuses to be read: readout protection level 1")
@@ -341,7 +341,7 @@ class Target:
         self.flash_size = self.read_flash_size()
         self._check_banks()
         if self.chip.options_address:  # last: a chip with torn ones should be sent little
-            data = self._read_until_equal(self.chip.options_address, option_bytes.LENGTH)
+            data = self.read_until_equal(self.chip.options_address, option_bytes.LENGTH)
             if data is None:
                 raise ReadProtected("the target refuses to be read: readout protection level 1")
             fields = option_bytes.fields_of(self.chip.name)
