@@ -40,7 +40,8 @@ def facts(settings, others, fresh, clock):
         found       before any reset: {"loader", "application"}
         spared      why the target was not reset: "at-work", "blank", "torn"; else None
         reset       while NRST was low: {"lines", "boot0", "stuck", "application", "answering"};
-                    "answering": which of `others` and the loader's address were acknowledged
+                    "answering": which of `others` and the loader's address were acknowledged;
+                    over UART only the latter, if the loader answers still
         entry       after a reset with BOOT0 high: {"loader", "application", "stuck"}, and "lines"
                     if nothing answers over UART
         elsewhere   another address at which a loader answered, or None
@@ -115,9 +116,11 @@ class _Examination:
         application, answering = None, []
         if not stuck:
             application = self._application(0)
+            own = self._chip.loader_address
             if not self._wires.over_uart:
-                addresses = self._others + [self._chip.loader_address]
-                answering = [address for address in addresses if self._acknowledged(address)]
+                answering = [at for at in self._others + [own] if self._acknowledged(at)]
+            elif self.facts["loader"] and self._target.in_loader():
+                answering = [own]
         self.facts["reset"] = {
             "lines": lines,
             "boot0": boot0,

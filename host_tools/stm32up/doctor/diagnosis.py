@@ -211,6 +211,12 @@ class Facts:
         return self.seen("found", "application") is not None and self.seen("reached_by") == "own"
 
     @property
+    def boot0_stops(self) -> bool:
+        """An application runs, but not after a reset with BOOT0 high: so BOOT0 is not ignored."""
+        asked = self.boot0_wired and self.seen("entry") is not None
+        return asked and self.application is not None and not self.seen("entry", "application")
+
+    @property
     def boot0_worked(self) -> bool:
         """The log shows that the loader was entered after a confirmed installation, so not by the
         EMPTY flag of a blank chip."""

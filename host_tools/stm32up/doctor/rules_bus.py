@@ -59,17 +59,13 @@ def _silence(facts: Facts) -> Evidence:
     evidence = ["no loader answers"]
     if facts.boot0_wired:
         evidence = ["no loader answers after a reset with BOOT0 high"]
-        if facts.application:
+        if facts.boot0_stops:
+            evidence.append("that reset stops the application, so BOOT0 is not ignored")
+        elif facts.application:
             evidence.append("the application runs anyway")
     if not facts.application:
         evidence.append("no application answers either")
     return evidence
-
-
-def _silence_of_uart(facts: Facts) -> Evidence:
-    if facts.seen("found", "application"):
-        return ["a reset with BOOT0 high stops the application, but no loader answers"]
-    return ["no loader answers after a reset with BOOT0 high"]
 
 
 def _history(facts: Facts) -> str:
@@ -310,7 +306,20 @@ def rate_too_high(facts: Facts) -> Evidence:
 def loader_elsewhere(facts: Facts) -> Evidence:
     if not facts.silent or facts.seen("entry", "application") or not _drives(facts, "rx"):
         return []
-    return [*_silence_of_uart(facts), f"the target drives {facts.pin('rx')} while its loader runs"]
+    return [*_silence(facts), f"the target drives {facts.pin('rx')} while its loader runs"]
+
+
+@RULES.add(
+    "BOOT0 stops the application, but no loader answers on this bus.",
+    "The loader's I2C is on other pins than these wires; or it saw another interface first, and "
+    "uses that one alone until its next reset. (For V5.1 or V5.2 of a G03x PA3 low is enough.)",
+    "Check SCL to PB6 and SDA to PB7 of the target (of a G4: to PC4 and PA8). Disconnect everything "
+    "else from the loader's UARTs, and keep their RX pins high.",
+    group="silence",
+    unless=_WIRES,
+)
+def loader_elsewhere_than_i2c(facts: Facts) -> Evidence:
+    return _silence(facts) if facts.silent and facts.boot0_stops and facts.frequency else []
 
 
 @RULES.add(
@@ -393,7 +402,7 @@ def no_answer(facts: Facts) -> Evidence:
 
 
 @RULES.add(
-    "Nothing answers on the UART, neither loader nor application.",
+    "No loader answers on the UART.",
     "A wire of TX or RX is open or on another pin than the loader's, or the grounds are not "
     "connected. Or BOOT0 is ignored.",
     "Check the host's TX to PA10 and its RX to PA9 of the target, and the ground. If they are "
@@ -405,7 +414,7 @@ def no_answer(facts: Facts) -> Evidence:
 def no_answer_over_uart(facts: Facts) -> Evidence:
     if not facts.silent or not facts.baudrate or facts.seen("entry", "application"):
         return []
-    return [] if facts.hands_off is not None else _silence_of_uart(facts)
+    return [] if facts.hands_off is not None else _silence(facts)
 
 
 @RULES.add(
@@ -419,7 +428,7 @@ def no_answer_over_uart(facts: Facts) -> Evidence:
 def debugger_blocks_boot0(facts: Facts) -> Evidence:
     if facts.seen("reached_by") == "supply":
         return ["BOOT0 was ignored until the host switched the target off and on"]
-    if not facts.silent or not facts.boot0_wired or facts.off_and_on:
+    if not facts.silent or not facts.boot0_wired or facts.off_and_on or facts.boot0_stops:
         return []
     return [*_silence(facts), _history(facts)] if facts.boot0_worked else _silence(facts)
 
@@ -428,8 +437,8 @@ def debugger_blocks_boot0(facts: Facts) -> Evidence:
     "The target ignores its BOOT0 pin.",
     "From the factory nBOOT_SEL is 1: BOOT0 is not used, and the loader starts only while the "
     "flash is empty. So a first update works and the second does not.",
-    "Set nBOOT_SEL to 0 once, on the bench: stm32up provision while the flash is empty, otherwise "
-    "STM32CubeProgrammer over SWD; then switch the target off and on.",
+    "Set nBOOT_SEL to 0 once, on the bench: over I2C stm32up provision while the flash is empty, "
+    "otherwise STM32CubeProgrammer over SWD; then switch the target off and on.",
     group="silence",
     unless=_WIRES,
 )
@@ -440,7 +449,7 @@ def boot0_ignored(facts: Facts) -> Evidence:
     if options.get("nBOOT_SEL") == 1 and options.get("nBOOT0") == 1:
         by = "the loader runs only because the flash was empty at power-on"
         return [f"read from the option bytes: nBOOT_SEL is 1 ({options['OPTR']})", by]
-    if not facts.silent or facts.boot0_worked or not facts.application:
+    if not facts.silent or facts.boot0_worked or not facts.application or facts.boot0_stops:
         return []
     return [*_silence(facts), _history(facts)]
 
@@ -456,6 +465,8 @@ def boot0_ignored(facts: Facts) -> Evidence:
 )
 def level_2_suspected(facts: Facts) -> Evidence:
     if not (facts.silent and facts.boot0_wired and facts.application and facts.off_and_on):
+        return []
+    if facts.boot0_stops:
         return []
     return [*_silence(facts), _history(facts), "switching the target off and on changed nothing"]
 

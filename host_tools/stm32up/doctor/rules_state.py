@@ -46,7 +46,8 @@ def hands_off(facts: Facts) -> Evidence:
 @RULES.add(
     "The target is read-protected (level 1).",
     "Under readout protection its loader can neither read nor write flash.",
-    "On the bench: stm32up unprotect. It erases the flash, and the supply must not fail.",
+    "On the bench, over I2C: stm32up unprotect. It erases the flash, and the supply must not "
+    "fail.",
 )
 def read_protected(facts: Facts) -> Evidence:
     return ["the loader answers, and refuses to read"] if facts.seen("loader", "refuses") else []

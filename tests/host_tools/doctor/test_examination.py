@@ -87,6 +87,15 @@ def test_nothing_is_wrong_with_a_healthy_board_over_uart(host):
     assert bench.target.running is Running.APPLICATION
 
 
+@pytest.mark.parametrize("name", ["rx_is_open", "tx_is_open", "another_interface_was_first"])
+def test_boot0_that_stops_the_application_is_not_said_to_be_ignored(name):
+    _, diagnosis = examined(SCENARIOS[name][1]("rp2"))
+    said = diagnosis.findings + diagnosis.otherwise
+    codes = {finding["code"] for finding in said}
+    assert not codes & {"debugger-blocks-boot0", "boot0-ignored", "level-2-suspected"}
+    assert not any("runs anyway" in shown for finding in said for shown in finding["evidence"])
+
+
 @pytest.mark.parametrize("loader", [1, 2, 3, 4])
 def test_every_loader_version_is_healthy(loader):
     assert examined(installed(loader=loader))[1].findings == []

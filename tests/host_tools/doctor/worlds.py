@@ -159,6 +159,24 @@ def nrst_is_open_beside_a_uart(host):
     return on_uart(host, nrst=None)
 
 
+@scenario("nrst-not-connected")
+def nrst_is_open_at_a_blank_chip_beside_a_uart(host):
+    arguments = over_uart()
+    return make(host, **{**arguments, "wiring": replace(arguments["wiring"], nrst=None)})
+
+
+@scenario("loader-elsewhere-than-i2c")
+def another_interface_was_first(host):
+    """As PA3 of a G03x that is low."""
+    return make(host, content=OLD, quirks=replace(quirks_of(4), deaf=True))
+
+
+@scenario("loader-elsewhere-than-i2c")
+def another_interface_was_first_and_the_supply_can_be_switched(host):
+    deaf = replace(quirks_of(4), deaf=True)
+    return make(host, OLD, quirks=deaf, wiring=Wiring(supply=6), settings=SWITCHED)
+
+
 @scenario("bus-too-fast")
 def long_wires(host):
     return make(host, wiring=Wiring(fastest=100_000))
