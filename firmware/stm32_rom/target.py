@@ -157,10 +157,11 @@ class Target:
         try:
             empty_flag.correct(self.loader, self.read_memory, self.chip.free_ram)
         except (LoaderError, BusError):
-            if self.pins.nrst is not None:
-                self.reset()  # it may be out of step
-            return False
-        self._clock.sleep(self.chip.startup_ms)
+            if self.pins.nrst is None:
+                return False
+            self.reset()  # it may be out of step
+        else:
+            self._clock.sleep(self.chip.startup_ms)
         return not self.in_loader()
 
     def _last_resort(self):

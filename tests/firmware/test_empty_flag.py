@@ -152,9 +152,10 @@ def test_a_loader_that_go_does_not_leave_is_left_by_the_code(make_bench):
     assert bench.target.running is Running.APPLICATION and not bench.target.empty_flag
 
 
-def test_damaged_ram_is_not_started(make_bench):
+@pytest.mark.parametrize("link", ["i2c", "uart"])
+def test_damaged_ram_is_not_started(make_bench, link):
     """What is read back is not what was written: Go to the application instead."""
-    bench = blank(make_bench)
+    bench = blank(make_bench, **(over_uart() if link == "uart" else {}))
     poke = bench.target.poke_ram
 
     def damage(address: int, data: bytes) -> None:
