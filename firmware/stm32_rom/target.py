@@ -23,6 +23,7 @@ from .errors import (
 # a pull-up, needs more.
 NRST_LOW_MS = const(5)
 _ENTER_TRIES = const(3)
+_GO_TRIES = const(2)
 _BETWEEN_TRIES_MS = const(100)  # time for a device to release a line that it holds
 _COMMAND_MS = const(20)  # the application acknowledges its frame, then resets
 # Time for capacitors to discharge below the power-on reset threshold. They may be large, and a
@@ -138,8 +139,11 @@ class Target:
             return
         if self._boot0_leads_back() and self._left_by_code():
             return
-        self._go()
-        if self.in_loader() and not self._left_by_code():
+        for _ in range(_GO_TRIES):  # a damaged frame is refused
+            self._go()
+            if not self.in_loader():
+                return
+        if not self._left_by_code():
             self.power_cycle()
 
     def _boot0_leads_back(self):

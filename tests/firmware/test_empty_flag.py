@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from stm32sim.chip.application import known_images
+from stm32sim.chip.loader import Loader
+from stm32sim.chip.polled import Program
 from stm32sim.chip.stm32 import Running
 from stm32sim.cuts.judge import Judge
 from stm32sim.cuts.rig import BOTH, HOST, TARGET, Cut, Rig, Scenario, replay, run_host
@@ -170,6 +172,25 @@ def test_ram_that_is_not_known_to_be_free_is_not_written():
     bench = bench_of("STM32C031C6")
     assert bench.install(image_of("STM32C031C6", new("STM32C031C6"), "1.1.0"))["ok"]
     assert not started_code(bench) and all(at >> 28 != 2 for at, _ in writes(bench))
+
+
+@pytest.mark.parametrize("link", ["i2c", "uart"])
+def test_go_that_is_refused_once_is_repeated(monkeypatch, link):
+    """Where no proof is asked for, nothing else would start the application."""
+    part = "STM32C031C6"
+    world: dict[str, Any] = {"uart": True} if link == "uart" else {}
+    bench = bench_of(part, settings={"confirm": {"method": "none"}}, **world)
+    go, refused = Loader._go, []
+
+    def once(loader: Loader) -> Program:
+        if not refused:
+            refused.append(True)
+            bench.target.refuse_next()
+        yield from go(loader)
+
+    monkeypatch.setattr(Loader, "_go", once)
+    assert bench.install(image_of(part, new(part), "1.1.0"))["ok"]
+    assert refused and bench.target.running is Running.APPLICATION
 
 
 @pytest.mark.parametrize("part", ["STM32G031K8", "STM32G051K8"])
