@@ -313,8 +313,8 @@ def loader_elsewhere(facts: Facts) -> Evidence:
     "BOOT0 stops the application, but no loader answers on this bus.",
     "The loader's I2C is on other pins than these wires; or it saw another interface first, and "
     "uses that one alone until its next reset. (For V5.1 or V5.2 of a G03x PA3 low is enough.)",
-    "Check SCL to PB6 and SDA to PB7 of the target (of a G4: to PC4 and PA8). Disconnect everything "
-    "else from the loader's UARTs, and keep their RX pins high.",
+    "Check SCL to PB6 and SDA to PB7 of the target (of a G4: to PC4 and PA8). Disconnect all else "
+    "from the loader's UARTs, and keep their RX pins high.",
     group="silence",
     unless=_WIRES,
 )
