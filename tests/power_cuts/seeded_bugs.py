@@ -268,8 +268,9 @@ BUGS = (
     Bug(
         "Go is not tried when the loader is still there",
         "stm32_rom/target",
-        "        self._go()\n        if self.in_loader() and not self._left_by_code():\n"
-        "            self.power_cycle()\n",
+        "        for _ in range(_GO_TRIES):  # a damaged frame is refused\n"
+        "            self._go()\n            if not self.in_loader():\n                return\n"
+        "        if not self._left_by_code():\n            self.power_cycle()\n",
         "",
         ("by-command",),
     ),
