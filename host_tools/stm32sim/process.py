@@ -3,15 +3,17 @@
     python -m stm32sim.process [--state DIR] --board board.json [--option NAME=VALUE]...
 
 Prints {"port": "socket://127.0.0.1:N", "pty": "/dev/pts/N" or null} when the REPL is ready for
-connections, and {"fault": why} at once if an application ends by a fault. Ends when its standard
-input is closed, or when the host loses its power; the target then loses its power too. DIR keeps
-the host's flash and the target's for the next start; without it no file is written. Only one
-process at a time can use a DIR: another one ends with exit status 3 and names the first one.
+connections. Ends when its standard input is closed, or when the host loses its power; the target
+then loses its power too. At its end it prints {"faults": [why, ...]} if applications ended by a
+fault. DIR keeps the host's flash and the target's for the next start; without it no file is
+written. Only one process at a time can use a DIR: another one ends with exit status 3 and names
+the first one.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -226,16 +228,20 @@ def _part(chip: str) -> tuple[Family, int]:
     return family, flash_size
 
 
-def _executed(flash: bytes, surroundings: Surroundings) -> Application | None:
-    def tell(reason: str) -> None:
-        if flash[:GRANULE] != BLANK:  # that there is no application is no news
-            print(json.dumps({"fault": reason}), flush=True)
+def make_world(
+    state: Path | None, settings: dict[str, Any], options: Options, faults: list[str]
+) -> World:
+    """The target in its last state, the host's filesystem, and the wires of board.json. `faults`
+    is filled with the faults by which applications end, each once."""
 
-    return emulated(flash, surroundings, tell)
+    def executed(flash: bytes, surroundings: Surroundings) -> Application | None:
+        def add(reason: str) -> None:
+            # That there is no application is no news.
+            if flash[:GRANULE] != BLANK and reason not in faults:
+                faults.append(reason)
 
+        return emulated(flash, surroundings, add)
 
-def make_world(state: Path | None, settings: dict[str, Any], options: Options) -> World:
-    """The target in its last state, the host's filesystem, and the wires of board.json."""
     clock = Clock()
     family, flash_size = _part(options.chip or settings["chip"])
     target = Stm32(
@@ -244,7 +250,7 @@ def make_world(state: Path | None, settings: dict[str, Any], options: Options) -
         quirks=options.quirks_of(family),
         flash_size=flash_size,
         times=SLOWEST if options.flash == "slowest" else TYPICAL,
-        applications=_executed,
+        applications=executed,
         engineering_area_readable=_one_of(options.engineering, "refused", "readable")
         == "readable",
     )
@@ -321,7 +327,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace, lock: Lock) -> int:
     state: Path | None = given.state
     options = Options.parse(given.option)
-    world = make_world(state, json.loads(given.board.read_text()), options)
+    faults: list[str] = []
+    world = make_world(state, json.loads(given.board.read_text()), options, faults)
     kept = TargetState(state and state / "target.flash")
     try:
         with MicroPythonHost(
@@ -336,6 +343,9 @@ def _run(given: argparse.Namespace, lock: Lock) -> int:
     finally:
         world.target.power(False)  # first, so that a flash operation under way is interrupted
         kept.keep(world.target)
+        if faults:
+            with contextlib.suppress(BrokenPipeError):  # no one listens any more
+                print(json.dumps({"faults": faults}), flush=True)
     return 0
 
 

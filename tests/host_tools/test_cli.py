@@ -476,8 +476,8 @@ assert json.loads(Path(arguments[arguments.index("--board") + 1]).read_text())["
 board = FakeBoard(state)
 print(json.dumps({"port": board.port, "arguments": arguments}), flush=True)
 sys.stdin.read()
-for _ in range(2 * ("fault=told@1" in arguments)):
-    print(json.dumps({"fault": "write at 0x20009000"}), flush=True)
+if "fault=told@1" in arguments:
+    print(json.dumps({"faults": ["write at 0x20009000"]}), flush=True)
 (state / "ended").write_text("")
 """
 

@@ -62,14 +62,14 @@ def opened(
 def _started(
     port: str, board: Board, report: Report, options: Iterable[str]
 ) -> Iterator[simulation.Ports]:
-    """As simulation.started. Reports afterwards why applications ended by a fault, each once."""
+    """As simulation.started. Reports afterwards why applications ended by a fault."""
     faults: list[str] = []
     try:
         with simulation.started(port, board, options) as ports:
             faults = ports.faults
             yield ports
     finally:
-        for fault in dict.fromkeys(faults):
+        for fault in faults:
             report(note(f"the simulated application ended by a fault: {fault}"))
 
 

@@ -43,7 +43,7 @@ class Ports(NamedTuple):
     pty: str | None
     """A device for terminal programs; None if this system has no pseudo-terminals."""
     faults: list[str]
-    """Why an application ended by a fault, each time; filled when the board has ended."""
+    """Why applications ended by a fault; filled when the board has ended."""
 
 
 def wanted(port: str) -> bool:
@@ -103,7 +103,8 @@ def started(
             process.kill()
             process.wait()
         if ports is not None:
-            ports.faults.extend(json.loads(line)["fault"] for line in _rest_of(out))
+            for line in _rest_of(out):
+                ports.faults.extend(json.loads(line)["faults"])
 
 
 def _folder(port: str) -> Path:
