@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,13 +37,16 @@ from stm32sim.faults import KINDS, Fault, FaultyTarget
 from stm32sim.host.filesystem import HostFilesystem
 from stm32sim.host.host_flash import HostFlash
 from stm32sim.host.micropython import MicroPythonHost
-from stm32sim.host.seam import HostPowerLost
+from stm32sim.host.seam import Call, HostPowerLost
 from stm32sim.in_process import provisioned_option_bytes
 from stm32sim.lock import Lock, Taken
 from stm32sim.wires.clock import NS_PER_MS, Clock
 from stm32sim.world import Wiring, World
 
 HOUR_S = 3600.0
+# While a program sleeps, its time is at most so many times as fast as a clock; but no sleep takes
+# longer than LONGEST_S, because nothing can be switched off meanwhile.
+FASTEST, LONGEST_S = 100, 0.2
 BLANK = b"\xff" * GRANULE
 _ONES = 0x80
 BAD_OPTIONS, TAKEN = 2, 3  # exit statuses
@@ -332,7 +336,7 @@ def _run(given: argparse.Namespace, lock: Lock) -> int:
     kept = TargetState(state and state / "target.flash")
     try:
         with MicroPythonHost(
-            world.call, world, executed=world.executed, platform=world.port, with_pty=True
+            _paced(world.call), world, executed=world.executed, platform=world.port, with_pty=True
         ) as host:
             lock.tell(f"{given.owner}, at {host.url}")
             host.power_on()
@@ -347,6 +351,18 @@ def _run(given: argparse.Namespace, lock: Lock) -> int:
             with contextlib.suppress(BrokenPipeError):  # no one listens any more
                 print(json.dumps({"faults": faults}), flush=True)
     return 0
+
+
+def _paced(call: Call) -> Call:
+    """A program that only waits should not keep a core of the computer busy."""
+
+    def paced(name: str, *arguments: Any) -> Any:
+        result = call(name, *arguments)
+        if name == "sleep_us":
+            time.sleep(min(arguments[0] / 1e6 / FASTEST, LONGEST_S))
+        return result
+
+    return paced
 
 
 def _off_at_end_of_input(host: MicroPythonHost) -> None:
