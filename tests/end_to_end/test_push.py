@@ -110,29 +110,22 @@ def both(port: str, path: Path) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("kind", ["rp2"])
-@pytest.mark.parametrize(
-    ("content", "times"), [(lambda: RANDOM, 2.5), (firmware, 3)], ids=["random bytes", "firmware"]
-)
-def test_at_115200_baud_a_file_takes_a_fraction_of_mpremotes_time(host, tmp_path, content, times):
-    """What 15 KB more take: the time to start and to connect is that of any command. A computer
-    that is busy with something else gets a second try."""
+def test_at_115200_baud_a_file_takes_a_fraction_of_mpremotes_time(host, tmp_path):
+    """What 15 KB more take, of random bytes, which cannot be compressed: the time to start and to
+    connect is that of any command. A computer that is busy with something else gets a second
+    try."""
     with line_to(host.board.port) as port:
         for left in (1, 0):
-            few = both(port, image_file(tmp_path, content()[:SHORT]))
-            many = both(port, image_file(tmp_path, content()[left:LONG]))
+            few = both(port, image_file(tmp_path, RANDOM[:SHORT]))
+            many = both(port, image_file(tmp_path, RANDOM[left:LONG]))
             theirs, ours = (long - short for long, short in zip(many, few, strict=True))
-            if theirs > times * ours:
+            if theirs > 2.5 * ours:
                 return
-    pytest.fail(f"{theirs:.1f} s are less than {times} times {ours:.1f} s: {few}, {many}")
+    pytest.fail(f"{theirs:.1f} s are less than 2.5 times {ours:.1f} s: {few}, {many}")
 
 
 @pytest.mark.parametrize("kind", ["rp2"])
-@pytest.mark.parametrize(
-    ("content", "times"),
-    [(lambda: RANDOM, 2.6), (firmware, 3.3)],
-    ids=["random bytes", "firmware"],
-)
-def test_the_line_carries_a_fraction_of_mpremotes_bytes(host, tmp_path, content, times):
+def test_the_line_carries_a_fraction_of_mpremotes_bytes(host, tmp_path):
     """Whole commands, and exact, whatever else the computer does."""
     counts = [0, 0]
 
@@ -140,13 +133,13 @@ def test_the_line_carries_a_fraction_of_mpremotes_bytes(host, tmp_path, content,
         counts[turn] += len(data)
         return data
 
-    path = image_file(tmp_path, content()[: 64 * 1024])
+    path = image_file(tmp_path, firmware()[: 64 * 1024])
     with line_to(host.board.port, 10e6, count) as port:
         turn = 0
         mpremote(port, "fs", "cp", path, ":/copy")
         turn = 1
         seconds(sys.executable, "-m", "stm32up", "--port", port, "push", path)
-    assert counts[0] > times * counts[1], counts
+    assert counts[0] > 3.3 * counts[1], counts
 
 
 @pytest.mark.parametrize("kind", ["rp2"])

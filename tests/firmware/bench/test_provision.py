@@ -351,6 +351,7 @@ def test_the_calibrated_adc_of_an_esp32_is_used(make_bench):
 # --- the bus ---
 
 
+@pytest.mark.parametrize("host", ["rp2"])  # the link of both is in tests/firmware
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_transaction_may_fail(host, kind):
     """At most one write in any case, and after the next run the part is provisioned. A part that

@@ -373,6 +373,7 @@ def test_a_plan_is_not_applied_over_a_note(protected):
 # --- the bus ---
 
 
+@pytest.mark.parametrize("host", ["rp2"])  # the link of both is in tests/firmware
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_transaction_may_fail(protected, kind):
     """At most one command, no locked chip, and the next run removes the protection."""
