@@ -66,6 +66,7 @@ class Judge:
     forgets: bool  # the host's files are lost, with the log and confirmed.img
     known: int  # number of log lines before the cut
     erases: int | None = None  # erases of the target so far, if no more are allowed
+    within: int = SETTLING_LIMIT
     hears_all: bool = True  # False: only the results of the host are heard
     told: list[dict[str, Any]] = field(default_factory=list)  # the host's events since then
 
@@ -116,7 +117,7 @@ class Judge:
         else:
             settled_on = "nothing"
         violations = [*self._on_the_way(bench), *self._in_the_end(bench, settled_on, result)]
-        if took > SETTLING_LIMIT:
+        if took > self.within:
             violations.append(Violation(Kind.UNRECOVERED, f"took {took // NS_PER_MS} ms"))
         return Verdict(settled_on, boots, took // NS_PER_MS, violations, _wrong_doors(bench))
 
