@@ -47,7 +47,7 @@ HOUR_S = 3600.0
 # While a program sleeps, its time is at most so many times as fast as a clock; but no sleep takes
 # longer than LONGEST_S, because nothing can be switched off meanwhile.
 FASTEST, LONGEST_S = 100, 0.2
-BLANK = b"\xff" * GRANULE
+NO_APPLICATION = (b"\xff" * GRANULE, bytes(GRANULE))  # blank; in the middle of an update
 _ONES = 0x80
 BAD_OPTIONS, TAKEN = 2, 3  # exit statuses
 
@@ -240,8 +240,8 @@ def make_world(
 
     def executed(flash: bytes, surroundings: Surroundings) -> Application | None:
         def add(reason: str) -> None:
-            # That there is no application is no news.
-            if flash[:GRANULE] != BLANK and reason not in faults:
+            # That there is no application, or a part of one, is no news.
+            if flash[:GRANULE] not in NO_APPLICATION and reason not in faults:
                 faults.append(reason)
 
         return emulated(flash, surroundings, add)

@@ -241,8 +241,9 @@ def test_the_fault_of_an_application_is_told_once(program, fault):
     assert fault in told
 
 
-def test_blank_flash_is_told_as_no_fault():
-    assert faults_after_two_starts_of(b"") == []
+@pytest.mark.parametrize("program", [b"", bytes(8) + b"code"], ids=["blank", "half written"])
+def test_flash_without_an_application_is_told_as_no_fault(program):
+    assert faults_after_two_starts_of(program) == []
 
 
 def test_the_loaders_of_a_g071_are_not_given_to_another_chip():
