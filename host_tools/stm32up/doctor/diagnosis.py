@@ -217,6 +217,11 @@ class Facts:
         return asked and self.application is not None and not self.seen("entry", "application")
 
     @property
+    def boot0_seems_ignored(self) -> bool:
+        """BOOT0 is wired and shows no effect."""
+        return self.silent and self.boot0_wired and not self.boot0_stops
+
+    @property
     def boot0_worked(self) -> bool:
         """The log shows that the loader was entered after a confirmed installation, so not by the
         EMPTY flag of a blank chip."""

@@ -428,7 +428,7 @@ def no_answer_over_uart(facts: Facts) -> Evidence:
 def debugger_blocks_boot0(facts: Facts) -> Evidence:
     if facts.seen("reached_by") == "supply":
         return ["BOOT0 was ignored until the host switched the target off and on"]
-    if not facts.silent or not facts.boot0_wired or facts.off_and_on or facts.boot0_stops:
+    if not facts.boot0_seems_ignored or facts.off_and_on:
         return []
     return [*_silence(facts), _history(facts)] if facts.boot0_worked else _silence(facts)
 
@@ -449,7 +449,7 @@ def boot0_ignored(facts: Facts) -> Evidence:
     if options.get("nBOOT_SEL") == 1 and options.get("nBOOT0") == 1:
         by = "the loader runs only because the flash was empty at power-on"
         return [f"read from the option bytes: nBOOT_SEL is 1 ({options['OPTR']})", by]
-    if not facts.silent or facts.boot0_worked or not facts.application or facts.boot0_stops:
+    if not facts.boot0_seems_ignored or facts.boot0_worked or not facts.application:
         return []
     return [*_silence(facts), _history(facts)]
 
@@ -464,9 +464,7 @@ def boot0_ignored(facts: Facts) -> Evidence:
     unless=_WIRES,
 )
 def level_2_suspected(facts: Facts) -> Evidence:
-    if not (facts.silent and facts.boot0_wired and facts.application and facts.off_and_on):
-        return []
-    if facts.boot0_stops:
+    if not (facts.boot0_seems_ignored and facts.application and facts.off_and_on):
         return []
     return [*_silence(facts), _history(facts), "switching the target off and on changed nothing"]
 
