@@ -167,23 +167,22 @@ def by_name(name):
         if sound and part[:9] in prefixes:
             size = _size(part[10:11], columns[4])
             if size is None:
-                known = [letter for letter in SIZE_LETTERS if _size(letter, columns[4])]
+                letters = [letter for letter in SIZE_LETTERS if _size(letter, columns[4])]
                 raise UnknownChip(
                     "%s: the flash size letter is missing or wrong; it is the second one after "
-                    "%s: %s" % (name, part[:9], ", ".join(known))
+                    "%s: %s" % (name, part[:9], ", ".join(letters))
                 )
             return Chip(part, size, columns)
         known += prefixes
     if not part.startswith("STM32"):
         raise UnknownChip("%s is not a part number such as STM32G071RB" % name)
-    why = ""
+    why = None
     for _, parts, reason in families.REFUSED if sound else ():
-        if not why and any(part.startswith(prefix) for prefix in _names(parts)):
-            why = reason
-    raise UnknownChip(
-        "%s is not a supported chip%s: %s"
-        % (name, "" if why else "; supported", why or ", ".join(known))
-    )
+        if why is None and any(part.startswith(prefix) for prefix in _names(parts)):
+            why = ": " + reason
+    if why is None:
+        why = "; supported: " + ", ".join(known)
+    raise UnknownChip("%s is not a supported chip%s" % (name, why))
 
 
 def largest(product_id):
