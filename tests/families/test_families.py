@@ -35,10 +35,9 @@ from tests.families.worlds import (
     large,
     new,
     old,
-    over_uart,
     writes,
 )
-from tests.support import FLASH
+from tests.support import FLASH, over_uart
 
 SUPPORTED = [fact.part for fact in FACTS]
 C031 = "STM32C031C6"
@@ -177,7 +176,7 @@ def test_every_version_of_the_loader_is_told_and_served(part):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "world"),
-    [*((part, {}) for part in SUPPORTED), (C031, over_uart())],
+    [*((part, {}) for part in SUPPORTED), (C031, over_uart(115_200))],
     ids=[*SUPPORTED, f"{C031}-uart"],
 )
 def test_an_update_survives_cuts(part, world):

@@ -51,17 +51,11 @@ def image_of(part: str, content: bytes, version: str, **more: Any) -> bytes:
     return image(content, version, chip=part, **more)
 
 
-def over_uart(rate: int = 115_200) -> dict[str, Any]:
-    """Arguments of a bench. It waits for a proof as long as boards/pico_nucleo_c031c6_uart."""
-    confirm = {"timeout_ms": 3000, "tries": 3}
-    return {"uart": True, "settings": {"uart": {"baudrate": rate}, "confirm": confirm}}
-
-
 def bench_of(part: str, **arguments: Any) -> Bench:
     """A blank target. Its loader is known to be of this family, and its flash size is readable if
     nothing else is said. Over UART its applications toggle their line."""
     contents = old(part), new(part), large(part)
-    blinks_ms = 20 if arguments.get("uart") else 0
+    blinks_ms = 20 if "uart" in arguments.get("settings", {}) else 0
     images = [known(*pair, blinks_ms=blinks_ms) for pair in zip(contents, VERSIONS, strict=True)]
     arguments.setdefault("applications", known_images(*images))
     return Bench(chip=part, **arguments)

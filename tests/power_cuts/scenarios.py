@@ -381,7 +381,7 @@ _OVER_I2C: dict[str, Scenario] = {
         Scenario("erase-all", _every_page, lambda bench: Judge.of(bench, EVERY, EVERY_OLD)),
         _update("read-back", settings={"verify": "read"}),
         _of_family("c031", "STM32C031C6"),
-        _of_family("c031-uart", "STM32C031C6", **worlds.over_uart()),
+        _of_family("c031-uart", "STM32C031C6", **over_uart(115_200)),
         _of_family("g0b1", "STM32G0B1RC"),
         _of_family("l476", "STM32L476RC"),
         _of_family("g474-second-bank", "STM32G474RB", second_bank=True),
