@@ -108,8 +108,10 @@ class Screen:
         self._shown = b""
 
     def wait_for(self, text: bytes) -> None:
+        limit = time.monotonic() + SAFETY_NET_S
         while text not in self._shown:
-            assert select.select([self._screen], [], [], SAFETY_NET_S)[0], self._shown
+            left = max(0.0, limit - time.monotonic())
+            assert select.select([self._screen], [], [], left)[0], self._shown
             self._shown += os.read(self._screen, 4096)
         self._shown = self._shown[self._shown.index(text) + len(text) :]
 
@@ -124,9 +126,16 @@ class Screen:
 
     def end(self) -> int:
         """The exit status."""
-        status = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+        status = 0
+
+        def ended() -> bool:
+            nonlocal status
+            child, status = os.waitpid(self._child, os.WNOHANG)
+            return child == self._child
+
+        wait_until(ended)
         os.close(self._screen)
-        return status
+        return os.waitstatus_to_exitcode(status)
 
 
 def test_the_repl_of_mpremote_works_on_the_pty(simulate):
