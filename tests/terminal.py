@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+
+LONGEST_S = 180.0
 
 
 def printed(
     command: Sequence[str], width: int, *, typed: str = "", **environment: str
 ) -> tuple[int, str]:
     """The exit status of a command, and what it prints in a terminal of this width, with its
-    control sequences. `typed`: its input."""
+    control sequences. `typed`: its input. Raises TimeoutError after LONGEST_S."""
     import pty
     import termios
     from fcntl import ioctl
@@ -28,7 +32,8 @@ def printed(
     os.close(theirs)
     os.write(ours, typed.encode())
     drawn = b""
-    while True:
+    limit = time.monotonic() + LONGEST_S
+    while (left := limit - time.monotonic()) > 0 and select.select([ours], [], [], left)[0]:
         try:
             piece = os.read(ours, 4096)
         except OSError:  # it has ended
@@ -36,6 +41,9 @@ def printed(
         if not piece:
             break
         drawn += piece
+    else:
+        process.kill()
+        raise TimeoutError(f"it has not ended after {LONGEST_S:.0f} s: {drawn[-500:]!r}")
     os.close(ours)
     return process.wait(), drawn.decode().replace("\r\n", "\n")
 

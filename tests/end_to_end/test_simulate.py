@@ -110,8 +110,8 @@ class Screen:
     def wait_for(self, text: bytes) -> None:
         limit = time.monotonic() + SAFETY_NET_S
         while text not in self._shown:
-            left = max(0.0, limit - time.monotonic())
-            assert select.select([self._screen], [], [], left)[0], self._shown
+            left = limit - time.monotonic()
+            assert left > 0 and select.select([self._screen], [], [], left)[0], self._shown
             self._shown += os.read(self._screen, 4096)
         self._shown = self._shown[self._shown.index(text) + len(text) :]
 
