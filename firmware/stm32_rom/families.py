@@ -92,7 +92,7 @@ _STATES = "it has product states instead of readout protection; " + _ZEROS
 _TRUSTZONE = "TrustZone may divide its flash; "
 _SECTORS = "its flash has sectors of up to 128 KB, whose erase takes seconds"
 _BYTES = _SECTORS + ", and its loader programs byte by byte"
-_NO_I2C = "its loader has no I2C"
+_NO_I2C = "its loader has no I2C, and only families with I2C are described"
 
 # (product IDs, beginnings of the part numbers without "STM32", why such a chip is not written). A
 # part belongs to the first line that fits.
