@@ -22,6 +22,7 @@ from stm32up.image import inputs
 BOARDS = {"rp2": "pico_nucleo_g071rb", "esp32": "esp32_nucleo_g071rb"}
 APPLICATION = device.PROJECT / "boards" / "nucleo_g071rb_app"
 FLASH_SIZE = 128 * 1024
+ON_BOTH_HOSTS = pytest.mark.parametrize("host", BOARDS)
 
 
 @dataclass
@@ -118,6 +119,12 @@ def state(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Callable[[s
 
 
 TYPED = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def host() -> str:
+    """The host of the board; another one only where a test says so."""
+    return "rp2"
 
 
 @pytest.fixture

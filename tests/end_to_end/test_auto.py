@@ -9,8 +9,6 @@ import pytest
 
 from stm32up.board import boards
 
-pytestmark = pytest.mark.parametrize("host", ["rp2"])  # the same on both
-
 STATED = ("engineering=readable",)
 
 

@@ -12,12 +12,6 @@ from tests.end_to_end.conftest import APPLICATION, build
 
 
 @pytest.fixture
-def host() -> str:
-    """One is enough: what is refused here is refused on the desktop."""
-    return "rp2"
-
-
-@pytest.fixture
 def refused(updated):
     """Runs a command that must be refused, on a target with an application; returns its error."""
 

@@ -10,8 +10,6 @@ from stm32sim.chip.option_bytes import OPTR, OptionBytes
 from stm32up.cli import main
 from tests.end_to_end.conftest import BOARDS, FLASH_SIZE, Commands
 
-pytestmark = pytest.mark.parametrize("host", ["rp2"])  # the same on both
-
 WANTED = 0xFEFF_FEAA
 
 

@@ -19,8 +19,6 @@ from stm32up.host.push import push
 from tests.end_to_end.conftest import BOARDS, Commands
 from tests.power_cuts import seeded_bugs
 
-pytestmark = pytest.mark.parametrize("host", ["rp2"])  # the same on both
-
 CUTS = ("--cut-target", "--cut-host")
 
 

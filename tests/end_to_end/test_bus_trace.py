@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import csv
 
-import pytest
-
 from tests.end_to_end.conftest import FLASH_SIZE
-
-pytestmark = pytest.mark.parametrize("host", ["rp2"])  # the same on both
 
 GET_VERSION, ACK = "01 fe", "79"
 

@@ -7,12 +7,6 @@ import shutil
 import pytest
 
 
-@pytest.fixture
-def host() -> str:
-    """The same on both."""
-    return "rp2"
-
-
 def diagnosis(ran) -> str | None:
     """The code of the diagnosis; None on a healthy board."""
     assert ran.status == (0 if ran.result["ok"] else 1)

@@ -18,8 +18,9 @@ from stm32up.errors import DeviceError, HostUnfit
 from stm32up.events import Examined, Values
 from stm32up.host import deploy, host_facts, session
 from stm32up.host.transport import Connection
+from tests.end_to_end.conftest import BOARDS, ON_BOTH_HOSTS
 
-PICO = "pico_nucleo_g071rb"
+PICO = BOARDS["rp2"]
 COMPILED = functools.cache(deploy.compiled)
 
 
@@ -192,9 +193,10 @@ def test_a_host_whose_boot_py_unmounts_everything_has_no_filesystem(stm32up):
         assert message == "nothing is mounted at /: the host has no filesystem"
 
 
+@ON_BOTH_HOSTS
 def test_a_deployment_fits_where_it_says_that_it_fits(host, tmp_path, capfd):
     """Deploying succeeds with exactly the needed blocks free, and is refused with one less."""
-    board = {"rp2": PICO, "esp32": "esp32_nucleo_g071rb"}[host]
+    board = BOARDS[host]
     port = f"sim:{tmp_path}"
     blank = ["blank-host=1"]
     with session.opened(port, boards.load(board), lambda event: None, options=blank) as opened:

@@ -8,8 +8,6 @@ import pytest
 from stm32up.board import boards
 from tests.end_to_end.conftest import APPLICATION, FLASH_SIZE
 
-pytestmark = pytest.mark.parametrize("host", ["rp2"])  # the same on both
-
 FLASH = 0x0800_0000
 PAGE = 2048
 

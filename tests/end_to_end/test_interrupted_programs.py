@@ -38,7 +38,6 @@ def start(url: str, path: str, program: str) -> None:
 
 
 @pytest.mark.usefixtures("less_patience")
-@pytest.mark.parametrize("host", ["rp2"])  # the same on both
 def test_a_boot_py_that_never_ends_is_interrupted_and_named(stm32up: Commands, url: str) -> None:
     start(url, "/boot.py", ENDLESS)
     ran = stm32up.at(url, "status")
@@ -47,7 +46,6 @@ def test_a_boot_py_that_never_ends_is_interrupted_and_named(stm32up: Commands, u
 
 
 @pytest.mark.usefixtures("less_patience")
-@pytest.mark.parametrize("host", ["rp2"])
 @pytest.mark.parametrize("name", ["boot.py", "main.py"])
 def test_a_program_that_swallows_ctrl_c_is_named(stm32up: Commands, url: str, name: str) -> None:
     start(url, f"/{name}", SWALLOWS)

@@ -19,8 +19,6 @@ from stm32up.say.output import JsonOutput
 from tests.end_to_end.conftest import Commands
 from tests.simulator.host.client import Client
 
-pytestmark = pytest.mark.parametrize("host", ["rp2"])
-
 
 @pytest.fixture
 def stm32up(board_in: Callable[[str], Commands]) -> Commands:

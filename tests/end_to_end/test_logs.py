@@ -13,13 +13,6 @@ import pytest
 from stm32up.board import boards
 from stm32up.host import simulation
 
-
-@pytest.fixture
-def host() -> str:
-    """The same on both."""
-    return "rp2"
-
-
 pytestmark = [pytest.mark.slow, pytest.mark.posix]
 
 LIMIT_S = 120

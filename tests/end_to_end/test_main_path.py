@@ -7,25 +7,15 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from stm32up.board import boards
 from stm32up.errors import NoBoard
 from stm32up.host import session, simulation
 from stm32up.host.raw_repl import RawRepl
 from stm32up.host.transport import Connection
-from tests.end_to_end.conftest import APPLICATION, FLASH_SIZE, build
-
-BOTH = pytest.mark.parametrize("host", ["rp2", "esp32"])
+from tests.end_to_end.conftest import APPLICATION, FLASH_SIZE, ON_BOTH_HOSTS, build
 
 
-@pytest.fixture
-def host() -> str:
-    """The other tests: the same on both."""
-    return "rp2"
-
-
-@BOTH
+@ON_BOTH_HOSTS
 def test_a_128_kb_image_is_installed_and_the_flash_equals_it(stm32up, images):
     ran = stm32up("update", images / "full.img")
     assert ran.status == 0 and ran.errors == []
@@ -43,7 +33,7 @@ def test_every_line_is_json_and_progress_goes_up(stm32up, images):
     assert written == sorted(written) and written[-1] == progress[-1]["total"] == 64
 
 
-@BOTH
+@ON_BOTH_HOSTS
 def test_an_update_then_another_then_nothing(stm32up, images):
     assert stm32up("update", images / "app-1.0.0.img").result["version"] == "1.0.0"
     assert stm32up("update", images / "app-1.1.0.img").result["version"] == "1.1.0"
@@ -92,7 +82,7 @@ def test_a_version_that_the_application_does_not_answer_is_asked_about(updated, 
     assert question in ran.errors[-1]
 
 
-@BOTH
+@ON_BOTH_HOSTS
 def test_probe_reports_the_chip_and_changes_nothing(updated):
     before = updated.target()
     result = updated("probe").result
@@ -248,7 +238,7 @@ def test_run_installs_what_was_pushed_and_then_has_nothing_to_do(stm32up, images
     assert stm32up("run").result["status"] == "idle"
 
 
-@BOTH
+@ON_BOTH_HOSTS
 def test_a_broken_application_is_rolled_back_to_the_one_before(updated, tmp_path):
     dead = (0x2000_9000).to_bytes(4, "little") + (0x0800_00C1).to_bytes(4, "little")
     dead += b"\xfe\xe7" * 2000  # branches to itself

@@ -11,8 +11,6 @@ from stm32up.errors import NoBoard
 from stm32up.host import calls
 from tests.end_to_end.conftest import BOARDS, Commands
 
-pytestmark = pytest.mark.parametrize("host", ["rp2"])  # the same on both
-
 FACTORY = ("provisioned=0", "engineering=readable")
 READABLE = FACTORY[1:]
 
