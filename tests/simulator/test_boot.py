@@ -433,6 +433,8 @@ WHOLE = KnownImage(vectors(FLASH + 0xC1, HANDLER) + bytes(range(112)), b"\x03" *
         ((), WHOLE.content[:-1], PART),
         ((0,), WHOLE.content[:-1], PART),  # NMI
         ((0,), WHOLE.content, ALL),  # entered at a wrong address, but complete
+        ((0,), vectors(0, HANDLER + 4) + WHOLE.content[16:], ALL),
+        ((), vectors(FLASH + 0xC1, HANDLER + 4) + WHOLE.content[16:], PART),
         ((0, 15), WHOLE.content, PART),
         ((0, 1), WHOLE.content[:-1], NOTHING),  # a lockup
         ((0,), vectors(HANDLER, HANDLER - 1) + WHOLE.content[16:], NOTHING),

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stm32sim.chip.families import Family
-from stm32sim.chip.flash import GRANULE
 from stm32sim.wires.bus import NOT_DRIVEN, I2CDevice
 from stm32sim.wires.clock import NS_PER_MS, Clock
 
@@ -148,8 +147,8 @@ class KnownImages:
                 return ModelApplication(image, surroundings)
         return None
 
-    def whole_behind_first_granule(self, flash: bytes) -> bool:
-        return any(flash.startswith(image.content[GRANULE:], GRANULE) for image in self.images)
+    def whole_from(self, offset: int, flash: bytes) -> bool:
+        return any(flash.startswith(image.content[offset:], offset) for image in self.images)
 
 
 def known_images(*images: KnownImage) -> KnownImages:

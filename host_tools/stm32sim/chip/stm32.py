@@ -387,7 +387,7 @@ class Stm32:
         torn = self.flash.cells[0] == Cell.TORN  # it has stack pointer and reset vector
         application = None if torn else self.applications(content, self)
         if application is None:
-            executes, whole = self._executes(torn, content), self._holds_a_whole_one(content)
+            executes, whole = self._executes(torn, content), self._holds_a_whole_one(torn, content)
             told = f"no sound application in main flash ({reason})"
             self._crash(told, executes and not whole, executes and whole)
             return
@@ -431,11 +431,12 @@ class Stm32:
         entry = int.from_bytes(content[vector : vector + 4], "little")
         return bool(entry & 1) and FLASH_START <= entry < FLASH_START + len(content)
 
-    def _holds_a_whole_one(self, content: bytes) -> bool:
-        """Whether a known image is complete except for its first granule: execution begins at a
-        wrong address, but no code is missing. Unknown code may do anything [strict]."""
+    def _holds_a_whole_one(self, torn: bool, content: bytes) -> bool:
+        """Whether a known image is complete behind the vector that led into it: execution begins
+        at a wrong address, but no code is missing. Unknown code may do anything [strict]."""
         known = self.applications
-        return isinstance(known, KnownImages) and known.whole_behind_first_granule(content)
+        behind = 2 * GRANULE if torn else GRANULE  # NMI_VECTOR is in the second one
+        return isinstance(known, KnownImages) and known.whole_from(behind, content)
 
     def _fetched(self) -> bytes:
         """Main flash as a program sees it. A torn granule may hold the right bytes, but fetching
