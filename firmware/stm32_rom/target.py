@@ -286,7 +286,7 @@ class Target:
 
     def read_until_equal(self, address, length):
         """As `read_memory`, repeated until two readings in a row are equal: data from the loader
-        has no checksum."""
+        has no checksum, and on I2C a target that loses its supply reads as erased flash."""
         data = self.read_memory(address, length)
         for _ in range(_READ_TRIES if data else 0):
             before, data = data, self.read_memory(address, length)
@@ -298,7 +298,8 @@ class Target:
 
     def blank(self):
         """Whether stack pointer and reset vector are erased flash."""
-        return self.read_memory(self.chip.flash_start, chips.GRANULE) == b"\xff" * chips.GRANULE
+        vectors = self.read_until_equal(self.chip.flash_start, chips.GRANULE)
+        return vectors == b"\xff" * chips.GRANULE
 
     def _nothing_to_run(self):
         """Whether stack pointer and reset vector are erased flash or zeros; None if no loader

@@ -347,7 +347,7 @@ class Flasher:
                     self.erased_pages += self._chip.pages
                 else:
                     self._erase(page)
-                if self._read_vectors(image.address) == _BLANK:
+                if self._target.read_until_equal(image.address, VECTORS) == _BLANK:
                     self._blank = -1 if at_once else self._blank | 1 << page
                     return
                 self._why = VerifyFailed("page %d was erased but is not blank" % page)
@@ -364,7 +364,7 @@ class Flasher:
         """Program zeros over the vectors that are not blank or cannot be read."""
         begin, end = 0, VECTORS
         try:
-            found = self._read_vectors(address)
+            found = self._target.read_until_equal(address, VECTORS) or _ZEROS
             if found[:GRANULE] == _BLANK[:GRANULE]:
                 begin = GRANULE
             if found[GRANULE:] == _BLANK[:GRANULE]:
@@ -392,11 +392,6 @@ class Flasher:
         self._target.may_be_blank = not whole
         return whole
 
-    def _read_vectors(self, address):
-        vectors = self._found[:VECTORS]
-        self._target.loader.read_into(address, vectors)
-        return vectors
-
     # --- the second bank ---
 
     def _refuse_second_bank(self, image, pages):
@@ -419,7 +414,7 @@ class Flasher:
                     self._erase(page)
                     marked = self._mark(page)
                 self._erase(page)
-                if marked and self._is_blank(page):
+                if marked and self._is_blank(page) and self._is_blank(page):
                     self._blank |= 1 << page
                     return
                 self._why = VerifyFailed(

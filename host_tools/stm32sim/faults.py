@@ -22,8 +22,8 @@ from stm32sim.wires.uart import Line
 @dataclass(frozen=True)
 class Fault:
     """`kind` is one of KINDS; `at` is the affected transaction; `byte` is the index of the byte
-    that is flipped or not acknowledged, if the transaction is long enough. On a line, `kind` is
-    one of LINE_KINDS, and `at` is the affected byte."""
+    that is flipped, not acknowledged or not sent any more, if the transaction is long enough. On a
+    line, `kind` is one of LINE_KINDS, and `at` is the affected byte."""
 
     kind: str
     at: int
@@ -40,6 +40,7 @@ KINDS = (
     "loader is deaf",  # another interface came first; until the next reset by NRST or the supply
     "always busy",  # from here on every status read gives BUSY, until the target is reset
     "loader resets itself",
+    "supply fails in an answer",  # for 2 ms: the rest of the answer reads as ones
     "clock held for 100 ms",
     "data held low",  # SDA is shorted to ground from here on
     "clock held low",  # SCL is shorted to ground from here on
@@ -240,8 +241,12 @@ class FaultyTarget(InFront):
     def read(self) -> int:
         if self._always_busy:
             return BUSY
+        struck = self._bytes == self._fault.byte
+        if struck and self._is("supply fails in an answer"):
+            self._target.power(False)
+            self._bus.clock.after(2 * NS_PER_MS, lambda: self._target.power(True))
         byte = self._target.read()
-        if self._is("bit flipped to the host") and self._bytes == self._fault.byte:
+        if struck and self._is("bit flipped to the host"):
             byte ^= 0x10
         self._bytes += 1
         return byte

@@ -18,12 +18,13 @@ from tests.support import image, known, payload
 pytestmark = pytest.mark.slow
 
 PAYLOAD = payload(2304)  # two pages: every kind of frame, and few enough to try them all
+OLD = payload(2304, seed=2)
 LASTING = ("data held low", "clock held low")  # a transient fault is handled in the same run
 LONGEST = 90 * NS_PER_S  # three attempts of everything, each with a deadline
 
 
 def bench_on(host: str) -> Bench:
-    return Bench(host=host, applications=known_images(known(PAYLOAD)))
+    return Bench(host=host, applications=known_images(known(OLD), known(PAYLOAD)))
 
 
 @functools.cache
@@ -115,6 +116,38 @@ def test_page_0_is_not_erased_while_the_new_vectors_lead_into_it(kind: str) -> N
         bench.push(image(PAYLOAD))
         assert bench.run()[-1]["ok"], f"{kind} at {at}"
         assert PAYLOAD[:8] not in found, f"{kind} at {at}"
+
+
+@functools.cache
+def reads_before_the_first_erase() -> list[int]:
+    """The transactions of an update from OLD in which the target answers with several bytes."""
+    bench = bench_on("rp2")
+    assert bench.install(image(OLD))["ok"]
+    before = sum(each[0] == I2C_ADDRESS for each in bench.trace.transactions)
+    assert bench.install(image(PAYLOAD))["ok"]
+    loader = [each[1:] for each in bench.trace.transactions if each[0] == I2C_ADDRESS][before:]
+    erase = loader.index((False, b"\x45\xba"))
+    return [at for at, (reading, data) in enumerate(loader[:erase]) if reading and len(data) > 1]
+
+
+@pytest.mark.parametrize("byte", [0, 8])
+@pytest.mark.parametrize("kind", ["bit flipped to the host", "supply fails in an answer"])
+def test_page_0_is_not_erased_while_the_old_vectors_lead_into_it(kind: str, byte: int) -> None:
+    """They may read as erased flash, because nobody drives the bus any more."""
+    for at in reads_before_the_first_erase():
+        bench = bench_on("rp2")
+        assert bench.install(image(OLD))["ok"]
+        FaultyTarget(bench.world.bus, bench.target, Fault(kind, at, byte))
+        found: list[bytes] = []
+
+        def tap(what: str, point: int, bench: Bench = bench, found: list[bytes] = found) -> None:
+            if what == "erase" and not point:
+                found.append(bytes(bench.target.flash.data[:16]))
+
+        bench.target.flash.tap = tap
+        bench.push(image(PAYLOAD))
+        assert bench.run()[-1]["ok"], f"{kind} at {at}"
+        assert found and OLD[:8] != found[0][:8] and OLD[8:16] != found[0][8:], f"{kind} at {at}"
 
 
 def test_vectors_whose_reading_is_disturbed_once_are_read_again_and_not_written_again() -> None:
