@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pictures import boot_tree, states, terminal
+from pictures import boot_tree, terminal
 from stm32up import device
 from stm32up.board import boards
 from stm32up.errors import Stm32upError
@@ -27,6 +27,8 @@ _TABLE = re.compile(r"(<!-- wiring: begin -->\n).*?(?=<!-- wiring: end -->)", re
 
 def current() -> Iterator[tuple[Path, str]]:
     """Each file of this project that has a picture or a table made here, and its content now."""
+    from pictures import states
+
     yield DOCS / "boot-tree.svg", boot_tree.svg()
     yield DOCS / "states.svg", states.svg()
     for name in boards.names():

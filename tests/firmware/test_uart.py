@@ -11,9 +11,7 @@ from stm32up import device
 from tests.firmware.uart_loader import DOUBLED, FLASH, LOST, PAGE, Rig
 
 ERRORS = device.module("stm32_rom.errors")
-COMMANDS = device.module("stm32_rom.commands")
 FAULTS = (LOST, DOUBLED, 0x01, 0x80)
-WAIT = device.module("stm32_rom.uart").read_timeout_ms(115_200) * 1000  # us
 
 
 @pytest.fixture
@@ -30,7 +28,7 @@ def make_rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
 
 
 def block(content: bytes) -> Any:
-    made = COMMANDS.Block()
+    made = device.module("stm32_rom.commands").Block()
     made.begin()
     made.data[:] = content
     return made
@@ -75,7 +73,8 @@ def test_a_silent_line_is_reported_soon_and_in_words_of_a_uart(rig):
     rig.link._uart.exchanged = True
     with pytest.raises(ERRORS.NoAnswer) as told:
         rig.loader.get_version()
-    assert rig.target.now <= 4 * WAIT
+    wait = device.module("stm32_rom.uart").read_timeout_ms(115_200) * 1000  # us
+    assert rig.target.now <= 4 * wait
     assert "UART 1 at 115200 baud, 8E1" in told.value.message
     assert "RX" in told.value.next_step and "SDA" not in told.value.next_step
     assert told.value.next_step.endswith("stm32up doctor")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pictures import __main__ as pictures
-from pictures import boot_tree, states, terminal
+from pictures import boot_tree, terminal
 from stm32sim.chip.application import known_images
 from stm32sim.in_process import Bench
 from stm32up import device
@@ -22,8 +22,6 @@ from stm32up.report import headers, wiring, wiring_picture
 from tests.commands import verbs
 from tests.firmware.test_update import write_protect_page_2
 from tests.support import image, known, payload
-
-record: Any = device.module("stm32_updater.record")
 
 PICO = boards.BOARDS / "pico_nucleo_g071rb" / "board.toml"
 UART = {
@@ -192,6 +190,9 @@ def test_the_boot_tree_ends_well_only_where_board_toml_can_say_so():
 
 
 def test_the_states_have_every_phase_and_what_a_start_does_there():
+    from pictures import states
+
+    record: Any = device.module("stm32_updater.record")
     assert {edge.begin for edge in states.EDGES} == {*record.PHASES}
     found = texts(states.svg())
     assert {*record.PHASES} <= {*found}
@@ -208,6 +209,7 @@ def seen(monkeypatch):
     bench = Bench(applications=known_images(known(OLD), known(NEW, "1.1.0")))
     changes: list[tuple[str, str]] = []
     store = bench.device.imports("stm32_updater.store").Store
+    record: Any = device.module("stm32_updater.record")
     save, load = store.save, store.load
     last = [record.UNKNOWN]
 
@@ -229,6 +231,8 @@ def seen(monkeypatch):
 
 def leads(*phases: str) -> list[tuple[str, str]]:
     """These changes, each of which is an edge of the picture."""
+    from pictures import states
+
     steps = list(itertools.pairwise(phases))
     drawn = {(edge.begin, edge.end) for edge in states.EDGES}
     assert {*steps} <= drawn

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants import __main__ as tool
+from tests.mutants.conftest import IMPORTED
 from tests.mutants.operators import mutants_of
 from tests.mutants.survivors import listed
 
@@ -257,6 +258,11 @@ def test_every_listed_survivor_is_a_mutant_of_the_code_as_it_is():
     mutants = tool.OURS.mutants()
     stale = [entry for entry in listed(tool.OURS.survivors) if not any(map(entry.covers, mutants))]
     assert stale == []
+
+
+def test_no_test_imports_what_is_changed_before_it_runs(request):
+    """It would not see the mutant. An import belongs into a fixture."""
+    assert request.config.stash[IMPORTED] == []
 
 
 def test_a_mutant_keeps_its_name_when_lines_move():
