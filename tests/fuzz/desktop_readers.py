@@ -141,7 +141,8 @@ class BoardToml(DesktopReader):
         super().__init__()
         self.device = BoardJson()
 
-    def seeds(self) -> list[bytes]:
+    @staticmethod
+    def seeds() -> list[bytes]:
         return [path.read_bytes() for path in sorted(BOARD_FILES.glob("*/board.toml"))]
 
     def read(self) -> object:

@@ -167,7 +167,8 @@ class BoardJson(DeviceReader):
         sys.modules.setdefault("machine", machine)
         self.board = on(device_module("stm32_updater.board"), self.files)
 
-    def seeds(self) -> list[bytes]:
+    @staticmethod
+    def seeds() -> list[bytes]:
         command = {"method": "command", "address": 0x2A, "command": "10424f4f54"}
         changed = {"enter": command, "preserve": [[0x0801_F000, 0x1000]]}
         settings = boards.load(str(BOARD_FILES / "pico_nucleo_g071rb")).as_json()

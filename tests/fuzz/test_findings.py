@@ -15,7 +15,7 @@ from tests.support import image, known, payload
 
 def board(**changes: object) -> bytes:
     """board.json with other values: confirm__tries=5 is "tries" in "confirm"."""
-    settings = json.loads(device_readers.BoardJson().seeds()[0])
+    settings = json.loads(device_readers.BoardJson.seeds()[0])
     for name, value in changes.items():
         table, _, key = name.rpartition("__")
         (settings[table] if table else settings)[key] = value
@@ -23,7 +23,7 @@ def board(**changes: object) -> bytes:
 
 
 def board_toml(chip: str) -> bytes:
-    return desktop_readers.BoardToml().seeds()[0].replace(b"STM32G071RB", chip.encode())
+    return desktop_readers.BoardToml.seeds()[0].replace(b"STM32G071RB", chip.encode())
 
 
 def nested(depth: int) -> bytes:
