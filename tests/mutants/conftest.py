@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from tests.mutants.__main__ import OURS
+from tests.mutants.worker import imported
 
 IMPORTED = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    paths = {str(OURS.root / module): module for module in OURS.modules}
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    session.config.stash[IMPORTED] = sorted({paths[file] for file in files if file in paths})
+    paths = {str(OURS.root / module) for module in OURS.modules}
+    session.config.stash[IMPORTED] = imported(paths)

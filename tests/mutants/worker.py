@@ -26,7 +26,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -133,9 +133,8 @@ class Worker:
 
     def _look(self, session: pytest.Session, record: list[str], modules: list[str]) -> None:
         paths = {str(Path(path).resolve()): path for path in modules}
-        for module in list(sys.modules.values()):
-            if getattr(module, "__file__", None) in paths:
-                raise RuntimeError(f"{module} is imported already: no mutant of it would be seen")
+        for path in imported(paths):
+            raise RuntimeError(f"{path} is imported already: no mutant of it would be seen")
         if self._fork(lambda: self._record(session, record, paths)):
             raise RuntimeError("the recording ended before its end")
         self._answer({"recorded": True})
@@ -160,6 +159,12 @@ class Worker:
                 }
             )
         return 0
+
+
+def imported(paths: Container[str]) -> list[str]:
+    """Which of these files are imported."""
+    files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+    return sorted({file for file in files if file in paths})
 
 
 _STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.spawn")
