@@ -414,6 +414,7 @@ class Flasher:
                     self._erase(page)
                     marked = self._mark(page)
                 self._erase(page)
+                # Twice: a target that loses its supply reads blank, too.
                 if marked and self._is_blank(page) and self._is_blank(page):
                     self._blank |= 1 << page
                     return
