@@ -49,7 +49,7 @@ def forbidden(bench: Bench) -> list[bytes]:
     ]
 
 
-EVERY = {"rp2": 1, "esp32": 8, "esp32-new": 8}  # hosts differ in their controllers only
+EVERY = {"rp2": 1, "esp32": 16, "esp32-new": 16}  # hosts differ in their controllers only
 # Faults in one direction only, and those similar to another kind, are tried less often.
 THINNED = {"byte not acknowledged": 2, "refused": 2, "loader is deaf": 5}
 
