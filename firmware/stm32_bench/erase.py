@@ -90,11 +90,9 @@ class Erase(Procedure):
         store.save(record)
 
     def _erase(self, page):
-        loader = self._target.loader
         for left in range(_TRIES - 1, -1, -1):
             try:
-                loader.erase_page(page)
-                self._clock.sleep(self._target.quirks.erase_settle_ms)
+                self._target.erase_page(page)
                 return
             except UpdaterError as error:
                 if not left:

@@ -221,16 +221,28 @@ class Target:
             self._clock.sleep(1)
         return None
 
-    def wait_for_silent_loader(self, ms):
-        """Wait `ms` while the loader works and cannot be asked. Raises LoaderError if NRST shows a
-        reset meanwhile, because the restarted loader does not report it. (Resets from inside the
-        chip show on NRST only if NRST_MODE is 3.)"""
+    def erase_page(self, page):
+        """Erase one page by its number, and wait until it is erased.
+
+        A loader with `erase_settle_ms` acknowledges an erase that it has only begun, and does not
+        report a reset in that time: NRST shows it (resets from inside the chip only if NRST_MODE
+        is 3). Over UART the ACK may lie in the host's buffer since before the reset; there a
+        restarted loader does not answer. Raises LoaderError and BusError."""
+        self.loader.erase_page(page)
+        ms = self.quirks.erase_settle_ms
+        if not ms:
+            return
+        nrst = self.pins.nrst
         deadline = self._clock.deadline(ms)
         while not deadline.expired():
             self._clock.feed()
-            if self.pins.nrst is not None and not self.pins.nrst():
-                raise LoaderError("the target was reset while it worked")
+            if nrst is not None and not nrst():
+                break
             time.sleep_us(_NRST_POLL_US)
+        else:
+            if self.loader.is_polled or self.read_memory(self.chip.flash_start, 1):
+                return
+        raise LoaderError("the target was reset in an erase")
 
     def hold_boot0(self):
         """Set BOOT0 high without a reset: the next reset leads to the loader if nBOOT_SEL is 0."""

@@ -538,8 +538,7 @@ class Flasher:
     def _erase(self, page):
         if page >= self._chip.second_bank:
             page += self._second_bank - self._chip.second_bank
-        self._target.loader.erase_page(page)
-        self._target.wait_for_silent_loader(self._target.quirks.erase_settle_ms)
+        self._target.erase_page(page)
         self.erased_pages += 1
 
     def _end_block(self, address, block):

@@ -12,7 +12,7 @@ from stm32sim.chip.application import known_images
 from stm32sim.chip.stm32 import Running
 from stm32sim.faults import LINE_KINDS, Fault, FaultyLine, LineNoise
 from stm32sim.in_process import Bench
-from stm32sim.wires.clock import NS_PER_S
+from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 from stm32sim.world import Wiring
 from tests.support import image, known, over_uart, payload, run_until_cut
 
@@ -88,6 +88,29 @@ def test_probe_tells_the_protocol_of_the_uart(make):
     found = bench.updater().probe()
     assert found["product_id"] == "0x460" and found["protocol"].startswith("3.")
     assert found["application"] == "running" and found["application_version"] is None
+
+
+@pytest.mark.parametrize("when", [3, 8, 12])
+def test_a_reset_in_an_erase_that_loader_11_3_has_acknowledged_is_noticed(make, when):
+    """The ACK lies in the host's buffer before the reset, so the page would be written on cells
+    that are half erased."""
+    bench = make(loader=3)
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
+    resets: list[int] = []
+
+    def tap(what: str, point: int) -> None:
+        if what == "erase" and point == when:
+            resets.append(point)
+            if len(resets) == 2:  # a page without the first vectors
+                bench.target.nrst(False)
+                bench.clock.after(NS_PER_MS, lambda: bench.target.nrst(True))
+
+    bench.push(image(NEW, "1.1.0"))
+    bench.target.flash.tap = tap
+    events = bench.run()
+    assert [event["page"] for event in events if event["event"] == "retry"] == [1]
+    assert events[-1]["ok"] and bench.flash_holds(NEW)
+    assert len(resets) > 2 and not bench.target.flash.weak_granules()
 
 
 # --- wires ---

@@ -93,7 +93,7 @@ BUGS = (
     Bug(
         "pages are not erased",
         "stm32_updater/flasher",
-        "        self._target.loader.erase_page(page)\n",
+        "        self._target.erase_page(page)\n",
         "",
     ),
     Bug(
@@ -253,15 +253,14 @@ BUGS = (
     Bug(
         "one page more than the image covers is erased",
         "stm32_updater/flasher",
-        "        self._target.loader.erase_page(page)\n",
-        "        self._target.loader.erase_page(page)\n"
-        "        self._target.loader.erase_page(page + 1)\n",
+        "        self._target.erase_page(page)\n",
+        "        self._target.erase_page(page)\n        self._target.erase_page(page + 1)\n",
         ("preserved-page",),
     ),
     Bug(
         "a reset is not looked for where the loader would not tell",
         "stm32_rom/target",
-        "            if self.pins.nrst is not None and not self.pins.nrst():\n",
+        "            if nrst is not None and not nrst():\n",
         "            if False:\n",
         ("loader-11.3",),
     ),

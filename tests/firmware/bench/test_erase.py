@@ -7,6 +7,7 @@ import pytest
 from stm32sim.chip.application import known_images
 from stm32sim.chip.option_bytes import WRP1AR
 from stm32sim.host.seam import HostPowerLost
+from stm32sim.wires.clock import NS_PER_MS
 from tests.firmware.bench.test_unprotect import power_cycle
 from tests.firmware.bench.verbs import PROTECTED, commands, plan, run
 from tests.support import image, known, over_uart, payload
@@ -94,6 +95,25 @@ def test_an_erase_that_is_cut_is_repaired_by_the_next_run(installed, page):
     installed.boot()
     assert installed.run()[-1]["status"] == "installed"
     assert installed.flash_holds(APP)
+
+
+@pytest.mark.parametrize("link", [{}, over_uart(confirm={"method": "none"})], ids=["i2c", "uart"])
+def test_a_page_is_erased_again_if_loader_11_3_was_reset_meanwhile(make_bench, link):
+    """It acknowledges an erase that it has only begun."""
+    bench = make_bench(loader=3, applications=KNOWN, **link)
+    assert bench.install(image(APP))["ok"]
+    begun = []
+
+    def tap(what, point):
+        if what == "erase" and point == 8:
+            begun.append(point)
+            if len(begun) == 2:
+                bench.target.nrst(False)
+                bench.clock.after(NS_PER_MS, lambda: bench.target.nrst(True))
+
+    bench.target.flash.tap = tap
+    assert run(bench, "Erase", everything=True)["ok"]
+    assert len(begun) == 64 + 1 and not bench.target.flash.weak_granules()
 
 
 def test_a_protected_part_is_refused(make_bench):
