@@ -20,6 +20,7 @@ from stm32sim.faults import InFront
 from stm32sim.host.micropython import MicroPythonHost
 from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_MS
 from stm32sim.world import Wiring
 from stm32up import device
 from stm32up.host import deploy, paths
@@ -102,6 +103,22 @@ def run_until_cut(bench: Bench) -> None:
         bench.run()
     bench.target.flash.tap = None
     bench.boot()
+
+
+def reset_in_erase(bench: Bench, number: int, point: int) -> list[int]:
+    """Pull the target's NRST low for 1 ms at this point of the `number`-th erase from now on (from
+    1). Returns a list that grows with each erase which gets there."""
+    begun: list[int] = []
+
+    def tap(what: str, at: int) -> None:
+        if what == "erase" and at == point:
+            begun.append(at)
+            if len(begun) == number:
+                bench.target.nrst(False)
+                bench.clock.after(NS_PER_MS, lambda: bench.target.nrst(True))
+
+    bench.target.flash.tap = tap
+    return begun
 
 
 def rehashed(content: bytes) -> bytes:

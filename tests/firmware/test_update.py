@@ -15,7 +15,7 @@ from stm32sim.chip.quirks import quirks_of
 from stm32sim.chip.stm32 import DISCHARGE, Running
 from stm32sim.world import Wiring
 from stm32up import device
-from tests.support import FLASH, image, known, payload, run_until_cut
+from tests.support import FLASH, image, known, payload, reset_in_erase, run_until_cut
 
 OLD, NEW = payload(9000, 1), payload(7000, 2)
 BOTH = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"))
@@ -186,17 +186,8 @@ def test_a_reset_that_loader_11_3_would_not_tell_is_noticed(make_bench):
     """The loader acknowledges an erase before it is done."""
     bench = make_bench(applications=BOTH, loader=3)
     bench.push(image(OLD, "1.0.0"))
-    erases = 0
-
-    def reset_late(what: str, point: int) -> None:
-        nonlocal erases
-        erases += what == "erase" and point == 15
-        if erases == 2 and what == "erase" and point == 15:
-            bench.target.nrst(False)
-            bench.clock.after(1_000_000, lambda: bench.target.nrst(True))
-
     bench.target.flash.times = SLOWEST
-    bench.target.flash.tap = reset_late
+    reset_in_erase(bench, 2, 15)
     events = bench.run()
     (retry,) = [event for event in events if event["event"] == "retry"]
     assert "reset" in retry["message"]

@@ -12,9 +12,9 @@ from stm32sim.chip.application import known_images
 from stm32sim.chip.stm32 import Running
 from stm32sim.faults import LINE_KINDS, Fault, FaultyLine, LineNoise
 from stm32sim.in_process import Bench
-from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
+from stm32sim.wires.clock import NS_PER_S
 from stm32sim.world import Wiring
-from tests.support import image, known, over_uart, payload, run_until_cut
+from tests.support import image, known, over_uart, payload, reset_in_erase, run_until_cut
 
 OLD, NEW, DEAD = payload(9000, 1), payload(7000, 2), payload(5000, 3)
 SMALL = payload(2304, 4)
@@ -96,21 +96,12 @@ def test_a_reset_in_an_erase_that_loader_11_3_has_acknowledged_is_noticed(make, 
     that are half erased."""
     bench = make(loader=3)
     assert bench.install(image(OLD, "1.0.0"))["ok"]
-    resets: list[int] = []
-
-    def tap(what: str, point: int) -> None:
-        if what == "erase" and point == when:
-            resets.append(point)
-            if len(resets) == 2:  # a page without the first vectors
-                bench.target.nrst(False)
-                bench.clock.after(NS_PER_MS, lambda: bench.target.nrst(True))
-
     bench.push(image(NEW, "1.1.0"))
-    bench.target.flash.tap = tap
+    begun = reset_in_erase(bench, 2, when)  # a page without the first vectors
     events = bench.run()
     assert [event["page"] for event in events if event["event"] == "retry"] == [1]
     assert events[-1]["ok"] and bench.flash_holds(NEW)
-    assert len(resets) > 2 and not bench.target.flash.weak_granules()
+    assert len(begun) > 2 and not bench.target.flash.weak_granules()
 
 
 # --- wires ---

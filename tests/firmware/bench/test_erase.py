@@ -7,10 +7,9 @@ import pytest
 from stm32sim.chip.application import known_images
 from stm32sim.chip.option_bytes import WRP1AR
 from stm32sim.host.seam import HostPowerLost
-from stm32sim.wires.clock import NS_PER_MS
 from tests.firmware.bench.test_unprotect import power_cycle
 from tests.firmware.bench.verbs import PROTECTED, commands, plan, run
-from tests.support import image, known, over_uart, payload
+from tests.support import image, known, over_uart, payload, reset_in_erase
 
 APP = payload(50_000, 1)
 KNOWN = known_images(known(APP, "1.0.0"))
@@ -102,16 +101,7 @@ def test_a_page_is_erased_again_if_loader_11_3_was_reset_meanwhile(make_bench, l
     """It acknowledges an erase that it has only begun."""
     bench = make_bench(loader=3, applications=KNOWN, **link)
     assert bench.install(image(APP))["ok"]
-    begun = []
-
-    def tap(what, point):
-        if what == "erase" and point == 8:
-            begun.append(point)
-            if len(begun) == 2:
-                bench.target.nrst(False)
-                bench.clock.after(NS_PER_MS, lambda: bench.target.nrst(True))
-
-    bench.target.flash.tap = tap
+    begun = reset_in_erase(bench, 2, 8)
     assert run(bench, "Erase", everything=True)["ok"]
     assert len(begun) == 64 + 1 and not bench.target.flash.weak_granules()
 
