@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -162,3 +163,24 @@ def test_a_target_without_an_application_is_left_with_boot0_low(make_bench, fail
     bench.target.power(True)
     bench.clock.advance(100_000_000)
     assert bench.target.running is Running.APPLICATION
+
+
+@pytest.mark.parametrize("readings", [b"aa", b"abb", b"abcc", b"abcdd"])
+def test_a_reading_counts_if_the_one_before_was_equal(make_bench, readings):
+    assert read(make_bench(), readings) == readings[-1]
+
+
+def test_five_different_readings_are_an_error(make_bench):
+    bench = make_bench()
+    with pytest.raises(
+        bench.device.imports("stm32_rom.errors").LoaderError, match="reads differently"
+    ):
+        read(bench, b"abcde")
+
+
+def read(bench: Bench, readings: bytes) -> int:
+    """What `read_until_equal` makes of these readings."""
+    rest = iter(readings)
+    target = SimpleNamespace(read_memory=lambda address, length: next(rest))
+    found: int = bench.device.imports("stm32_rom.target").Target.read_until_equal(target, 0, 1)
+    return found

@@ -71,6 +71,21 @@ def test_the_room_kept_for_the_record_comes_back(host):
     assert bench.read_file("/updater/spare") == bytes(8192)
 
 
+@pytest.mark.parametrize("number", [28, 13], ids=["ENOSPC", "EACCES"])
+def test_a_record_that_has_no_room_gets_that_of_the_spare_file(make_bench, number):
+    bench = make_bench(applications=BOTH)
+    about_to_update(bench)
+    real = bench.world.file_calls["fs_open"]
+
+    def full(path, mode):
+        if "/state." in path and "w" in mode and bench.exists("/updater/spare"):
+            raise OSError(number)
+        return real(path, mode)
+
+    bench.world.file_calls["fs_open"] = full
+    assert bench.run()[-1]["ok"] and bench.flash_holds(NEW)
+
+
 def test_what_is_written_is_started_although_no_record_can_be(make_bench):
     bench = make_bench(applications=BOTH)
     about_to_update(bench)

@@ -89,6 +89,12 @@ def test_a_refusal_names_versions_and_counters(bench, lost, than):
     )
 
 
+def test_a_refusal_names_no_version_if_the_confirmed_image_is_damaged(bench):
+    bench.write_file("/updater/confirmed.img", bytes(100))
+    result = bench.install(image(OLD, "1.0.0", counter=6))
+    assert result["error"] == "image-older" and "than what was installed" in result["message"]
+
+
 def test_a_damaged_confirmed_image_tells_nothing(bench):
     """Especially not a counter that would prevent every update."""
     content = bytearray(image(NEW, "2.0.0", counter=7))

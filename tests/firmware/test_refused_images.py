@@ -62,6 +62,7 @@ def test_truncated_anywhere(bench):
     whole = image(GOOD, "1.1.0")
     for length in [*range(64), *range(500, 530), 2000, *range(len(whole) - 80, len(whole))]:
         assert refuse(bench, whole[:length])["error"] == "image-damaged", length
+    assert f"{length} of {len(whole)} bytes" in refuse(bench, whole[:length])["message"]
 
 
 def test_followed_by_something(bench):
@@ -168,6 +169,7 @@ def test_unsigned_where_the_board_wants_signatures(make_bench):
         (RAM_END - 2, FLASH + 0xC1),
         (RAM_END, FLASH + 0xC0),
         (RAM_END, FLASH + 100_001),
+        (RAM_END, FLASH + 0x3D),  # the last of the core's 16 vectors
         (RAM_END, 0x0000_00C1),
         (RAM_END, 0xFFFF_FFFF),
     ],
@@ -183,6 +185,18 @@ def test_a_refused_image_does_not_stand_in_the_way_of_a_good_one(bench):
     events = bench.run()
     assert [event["event"] for event in events][:2] == ["refused", "checked"]
     assert events[-1]["ok"] and bench.flash_holds(GOOD)
+
+
+def test_an_older_image_beside_a_good_one_is_removed_and_named(bench):
+    bench.push(image(GOOD, "1.1.0"), "newer")
+    bench.push(image(GOOD, "1.0.9"), "older")
+    (event,) = [event for event in bench.run() if event["event"] == "superseded"]
+    assert event == {
+        "event": "superseded",
+        "image": "/updater/inbox/older.img",
+        "version": "1.0.9",
+    }
+    assert not bench.exists("/updater/inbox/older.img")
 
 
 # --- signed images for a product ---
@@ -219,6 +233,13 @@ def with_tlvs(content: bytes, *tlvs: tuple[int, bytes]) -> bytes:
     area = b"".join(struct.pack("<HH", kind, len(value)) + value for kind, value in tlvs)
     info = struct.pack("<HH", image_format.OTHER_MAGIC, len(area) + 4)
     return content[: end_of_signed_part(content)] + info + area
+
+
+def with_stray_bytes(content: bytes) -> bytes:
+    """The image with two more bytes at the end of its last TLV area."""
+    at = end_of_signed_part(content) + 2
+    length = struct.unpack_from("<H", content, at)[0] + 2
+    return content[:at] + struct.pack("<H", length) + content[at + 2 :] + b"xx"
 
 
 def others(content: bytes) -> list[tuple[int, bytes]]:
@@ -355,6 +376,10 @@ WRONG: dict[str, tuple[str, Callable[[], bytes]]] = {
     "with an unknown TLV that nobody signed": (
         "image-damaged",
         lambda: with_tlvs(signed(), *others(signed()), (0x3333, b"x")),
+    ),
+    "with two bytes that are no TLV": (
+        "image-damaged",
+        lambda: with_stray_bytes(signed()),
     ),
     "with its digest in the protected part": (
         "image-damaged",

@@ -215,6 +215,14 @@ def test_after_any_damaged_byte_the_next_attempt_succeeds(make_rig, direction, f
         assert noticed or rig.target.flash[PAGE : PAGE + 256] == CONTENT, at
 
 
+def test_an_answer_that_breaks_off_is_an_error_that_says_where(rig):
+    """What was in the buffer before must not be taken for flash."""
+    rig.loader.get_version()
+    rig.target.to_host[rig.target._answered + 50] = LOST
+    with pytest.raises(ERRORS.BusTimeout, match="broke off after .* of 256 bytes"):
+        rig.loader.read_into(FLASH, bytearray(256))
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_after_a_damaged_first_byte_the_next_attempt_succeeds_with_a_reset(make_rig, fault):
     rig = make_rig()

@@ -9,13 +9,15 @@ from dataclasses import replace
 import pytest
 
 from stm32sim.chip.application import known_images
-from stm32sim.chip.flash import PAGE, SLOWEST
+from stm32sim.chip.flash import PAGE, SLOWEST, TYPICAL
 from stm32sim.chip.loader_steps import I2C_ADDRESS
 from stm32sim.chip.quirks import quirks_of
 from stm32sim.chip.stm32 import DISCHARGE, Running
+from stm32sim.wires.clock import NS_PER_US
 from stm32sim.world import Wiring
 from stm32up import device
-from tests.support import FLASH, image, known, payload, reset_in_erase, run_until_cut
+from stm32up.image import image_format
+from tests.support import FLASH, image, known, payload, reset_in_erase, restated, run_until_cut
 
 OLD, NEW = payload(9000, 1), payload(7000, 2)
 BOTH = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"))
@@ -65,6 +67,16 @@ def test_the_slowest_flash_is_waited_for(make_bench, loader):
     bench = make_bench(loader=loader, applications=BOTH, times=SLOWEST)
     assert bench.install(image(OLD, "1.0.0"))["ok"]
     assert bench.flash_holds(OLD)
+
+
+def test_a_block_is_waited_for_as_long_as_the_one_before_took(make_bench):
+    took = []
+    for program in (95 * NS_PER_US, SLOWEST.program):
+        bench = make_bench(applications=BOTH, times=replace(TYPICAL, program=program))
+        bench.push(image(OLD, "1.0.0"))
+        took += [event["write_ms"] for event in bench.run() if event["event"] == "written"]
+    slower, slowest = took
+    assert slower < slowest - 10
 
 
 def test_software_i2c_serves_as_well(make_bench):
@@ -192,6 +204,19 @@ def test_a_reset_that_loader_11_3_would_not_tell_is_noticed(make_bench):
     (retry,) = [event for event in events if event["event"] == "retry"]
     assert "reset" in retry["message"]
     assert events[-1]["ok"] and not bench.target.flash.weak_granules()
+
+
+def test_a_page_is_tried_three_times(make_bench):
+    bench = make_bench(applications=BOTH)
+    bench.push(image(OLD, "1.0.0"))
+    reset_in_erase(bench, 2, 8)
+    tried_again = []
+    for event in bench.updater().events():
+        if event["event"] == "retry":
+            tried_again.append(event["page"])
+            if len(tried_again) == 1:
+                reset_in_erase(bench, 1, 8)
+    assert tried_again == [1, 1] and event["ok"] and bench.flash_holds(OLD)
 
 
 def test_flash_that_takes_no_zeros_is_updated_all_the_same(make_bench):
@@ -360,8 +385,17 @@ def test_a_list_of_holes_that_makes_no_sense_is_refused(calibrated, with_hole, k
     make, filled = calibrated
     bench = make()
     erased = list(bench.target.flash.erase_counts)
-    assert bench.install(image(with_hole, "1.1.0", kept=kept))["error"] == error
+    result = bench.install(image(with_hole, "1.1.0", kept=kept))
+    assert result["error"] == error
+    assert error != "image-fit" or f"at 0x{FLASH + kept[0][0]:08X}" in result["message"]
     assert bench.target.flash.erase_counts == erased
+
+
+def test_a_list_of_holes_of_a_wrong_length_is_refused(calibrated, with_hole):
+    make, filled = calibrated
+    content = image(with_hole, "1.1.0", kept=(HOLE,))
+    cut = restated(content, image_format.KEPT, lambda value: value + value[:4])
+    assert make().install(cut)["error"] == "image-damaged"
 
 
 def test_a_reset_vector_that_leads_into_a_hole_is_refused(calibrated, with_hole):

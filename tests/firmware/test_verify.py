@@ -180,6 +180,19 @@ def test_a_part_full_of_other_data_is_erased_at_once(make, verify):
     assert bench.flash_holds(FULL)
 
 
+def test_pages_that_were_right_are_written_again_after_all_were_erased(make):
+    bench = make()
+    update(bench, FULL, "2.0.0")
+    changed = bytes(byte ^ 0x55 for byte in FULL[4 * PAGE :])
+    bench.push(image(FULL[: 4 * PAGE] + changed, "2.3.0"))
+    events = []
+    for event in bench.updater().events():
+        events.append(event["event"])
+        if event["event"] == "written":
+            break
+    assert "retry" not in events and frames(bench).count(EVERY_PAGE) == 2
+
+
 @pytest.mark.parametrize(
     "how",
     [
