@@ -16,6 +16,7 @@ SAMPLE ?= 200
 SEED ?= 1
 CYCLES ?= 1000
 ONLY ?=
+LIMIT ?= inf
 TESTS ?= tests
 T ?=
 QUICK := tests/host_tools tests/firmware
@@ -120,9 +121,10 @@ $(VENV)/.fuzz: pyproject.toml $(VENV)/.installed
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz --runs $(RUNS) --jobs $(JOBS)
 
-# ONLY=NAMES tries these mutants or modules alone, TESTS=FOLDERS by these tests alone.
+# ONLY=NAMES tries these mutants or modules alone, TESTS=FOLDERS by these tests alone;
+# LIMIT=SECONDS ends the tests of one mutant earlier.
 mutants: setup
-	$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED) --jobs $(JOBS) --only '$(ONLY)' --tests $(TESTS)
+	$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED) --jobs $(JOBS) --only '$(ONLY)' --most-seconds $(LIMIT) --tests $(TESTS)
 
 lint: $(VENV)/.installed $(PORTS:%=lint-device-%)
 	$(BIN)/ruff check .

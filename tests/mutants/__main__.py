@@ -5,8 +5,10 @@
     python -m tests.mutants --tests tests/firmware            use only these tests
 
 The tests are run once in a copy of the project, to record which of them reach which statements.
-Then each mutant is run with the tests that reach it, the fast ones first, until one fails. An
-interrupted run continues where it stopped, if code and tests are the same.
+Then each mutant is run with the tests that reach it, the fast ones first, until one fails. All of
+them take up to 20 minutes for one survivor; --most-seconds 100 stops earlier, and the survivors
+that it finds can be tried by name without it. An interrupted run continues where it stopped, if
+code and tests are the same.
 
 survivors.toml lists mutants that need not be noticed, each with its reason: "equivalent" ones
 behave as before; "accepted" ones do not, and count as survivors. Exit status 1 if more than 5 % of
@@ -19,6 +21,7 @@ import argparse
 import fcntl
 import functools
 import json
+import math
 import random
 import signal
 import sys
@@ -96,14 +99,16 @@ class Results:
     """The result of each mutant, kept in a file for the next run. A mutant stays killed while the
     file with the killing test is the same; a surviving result is valid only for the same tests."""
 
-    def __init__(self, path: Path, digests: Digests, tests: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, digests: Digests, tests: Sequence[str], most_seconds: float
+    ) -> None:
         self._path = path
         self._digests = digests
-        self._tests = list(tests)
+        self._tests = [*tests, most_seconds]
         lines = path.read_text().splitlines() if path.exists() else []
-        self.found: dict[str, dict[str, Any]] = {
-            result["id"]: result for result in map(json.loads, lines) if self._holds(result)
-        }
+        every: list[dict[str, Any]] = [*map(json.loads, lines)]
+        self.found = {result["id"]: result for result in every if self._holds(result)}
+        self.killed_by = {result["id"]: result["by"] for result in every if result["by"]}
 
     def _depends_on(self, by: str | None) -> list[Any]:
         if by is not None:
@@ -154,6 +159,7 @@ def run(
     mutants: Sequence[Mutant],
     recording: Recording,
     results: Results,
+    most_seconds: float,
     console: Console,
 ) -> None:
     """Try each mutant that has no result yet."""
@@ -163,9 +169,11 @@ def run(
         killers[result["module"], result["function"]][result["by"]] += 1
 
     def request(mutant: Mutant) -> dict[str, Any]:
-        near = killers[Path(mutant.module).stem, mutant.function]
+        near = killers[Path(mutant.module).stem, mutant.function].copy()
+        near[results.killed_by.get(mutant.id, "")] += len(mutants)
         source = mutant.applied((root / mutant.module).read_text())
-        return {"modules": {mutant.module: source}, "tests": recording.tests_for(mutant, near)}
+        tests = recording.tests_for(mutant, near, most_seconds)
+        return {"modules": {mutant.module: source}, "tests": tests}
 
     progress = Progress(console, len(todo), "mutants")
     counts: Counter[str] = Counter()
@@ -225,6 +233,12 @@ def main(arguments: Sequence[str] | None = None, project: Project = OURS) -> int
     parser.add_argument(
         "--only", default="", help="names of mutants or modules, separated by commas"
     )
+    parser.add_argument(
+        "--most-seconds",
+        type=float,
+        default=math.inf,
+        help="of tests for one mutant; one that they do not notice counts as a survivor",
+    )
     parser.add_argument("--tests", nargs="+", default=["tests"])
     given = parser.parse_args(arguments)
     console = Console(width=120)
@@ -242,7 +256,7 @@ def main(arguments: Sequence[str] | None = None, project: Project = OURS) -> int
     except BlockingIOError:
         raise SystemExit(f"error: another run uses {project.place}; wait for its end") from None
     digests = Digests(project.root)
-    results = Results(project.place / "results.jsonl", digests, given.tests)
+    results = Results(project.place / "results.jsonl", digests, given.tests, given.most_seconds)
     if only:
         results.forget(tried)
     began = time.monotonic()
@@ -252,7 +266,7 @@ def main(arguments: Sequence[str] | None = None, project: Project = OURS) -> int
         recording = recorded(crew, digests, project.modules, project.place, console)
         for test in recording.failed:
             console.print(f"left out, it fails without a mutant: {test}", markup=False)
-        run(crew, project.root, tried, recording, results, console)
+        run(crew, project.root, tried, recording, results, given.most_seconds, console)
     except KeyboardInterrupt:
         console.print("stopped; the same command continues here")
         return 2

@@ -9,6 +9,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,21 @@ class Recording:
             [answer["test"] for answer in answers if answer["failed"]],
         )
 
-    def tests_for(self, mutant: Mutant, killers: Counter[str]) -> list[tuple[str, float]]:
-        """The tests that may notice the mutant, and their seconds: first those that killed
-        neighbouring mutants, then the fast ones, then those that may reach it in another
-        process."""
+    def tests_for(
+        self, mutant: Mutant, killers: Counter[str], most_seconds: float
+    ) -> list[tuple[str, float]]:
+        """The tests that may notice the mutant, and their seconds: first those that killed it
+        before, or neighbouring mutants, then the fast ones, then those that may reach it in
+        another process. The list ends where their seconds exceed `most_seconds`."""
         seen = self.reaching.get((mutant.module, mutant.line), [])
         tests = sorted(seen, key=lambda test: (-killers[test], self.seconds[test]))
         tests += sorted(set(self.elsewhere) - set(seen), key=lambda test: self.seconds[test])
-        return [(test, self.seconds[test]) for test in tests]
+        spent = accumulate(self.seconds[test] for test in tests)
+        return [
+            (test, self.seconds[test])
+            for test, until in zip(tests, spent, strict=True)
+            if until <= most_seconds
+        ]
 
 
 def recorded(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from tests.mutants import __main__ as tool
 from tests.mutants.conftest import IMPORTED
 from tests.mutants.operators import mutants_of
+from tests.mutants.recording import Recording
 from tests.mutants.survivors import listed
 
 CALC = '''\
@@ -263,6 +266,16 @@ def test_every_listed_survivor_is_a_mutant_of_the_code_as_it_is():
 def test_no_test_imports_what_is_changed_before_it_runs(request):
     """It would not see the mutant. An import belongs into a fixture."""
     assert request.config.stash[IMPORTED] == []
+
+
+def test_fast_tests_that_killed_neighbours_come_first_and_no_more_than_asked():
+    mutant = next(iter(mutants_of("calc.py", CALC)))
+    seconds = {"fast": 1.0, "slow": 3.0, "near": 5.0, "elsewhere": 0.5}
+    reaching = {(mutant.module, mutant.line): ["slow", "fast", "near"]}
+    recording = Recording(seconds, reaching, ["elsewhere", "near"], [])
+    in_turn = recording.tests_for(mutant, Counter(near=2), math.inf)
+    assert [test for test, _ in in_turn] == ["near", "fast", "slow", "elsewhere"]
+    assert recording.tests_for(mutant, Counter(near=2), 6.0) == in_turn[:2]
 
 
 def test_a_mutant_keeps_its_name_when_lines_move():
