@@ -237,9 +237,10 @@ def tasks(share: int) -> Iterator[Task]:
         yield from (Task(kind, name, part, of, share) for name in names for part in range(of))
 
 
-def run(jobs: int, share: int, console: Console, diary: Path) -> tuple[Rows, list[str]]:
+def run(jobs: int, share: int, console: Console, diary: Path) -> tuple[Rows, list[str], float]:
     """Run all tasks that are not in the diary; after a Ctrl-C return the results so far. Also
-    return what could not be done."""
+    return what could not be done, and the minutes that it took, with those of the diary."""
+    began = time.monotonic()
     undone: list[str] = []
     rows: dict[str, dict[str, Row]] = {kind: {} for kind in KINDS}
 
@@ -248,9 +249,16 @@ def run(jobs: int, share: int, console: Console, diary: Path) -> tuple[Rows, lis
         for row in done:
             found.setdefault(row.scenario, Row(row.scenario, row.cuts)).merge(row)
 
-    earlier = dict(written_in(diary))
-    for task, known in earlier.items():
+    earlier = set()
+    minutes_before = 0.0
+    for task, known, so_far in written_in(diary):
         add(task, known)
+        earlier.add(task)
+        minutes_before = so_far
+
+    def minutes() -> float:
+        return round(minutes_before + (time.monotonic() - began) / 60, 2)
+
     todo = [task for task in tasks(share) if task not in earlier]
     try:
         with progress_on(console, len(todo)) as advance, diary.open("a") as out:
@@ -259,19 +267,21 @@ def run(jobs: int, share: int, console: Console, diary: Path) -> tuple[Rows, lis
                     undone.append(f"DIED: {task.kind} {task.name}, part {task.part}: {done!r}")
                 else:
                     add(task, done)
-                    print(json.dumps([astuple(task), [*map(vars, done)]]), file=out, flush=True)
+                    line = [astuple(task), [*map(vars, done)], minutes()]
+                    print(json.dumps(line), file=out, flush=True)
                 sums = (sum_of(list(rows[kind].values())).cases for kind in ("single", "double"))
                 advance("{} single cuts, {} double cuts".format(*sums))
     except KeyboardInterrupt:
         undone.append("stopped before its end; --go-on does the rest")
-    return {kind: list(found.values()) for kind, found in rows.items()}, undone
+    return {kind: list(found.values()) for kind, found in rows.items()}, undone, minutes()
 
 
-def written_in(diary: Path) -> Iterator[tuple[Task, list[Row]]]:
-    """The finished tasks of an earlier run, which must have been one of the same code."""
+def written_in(diary: Path) -> Iterator[tuple[Task, list[Row], float]]:
+    """The finished tasks of an earlier run, which must have been one of the same code: the task,
+    its results, the minutes since the beginning."""
     for line in diary.read_text().splitlines() if diary.exists() else ():
-        task, rows = json.loads(line)
-        yield Task(*task), [as_row(values) for values in rows]
+        task, rows, minutes = json.loads(line)
+        yield Task(*task), [as_row(values) for values in rows], minutes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -291,14 +301,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with seeded_bugs.planted(bug):
             pass  # a bug whose place is missing is reported now, not after an hour
     console = Console(width=120)
-    began = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     diary = given.output.with_suffix(".done")
     if not given.go_on:
         diary.unlink(missing_ok=True)
-    rows, undone = run(given.jobs, given.share, console, diary)
-    minutes = (time.monotonic() - began) / 60
+    rows, undone, minutes = run(given.jobs, given.share, console, diary)
     wrong = faults(rows, given.share) + undone
     report = {
         **{kind: [vars(row) for row in found] for kind, found in rows.items()},
