@@ -133,7 +133,7 @@ def test_the_line_carries_a_fraction_of_mpremotes_bytes(host, tmp_path):
         counts[turn] += len(data)
         return data
 
-    path = image_file(tmp_path, firmware()[: 64 * 1024])
+    path = image_file(tmp_path, firmware()[: 40 * 1024])
     with line_to(host.board.port, 10e6, count) as port:
         turn = 0
         mpremote(port, "fs", "cp", path, ":/copy")

@@ -37,7 +37,7 @@ from tests.firmware.bench.verbs import NOTE, PROTECTED, SMALL, WANTED_OPTR, quir
 
 pytestmark = pytest.mark.slow
 
-EVERY = {BYTE: 127, FRAME: 11, TARGET_FLASH: 2, HOST_FLASH: 1}
+EVERY = {BYTE: 191, FRAME: 13, TARGET_FLASH: 3, HOST_FLASH: 1}
 
 
 def factory(how: dict[str, Any]) -> Bench:
