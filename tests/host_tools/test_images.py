@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import bincopy
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from imgtool.image import Image, VerifyResult
 
 from stm32up.errors import ImageError, KeyFileError, Stm32upError, UsageError
-from stm32up.image import images, inputs, keys
+from stm32up.image import image_format, images, inputs, keys
 from tests.host_tools.input_files import FLASH, elf
-from tests.support import payload
+from tests.support import image as image_of
+from tests.support import payload, rehashed
 
 
 def test_imgtool_itself_accepts_a_signed_image_and_names_its_version(image, key_files):
@@ -248,3 +250,12 @@ def test_the_input_is_never_overwritten(tmp_path, run):
         ran = run(*verb)
         assert ran.status == 2 and "is the input itself" in ran.err
         assert before == {path: path.read_bytes() for path in (source, built, key)}
+
+
+def test_checksums_of_a_payload_that_is_not_whole_words_are_refused():
+    """Only other tools make such an image; the STM32 computes checksums of words."""
+    content = image_of(payload(512), "1.0.0")
+    end = image_format.parse(content).header_size + 512
+    odd = rehashed(content[:12] + struct.pack("<I", 510) + content[16 : end - 2] + content[end:])
+    with pytest.raises(ImageError, match="states wrong checksums"):
+        images.check(Path("app.img"), odd, None)

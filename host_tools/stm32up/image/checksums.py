@@ -10,12 +10,13 @@ from __future__ import annotations
 import zlib
 
 VECTORS = 16
+WORD = 4
 _SIZE = 4
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def stated(payload: bytes, page_size: int) -> bytes:
-    """The value of an image's TLV of checksums. `payload`: whole granules."""
+    """The value of an image's TLV of checksums. `payload`: whole words."""
     pages = [payload[start : start + page_size] for start in range(0, len(payload), page_size)]
     pages[0] = pages[0][VECTORS:]
     return b"".join(crc(part).to_bytes(_SIZE, "big") for part in (payload[VECTORS:], *pages))
@@ -28,7 +29,7 @@ def crc(data: bytes) -> int:
     the lowest. So zlib gets the bytes of each word backwards with their bits reversed; its result
     is reversed, too, and inverted."""
     words = bytearray(len(data))
-    for place in range(4):
-        words[place::4] = data[3 - place :: 4]
+    for place in range(WORD):
+        words[place::WORD] = data[WORD - 1 - place :: WORD]
     found = zlib.crc32(words.translate(_REVERSED)) ^ 0xFFFF_FFFF
     return int(f"{found:032b}"[::-1], 2)

@@ -292,12 +292,16 @@ def check(
 
 
 def _check_checksums(path: Path, parsed: image_format.Parsed) -> None:
-    """Raise ImageError if an image states checksums that are not those of its payload. A board
-    would read all of it back, and then do without them."""
+    """Raise ImageError if an image states checksums that are not those of its payload, or of one
+    that is not whole words, which has none. A board would read all of it back, and then do without
+    them."""
     found = parsed.find(image_format.CHECKSUMS)
+    if found is None:
+        return
     product_id = int.from_bytes(parsed.find(image_format.PRODUCT_ID) or b"", "little")
     page_size = device.largest(product_id).page_size
-    if found is not None and found != checksums.stated(parsed.payload, page_size):
+    payload = parsed.payload
+    if len(payload) % checksums.WORD or found != checksums.stated(payload, page_size):
         raise ImageError(f"{path} states wrong checksums (TLV 0x{image_format.CHECKSUMS:02X})")
 
 
