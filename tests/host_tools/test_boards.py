@@ -257,6 +257,11 @@ MISTAKES = [
     ("preserve = []", REGION % ("0x08000000", "0x800"), "covers the first page"),
     ("preserve = []", "preserve = [{start = 0x0801F800}]", "needs start and length"),
     ("preserve = []", "preserve = [{lenght = 1}]", "lenght is not a known key; did you mean"),
+    (
+        'method = "i2c-version"',
+        'method = "gpoi"\npin = []',
+        "[confirm] method must be",
+    ),
     ("preserve = []", "preserve = 5", "[flash] preserve must be"),
     ("preserve = []", "preserve = [5]", "[flash] preserve must contain"),
     ("unsigned = true", "unsigned = 1", "[images] unsigned must be true or false"),

@@ -112,8 +112,9 @@ class BoardReader:
         trouble = key.kind.trouble(content[key.name], host)
         if key.methods and content.get("method") not in key.methods:
             right = " or ".join(f'"{method}"' for method in key.methods)
-            known = not toml_keys.METHODS[key.table].kind.trouble(content.get("method"), host)
-            trouble = f"is only for method = {right}" if known else ""
+            if toml_keys.METHODS[key.table].kind.trouble(content.get("method"), host):
+                return  # the method is reported; what the key should be is not known
+            trouble = f"is only for method = {right}"
         if trouble:
             self._refuse(key, trouble)
         else:
