@@ -54,7 +54,7 @@ def _forms(image: Parsed) -> Iterator[Reason]:
 
 
 def _signatures(image: Parsed) -> Iterator[Reason]:
-    values = {tlv.type: tlv.value for tlv in image.tlvs}
+    values = {tlv.type: tlv.value for tlv in image.tlvs if not tlv.protected}
     name = ""
     if _ECDSA in values:
         name = "ECDSA P-256" if len(values[_ECDSA]) <= _LONGEST_P256 else "ECDSA P-384"
