@@ -249,12 +249,11 @@ def run(jobs: int, share: int, console: Console, diary: Path) -> tuple[Rows, lis
         for row in done:
             found.setdefault(row.scenario, Row(row.scenario, row.cuts)).merge(row)
 
-    earlier = set()
-    minutes_before = 0.0
-    for task, known, so_far in written_in(diary):
+    written = [*written_in(diary)]
+    minutes_before = written[-1][2] if written else 0.0
+    earlier = {task: known for task, known, _ in written}
+    for task, known in earlier.items():
         add(task, known)
-        earlier.add(task)
-        minutes_before = so_far
 
     def minutes() -> float:
         return round(minutes_before + (time.monotonic() - began) / 60, 2)
