@@ -111,9 +111,9 @@ class BoardReader:
     def _look_at(self, key: Key[object], content: dict[str, object], host: str) -> None:
         trouble = key.kind.trouble(content[key.name], host)
         if key.methods and content.get("method") not in key.methods:
-            right = " or ".join(f'"{method}"' for method in key.methods)
             if toml_keys.METHODS[key.table].kind.trouble(content.get("method"), host):
                 return  # the method is reported; what the key should be is not known
+            right = " or ".join(f'"{method}"' for method in key.methods)
             trouble = f"is only for method = {right}"
         if trouble:
             self._refuse(key, trouble)
