@@ -36,7 +36,20 @@ _MODULES_OF_A_RUN = (
 )
 # Events that another one follows at once. Both are written to the log together, then reported.
 _FOLLOWED = ("checked", "superseded", "written")
-_runs = {}  # folder -> its last started run, the only one that may access the target: [its Flow]
+# Its line is written with that of the next event: a write erases a block of the host's flash, and
+# the target waits.
+_LOGGED_LATER = "loader"
+_runs = {}  # folder -> its last started _Run, the only one that may access the target
+
+
+class _Run:
+    """A run of an Updater: its Flow, or None before and after; `began`, ticks of the clock;
+    `held`, events to report with the next one."""
+
+    def __init__(self, began):
+        self.flow = None
+        self.began = began
+        self.held = []
 
 
 class Updater:
@@ -61,7 +74,8 @@ class Updater:
         `answers`: during a run, answer a desktop that asks on the REPL's serial port, and drop all
         other input; see answers.py. Raises BoardError, StoreError."""
         clock = Clock(feed)
-        _load(_MODULES_OF_A_START, clock)
+        for _ in _load(_MODULES_OF_A_START, clock):
+            pass
         from .board import Board
 
         board = Board.load(path, clock, confirm)
@@ -106,32 +120,32 @@ class Updater:
         return self._opened_log
 
     def _logged(self, force):
-        """The events of a run. The last is always a result, also for an exception that
-        is not an UpdaterError, which is raised afterwards. If another run has started meanwhile,
-        this one ends at once and touches neither the target nor the log. A run with nothing to do
-        is not logged: a line costs an erase of the host's flash."""
+        """The events of a run, and None where other tasks may run. The last event is always a
+        result, also for an exception that is not an UpdaterError, which is raised afterwards. If
+        another run has started meanwhile, this one ends at once and touches neither the target nor
+        the log. A run with nothing to do is not logged: a line costs an erase of the host's
+        flash."""
         folder = self._store.folder
         before = _runs.get(folder)
-        run = _runs[folder] = [None]
-        began = self._clock.now()
-        events, held = None, []
+        unfinished = before and before.flow
+        run = _runs[folder] = _Run(self._clock.now())
+        events = None
         try:
-            events = self._begin(force, run)
+            events = yield from self._begin(force, run)
             if events is None:
                 yield {"event": "result", "ok": True, "status": "idle"}
                 return
-            if before and before[0] and run[0]:
-                run[0].take_over(before[0])
+            if unfinished and run.flow:
+                run.flow.take_over(unfinished)
+                unfinished = None  # its buffers are large
             for event in events:
                 self._clock.feed()
                 if event is None:
                     yield None
+                elif event["event"] == "progress":
+                    yield self._told(event)
                 else:
-                    held.append(event)
-                    if event["event"] in _FOLLOWED:
-                        continue
-                    told, held = held, []
-                    yield from self._in_log(told, began, run)
+                    yield from self._report(event, run)
                 if run is not _runs[folder]:
                     break
             else:
@@ -146,37 +160,60 @@ class Updater:
                 events.close()
             if run is _runs[folder]:
                 _abandon(run)
+                if self._opened_log is not None:
+                    self._log.write()
             raise
         except Exception as error:
             _abandon(run)
-            yield from self._in_log(held + [_failed(error)], began, run)
+            yield from self._report(_failed(error), run, False)
             if not isinstance(error, UpdaterError):
                 raise error
         finally:
-            run[0] = None  # its buffers are large
+            run.flow = None
             if self._answers is not None:
                 self._answers.close()
                 self._answers = None
 
-    def _in_log(self, events, began, run):
-        """Write the events of `run` to the log, then yield them, until another run starts. The
-        first line of a run is about the run itself."""
-        log, lines = self._log, [event for event in events if event["event"] != "progress"]
-        if lines and log.run is not run:
+    def _report(self, event, run, pauses=True):
+        """Write an event to the log, then yield it and those that are held, until another run
+        starts. `pauses`: before writing yield None, because what led to the event took long, and
+        so does the log."""
+        name = event["event"]
+        run.held.append(event)
+        self._note(event, run)
+        if name in _FOLLOWED:
+            return
+        if name != _LOGGED_LATER:
+            if pauses:
+                yield None
+                if run is not _runs[self._store.folder]:
+                    return
+            self._log.write()
+        told, run.held = run.held, []
+        for event in told:
+            yield self._told(event)
+            if run is not _runs[self._store.folder]:
+                return
+
+    def _told(self, event):
+        """`event`, of which a desktop that follows the run is told."""
+        if self._answers is not None:
+            self._answers.tell(event)
+        return event
+
+    def _note(self, event, run):
+        """Note an event for the log. The first line of a run is about the run itself."""
+        log = self._log
+        if log.run is not run:
             from . import run_events
 
-            log.run, log.began = run, began
-            lines.insert(0, run_events.run())
-        log.write(*lines)
-        for event in events:
-            if self._answers is not None:
-                self._answers.tell(event)
-            yield event
-            if run is not _runs[self._store.folder]:
-                break
+            log.run, log.began = run, run.began
+            log.note(run_events.run())
+        log.note(event)
 
     def _begin(self, force, run):
-        """The generator of this run's events, or None if there is nothing to do."""
+        """Yield None where other tasks may run. Returns the generator of this run's events, or
+        None if there is nothing to do."""
         from .record import IDLE, Record
 
         store = self._store
@@ -186,16 +223,16 @@ class Updater:
         if record.phase == IDLE and not store.image_waits():
             return None
         if self._may_answer:
-            _load(("stm32_updater.answers",), self._clock)
+            yield from _load(("stm32_updater.answers",), self._clock)
             from .answers import Answers
 
             self._answers = Answers(self._clock)
-        _load(_MODULES_OF_A_RUN, self._clock)
+        yield from _load(_MODULES_OF_A_RUN, self._clock)
         from .flow import Flow
 
         record.doubt &= (1 << self._board.chip.pages) - 1
-        run[0] = Flow(self._board, store, self._clock, record)
-        return run[0].events(force)
+        run.flow = Flow(self._board, store, self._clock, record)
+        return run.flow.events(force)
 
 
 class _Events:
@@ -245,8 +282,8 @@ class _Events:
 
 
 def _abandon(run):
-    if run[0] is not None:
-        run[0].abandon()
+    if run.flow is not None:
+        run.flow.abandon()
 
 
 def _failed(error):
@@ -260,8 +297,10 @@ def _failed(error):
 
 
 def _load(modules, clock):
-    """Import modules, and feed the watchdog in between: the host may have to compile them."""
+    """Import modules: the host may have to compile them. Before each, feed the watchdog and yield
+    None."""
     for name in modules:
         clock.feed()
+        yield None
         __import__(name)
     clock.feed()

@@ -13,7 +13,7 @@ from tests.power_cuts.report import DOCUMENT
 from tests.power_cuts.scenarios import SCENARIOS
 from tests.power_cuts.torture import WITHOUT_BOOT0
 
-SLICE = {BYTE: 2003, FRAME: 83, TARGET_FLASH: 97, HOST_FLASH: 3}
+SLICE = {BYTE: 1801, FRAME: 59, TARGET_FLASH: 71, HOST_FLASH: 2}
 
 
 @pytest.fixture(scope="module")
