@@ -31,13 +31,15 @@ class Admission:
         return paths
 
     def newest(self, paths, record, force=False):
-        """Find the newest image that passes every check. A generator of "refused" events; returns
-        (image, None, events to yield) or (None, the last refusal, []).
+        """Find the newest image that passes every check. A generator of "refused" events, and of
+        None where other tasks may run; returns (image, None, events to yield) or (None, the last
+        refusal, []).
 
-        The events are returned, not yielded, because the caller must adopt the image first: at a
-        yield other tasks may run and replace the file. Refused and superseded images are removed,
-        except the confirmed image, folders, and files that cannot be read. `force`: allow an image
-        that failed before."""
+        While a pushed image is checked it is the candidate already, if there is no other: so no
+        task that pushes can replace its file between the check and the record. If there is
+        another, no task runs meanwhile. Refused and superseded images are removed, except the
+        confirmed image, folders, and files that cannot be read. `force`: allow an image that
+        failed before."""
         refusal = None
         self.times = {}
         lowest = self.lowest_counter(record) if paths else 0
@@ -48,7 +50,7 @@ class Admission:
             try:
                 image = opened(path)
             except (ImageError, StoreError) as error:
-                refusal = yield from self._refused(path, error, refusal)
+                refusal = yield from self._refused(path, path, error, refusal)
                 best = None
                 continue
             left.append((image.rank(), -len(left), path, image.version))
@@ -57,17 +59,22 @@ class Admission:
         while left:
             newest = max(left)
             left.remove(newest)
-            path = newest[2]
+            path = now_at = newest[2]
             try:
                 image = best if best and best.path == path else opened(path)
-                checked = self.check(image, lowest, failed)
+                self._check_form(image)
+                if not exists(self._store.candidate) and path != self._store.confirmed:
+                    self._store.adopt(image)
+                    now_at = image.path
+                checked = yield from self._checking(image, lowest, failed)
             except (ImageError, StoreError) as error:
-                refusal = yield from self._refused(path, error, refusal)
+                refusal = yield from self._refused(path, now_at, error, refusal)
+                best = None
                 continue
             self.times = {key: checked[key] for key in ("hash_ms", "signature_ms")}
             events = [checked]
-            for _, _, path, version in left:
-                if path != self._store.confirmed:
+            for rank, _, path, version in left:
+                if path != self._store.confirmed and _has_rank(path, rank):
                     events.append({"event": "superseded", "image": path, "version": version})
                     try:
                         self._store.discard(path)
@@ -76,11 +83,12 @@ class Admission:
             return image, None, events
         return None, refusal, []
 
-    def _refused(self, path, error, refusal):
-        """Report that the file at `path` is refused, and remove it. A generator. Returns the last
-        refusal, which a folder does not change, because it stays there."""
+    def _refused(self, name, path, error, refusal):
+        """Report that the image pushed as `name` is refused, and remove it from `path`. A
+        generator. Returns the last refusal, which a folder does not change, because it stays
+        there."""
         self._clock.feed()
-        yield failure("refused", path, error)
+        yield failure("refused", name, error)
         if is_folder(path):
             return refusal
         if isinstance(error, ImageError) and path != self._store.confirmed:
@@ -91,57 +99,77 @@ class Admission:
         return error
 
     def find(self, paths, digest=None):
-        """(image, None) for the first of `paths` that passes every check, else (None, the last
-        error or None). `digest`: only an image with this digest."""
+        """A generator of None where other tasks may run. Returns (image, None) for the first of
+        `paths` that passes every check, else (None, the last error or None). `digest`: only an
+        image with this digest."""
         why = None
         for path in paths:
             try:
                 if exists(path):
                     image = opened(path)
                     if digest in (None, image.digest):
-                        self.check(image)
+                        self._check_form(image)
+                        yield from self._checking(image)
                         return image, None
             except (ImageError, StoreError) as error:
                 why = error  # go on: another file may fit
         return None, why
 
     def check(self, image, lowest=0, failed=None):
-        """Check that `image` may be installed. Returns the "checked" event.
+        """Check that `image` may be installed.
 
         `lowest`: the lowest allowed security counter. `failed`: digest of the image that may
         not be tried again. Signature and age of the confirmed image are not checked: it has run
         here before, and an old application is better than none. Raises ImageError, StoreError."""
-        board, clock = self._board, self._clock
+        self._check_form(image)
+        for _ in self._checking(image, lowest, failed):
+            pass
+
+    def _check_form(self, image):
+        """The checks that need no hash."""
+        board = self._board
         image.check_fit(board.chip, board.preserved)
         image.check_product(board.class_id)
         image.check_vectors(board.chip)
+
+    def _checking(self, image, lowest=0, failed=None):
+        """The other checks. A generator of None where other tasks may run. Returns the "checked"
+        event."""
+        clock = self._clock
         begun = clock.now()
-        image.check_digest(clock)
+        yield from self.checking_digest(image)
         hash_ms = clock.since(begun)
         begun = clock.now()
         key = None
         if image.path != self._store.confirmed:
-            key = signature.check(image, self._keys, board.unsigned_allowed)
+            key = signature.check(image, self._keys, self._board.unsigned_allowed)
             self._check_history(image, lowest, failed)
         return {
             "event": "checked",
-            "image": image.path,
+            "image": image.name,
             "version": image.version,
             "hash_ms": hash_ms,
             "signature_ms": clock.since(begun),
             "key": key,
         }
 
+    def checking_digest(self, image):
+        """As Image.check_digest. A generator of None where other tasks may run: only if this is
+        one of the store's own files, which no other task writes."""
+        for _ in image.checking_digest(self._clock):
+            if image.path in self._store.kept():
+                yield None
+
     def _check_history(self, image, lowest, failed):
         """Raises ImageTooOld, ImageFailedBefore."""
         if image.security_counter < lowest:
             raise ImageTooOld(
                 "%s: %s counts as older than %s: its security counter is %d, the minimum %d"
-                % (image.path, image.version, self._newest(), image.security_counter, lowest)
+                % (image.name, image.version, self._newest(), image.security_counter, lowest)
             )
         if image.digest == failed:
             raise ImageFailedBefore(
-                "%s was installed before and did not prove itself" % image.path
+                "%s was installed before and did not prove itself" % image.name
             )
 
     def _newest(self):
@@ -172,6 +200,14 @@ def opened(path):
     if is_folder(path):
         raise ImageError("%s is a folder" % path, "Remove it from the host's filesystem.")
     return open_image(path)
+
+
+def _has_rank(path, rank):
+    """Whether the file at `path` is still an image of this rank: another task may have pushed."""
+    try:
+        return opened(path).rank() == rank
+    except (ImageError, StoreError):
+        return False
 
 
 def _is(path, digest):

@@ -63,7 +63,7 @@ class Flow:
             yield result(True, "idle")
             return
         if what == decide.UP_TO_DATE:
-            self._keep_if_lost(image)
+            yield from self._keep_if_lost(image)
             yield from events
             yield result(True, "up-to-date", version=image.version)
             return
@@ -98,21 +98,21 @@ class Flow:
 
     def _keep_if_lost(self, image):
         """Remove a pushed image that runs already, unless the file of the confirmed image does not
-        hold it: then it becomes that file."""
-        confirmed, _ = self._admission.find((self._store.confirmed,), image.digest)
+        hold it: then it becomes that file. A generator of None."""
+        confirmed, _ = yield from self._admission.find((self._store.confirmed,), image.digest)
         if confirmed is None:
-            self._make_confirmed(image)
+            yield from self._make_confirmed(image)
         else:
             self._store.discard(image.path)
 
     def _resumed(self, refusal):
-        """Generator of refusals: (image of the interrupted update, events). If that image is gone:
-        the newest of the kept images, or None if there is nothing to do or no image to do it with.
-        Raises the last refusal."""
+        """Generator of refusals and None: (image of the interrupted update, events). If that image
+        is gone: the newest of the kept images, or None if there is nothing to do or no image to do
+        it with. Raises the last refusal."""
         record = self._record
         image, why = None, None
         if record.image is not None:
-            image, why = self._admission.find(self._store.kept(), record.image)
+            image, why = yield from self._admission.find(self._store.kept(), record.image)
         if image is not None:
             return image, [self._told("resuming", image)]
         refusal = refusal or why
@@ -199,7 +199,7 @@ class Flow:
                 self._target_ms = self._clock.since(self._started)
                 yield None
                 try:
-                    error = self._make_confirmed(image)
+                    error = yield from self._make_confirmed(image)
                 except StoreError:
                     self._proof.count_starts(0)  # no start took the host down
                     raise
@@ -209,7 +209,7 @@ class Flow:
                 yield self._commit(image)
                 return
             to_blame = yield from self._proof.is_to_blame(image, self._flasher)
-            image, event = self._begin_rollback(image, to_blame)
+            image, event = yield from self._begin_rollback(image, to_blame)
             yield event
 
     def _write(self, image):
@@ -271,13 +271,13 @@ class Flow:
 
     def _make_confirmed(self, image):
         """Make the running `image` the confirmed one, if its file still holds it. Otherwise keep
-        the confirmed image as it is, and return the error."""
+        the confirmed image as it is, and return the error. A generator of None."""
         if image.path == self._store.confirmed:
             return None
         if not exists(image.path):
             return ImageDamaged("%s is gone" % image.path)
         try:
-            image.check_digest(self._clock)
+            yield from self._admission.checking_digest(image)
         except ImageDamaged as error:
             self._store.discard(image.path)
             return error
@@ -316,13 +316,13 @@ class Flow:
 
     def _begin_rollback(self, image, to_blame):
         """Roll back to the confirmed image after the application of `image` did not prove itself.
-        Returns the confirmed image and the event. `image` may be tried once more unless it is
-        `to_blame`. Raises ApplicationSilent if there is no other image."""
+        A generator of None. Returns the confirmed image and the event. `image` may be tried once
+        more unless it is `to_blame`. Raises ApplicationSilent if there is no other image."""
         record, digest = self._record, image.digest
         self._blamed = self._proof.reason
         record.again = int(not to_blame and record.failed != digest)
         record.failed = digest
-        previous, why = self._admission.find((self._store.confirmed,))
+        previous, why = yield from self._admission.find((self._store.confirmed,))
         if previous is None or previous.digest == digest:
             self._forget(UNKNOWN)
             none = "there is no earlier one to roll back to"

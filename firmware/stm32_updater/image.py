@@ -64,21 +64,23 @@ _CHECKSUM = const(4)  # bytes
 VECTORS = const(16)  # bytes: initial SP, Reset, NMI, HardFault (PM0223 2.3.4)
 _MAX_KEPT = const(16)  # regions
 _CHUNK = const(1024)
+_STEP = const(16384)  # bytes: an RP2040 hashes them in 24 ms
 _VECTOR_TABLE = const(64)  # bytes: the core's 16 vectors, Armv6-M manual B1.5.2
 
 
 class Image:
     """A firmware image file whose structure was checked; made by `open_image`.
 
-    `version` (text), `version_bytes` (8 bytes as in the header), `address` (of the payload in the
-    target's flash), `size` (bytes of payload), `digest` (32 bytes; identifies the image),
-    `product_id`, `class_id` (16 bytes or None), `security_counter`, `signature` (256 or 384 bytes,
-    or None), `key_hash` (32 bytes, of the signing key, or None), `kept` [(offset in the payload,
-    length)]: pages within the payload that are left unchanged in flash, `own_size`: bytes of the
-    payload without the kept pages, `protected`: the protected TLVs as in the file."""
+    `path`: where the file is now. `name`: where it was opened, for messages. `version` (text),
+    `version_bytes` (8 bytes as in the header), `address` (of the payload in the target's flash),
+    `size` (bytes of payload), `digest` (32 bytes; identifies the image), `product_id`, `class_id`
+    (16 bytes or None), `security_counter`, `signature` (256 or 384 bytes, or None), `key_hash` (32
+    bytes, of the signing key, or None), `kept` [(offset in the payload, length)]: pages within the
+    payload that are left unchanged in flash, `own_size`: bytes of the payload without the kept
+    pages, `protected`: the protected TLVs as in the file."""
 
     def __init__(self, path, header, tlvs, payload_offset, protected):
-        self.path = path
+        self.path = self.name = path
         self.protected = protected
         self.payload_offset = payload_offset
         self.address = header[1]
@@ -114,12 +116,19 @@ class Image:
 
     def check_digest(self, clock):
         """Hash header, payload and protected TLVs. Raises ImageDamaged, StoreError."""
+        for _ in self.checking_digest(clock):
+            pass
+
+    def checking_digest(self, clock):
+        """As `check_digest`, but a generator of None after some KB each."""
         view = memoryview(bytearray(_CHUNK))
         with self.payload() as payload:
             payload.begin_hash(view)
             for offset in range(0, self.size, _CHUNK):
                 payload.hash_into(offset, view)
                 clock.feed()
+                if offset % _STEP == 0:
+                    yield None
             payload.end_hash(self)
 
     def check_fit(self, chip, preserved):
@@ -129,29 +138,29 @@ class Image:
         if self.product_id != chip.product_id:
             raise ImageForAnotherChip(
                 "%s is for chip 0x%03X, the target is 0x%03X (%s)"
-                % (self.path, self.product_id, chip.product_id, chip.name)
+                % (self.name, self.product_id, chip.product_id, chip.name)
             )
         start, end = self.address, self.address + self.size
         if start != chip.flash_start:  # the old first vectors would stay, without their code
             raise ImageDoesNotFit(
                 "%s starts at 0x%08X, not where an application starts: 0x%08X"
-                % (self.path, start, chip.flash_start),
+                % (self.name, start, chip.flash_start),
                 "Link the application at 0x%08X." % chip.flash_start,
             )
         if end > chip.flash_end:
             raise ImageDoesNotFit(
                 "%s covers 0x%08X..0x%08X, the flash of %s is 0x%08X..0x%08X"
-                % (self.path, start, end - 1, chip.name, chip.flash_start, chip.flash_end - 1)
+                % (self.name, start, end - 1, chip.name, chip.flash_start, chip.flash_end - 1)
             )
         for offset, length in self.kept:
             if offset % chip.page_size or length % chip.page_size:
                 raise ImageDoesNotFit(
                     "%s keeps %d bytes at 0x%08X: not whole pages of %s"
-                    % (self.path, length, start + offset, chip.name)
+                    % (self.name, length, start + offset, chip.name)
                 )
         pages = -(-self.size // chip.page_size)
         if self._checksums is not None and len(self._checksums) != _CHECKSUM * (pages + 1):
-            raise ImageDamaged("%s does not state one checksum for each page" % self.path)
+            raise ImageDamaged("%s does not state one checksum for each page" % self.name)
         covered = start
         for offset, length in self.kept + [(end + -end % chip.page_size - start, 0)]:
             self._check_preserved(covered, start + offset, preserved)
@@ -163,13 +172,13 @@ class Image:
             if start < region + length and region < end:
                 raise ImageDoesNotFit(
                     "%s covers the preserved region at 0x%08X (%d bytes)"
-                    % (self.path, region, length)
+                    % (self.name, region, length)
                 )
 
     def check_product(self, class_id):
         """Check that this image is for this product. Raises ImageForAnotherProduct."""
         if class_id is not None and self.class_id != class_id:
-            raise ImageForAnotherProduct("%s was built for another product" % self.path)
+            raise ImageForAnotherProduct("%s was built for another product" % self.name)
 
     def check_vectors(self, chip):
         """Check the first vectors: initial SP in RAM; reset vector in the image, after the vector
@@ -182,14 +191,14 @@ class Image:
         ram_end = RAM_START + chip.ram_size
         if not RAM_START < stack <= ram_end or stack % 4:
             raise ImageDoesNotFit(
-                "%s: the initial stack pointer 0x%08X is not in RAM" % (self.path, stack)
+                "%s: the initial stack pointer 0x%08X is not in RAM" % (self.name, stack)
             )
         code = self.address + _VECTOR_TABLE
         inside = code < reset < self.address + self.size
         if not inside or self.keeps(reset - self.address) or not reset & 1:
             raise ImageDoesNotFit(
                 "%s: the reset vector 0x%08X does not point to code in the image"
-                % (self.path, reset)
+                % (self.name, reset)
             )
 
     def payload(self):
@@ -264,7 +273,7 @@ class Payload:
         Raises ImageDamaged."""
         self._hasher.update(image.protected)
         if self._hasher.digest() != image.digest:
-            raise ImageDamaged("%s: its content does not match its SHA-256" % image.path)
+            raise ImageDamaged("%s: its content does not match its SHA-256" % image.name)
 
     def _seek(self, position):
         if position != self._at:

@@ -48,7 +48,7 @@ class Proof:
 
     def attempts(self, image):
         """Start the application and ask for its proof, up to the board's number of tries. Sets
-        `reason`. A generator of events.
+        `reason`. A generator of events, and of None where other tasks may run.
 
         Each start is recorded first: an application that takes the host down (by its load on the
         supply, for example) is started a limited number of times, unless this is a rollback."""
@@ -68,6 +68,7 @@ class Proof:
                 if deadline.expired():
                     break
                 deadline.sleep(_POLL_MS)
+                yield None
             record.starts -= 1  # the host is still up: this start does not count
         self.count_starts(0)  # the host is still up
         return False

@@ -70,19 +70,19 @@ def check(image, keys, unsigned_allowed):
     if image.signature is None:
         if unsigned_allowed:
             return None
-        raise ImageNotSigned("%s has no RSA signature" % image.path)
+        raise ImageNotSigned("%s has no RSA signature" % image.name)
     modulus = keys.find(image.key_hash)
     if modulus is None:
         if unsigned_allowed:
             return None
         raise ImageKeyUnknown(
             "%s is signed with the key %s; this board trusts %s"
-            % (image.path, key_id(image.key_hash), ", ".join(keys.ids()) or "no key at all")
+            % (image.name, key_id(image.key_hash), ", ".join(keys.ids()) or "no key at all")
         )
     if not verify(image.signature, image.digest, modulus):
         raise ImageSignatureWrong(
             "%s: its signature by the key %s does not match its content"
-            % (image.path, key_id(image.key_hash))
+            % (image.name, key_id(image.key_hash))
         )
     return key_id(image.key_hash)
 

@@ -2,7 +2,7 @@
 
     inbox/*.img     pushed images
     keys/*.pub      public keys; see signature.py
-    candidate.img   the image being installed
+    candidate.img   the image that is checked or being installed
     confirmed.img   the last image whose application has proved itself
     state.0 state.1 the record, written alternately
     hands-off       a bench operation is under way or was interrupted; see `hands_off`

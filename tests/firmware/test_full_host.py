@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_removed_is_an_error_that_names_it(make_bench):
     bench.world.file_calls["fs_remove"] = cannot
     result = bench.run()[-1]
     assert (result["ok"], result["error"]) == (False, "store")
-    assert "/updater/inbox/app.img" in result["message"]
+    assert "/updater/candidate.img" in result["message"]
     assert bench.flash_holds(NEW) and bench.target.running is Running.APPLICATION
 
 

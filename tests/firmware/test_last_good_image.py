@@ -313,10 +313,10 @@ def test_the_last_good_image_stays_whatever_a_rename_fails_with(bench, number):
     assert bench.read_file(CONFIRMED) == image(NEW, "2.0.0")
 
 
-def test_an_image_stays_in_the_inbox_if_its_key_cannot_be_read_just_now(product):
+def test_an_image_stays_if_its_key_cannot_be_read_just_now(product):
     product.push(image(NEW, "2.0.0", key=signing_key()))
     fs_error(product, "fs_open", 5, ".pub")
-    assert product.run()[-1]["error"] == "store" and product.exists("/updater/inbox/app.img")
+    assert product.run()[-1]["error"] == "store" and product.exists("/updater/candidate.img")
     product.world.file_calls["fs_open"] = product.files.fs_open
     product.boot()
     assert product.run()[-1]["status"] == "installed" and product.flash_holds(NEW)

@@ -1,0 +1,176 @@
+"""How long another asyncio task waits while an update goes on, on the calibrated rp2, and what it
+may do meanwhile."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from stm32sim.chip.application import known_images
+from stm32sim.host.host_flash import BLOCK_ERASE
+from stm32sim.in_process import Bench
+from stm32sim.wires.clock import NS_PER_MS
+from tests.support import image, in_micropython, known, payload, signing_key, trust
+
+KB = 1024
+OLD, NEW, NEWER = payload(20 * KB, 1), payload(40 * KB, 2), payload(30 * KB, 3)
+APPLICATIONS = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"), known(NEWER, "1.2.0"))
+# An erase of the host's own flash, during which its CPU stands still, and the files around it. A
+# line of the log that does not fit into the last block of the file erases two blocks.
+LONGEST_STEP = BLOCK_ERASE + 20 * NS_PER_MS
+LONGEST_OF_LOG = 2 * BLOCK_ERASE + 25 * NS_PER_MS
+PUSHED = "/updater/inbox/app.img"
+
+EACH_STEP = """
+import machine
+mark = machine.ADC(26).read_u16
+from stm32_updater import Updater
+updater = Updater.from_board("/board.json")
+result = []
+events = updater.events()._generator
+mark()
+for event in events:
+    mark()
+    result.append(event and event["event"])
+"""
+
+
+def steps(bench: Bench) -> list[tuple[int, str | None]]:
+    """The steps of a run in real MicroPython: how long each took, and the event that it led to."""
+    marks: list[int] = []
+    serve = bench.world.call
+
+    def watch(name: str, *arguments: Any) -> Any:
+        if name == "adc_read":
+            marks.append(bench.clock.now)
+        return serve(name, *arguments)
+
+    bench.world.call = watch  # type: ignore[method-assign]
+    told = in_micropython(bench, EACH_STEP)
+    took = [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    return list(zip(took, told, strict=True))
+
+
+def too_long(found: list[tuple[int, str | None]]) -> list[tuple[int, str | None]]:
+    """The steps that took longer than what they led to allows."""
+    return [
+        (took, event)
+        for took, event in found
+        if took >= (LONGEST_OF_LOG if event else LONGEST_STEP)
+    ]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """OLD is installed, NEW is pushed."""
+    made = Bench(applications=APPLICATIONS)
+    assert made.install(image(OLD, "1.0.0"))["ok"]
+    made.boot()
+    made.push(image(NEW, "1.1.0"))
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verify", ["checksum", "read"])
+def test_another_task_waits_no_longer_than_an_erase_of_the_hosts_flash(bench, verify):
+    bench.settings["verify"] = verify
+    bench.write_file("/board.json", json.dumps(bench.settings).encode())
+    found = steps(bench)
+    assert found[-1][1] == "result" and bench.flash_holds(NEW)
+    assert not too_long(found)
+
+
+@pytest.mark.slow
+def test_only_the_check_of_a_signature_takes_longer(bench):
+    bench.settings["unsigned"] = False
+    bench.write_file("/board.json", json.dumps(bench.settings).encode())
+    key = signing_key()
+    trust(bench, key)
+    bench.push(image(NEW, "1.1.0", key=key))
+    found = steps(bench)
+    assert found[-1][1] == "result" and bench.flash_holds(NEW)
+    longer = too_long(found)
+    assert len(longer) == 1 and longer[0][1] is None
+    assert found.index(longer[0]) < [what for _, what in found].index("checked")
+
+
+def step_by_step(bench: Bench) -> Any:
+    return bench.updater().events()._generator
+
+
+def checking(bench: Bench) -> Any:
+    """A run that hashes the pushed image just now, and the run's other steps."""
+    run = step_by_step(bench)
+    for _ in run:
+        if bench.exists("/updater/candidate.img"):
+            return run
+    raise AssertionError("the image was not checked")
+
+
+def test_an_image_that_is_pushed_while_another_is_checked_is_installed_by_the_next_run(bench):
+    run = checking(bench)
+    assert not bench.exists(PUSHED)
+    bench.push(image(NEWER, "1.2.0"))  # under the same name
+    events = [event for event in run if event]
+    assert events[-1]["status"] == "installed" and bench.flash_holds(NEW)
+    assert bench.read_file(PUSHED) == image(NEWER, "1.2.0")
+    assert bench.run()[-1]["version"] == "1.2.0" and bench.flash_holds(NEWER)
+
+
+def test_what_replaced_a_superseded_image_stays(bench):
+    bench.push(image(OLD, "1.0.5"), "older")
+    run = checking(bench)
+    bench.push(image(NEWER, "1.2.0"), "older")
+    events = [event for event in run if event]
+    assert events[-1]["version"] == "1.1.0"
+    assert "superseded" not in [event["event"] for event in events]
+    assert bench.run()[-1]["version"] == "1.2.0"
+
+
+def test_a_refused_image_is_named_as_it_was_pushed_and_is_removed(bench):
+    damaged = bytearray(image(NEW, "1.1.0"))
+    damaged[3000] ^= 1
+    bench.push(bytes(damaged))
+    events = bench.run()
+    assert events[0]["event"] == "refused" and events[0]["image"] == PUSHED
+    assert PUSHED in events[0]["message"] and "candidate" not in str(events)
+    assert not bench.exists("/updater/candidate.img") and not bench.exists(PUSHED)
+    assert bench.flash_holds(OLD)
+
+
+def test_the_image_under_way_is_not_replaced_by_one_that_was_not_checked(bench):
+    for event in bench.updater().events():
+        if event["event"] == "progress" and event["phase"] == "write":
+            break
+    bench.boot()
+    damaged = bytearray(image(NEWER, "1.2.0"))
+    damaged[3000] ^= 1
+    bench.push(bytes(damaged), "damaged")
+    for event in bench.updater().events():
+        assert bench.read_file("/updater/candidate.img") == image(NEW, "1.1.0")
+        if event["event"] == "resuming":
+            break
+    bench.boot()
+    assert bench.run()[-1]["status"] == "installed" and bench.flash_holds(NEW)
+
+
+def test_a_run_that_another_one_overtakes_while_it_checks_ends(bench):
+    run = checking(bench)
+    assert bench.run()[-1]["status"] == "installed"
+    frames = len(bench.trace)
+    assert [event["error"] for event in run if event] == ["another-run"]
+    assert len(bench.trace) == frames
+
+
+def test_other_tasks_run_while_the_application_is_waited_for(make_bench):
+    bench = make_bench(applications=known_images(known(NEW, "1.1.0", answers=False)))
+    bench.push(image(NEW, "1.1.0"))
+    began, longest, waits = bench.clock.now, 0, False
+    for event in step_by_step(bench):
+        if waits:
+            longest = max(longest, bench.clock.now - began)
+        waits = waits or bool(event) and event["event"] == "starting"
+        began = bench.clock.now
+    assert waits and 0 < longest < 2 * LONGEST_OF_LOG
