@@ -66,14 +66,15 @@ _POLL_US = const(250)  # while an operation takes no longer than it may
 _RELEASE_POLL_MS = const(50)
 _SCRATCH = const(34)  # bytes: a short data frame, or a reply
 _BLANK = memoryview(b"\xff" * BLOCK)
+FRAME = const(258)  # bytes of the data frame of a whole block
 
 
 class Block:
     """256 bytes of a flash page, in the data frame that Write Memory needs. Fill `data`, a
-    memoryview, then call `begin`."""
+    memoryview, then call `begin`. `memory`: a memoryview of FRAME bytes."""
 
-    def __init__(self):
-        self._whole = memoryview(bytearray(BLOCK + 2))
+    def __init__(self, memory):
+        self._whole = memory
         self.data = self._whole[1 : BLOCK + 1]
         self.offset = 0  # of the first byte to write
         self.length = BLOCK  # bytes to write, 0 if `data` is blank

@@ -36,7 +36,7 @@ from time import ticks_diff, ticks_ms
 from micropython import const
 
 from stm32_rom.chips import BLOCK, GRANULE
-from stm32_rom.commands import Block
+from stm32_rom.commands import FRAME, Block
 from stm32_rom.errors import BusError, LoaderError, LoaderRefused, UpdaterError
 
 from .errors import ImageDoesNotFit, PageProtected, VerifyFailed
@@ -89,7 +89,12 @@ class Flasher:
         self._read_into = target.loader.read_into
         self._chip = target.chip
         self._checksums = checksums
-        self._blocks = [Block() for _ in range(self._chip.page_size // BLOCK)]  # a page
+        count = self._chip.page_size // BLOCK
+        memory = memoryview(bytearray(count * FRAME))
+        self._blocks = [Block(memory[at * FRAME : (at + 1) * FRAME]) for at in range(count)]
+        # A page without frames, while the blocks are not in use: whole, and in blocks.
+        self._page = memory[: self._chip.page_size]
+        self._parts = [self._page[at * BLOCK : (at + 1) * BLOCK] for at in range(count)]
         self._data = [block.data for block in self._blocks]
         self._paused = ticks_ms()  # when other tasks ran last
         self._found = memoryview(bytearray(BLOCK))  # as read from the target
@@ -130,7 +135,7 @@ class Flasher:
                 todo = yield from self._compare(image, payload, doubt, False)
             self._ended("compare_ms")
             if not todo:
-                self._hash(image, payload)
+                yield from self._hash(image, payload)
                 return
             if todo[0] != first:
                 todo.insert(0, first)
@@ -173,10 +178,14 @@ class Flasher:
         return not differ
 
     def _hash(self, image, payload):
-        """Hash all of the payload, as `_write_pages` does. Raises ImageDamaged, StoreError."""
+        """Hash all of the payload, as `_write_pages` does. A generator of None. Raises
+        ImageDamaged, StoreError."""
         payload.begin_hash(self._found)
-        for index in range(-(-image.size // self._chip.page_size)):
-            self._fill(payload, index, True)
+        for offset in range(0, image.size, self._chip.page_size):
+            payload.hash_into(offset, self._page)
+            if ticks_diff(ticks_ms(), self._paused) >= _PAUSE_MS:
+                yield None
+                self._paused = ticks_ms()
         payload.end_hash(image)
 
     # --- comparing ---
@@ -241,13 +250,13 @@ class Flasher:
                 return index > 0 or self._vectors_match(image, payload, written)
             if not is_final and self._checksums:
                 return False
-        self._fill(payload, index, False)
+        payload.read_into(index * self._chip.page_size, self._page)
         if written and not index:
-            self._data[0][:VECTORS] = _BLANK
+            self._page[:VECTORS] = _BLANK
         # Most pages that differ do so in their first bytes.
-        if not written and not self._reads_as(address, self._data[0][:VECTORS], tries):
+        if not written and not self._reads_as(address, self._page[:VECTORS], tries):
             return False
-        for data in self._data:
+        for data in self._parts:
             if ticks_diff(ticks_ms(), self._paused) >= _PAUSE_MS:
                 yield None
                 self._paused = ticks_ms()
@@ -452,7 +461,7 @@ class Flasher:
     def _does_not_fit(self, image, why):
         limit = self._chip.second_bank * self._chip.page_size
         return ImageDoesNotFit(
-            "%s needs the second bank of flash, which cannot be written: %s" % (image.path, why),
+            "%s needs the second bank of flash, which cannot be written: %s" % (image.name, why),
             "Build an image that ends in the first %d KB." % (limit // 1024),
         )
 
@@ -473,14 +482,18 @@ class Flasher:
         payload.begin_hash(self._found)
         for index in range(-(-image.size // self._chip.page_size)):
             page = first + index
-            self._fill(payload, index, True)
+            is_next = done < len(pages) and page == pages[done]
+            if is_next or not index:
+                self._fill(payload, index)
+            else:
+                payload.hash_into(index * self._chip.page_size, self._page)
             if ticks_diff(ticks_ms(), self._paused) >= _PAUSE_MS:
                 yield None
                 self._paused = ticks_ms()
             if not index:
                 self._vectors[:] = self._blocks[0].data[:VECTORS]
                 self._blocks[0].data[:VECTORS] = _BLANK
-            if done == len(pages) or page != pages[done]:
+            if not is_next:
                 continue
             is_blank = self._blank >> page & 1
             for left in range(_PAGE_TRIES - 1, -1, -1):
@@ -497,15 +510,16 @@ class Flasher:
                 doubt.remove(page)
             done += 1
             if done % _CHECKPOINT_PAGES == 0:
+                yield None
                 doubt.save()
             yield progress("write", done, len(pages))
         payload.end_hash(image)
 
-    def _fill(self, payload, index, hashed):
-        """Read page `index` of the payload into `_blocks`."""
+    def _fill(self, payload, index):
+        """Read page `index` of the payload into `_blocks`, and hash it."""
         for block in self._blocks:
             block.begin()
-        payload.read_page(index * self._chip.page_size, self._data, hashed)
+        payload.hash_parts(index * self._chip.page_size, self._data)
 
     def _write_page(self, page, is_blank):
         """Erase the page unless it `is_blank`, then write what is not blank in `_blocks`. The
@@ -587,7 +601,7 @@ class Flasher:
         if size is not None and end > size:
             raise ImageDoesNotFit(
                 "%s reaches to %d bytes of flash; the part has %d KB, not the %d KB of %s"
-                % (image.path, end, size // 1024, self._chip.flash_size // 1024, self._chip.name),
+                % (image.name, end, size // 1024, self._chip.flash_size // 1024, self._chip.name),
                 "Correct `chip` in board.toml, and build an image for that part.",
             )
 

@@ -103,7 +103,10 @@ class Image:
 
     def keeps(self, offset):
         """Whether the page at `offset` of the payload is left unchanged."""
-        return any(start <= offset < start + length for start, length in self.kept)
+        for start, length in self.kept:  # noqa: SIM110, a generator would allocate memory
+            if start <= offset < start + length:
+                return True
+        return False
 
     def checksum(self, page=None):
         """The 4 bytes that the loader's Get Memory Checksum must answer for a page of the payload
@@ -253,20 +256,17 @@ class Payload:
         """As `read_into`, and hash the returned part. Raises StoreError."""
         self._hasher.update(self.read_into(offset, view))
 
-    def read_page(self, offset, blocks, hashed):
-        """Fill the memoryviews `blocks` from `offset` on, and hash what is not past the end if
-        `hashed`. Raises StoreError."""
+    def hash_parts(self, offset, parts):
+        """As `hash_into`, for memoryviews that follow each other from `offset` on."""
         self._seek(self._offset + offset)
-        for block in blocks:
-            part = block
-            if offset + len(block) > self._size:
-                part = self.read_into(offset, block)
+        for part in parts:
+            offset += len(part)
+            if offset > self._size:
+                part = self.read_into(offset - len(part), part)
             else:
-                self._file.fill(block)
-                self._at += len(block)
-            if hashed:
-                self._hasher.update(part)
-            offset += len(block)
+                self._file.fill(part)
+                self._at += len(part)
+            self._hasher.update(part)
 
     def end_hash(self, image):
         """Hash the protected TLVs, as `image` holds and uses them, and compare with its digest.

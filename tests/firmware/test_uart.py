@@ -28,7 +28,8 @@ def make_rig(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rig]:
 
 
 def block(content: bytes) -> Any:
-    made = device.module("stm32_rom.commands").Block()
+    commands = device.module("stm32_rom.commands")
+    made = commands.Block(memoryview(bytearray(commands.FRAME)))
     made.begin()
     made.data[:] = content
     return made
