@@ -60,6 +60,7 @@ class Proof:
             self.count_starts(record.starts + 1)
             yield {"event": "starting", "try": number}
             self.start()
+            yield None
             deadline = self._clock.deadline(self._board.confirm_timeout_ms)
             while True:
                 proven, self.reason = self.given(image)

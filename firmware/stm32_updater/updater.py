@@ -36,9 +36,6 @@ _MODULES_OF_A_RUN = (
 )
 # Events that another one follows at once. Both are written to the log together, then reported.
 _FOLLOWED = ("checked", "superseded", "written")
-# Its line is written with that of the next event: a write erases a block of the host's flash, and
-# the target waits.
-_LOGGED_LATER = "loader"
 _runs = {}  # folder -> its last started _Run, the only one that may access the target
 
 
@@ -178,17 +175,15 @@ class Updater:
         """Write an event to the log, then yield it and those that are held, until another run
         starts. `pauses`: before writing yield None, because what led to the event took long, and
         so does the log."""
-        name = event["event"]
         run.held.append(event)
         self._note(event, run)
-        if name in _FOLLOWED:
+        if event["event"] in _FOLLOWED:
             return
-        if name != _LOGGED_LATER:
-            if pauses:
-                yield None
-                if run is not _runs[self._store.folder]:
-                    return
-            self._log.write()
+        if pauses:
+            yield None
+            if run is not _runs[self._store.folder]:
+                return
+        self._log.write()
         told, run.held = run.held, []
         for event in told:
             yield self._told(event)

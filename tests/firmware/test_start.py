@@ -85,45 +85,26 @@ def test_events_that_are_logged_together_are_in_the_log_before_they_are_reported
     bench.push(image(OLD, "1.0.1"))
     told = []
     for event in bench.updater().events():
-        if event["event"] not in ("progress", "loader"):  # see the next test
+        if event["event"] != "progress":
             told.append(event)
             lines = map(json.loads, bench.read_file("/updater/log.0").splitlines())
             logged = [{key: line[key] for key in line if key not in ("n", "t")} for line in lines]
-            logged = [event for event in logged if event["event"] != "loader"]
             assert any(logged[-back - len(told) :][: len(told)] == told for back in (0, 1))
     assert [event["event"] for event in told][:2] == ["checked", "installing"]
 
 
-def test_the_line_about_the_loader_has_its_own_time_and_is_written_with_the_next_one():
+def test_events_that_a_run_holds_are_in_the_log_if_it_is_closed():
+    """ "checked" is held until the next event, before which other tasks run."""
     bench = installed()
     bench.push(image(WHOLE, "1.1.0"))
-    erases = bench.host_flash.erases
-    for event in bench.updater().events():
-        if event["event"] == "loader":
-            assert bench.last_logged()[1]["event"] == "installing"
-            erases = bench.host_flash.erases
-        elif event["event"] == "progress":
-            assert bench.last_logged()[1]["event"] == "installing"
-    lines = [json.loads(line) for line in bench.read_file("/updater/log.0").splitlines()]
-    told = {line["event"]: line for line in lines}
-    assert told["written"]["n"] == told["loader"]["n"] + 1
-    assert told["written"]["t"] >= told["loader"]["t"] + told["written"]["write_ms"]
-    assert bench.host_flash.erases - erases <= 4
-
-
-def test_the_line_about_the_loader_is_in_the_log_if_the_run_ends_or_is_closed_then():
-    for end in ("fails", "is closed"):
-        bench = installed()
-        bench.push(image(OLD, "1.0.1"))
-        with bench.updater().events() as events:
-            for event in events:
-                if event["event"] == "loader":
-                    if end == "is closed":
-                        break
-                    bench.target.power(False)
-        lines = map(json.loads, bench.read_file("/updater/log.0").splitlines())
-        logged = [line["event"] for line in lines]
-        assert "loader" in logged[logged.index("result") :]
+    run = bench.updater().events()._generator
+    for _ in run:
+        if not bench.record().is_idle:
+            run.close()
+            break
+    assert bench.last_logged()[1]["event"] == "installing"
+    bench.boot()
+    assert bench.run()[-1]["status"] == "installed"
 
 
 @pytest.mark.parametrize("link", ["i2c", "uart"])

@@ -17,8 +17,6 @@ from stm32sim.wires.clock import NS_PER_MS, NS_PER_S
 
 SETTLING_LIMIT = 60 * NS_PER_S  # from power-on to the application running
 ENDED = "ended"  # event and status: the host's program has ended, and nothing starts it again
-# Not written to the log, or written with the next event, before which a cut may come.
-_UNWRITTEN = ("progress", "loader", ENDED)
 _UNTOLD = 4  # lines: of two cuts, each can interrupt the report of two events
 DANGEROUS = (0x63, 0x64, 0x73, 0x74, 0x82, 0x83, 0x92, 0x93)  # AN4221 table 2
 
@@ -102,7 +100,7 @@ class Judge:
 
     def heard(self, event: dict[str, Any]) -> None:
         """The host reports an event, which its log must contain."""
-        logged = event["event"] not in _UNWRITTEN and event.get("status") != "idle"
+        logged = event["event"] not in ("progress", ENDED) and event.get("status") != "idle"
         if logged:  # a run with nothing to do has no line
             self.told.append(_event(json.loads(json.dumps(event))))
 
@@ -208,7 +206,7 @@ class Judge:
         missing = list(self.told)
         if not _runs_begin_with_a_line(since):
             return "a run does not begin with the line about it"
-        since = [event for event in since if event["event"] not in ("run", *_UNWRITTEN)]
+        since = [event for event in since if event["event"] != "run"]
         for event in since:
             if missing and event == missing[0]:
                 del missing[0]
