@@ -12,6 +12,7 @@ import struct
 from machine import I2C, Pin
 
 from stm32_updater import Updater, UpdaterError
+from stm32_updater.answers import answer
 
 APPLICATION = 0x2A
 VERSION, UPTIME = 1, 2
@@ -54,9 +55,10 @@ async def keep_up_to_date():
 
 
 async def work():
-    """What the product does. An update delays it by 0.3 s for each page, by 0.7 s while an image
-    is checked, and for as long as works() is asked."""
+    """What the product does. docs/product.md says how long an update delays it; works() delays it
+    too."""
     while True:
+        answer()  # stm32up asks whether an update runs, before it interrupts this program
         await asyncio.sleep_ms(100)
 
 

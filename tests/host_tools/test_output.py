@@ -175,12 +175,8 @@ def test_pages_are_told_only_while_an_update_is_under_way():
         for line in tables.status(STATUS | {"phase": "installing", "pages_in_doubt": 41})
         if "pages" in line
     ]
-    assert line.split(maxsplit=3) == [
-        "pages",
-        "to",
-        "do",
-        "at least 41  uncertain: the next run erases and writes them",
-    ]
+    told = "pages to do at least 41 uncertain: the next run erases and writes them"
+    assert line.split() == told.split()
 
 
 def test_status_shows_a_push_that_was_interrupted():
@@ -340,6 +336,15 @@ def test_status_says_what_its_words_mean():
     assert any("a.img, b.img" in line for line in lines)
     assert not any(STATUS["installed"] in line for line in lines)
     assert max(map(len, lines)) < 80
+
+
+def test_status_says_what_becomes_of_a_pushed_image():
+    waiting = {**STATUS, "candidate": "1.1.0"}
+    lines = {line.split()[0]: line for line in tables.status(waiting)}
+    assert "the next run checks it" in lines["candidate"] and "instead" not in lines["inbox"]
+    lines = {line.split()[0]: line for line in tables.status({**waiting, "phase": "installing"})}
+    assert "the image being installed" in lines["candidate"]
+    assert "the next run installs this instead" in lines["inbox"]
 
 
 def test_the_order_is_kept_and_only_errors_go_to_stderr(run, fake, image):

@@ -94,7 +94,7 @@ def _deployed(values: Known) -> list[str]:
 
 
 def _pushed(values: Known) -> list[str]:
-    return [f"{pushed(values)}; the updater installs it when it next runs"]
+    return [f"{pushed(values)}; the updater checks and installs it when it next runs"]
 
 
 def _updated(values: Known) -> list[str]:

@@ -49,18 +49,21 @@ def status(values: Status) -> list[str]:
     """The state of the host."""
     phase = str(values.get("phase", "?"))
     inbox = [str(path).rpartition("/")[2] for path in values.get("inbox", [])]
+    under_way = phase in UNDER_WAY
+    candidate = "the image being installed" if under_way else "pushed: the next run checks it"
+    instead = "the next run installs this instead, if it may" if under_way and inbox else ""
     rows: list[Row] = [
         ("phase", phase, _PHASES.get(phase, "")),
         _kept(values, "confirmed", "the image to go back to"),
-        _kept(values, "candidate", "the image being installed"),
-        ("inbox", ", ".join(inbox) or "empty", ""),
+        _kept(values, "candidate", candidate),
+        ("inbox", ", ".join(inbox) or "empty", instead),
     ]
     for push in values.get("interrupted_pushes", []):
         name = push["file"].rpartition("/")[2].removesuffix(".part")
         rows.append(("push", f"{name}: interrupted after {arrived(push)}; push it again", ""))
     if failed := values.get("failed"):
         rows.append(("failed", failed[:8], "digest of the image that failed last"))
-    if values.get("pages_in_doubt") and phase in UNDER_WAY:
+    if values.get("pages_in_doubt") and under_way:
         doubt = f"at least {values['pages_in_doubt']}"
         rows.append(("pages to do", doubt, "uncertain: the next run erases and writes them"))
     if values.get("log_lines_lost"):
