@@ -24,9 +24,12 @@ class Admission:
     def pushed(self, record):
         """Paths of the images to install: those in the inbox, and a candidate that the record does
         not name, which was adopted from the inbox just before a cut. Raises StoreError."""
-        paths = self._store.inbox_images()
         candidate = self._store.candidate
-        if exists(candidate) and not (record.image and _is(candidate, record.image)):
+        is_left = exists(candidate) and not (record.image and _is(candidate, record.image))
+        if is_left:
+            self._store.finish_move()
+        paths = self._store.inbox_images()
+        if is_left:
             paths.append(candidate)
         return paths
 
@@ -84,19 +87,20 @@ class Admission:
         return None, refusal, []
 
     def _refused(self, name, path, error, refusal):
-        """Report that the image pushed as `name` is refused, and remove it from `path`. A
-        generator. Returns the last refusal, which a folder does not change, because it stays
-        there."""
+        """Remove the image pushed as `name` from `path`, and report that it is refused. In this
+        order, because meanwhile another task may push under its name. A generator. Returns the
+        last refusal, which a folder does not change, because it stays there."""
         self._clock.feed()
-        yield failure("refused", name, error)
+        last = error
         if is_folder(path):
-            return refusal
-        if isinstance(error, ImageError) and path != self._store.confirmed:
+            last = refusal
+        elif isinstance(error, ImageError) and path != self._store.confirmed:
             try:
                 self._store.discard(path)
             except StoreError as not_removed:
-                return not_removed
-        return error
+                last = not_removed
+        yield failure("refused", name, error)
+        return last
 
     def find(self, paths, digest=None):
         """A generator of None where other tasks may run. Returns (image, None) for the first of
@@ -137,7 +141,7 @@ class Admission:
         event."""
         clock = self._clock
         begun = clock.now()
-        yield from self.checking_digest(image)
+        yield from image.checking_digest(clock, self._store.owns(image))
         hash_ms = clock.since(begun)
         begun = clock.now()
         key = None
@@ -152,13 +156,6 @@ class Admission:
             "signature_ms": clock.since(begun),
             "key": key,
         }
-
-    def checking_digest(self, image):
-        """As Image.check_digest. A generator of None where other tasks may run: only if this is
-        one of the store's own files, which no other task writes."""
-        for _ in image.checking_digest(self._clock):
-            if image.path in self._store.kept():
-                yield None
 
     def _check_history(self, image, lowest, failed):
         """Raises ImageTooOld, ImageFailedBefore."""

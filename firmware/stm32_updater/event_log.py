@@ -28,27 +28,19 @@ class EventLog:
         self.run = None
         self.began = clock.now()
         self.lost = 0
-        self._noted = []  # lines
         last = [_last_number(path) for path in self._paths]
         self._current = 1 if last[1] > last[0] else 0
         self._number = max(last) + 1
 
-    def note(self, event):
-        """Make the line of an event, a dict of texts, numbers and None; the next `write` writes
-        it. Texts are cut if the line is too long."""
-        self._noted.append(self._line(event) + "\n")
-
     def write(self, *events):
-        """Note these events, and append all lines that were noted. In one write: for each write
-        littlefs erases a block."""
-        for event in events:
-            self.note(event)
-        lines, self._noted = self._noted, []
+        """Append a line for each event, a dict of texts, numbers and None. All in one write: for
+        each write littlefs erases a block. Texts are cut if a line is too long."""
+        lines = "".join([self._line(event) + "\n" for event in events])
         try:
             if lines:
-                self._append("".join(lines))
+                self._append(lines)
         except OSError:
-            self.lost += len(lines)
+            self.lost += len(events)
 
     def _line(self, event):
         line = {"n": self._number, "t": self._clock.since(self.began)}

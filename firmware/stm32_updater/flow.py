@@ -42,6 +42,7 @@ class Flow:
 
     def abandon(self):
         """End the run early: start the application again if this run stopped it."""
+        self._proof.give_up()
         if self._proof.is_stopped:
             self._proof.start()
 
@@ -70,6 +71,8 @@ class Flow:
         if what == decide.INSTALL:
             if force:
                 record.doubt = (1 << self._board.chip.pages) - 1
+            if self._store.owns(image):
+                yield None
             events.append(self._intend("installing", image))
         else:
             image, events = yield from self._resumed(refusal)
@@ -277,7 +280,7 @@ class Flow:
         if not exists(image.path):
             return ImageDamaged("%s is gone" % image.path)
         try:
-            yield from self._admission.checking_digest(image)
+            yield from image.checking_digest(self._clock, self._store.owns(image))
         except ImageDamaged as error:
             self._store.discard(image.path)
             return error

@@ -3,7 +3,7 @@
 from micropython import const
 
 from . import decide
-from .errors import ApplicationSilent, shortened
+from .errors import ApplicationSilent, StoreError, shortened
 from .image import version_text
 from .record import CONFIRMING
 
@@ -25,6 +25,7 @@ class Proof:
         self._record = record
         self.reason = ""
         self.is_stopped = False
+        self._is_awaited = False
 
     def stop(self):
         """Into the loader. Raises as Target.enter_loader."""
@@ -60,19 +61,32 @@ class Proof:
             self.count_starts(record.starts + 1)
             yield {"event": "starting", "try": number}
             self.start()
+            self._is_awaited = True
             yield None
             deadline = self._clock.deadline(self._board.confirm_timeout_ms)
             while True:
                 proven, self.reason = self.given(image)
                 if proven:
+                    self._is_awaited = False
                     return True
                 if deadline.expired():
                     break
                 deadline.sleep(_POLL_MS)
                 yield None
+            self._is_awaited = False
             record.starts -= 1  # the host is still up: this start does not count
         self.count_starts(0)  # the host is still up
         return False
+
+    def give_up(self):
+        """The run ends early: if that is while the proof is awaited, the host is still up, and the
+        start does not count."""
+        if self._is_awaited:
+            self._is_awaited = False
+            try:
+                self.count_starts(self._record.starts - 1)
+            except StoreError:
+                pass  # it counts then: one of several
 
     def count_starts(self, number):
         self._record.starts = number

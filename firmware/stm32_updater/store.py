@@ -142,6 +142,10 @@ class Store:
         """The paths where the image of an update under way can be."""
         return (self.candidate, self.confirmed)
 
+    def owns(self, image):
+        """Whether `image` is in a file that no other task writes: not in the inbox."""
+        return image.path in self.kept()
+
     def respect_hands_off(self):
         """Raises HandsOff if the target's option bytes may be half written: it must not be
         reset."""
@@ -171,6 +175,12 @@ class Store:
                 "%s cannot become %s: %s" % (image.path, destination, error)
             )
         image.path = destination
+
+    def finish_move(self):
+        """Finish a move into this folder that a cut interrupted. Until something is written,
+        littlefs hides files beside the one that was moved (seen with 2.11). Removing a file that
+        does not exist makes it do that, and writes nothing otherwise."""
+        self.discard(self.folder + "/none")
 
     def discard(self, path):
         """Remove a file that may not exist. Raises StoreError."""

@@ -36,17 +36,37 @@ _MODULES_OF_A_RUN = (
 )
 # Events that another one follows at once. Both are written to the log together, then reported.
 _FOLLOWED = ("checked", "superseded", "written")
+# Events of what is durable already: their line follows at once, without a step of other tasks.
+_COMMITTED = ("installing", "rolling-back", "result")
 _runs = {}  # folder -> its last started _Run, the only one that may access the target
 
 
 class _Run:
-    """A run of an Updater: its Flow, or None before and after; `began`, ticks of the clock;
-    `held`, events to report with the next one."""
+    """A run of an Updater: its `flow`, or None; `began`, ticks of the clock; `held`, events to
+    report with the next one; `answers`, or None. `before`: the flow of an unfinished run that this
+    one overtook, until this one has its own."""
 
-    def __init__(self, began):
+    def __init__(self, began, overtaken):
         self.flow = None
         self.began = began
         self.held = []
+        self.answers = None
+        self.before = None
+        if overtaken:
+            overtaken.be_silent()
+            self.before = overtaken.flow or overtaken.before
+
+    def be_silent(self):
+        """Answer no more."""
+        answers, self.answers = self.answers, None
+        if answers:
+            answers.close()
+
+    def abandon(self):
+        """Start the application again if this run, or one before it, stopped it."""
+        flow = self.flow or self.before
+        if flow:
+            flow.abandon()
 
 
 class Updater:
@@ -60,7 +80,6 @@ class Updater:
         self._store = Store(folder)
         self._opened_log = None
         self._may_answer = answers
-        self._answers = None  # during a run
 
     @classmethod
     def from_board(cls, path="board.json", confirm=None, feed=None, answers=False):
@@ -123,24 +142,19 @@ class Updater:
         the log. A run with nothing to do is not logged: a line costs an erase of the host's
         flash."""
         folder = self._store.folder
-        before = _runs.get(folder)
-        unfinished = before and before.flow
-        run = _runs[folder] = _Run(self._clock.now())
+        run = _runs[folder] = _Run(self._clock.now(), _runs.get(folder))
         events = None
         try:
-            events = yield from self._begin(force, run)
+            events = self._begin(force, run)
             if events is None:
                 yield {"event": "result", "ok": True, "status": "idle"}
                 return
-            if unfinished and run.flow:
-                run.flow.take_over(unfinished)
-                unfinished = None  # its buffers are large
             for event in events:
                 self._clock.feed()
                 if event is None:
                     yield None
                 elif event["event"] == "progress":
-                    yield self._told(event)
+                    yield _told(event, run)
                 else:
                     yield from self._report(event, run)
                 if run is not _runs[folder]:
@@ -156,59 +170,51 @@ class Updater:
             if events is not None:
                 events.close()
             if run is _runs[folder]:
-                _abandon(run)
-                if self._opened_log is not None:
-                    self._log.write()
+                run.abandon()
+                self._write(run)
             raise
         except Exception as error:
-            _abandon(run)
-            yield from self._report(_failed(error), run, False)
+            run.abandon()
+            yield from self._report(_failed(error), run)
             if not isinstance(error, UpdaterError):
                 raise error
         finally:
-            run.flow = None
-            if self._answers is not None:
-                self._answers.close()
-                self._answers = None
+            run.flow = run.before = None  # their buffers are large
+            run.be_silent()
 
-    def _report(self, event, run, pauses=True):
+    def _report(self, event, run):
         """Write an event to the log, then yield it and those that are held, until another run
-        starts. `pauses`: before writing yield None, because what led to the event took long, and
-        so does the log."""
+        starts. Yields None before that if the event is not committed yet, because what led to it
+        took long, and so does the log."""
         run.held.append(event)
-        self._note(event, run)
-        if event["event"] in _FOLLOWED:
+        name = event["event"]
+        if name in _FOLLOWED:
             return
-        if pauses:
+        if name not in _COMMITTED:
             yield None
             if run is not _runs[self._store.folder]:
                 return
-        self._log.write()
+        self._write(run)
         told, run.held = run.held, []
         for event in told:
-            yield self._told(event)
+            yield _told(event, run)
             if run is not _runs[self._store.folder]:
                 return
 
-    def _told(self, event):
-        """`event`, of which a desktop that follows the run is told."""
-        if self._answers is not None:
-            self._answers.tell(event)
-        return event
-
-    def _note(self, event, run):
-        """Note an event for the log. The first line of a run is about the run itself."""
-        log = self._log
+    def _write(self, run):
+        """Write what `run` holds to the log. The first line of a run is about the run itself."""
+        if not run.held:
+            return
+        log, lines = self._log, run.held
         if log.run is not run:
             from . import run_events
 
             log.run, log.began = run, run.began
-            log.note(run_events.run())
-        log.note(event)
+            lines = [run_events.run()] + lines
+        log.write(*lines)
 
     def _begin(self, force, run):
-        """Yield None where other tasks may run. Returns the generator of this run's events, or
-        None if there is nothing to do."""
+        """The generator of this run's events, or None if there is nothing to do."""
         from .record import IDLE, Record
 
         store = self._store
@@ -217,17 +223,24 @@ class Updater:
         record = store.load() or Record()
         if record.phase == IDLE and not store.image_waits():
             return None
+        return self._loading(force, run, record)
+
+    def _loading(self, force, run, record):
+        """Load the code of a run, then yield the events of its flow."""
         if self._may_answer:
             yield from _load(("stm32_updater.answers",), self._clock)
             from .answers import Answers
 
-            self._answers = Answers(self._clock)
+            run.answers = Answers(self._clock)
         yield from _load(_MODULES_OF_A_RUN, self._clock)
         from .flow import Flow
 
         record.doubt &= (1 << self._board.chip.pages) - 1
-        run.flow = Flow(self._board, store, self._clock, record)
-        return run.flow.events(force)
+        run.flow = Flow(self._board, self._store, self._clock, record)
+        if run.before:
+            run.flow.take_over(run.before)
+            run.before = None
+        yield from run.flow.events(force)
 
 
 class _Events:
@@ -276,9 +289,11 @@ class _Events:
         return event
 
 
-def _abandon(run):
-    if run.flow is not None:
-        run.flow.abandon()
+def _told(event, run):
+    """`event`, of which a desktop that follows the run is told."""
+    if run.answers:
+        run.answers.tell(event)
+    return event
 
 
 def _failed(error):

@@ -4,12 +4,15 @@ may do meanwhile."""
 from __future__ import annotations
 
 import json
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from stm32sim.chip.application import known_images
+from stm32sim.chip.stm32 import Running
 from stm32sim.host.host_flash import BLOCK_ERASE
+from stm32sim.host.seam import HostPowerLost
 from stm32sim.in_process import Bench
 from stm32sim.wires.clock import NS_PER_MS
 from tests.support import image, in_micropython, known, payload, signing_key, trust
@@ -19,9 +22,9 @@ OLD, NEW, NEWER = payload(20 * KB, 1), payload(40 * KB, 2), payload(30 * KB, 3)
 APPLICATIONS = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0"), known(NEWER, "1.2.0"))
 # An erase of the host's own flash, during which its CPU stands still, and the files around it.
 ONE_ERASE = BLOCK_ERASE + 25 * NS_PER_MS
-# A line of the log that begins another block, and a record or a rename that fills a folder's
-# block, erase two.
-TWO_ERASES = 2 * BLOCK_ERASE + 40 * NS_PER_MS
+# A record and its line in the log are one step. A line that begins another block, and a record or
+# a rename that fills a folder's block, erase one more.
+TWO_ERASES = 2 * BLOCK_ERASE + 60 * NS_PER_MS
 SELDOM = 3
 PUSHED = "/updater/inbox/app.img"
 
@@ -130,6 +133,25 @@ def test_what_replaced_a_superseded_image_stays(bench):
     assert bench.run()[-1]["version"] == "1.2.0"
 
 
+def test_a_good_image_that_is_pushed_while_a_bad_one_is_refused_stays(bench):
+    """Under the same name, at each step of the run that refuses."""
+    for stop in range(100):
+        bench.push(b"no image")
+        run = step_by_step(bench)
+        for number, _ in enumerate(run):
+            if number == stop:
+                bench.push(image(NEWER, "1.2.0"))
+                break
+        else:
+            break
+        list(run)
+        assert bench.run()[-1]["ok"] and bench.flash_holds(NEWER), stop
+        bench.forget("candidate.img")
+        bench.push(image(OLD, "1.3.0"))
+        bench.run()
+    assert 10 < stop < 99
+
+
 def test_a_refused_image_is_named_as_it_was_pushed_and_is_removed(bench):
     damaged = bytearray(image(NEW, "1.1.0"))
     damaged[3000] ^= 1
@@ -165,14 +187,139 @@ def test_a_run_that_another_one_overtakes_while_it_checks_ends(bench):
     assert len(bench.trace) == frames
 
 
-def test_other_tasks_run_while_the_application_is_waited_for(make_bench):
-    bench = make_bench(applications=known_images(known(NEW, "1.1.0", answers=False)))
+def last_lines(bench: Bench) -> list[str]:
+    lines = map(json.loads, bench.read_file("/updater/log.0").splitlines())
+    told = [(line["n"], line["event"]) for line in lines]
+    assert [n for n, _ in told] == list(range(len(told)))
+    return [event for _, event in told]
+
+
+def test_what_is_committed_is_in_the_log_whichever_step_another_run_starts_at(make_bench):
+    stop = 0
+    while True:
+        bench = make_bench(applications=APPLICATIONS)
+        bench.push(image(OLD, "1.0.5"), "older")
+        bench.push(image(NEW, "1.1.0"))
+        run = step_by_step(bench)
+        if len([None for _, _ in zip(range(stop), run, strict=False)]) < stop:
+            break
+        other = bench.run()
+        list(run)
+        events = last_lines(bench)
+        assert events.count("superseded") == 1, stop
+        assert events.count("installing") == 1 and "result" in events, stop
+        assert bench.flash_holds(NEW) and other[-1]["ok"]
+        stop += 3
+    assert stop > 30
+
+
+def test_the_application_starts_again_if_all_runs_are_closed_while_the_last_loads_its_code(bench):
+    first = bench.updater().events()
+    for event in first:
+        if event["event"] == "loader":
+            break
+    assert bench.target.running is not Running.APPLICATION
+    second, third = bench.updater().events(), bench.updater().events()
+    next(second._generator)
+    next(third._generator)
+    for run in (third, second, first):
+        run.close()
+    bench.clock.advance(100 * NS_PER_MS)
+    assert bench.target.running is Running.APPLICATION and bench.flash_holds(OLD)
+
+
+def test_a_run_that_is_overtaken_while_it_loads_its_code_makes_no_flow_and_logs_nothing(bench):
+    run = step_by_step(bench)
+    next(run)
+    assert bench.run()[-1]["status"] == "installed"
+    bench.device.imports("stm32_updater.flow").Flow = None
+    before = last_lines(bench)
+    assert [event["error"] for event in run if event] == ["another-run"]
+    assert last_lines(bench) == before
+
+
+def test_a_run_that_is_closed_while_it_awaits_the_proof_does_not_count_as_a_start(make_bench):
+    late = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0", answers=False))
+    bench = make_bench(applications=late)
+    assert bench.install(image(OLD, "1.0.0"))["ok"]
     bench.push(image(NEW, "1.1.0"))
-    timeout = bench.settings["confirm"]["timeout_ms"] * NS_PER_MS
-    began, longest, waits = bench.clock.now, 0, False
-    for event in step_by_step(bench):
-        if waits:
-            longest = max(longest, bench.clock.now - began)
-        waits = waits or bool(event) and event["event"] == "starting"
-        began = bench.clock.now
-    assert waits and 0 < longest < 2 * TWO_ERASES < timeout
+    for _ in range(12):
+        with bench.updater().events() as events:
+            for event in events:
+                if event["event"] == "starting":
+                    next(events._generator)
+                    next(events._generator)
+                    break
+        store = bench.device.imports("stm32_updater.store").Store("/updater")
+        assert store.load().starts == 0
+        bench.boot()
+    assert "rolling-back" not in last_lines(bench)
+
+
+def test_a_run_that_overtakes_another_answers_a_desktop_alone(bench):
+    """And the last one leaves the watchdog's `feed` as it was."""
+    answers = ModuleType("stm32_updater.answers")  # the real one needs a serial port
+    bench.device.modules[answers.__name__] = answers
+    made: list[Any] = []
+
+    class Answers:
+        def __init__(self, clock: Any) -> None:
+            self._clock, self._feed = clock, clock.feed
+            clock.feed = lambda: None
+            self.is_closed = False
+            made.append(self)
+
+        def tell(self, event: Any) -> None:
+            assert not self.is_closed
+
+        def close(self) -> None:
+            self._clock.feed = self._feed
+            self.is_closed = True
+
+    answers.Answers = Answers  # type: ignore[attr-defined]
+    updater = bench.updater(answers=True)
+    feed = updater._clock.feed
+    first = updater.events()._generator
+    for event in first:
+        if event:
+            break
+    second = updater.events()
+    for event in second:
+        if event["event"] == "loader":
+            break
+    assert [event["error"] for event in first if event] == ["another-run"]
+    assert [one.is_closed for one in made] == [True, False]
+    list(second)
+    assert made[1].is_closed and updater._clock.feed is feed
+
+
+@pytest.mark.parametrize("host", ["rp2", "esp32", "fat"])
+def test_an_older_image_stays_superseded_if_power_fails_while_the_newest_is_moved(host):
+    """littlefs hides other files of the inbox until it has finished an interrupted move."""
+    kind: dict[str, Any] = {"fat": True} if host == "fat" else {"host": host}
+    for cut in range(1, 12):
+        bench = Bench(applications=APPLICATIONS, **kind)
+        assert bench.install(image(OLD, "1.0.0", counter=1))["ok"]
+        bench.push(image(NEWER, "1.0.5", counter=1), "older")
+        bench.push(image(NEW, "1.1.0", counter=1))
+        bench.boot()
+        cut_at_operation(bench, cut)
+        for _ in range(3):
+            bench.boot()
+            assert bench.run()[-1]["ok"]
+        assert bench.flash_holds(NEW), cut
+
+
+def cut_at_operation(bench: Bench, number: int) -> None:
+    """Run until the host loses its power at this operation of its flash."""
+    left = [number]
+
+    def tap(what: str, block: int) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise HostPowerLost
+
+    bench.host_flash.tap = tap
+    with pytest.raises(HostPowerLost):
+        bench.run()
+    bench.host_flash.tap = None
