@@ -339,10 +339,10 @@ def test_status_says_what_its_words_mean():
 
 
 def test_status_says_what_becomes_of_a_pushed_image():
-    waiting = {**STATUS, "candidate": "1.1.0"}
+    waiting = STATUS | {"candidate": "1.1.0"}
     lines = {line.split()[0]: line for line in tables.status(waiting)}
     assert "the next run checks it" in lines["candidate"] and "instead" not in lines["inbox"]
-    lines = {line.split()[0]: line for line in tables.status({**waiting, "phase": "installing"})}
+    lines = {line.split()[0]: line for line in tables.status(waiting | {"phase": "installing"})}
     assert "the image being installed" in lines["candidate"]
     assert "the next run installs this instead" in lines["inbox"]
 
