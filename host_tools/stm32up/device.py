@@ -31,7 +31,7 @@ CYCLES = FIRMWARE / "stm32_cycles"  # what `bench` sends there
 MAIN = FIRMWARE / "main.py"
 
 
-_AGAIN = "Build it again, or copy it again."
+AGAIN = "Build it again, or copy it again."
 
 
 def product() -> tuple[Path, ...]:
@@ -265,7 +265,7 @@ def _opened(content: bytes, name: object) -> Iterator[_Image]:
             yield reader.open_image(str(file))
         except errors.UpdaterError as error:
             damaged = isinstance(error, errors.ImageDamaged)
-            next_step = _AGAIN if damaged else error.next_step
+            next_step = AGAIN if damaged else error.next_step
             refused = ImageError(error.message.replace(str(file), str(name)), next_step)
             refused.code = error.code
             raise refused from None
@@ -275,7 +275,7 @@ def _check_digest(image: _Image, name: object) -> None:
     try:
         image.check_digest(module("stm32_rom.clock").Clock())
     except module("stm32_updater.errors").ImageDamaged:
-        raise ImageError(f"{name} is damaged: its digest does not match", _AGAIN) from None
+        raise ImageError(f"{name} is damaged: its digest does not match", AGAIN) from None
 
 
 def knows(product_id: int) -> bool:

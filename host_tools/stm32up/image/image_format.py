@@ -106,7 +106,9 @@ def signed_size(beginning: bytes) -> int | None:
 def parse(data: bytes, name: object = "the image") -> Parsed:
     """Split an image into its parts. Raises ImageError if its sizes are inconsistent."""
     if len(data) < HEADER.size:
-        raise ImageError(f"{name} is truncated: {len(data)} bytes, less than its header")
+        raise ImageError(
+            f"{name} is truncated: {len(data)} bytes, less than its header", device.AGAIN
+        )
     if data[:4] != MAGIC:
         raise ImageError(f"{name} is not an MCUboot image")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -115,12 +117,14 @@ def parse(data: bytes, name: object = "the image") -> Parsed:
         try:
             dumpinfo.dump_imginfo(str(file), str(told), "json")
         except (struct.error, IndexError):  # imgtool reads beyond the end of the file
-            raise ImageError(f"{name} is damaged, or truncated to {len(data)} bytes") from None
+            raise ImageError(
+                f"{name} is damaged, or truncated to {len(data)} bytes", device.AGAIN
+            ) from None
         read = json.loads(told.read_bytes())
     header, areas = read["header"], read["tlv_area"]
     header_size, protected_size = header["hdr_size"], header["protected_tlv_size"]
     if header_size < HEADER.size:
-        raise ImageError(f"{name} is damaged: a header of {header_size} bytes")
+        raise ImageError(f"{name} is damaged: a header of {header_size} bytes", device.AGAIN)
     payload_end = header_size + header["img_size"]
     tlvs: list[Tlv] = []
     end = payload_end
@@ -131,11 +135,11 @@ def parse(data: bytes, name: object = "the image") -> Parsed:
         size = _INFO + sum(_INFO + tlv["len"] for tlv in found)
         stated = protected_size if protected else size
         if (info["magic"], info["tlv_tot"], stated) != (magic, size, size):
-            raise ImageError(f"{name} is damaged: no valid TLVs at 0x{end:X}")
+            raise ImageError(f"{name} is damaged: no valid TLVs at 0x{end:X}", device.AGAIN)
         tlvs += [Tlv(tlv["type"], protected, bytes.fromhex(tlv["data"])) for tlv in found]
         end += size
     if end > len(data):
-        raise ImageError(f"{name} is truncated: {len(data)} of {end} bytes")
+        raise ImageError(f"{name} is truncated: {len(data)} of {end} bytes", device.AGAIN)
     return Parsed(
         load_address=header["load_addr"],
         header_size=header_size,
