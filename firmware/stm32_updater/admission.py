@@ -70,7 +70,11 @@ class Admission:
                     self._store.adopt(image)
                     now_at = image.path
                 checked = yield from self._checking(image, lowest, failed)
+                if self._store.owns(image):
+                    yield None
             except (ImageError, StoreError) as error:
+                if now_at != path and isinstance(error, StoreError) and not exists(path):
+                    self._store.give_back(image, path)  # an older one may become the candidate
                 refusal = yield from self._refused(path, now_at, error, refusal)
                 best = None
                 continue

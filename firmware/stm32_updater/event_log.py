@@ -35,11 +35,11 @@ class EventLog:
     def write(self, *events):
         """Append a line for each event, a dict of texts, numbers and None. All in one write: for
         each write littlefs erases a block. Texts are cut if a line is too long."""
-        lines = "".join([self._line(event) + "\n" for event in events])
         try:
+            lines = "".join([self._line(event) + "\n" for event in events])
             if lines:
                 self._append(lines)
-        except OSError:
+        except (OSError, MemoryError):
             self.lost += len(events)
 
     def _line(self, event):

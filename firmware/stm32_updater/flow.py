@@ -48,7 +48,7 @@ class Flow:
 
     def take_over(self, other):
         """Run instead of `other`, which was not finished."""
-        self._proof.is_stopped = other._proof.is_stopped
+        self._proof.take_over(other._proof)
 
     def events(self, force):
         """A generator of run_events, the result last, and of None where other tasks may run.
@@ -64,15 +64,14 @@ class Flow:
             yield result(True, "idle")
             return
         if what == decide.UP_TO_DATE:
-            yield from self._keep_if_lost(image)
+            for _ in self._keep_if_lost(image):
+                pass  # no pause: superseded images are removed already, and not yet in the log
             yield from events
             yield result(True, "up-to-date", version=image.version)
             return
         if what == decide.INSTALL:
             if force:
                 record.doubt = (1 << self._board.chip.pages) - 1
-            if self._store.owns(image):
-                yield None
             events.append(self._intend("installing", image))
         else:
             image, events = yield from self._resumed(refusal)
@@ -201,11 +200,7 @@ class Flow:
             if (yield from self._proof.attempts(image)):
                 self._target_ms = self._clock.since(self._started)
                 yield None
-                try:
-                    error = yield from self._make_confirmed(image)
-                except StoreError:
-                    self._proof.count_starts(0)  # no start took the host down
-                    raise
+                error = yield from self._make_confirmed(image)
                 if error is not None:
                     yield failure("not-kept", image.path, error)
                 yield None
@@ -298,6 +293,7 @@ class Flow:
             record.failed = None
         record.counter = max(record.counter, image.security_counter)
         self._store.save(record)
+        self._proof.settle()
         if rolled_back:
             error = ApplicationSilent(
                 "the new application did not prove itself%s; %s is back"

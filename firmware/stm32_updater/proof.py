@@ -25,7 +25,7 @@ class Proof:
         self._record = record
         self.reason = ""
         self.is_stopped = False
-        self._is_awaited = False
+        self._is_pending = False  # a start is counted, and not yet known to be fine
 
     def stop(self):
         """Into the loader. Raises as Target.enter_loader."""
@@ -59,34 +59,43 @@ class Proof:
                 self.reason = "the host went down at each of %d starts" % record.starts
                 return False
             self.count_starts(record.starts + 1)
+            self._is_pending = True
             yield {"event": "starting", "try": number}
             self.start()
-            self._is_awaited = True
             yield None
             deadline = self._clock.deadline(self._board.confirm_timeout_ms)
             while True:
                 proven, self.reason = self.given(image)
                 if proven:
-                    self._is_awaited = False
+                    record.starts = 1  # no earlier start took the host down
                     return True
                 if deadline.expired():
                     break
                 deadline.sleep(_POLL_MS)
                 yield None
-            self._is_awaited = False
+            self._is_pending = False
             record.starts -= 1  # the host is still up: this start does not count
         self.count_starts(0)  # the host is still up
         return False
 
+    def settle(self):
+        """The start that was counted last has led to something durable."""
+        self._is_pending = False
+
     def give_up(self):
-        """The run ends early: if that is while the proof is awaited, the host is still up, and the
-        start does not count."""
-        if self._is_awaited:
-            self._is_awaited = False
+        """The run ends early. The host is still up, so a start that is pending does not count."""
+        if self._is_pending:
+            self._is_pending = False
             try:
-                self.count_starts(self._record.starts - 1)
+                self.count_starts(max(0, self._record.starts - 1))
             except StoreError:
                 pass  # it counts then: one of several
+
+    def take_over(self, other):
+        """Go on instead of the Proof of a run that was not finished."""
+        self.is_stopped = other.is_stopped
+        if other._is_pending:  # the host is still up
+            self._record.starts = max(0, self._record.starts - 1)
 
     def count_starts(self, number):
         self._record.starts = number

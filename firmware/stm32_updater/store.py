@@ -159,6 +159,10 @@ class Store:
         """Make `image` the candidate. Raises StoreError."""
         self._move(image, self.candidate)
 
+    def give_back(self, image, path):
+        """Move an adopted image back to `path`. Raises StoreError."""
+        self._move(image, path)
+
     def confirm(self, image):
         """Make `image` the confirmed one. Raises StoreError."""
         self._move(image, self.confirmed)

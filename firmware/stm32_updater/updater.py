@@ -37,7 +37,7 @@ _MODULES_OF_A_RUN = (
 # Events that another one follows at once. Both are written to the log together, then reported.
 _FOLLOWED = ("checked", "superseded", "written")
 # Events of what is durable already: their line follows at once, without a step of other tasks.
-_COMMITTED = ("installing", "rolling-back", "result")
+_COMMITTED = ("refused", "installing", "rolling-back", "result")
 _runs = {}  # folder -> its last started _Run, the only one that may access the target
 
 
@@ -55,18 +55,13 @@ class _Run:
         if overtaken:
             overtaken.be_silent()
             self.before = overtaken.flow or overtaken.before
+            overtaken.flow = overtaken.before = None
 
     def be_silent(self):
         """Answer no more."""
         answers, self.answers = self.answers, None
         if answers:
             answers.close()
-
-    def abandon(self):
-        """Start the application again if this run, or one before it, stopped it."""
-        flow = self.flow or self.before
-        if flow:
-            flow.abandon()
 
 
 class Updater:
@@ -170,17 +165,29 @@ class Updater:
             if events is not None:
                 events.close()
             if run is _runs[folder]:
-                run.abandon()
+                self._abandon(run)
                 self._write(run)
             raise
         except Exception as error:
-            run.abandon()
+            if run is not _runs[folder]:
+                yield _failed(error)
+                return
+            self._abandon(run)
             yield from self._report(_failed(error), run)
             if not isinstance(error, UpdaterError):
                 raise error
         finally:
             run.flow = run.before = None  # their buffers are large
             run.be_silent()
+
+    def _abandon(self, run):
+        """Start the application again if `run`, or one before it, stopped it; but not during a
+        bench operation, when the target must not be reset."""
+        from .store import hands_off
+
+        flow = run.flow or run.before
+        if flow and hands_off(self._store.folder) is None:
+            flow.abandon()
 
     def _report(self, event, run):
         """Write an event to the log, then yield it and those that are held, until another run

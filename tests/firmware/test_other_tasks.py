@@ -3,6 +3,7 @@ may do meanwhile."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from types import ModuleType
 from typing import Any
@@ -209,7 +210,7 @@ def test_what_is_committed_is_in_the_log_whichever_step_another_run_starts_at(ma
         assert events.count("superseded") == 1, stop
         assert events.count("installing") == 1 and "result" in events, stop
         assert bench.flash_holds(NEW) and other[-1]["ok"]
-        stop += 3
+        stop += 1
     assert stop > 30
 
 
@@ -238,22 +239,81 @@ def test_a_run_that_is_overtaken_while_it_loads_its_code_makes_no_flow_and_logs_
     assert last_lines(bench) == before
 
 
-def test_a_run_that_is_closed_while_it_awaits_the_proof_does_not_count_as_a_start(make_bench):
-    late = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0", answers=False))
-    bench = make_bench(applications=late)
-    assert bench.install(image(OLD, "1.0.0"))["ok"]
-    bench.push(image(NEW, "1.1.0"))
-    for _ in range(12):
-        with bench.updater().events() as events:
-            for event in events:
-                if event["event"] == "starting":
-                    next(events._generator)
-                    next(events._generator)
+@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize("end", ["closed", "overtaken", "an error"])
+def test_a_run_that_ends_early_does_not_count_as_a_start_that_took_the_host_down(
+    make_bench, answers, end
+):
+    apps = known_images(known(OLD, "1.0.0"), known(NEW, "1.1.0", answers=answers))
+    stop = 0
+    while True:
+        bench = make_bench(applications=apps)
+        assert bench.install(image(OLD, "1.0.0"))["ok"]
+        bench.push(image(NEW, "1.1.0"))
+        run = step_by_step(bench)
+        since = 0
+        for event in run:
+            since += bool(since) or bool(event) and event["event"] == "starting"
+            if since > stop:
+                break
+        else:
+            break
+        if end == "overtaken":
+            next(step_by_step(bench))
+            run = step_by_step(bench)
+            for event in run:
+                if event and event["event"] == "starting":
                     break
-        store = bench.device.imports("stm32_updater.store").Store("/updater")
-        assert store.load().starts == 0
-        bench.boot()
-    assert "rolling-back" not in last_lines(bench)
+            assert starts(bench) <= 1, stop
+        elif end == "an error":
+            bench.device.imports("stm32_updater.image").Image.checking_digest = None
+            with contextlib.suppress(TypeError):
+                list(run)
+            assert starts(bench) == 0, stop
+        else:
+            run.close()
+            assert starts(bench) == 0, stop
+        stop += 1
+        if stop > 6:
+            break
+    assert stop > 2
+
+
+def starts(bench: Bench) -> int:
+    store = bench.device.imports("stm32_updater.store").Store("/updater")
+    record = store.load()
+    return 0 if record.phase == "idle" else int(record.starts)
+
+
+def test_a_run_that_a_bench_operation_refuses_does_not_reset_the_target(bench):
+    run = step_by_step(bench)
+    for event in run:
+        if event and event["event"] == "loader":
+            break
+    bench.write_file("/updater/hands-off", b'{"what": "unprotect", "stage": "sending"}')
+    frames, running = len(bench.trace), bench.target.running
+    assert bench.run()[-1]["error"] == "hands-off"
+    run.close()
+    assert (len(bench.trace), bench.target.running) == (frames, running)
+
+
+def test_the_newest_image_stays_if_it_cannot_be_read_just_now(bench):
+    bench.push(image(NEWER, "1.0.5"), "older")
+    real = bench.world.file_calls["fs_read"]
+    left = [1]
+
+    def fails(handle: int, count: int) -> Any:
+        if bench.exists("/updater/candidate.img") and left[0]:
+            left[0] -= 1
+            raise OSError(5)
+        return real(handle, count)
+
+    bench.world.file_calls["fs_read"] = fails
+    events = bench.run()
+    assert not left[0] and events[0]["error"] == "store"
+    assert bench.read_file(PUSHED) == image(NEW, "1.1.0")
+    bench.boot()
+    assert bench.run()[-1]["version"] == "1.1.0" and bench.flash_holds(NEW)
 
 
 def test_a_run_that_overtakes_another_answers_a_desktop_alone(bench):
