@@ -53,7 +53,7 @@ class Admission:
             try:
                 image = opened(path)
             except (ImageError, StoreError) as error:
-                refusal = yield from self._refused(path, path, error, refusal)
+                refusal = yield from self._refused(path, path, None, error, refusal)
                 best = None
                 continue
             left.append((image.rank(), -len(left), path, image.version))
@@ -63,9 +63,11 @@ class Admission:
             newest = max(left)
             left.remove(newest)
             path = now_at = newest[2]
+            rank = None
             try:
                 image = best if best and best.path == path else opened(path)
                 self._check_form(image)
+                rank = image.rank()
                 if not exists(self._store.candidate) and path != self._store.confirmed:
                     self._store.adopt(image)
                     now_at = image.path
@@ -75,7 +77,7 @@ class Admission:
             except (ImageError, StoreError) as error:
                 if now_at != path and isinstance(error, StoreError) and not exists(path):
                     self._store.give_back(image, path)  # an older one may become the candidate
-                refusal = yield from self._refused(path, now_at, error, refusal)
+                refusal = yield from self._refused(path, now_at, rank, error, refusal)
                 best = None
                 continue
             self.times = {key: checked[key] for key in ("hash_ms", "signature_ms")}
@@ -90,21 +92,32 @@ class Admission:
             return image, None, events
         return None, refusal, []
 
-    def _refused(self, name, path, error, refusal):
-        """Remove the image pushed as `name` from `path`, and report that it is refused. In this
-        order, because meanwhile another task may push under its name. A generator. Returns the
-        last refusal, which a folder does not change, because it stays there."""
+    def _refused(self, name, path, rank, error, refusal):
+        """Report that the image pushed as `name` is refused, then remove it from `path`, unless
+        another task has pushed meanwhile: `rank` is what an image that passed `_check_form` has. A
+        generator. Returns the last refusal, which a folder does not change, because it stays
+        there."""
         self._clock.feed()
-        last = error
-        if is_folder(path):
-            last = refusal
-        elif isinstance(error, ImageError) and path != self._store.confirmed:
-            try:
-                self._store.discard(path)
-            except StoreError as not_removed:
-                last = not_removed
         yield failure("refused", name, error)
-        return last
+        if is_folder(path):
+            return refusal
+        if isinstance(error, ImageError) and path != self._store.confirmed:
+            try:
+                if self._rank_of(path) == rank:
+                    self._store.discard(path)
+            except StoreError as not_removed:
+                return not_removed
+        return error
+
+    def _rank_of(self, path):
+        """The rank of the image at `path` if it passes `_check_form`, else None. Raises
+        StoreError."""
+        try:
+            image = opened(path)
+            self._check_form(image)
+        except ImageError:
+            return None
+        return image.rank()
 
     def find(self, paths, digest=None):
         """A generator of None where other tasks may run. Returns (image, None) for the first of
