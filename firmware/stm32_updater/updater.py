@@ -37,7 +37,7 @@ _MODULES_OF_A_RUN = (
 # Events that another one follows at once. Both are written to the log together, then reported.
 _FOLLOWED = ("checked", "superseded", "written")
 # Events of what is durable already: their line follows at once, without a step of other tasks.
-_COMMITTED = ("refused", "installing", "rolling-back", "result")
+_COMMITTED = ("installing", "rolling-back", "result")
 _runs = {}  # folder -> its last started _Run, the only one that may access the target
 
 
