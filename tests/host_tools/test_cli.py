@@ -220,6 +220,13 @@ def test_update_has_failed_if_another_image_was_installed(run, fake, image):
     assert "1.4.1 was installed, not 1.4.2" in one_line(ran, 1)
 
 
+def test_update_says_that_a_newer_image_waited_and_how_to_get_the_other(run, fake, image):
+    skipped = {"event": "superseded", "image": "/updater/candidate.img", "version": "1.4.2"}
+    fake.updater.events_to_come = [skipped, {**INSTALLED, "version": "1.5.0"}]
+    line = one_line(run("--port", fake.port, "--json", "update", image), 1)
+    assert "1.5.0 was installed, not 1.4.2: it waited in the inbox" in line
+
+
 def test_a_board_is_not_deployed_to_another_kind_of_host(run, fake):
     fake.platform = "esp32"
     assert "this host is esp32" in one_line(run("--port", fake.port, "--json", "deploy"), 2)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from stm32up.errors import DeviceError, HostUnfit, NoBoard, NoUpdater, UpdateFailed
-from stm32up.events import InterruptedPush, Report, Status, from_board
+from stm32up.events import Event, InterruptedPush, Report, Status, from_board
 from stm32up.host import bus_trace, host_facts
 from stm32up.host.paths import BOARD_JSON, FOLDER, INBOX
 from stm32up.host.push import push
@@ -98,17 +98,28 @@ def update(
     if stands != UNDER_WAY:
         report({"event": "pushed", **push(connection, image, report)})
     resets = connection.resets
-    result = run(connection, report, force=force)
+    skipped: list[object] = []
+
+    def noting(event: Event) -> None:
+        if event["event"] == "superseded":
+            skipped.append(event["version"])
+        report(event)
+
+    result = run(connection, noting, force=force)
     by_itself = connection.resets != resets and result.get("status") == "idle"
     if by_itself and status(connection).get("confirmed") == version:
         # The program on the board had continued an earlier update before it was stopped.
         return {"status": "installed", "version": version}
     if result.get("version") != version:
-        raise UpdateFailed(
-            f"{result.get('version') or 'no image'} was installed, not {version}",
-            "Read the lines above, and run: stm32up status.",
-            {**result, "ok": False, "error": "another-image"},
-        )
+        message = f"{result.get('version') or 'no image'} was installed, not {version}"
+        next_step = "Read the lines above, and run: stm32up status."
+        if version in skipped:
+            message += ": it waited in the inbox and is newer"
+            next_step = (
+                f"Run this command again for {version}. If it then counts as older, build it with "
+                "--security-counter."
+            )
+        raise UpdateFailed(message, next_step, {**result, "ok": False, "error": "another-image"})
     return result
 
 
