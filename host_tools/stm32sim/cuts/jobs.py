@@ -1,4 +1,4 @@
-"""Work in several processes, with a progress bar or a line every minute."""
+"""Work in several processes, one for each task, with a progress bar or a line every minute."""
 
 from __future__ import annotations
 
@@ -24,10 +24,7 @@ def in_processes(
     """Yield each finished task with its result, or the exception of `work`. `work` may be any
     function, because the processes are forked. A Ctrl-C drops tasks that have not begun, and is
     raised here."""
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_begin, initargs=(work,)
-    ) as pool:
+    with _processes(jobs, initializer=_begin, initargs=(work,)) as pool:
         futures = {pool.submit(_do, task): task for task in tasks}
         try:
             for future in as_completed(futures):
@@ -38,6 +35,10 @@ def in_processes(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _processes(jobs: int, **more: Any) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork"), **more)
 
 
 _work: Callable[[Any], Any]  # set in a worker process
@@ -52,6 +53,13 @@ def _begin(work: Callable[[Any], Any]) -> None:
 
 
 def _do(task: Any) -> Any:
+    """Do the task in a process of its own. A task forks at each cut, and a fork copies the page
+    tables of all memory, also of what earlier tasks left."""
+    with _processes(1) as own:
+        return own.submit(_do_here, task).result()
+
+
+def _do_here(task: Any) -> Any:
     return _work(task)
 
 
