@@ -9,7 +9,7 @@ import bincopy
 import pytest
 
 from stm32up import device
-from stm32up.host import flash
+from stm32up.host import target_flash
 from stm32up.host.transport import Connection
 from stm32up.image import expected
 from tests.host_tools.input_files import FLASH, application, hex_file, text
@@ -97,10 +97,10 @@ def test_the_first_difference_of_each_page_is_told(monkeypatch):
     there[9] = 0x33
     for page in range(1, 12):
         there[page * PAGE] = page
-    monkeypatch.setattr(flash, "read", lambda *_: [bytes(there)])
+    monkeypatch.setattr(target_flash, "read", lambda *_: [bytes(there)])
     told: list[Any] = []
     with pytest.raises(UpdateFailed) as failed:
-        flash.verify(
+        target_flash.verify(
             cast(Connection, None),
             [expected.Piece(FLASH, data)],
             device.chip("STM32G071RB"),

@@ -27,7 +27,7 @@ def read_command(context: Context, target: Path, start: str | None, length: str 
     protection refuses.
     """
     from stm32up import outputs
-    from stm32up.host import flash
+    from stm32up.host import target_flash
     from stm32up.image import expected
 
     expected.check_name(target)
@@ -44,7 +44,7 @@ def read_command(context: Context, target: Path, start: str | None, length: str 
             f"It is 0x{chip.flash_start:08X} to 0x{end - 1:08X}.",
         )
     report = context.output.report
-    (content,) = context.on_board(lambda c: flash.read(c, [(first, size)], report))
+    (content,) = context.on_board(lambda c: target_flash.read(c, [(first, size)], report))
     expected.write(target, first, content)
     done = {"status": "read", "file": str(target), "address": first, "bytes": size}
     context.output.result("read", done)
@@ -60,7 +60,7 @@ def verify_command(context: Context, file: Path, address: str | None) -> None:
     Compares what the file has data for, and changes nothing. Tells the first difference in each
     page. Resets the target into its loader and back. Exit status 1 if anything differs.
     """
-    from stm32up.host import flash
+    from stm32up.host import target_flash
     from stm32up.image import expected, images
 
     at, chip = number("--address", address), context.board.chip
@@ -73,7 +73,7 @@ def verify_command(context: Context, file: Path, address: str | None) -> None:
         pieces, again = expected.of_input(file, chip, at), "--version V"
     advice = f"To write it: stm32up update {file} {again}."
     report = context.output.report
-    done = context.on_board(lambda c: flash.verify(c, pieces, chip, report, file, advice))
+    done = context.on_board(lambda c: target_flash.verify(c, pieces, chip, report, file, advice))
     context.output.result("verify", {**done, "file": str(file)})
 
 
