@@ -21,8 +21,8 @@ the page is read, and if it is right after all, checksums are not used any more.
 states the checksums of its own payload is the business of who builds and signs it: `stm32up image
 verify` checks it.
 
-A page that reads blank is erased, too: if it was erased by an application that lost its
-supply, its cells may be marginal.
+A page to be written is erased even if it reads blank: if it was erased by an application that lost
+its supply, its cells may be marginal.
 
 Pages of a second bank: which numbers the ROM wants for them is documented nowhere. So between
 "remove" and "write" one of them is erased, by each number that may be right, until it reads blank.
@@ -37,7 +37,7 @@ from micropython import const
 
 from stm32_rom.chips import BLOCK, GRANULE
 from stm32_rom.commands import FRAME, Block
-from stm32_rom.errors import BusError, LoaderError, LoaderRefused, UpdaterError
+from stm32_rom.errors import BusError, LoaderError, UpdaterError
 
 from .errors import ImageDoesNotFit, PageProtected, VerifyFailed
 from .image import VECTORS
@@ -278,9 +278,9 @@ class Flasher:
 
     def _sum_is(self, address, length, wanted, tries):
         """Whether the loader's checksum of `length` bytes is `wanted`, in one of `tries`: the
-        answer may arrive damaged. A loader that refuses the command twice does not have it. Sets
-        `_why` if False."""
-        refused = False
+        answer may arrive damaged. A loader without an answer in two tries does not have the
+        command. Sets `_why` if False."""
+        failed = False
         while self._checksums and tries:
             tries -= 1
             try:
@@ -293,8 +293,8 @@ class Flasher:
                 return False
             except (LoaderError, BusError) as error:
                 self._why = error
-                self._checksums = not (refused and isinstance(error, LoaderRefused))
-                refused = isinstance(error, LoaderRefused)
+                self._checksums = not failed
+                failed = True
                 self._target.return_to_loader()
         return False
 
