@@ -44,7 +44,8 @@ class Board:
 
     `chip`, `target`, `preserved` [(start, length)], `checksums` (whether the loader's are used),
     `class_id` (16 bytes or None), `unsigned_allowed`, `confirm_tries`, `confirm_timeout_ms`,
-    `application_shows`: whether this board can tell whether an application runs."""
+    `application_shows`: whether this board can tell whether an application runs. `asks`: whether
+    an application must prove itself."""
 
     def __init__(self, settings, clock, confirm=None):
         """`settings`: the content of board.json. Raises BoardError."""
@@ -67,6 +68,7 @@ class Board:
         methods = ("i2c-version", "gpio", "none") if over_i2c else ("gpio", "none")
         method = proof.one_of("method", methods)
         self.application_shows = method != "none"
+        self.asks = self.application_shows or confirm is not None
         self._version_at = _read_version_at(proof, self.chip) if method == "i2c-version" else None
         heartbeat = _read_heartbeat(proof) if method == "gpio" else None
         wired = top.section("pins")

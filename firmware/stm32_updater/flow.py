@@ -93,10 +93,10 @@ class Flow:
 
     def _is_installed(self, image):
         """Whether `image` is recorded as installed, no update is under way, and the application
-        proves itself."""
+        proves itself. Where it need not, only flash can tell: False."""
         record = self._record
         same = record.phase == IDLE and image.digest == record.installed
-        return same and self._proof.given(image)[0]
+        return same and self._board.asks and self._proof.given(image)[0]
 
     def _keep_if_lost(self, image):
         """Remove a pushed image that runs already, unless the file of the confirmed image does not

@@ -62,7 +62,8 @@ def _stands(folder, digest, board):
   record = store.load()
   if record is None or record.phase != IDLE or record.installed != digest: return
   from stm32_updater.board import Board
-  if Board.load(board, Clock(feed)).confirm(open_image(store.confirmed)): return {runs!r}
+  wired = Board.load(board, Clock(feed))
+  if wired.asks and wired.confirm(open_image(store.confirmed)): return {runs!r}
  except ImageError: return
 d = {{"event": "result", "ok": True, "stands": None}}
 if _is_there({folder!r} + '/confirmed.img') or _is_there({folder!r} + '/candidate.img'):
