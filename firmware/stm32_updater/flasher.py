@@ -118,11 +118,7 @@ class Flasher:
         self.took, self._then = {}, ticks_ms()
         self._refuse_too_large(image)
         first = self._chip.page_of(image.address)
-        pages = [
-            first + offset // self._chip.page_size
-            for offset in range(0, image.size, self._chip.page_size)
-            if not image.keeps(offset)
-        ]
+        pages = pages_of(image, self._chip)
         self._refuse_protected(pages)
         self._refuse_second_bank(image, pages)
         with image.payload() as payload:
@@ -612,6 +608,16 @@ class Flasher:
                 raise PageProtected(
                     "page %d (0x%08X) is write-protected" % (page, self._chip.page_address(page))
                 )
+
+
+def pages_of(image, chip):
+    """The numbers of the flash pages that `image` writes."""
+    first = chip.page_of(image.address)
+    return [
+        first + offset // chip.page_size
+        for offset in range(0, image.size, chip.page_size)
+        if not image.keeps(offset)
+    ]
 
 
 def _put_in_doubt(pages, doubt):

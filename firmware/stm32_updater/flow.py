@@ -12,7 +12,7 @@ from .errors import (
     PageProtected,
     StoreError,
 )
-from .flasher import Doubt, Flasher
+from .flasher import Doubt, Flasher, pages_of
 from .image import open_image
 from .proof import Proof
 from .record import CONFIRMING, IDLE, INSTALLING, ROLLING_BACK, UNKNOWN
@@ -289,6 +289,11 @@ class Flow:
         record.phase = IDLE
         record.image = None
         record.installed = image.digest
+        # Nothing vouches any more for a page that an earlier image wrote and this one does not.
+        outside = (1 << self._board.chip.pages) - 1
+        for page in pages_of(image, self._board.chip):
+            outside &= ~(1 << page)
+        record.doubt |= outside
         if record.failed == record.installed:
             record.failed = None
         record.counter = max(record.counter, image.security_counter)
