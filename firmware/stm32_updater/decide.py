@@ -47,14 +47,16 @@ def may_be_in_loader(phase, runs, known, in_doubt, refused):
     return phase == INSTALLING and not in_doubt if known else not refused
 
 
-def after_failed_writing(untouched, runs, image_unfit, permanent):
+def after_failed_writing(untouched, runs, image_unfit, permanent, too_often):
     """The next phase if a failed update is given up, or None if the next run tries again.
 
     untouched: nothing was erased. image_unfit: too large for the part, or its file changed.
-    permanent: the error will repeat, so a running application is not reset again for it."""
+    permanent: the error will repeat, so a running application is not reset again for it.
+    too_often: so many runs could not write this image that a page may not take it; the next run
+    installs the last good image, which may not need that page."""
     if image_unfit or permanent and (untouched or runs):
         return IDLE if untouched else UNKNOWN
-    return None
+    return UNKNOWN if too_often else None
 
 
 def after_silence(phase, host_went_down, answered, expected):

@@ -1,11 +1,14 @@
 """One run: record the intent, write, prove, then commit or roll back. Decisions: decide.py."""
 
-from stm32_rom.errors import ReadProtected, UpdaterError, WrongChip
+from micropython import const
+
+from stm32_rom.errors import BusError, LoaderError, ReadProtected, UpdaterError, WrongChip
 
 from . import decide
 from .admission import Admission
 from .errors import (
     ApplicationSilent,
+    FlashError,
     ImageDamaged,
     ImageError,
     OutOfMemory,
@@ -21,6 +24,9 @@ from .store import exists
 
 # Errors before any erase that will be the same in every run.
 _PERMANENT = (PageProtected, ReadProtected, WrongChip)
+# Runs that could not write an image before the last good one is installed again. Enough for noise
+# that lasts minutes; a page that does not take its content needs one run to be sure.
+_RUNS = const(8)
 
 
 class Flow:
@@ -181,7 +187,7 @@ class Flow:
         record = self._record
         record.phase = phase
         record.image = image.digest
-        record.starts = 0
+        record.tries = 0
         self._store.save(record)
 
     # --- an update under way ---
@@ -197,6 +203,7 @@ class Flow:
                 yield from self._write(image)
             if record.phase == INSTALLING:
                 record.phase = CONFIRMING
+                record.tries = 0
             if (yield from self._proof.attempts(image)):
                 self._target_ms = self._clock.since(self._started)
                 yield None
@@ -220,8 +227,10 @@ class Flow:
 
         target, flasher = self._target, self._flasher
         doubt = Doubt(record.doubt, save)
+        reached = False
         try:
             self._proof.stop()
+            reached = True
             yield {
                 "event": "loader",
                 "chip": self._board.chip.name,
@@ -235,8 +244,9 @@ class Flow:
             untouched = whole and record.phase == INSTALLING
             permanent = isinstance(error, _PERMANENT)
             runs = permanent and not untouched and self._proof.runs_in_time()
+            too_often = reached and not untouched and self._fails_too_often(image, error)
             phase = decide.after_failed_writing(
-                untouched, runs, isinstance(error, ImageError), permanent
+                untouched, runs, isinstance(error, ImageError), permanent, too_often
             )
             if phase is not None:
                 self._forget(phase)
@@ -250,6 +260,40 @@ class Flow:
         }
         event.update(flasher.took)
         yield event
+
+    def _fails_too_often(self, image, error):
+        """Count a run that could not write `image`. Returns whether there were too many, and the
+        last good image is another one: then the next run installs that. `image` may be tried once
+        more."""
+        record = self._record
+        counts = isinstance(error, (FlashError, LoaderError, BusError))
+        if not counts or record.phase != INSTALLING:
+            return False
+        if record.tries + 1 < _RUNS:
+            try:
+                self._proof.count(record.tries + 1)
+            except StoreError:
+                pass  # it does not count; the error of the run says more
+            return False
+        try:
+            confirmed = open_image(self._store.confirmed)
+            if confirmed.digest == image.digest:
+                return False
+            confirmed.check_digest(self._clock)
+        except UpdaterError:
+            return False
+        self._bar(image, False)
+        error.message += "; the next run installs %s again, after %d that failed" % (
+            confirmed.version,
+            _RUNS,
+        )
+        return True
+
+    def _bar(self, image, to_blame):
+        """Note that `image` failed. It may be tried once more unless it is `to_blame`."""
+        record = self._record
+        record.again = int(not to_blame and record.failed != image.digest)
+        record.failed = image.digest
 
     def _installed(self):
         """The image that is installed, as the record says; None if its file is lost."""
@@ -322,12 +366,10 @@ class Flow:
         """Roll back to the confirmed image after the application of `image` did not prove itself.
         A generator of None. Returns the confirmed image and the event. `image` may be tried once
         more unless it is `to_blame`. Raises ApplicationSilent if there is no other image."""
-        record, digest = self._record, image.digest
         self._blamed = self._proof.reason
-        record.again = int(not to_blame and record.failed != digest)
-        record.failed = digest
+        self._bar(image, to_blame)
         previous, why = yield from self._admission.find((self._store.confirmed,))
-        if previous is None or previous.digest == digest:
+        if previous is None or previous.digest == image.digest:
             self._forget(UNKNOWN)
             none = "there is no earlier one to roll back to"
             if why is not None:

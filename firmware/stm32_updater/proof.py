@@ -55,10 +55,10 @@ class Proof:
         supply, for example) is started a limited number of times, unless this is a rollback."""
         record, tries = self._record, self._board.confirm_tries
         for number in range(1, tries + 1):
-            if record.phase == CONFIRMING and record.starts >= tries + _STARTS_CUT:
-                self.reason = "the host went down at each of %d starts" % record.starts
+            if record.phase == CONFIRMING and record.tries >= tries + _STARTS_CUT:
+                self.reason = "the host went down at each of %d starts" % record.tries
                 return False
-            self.count_starts(record.starts + 1)
+            self.count(record.tries + 1)
             self._is_pending = True
             yield {"event": "starting", "try": number}
             self.start()
@@ -67,15 +67,15 @@ class Proof:
             while True:
                 proven, self.reason = self.given(image)
                 if proven:
-                    record.starts = 1  # no earlier start took the host down
+                    record.tries = 1  # no earlier start took the host down
                     return True
                 if deadline.expired():
                     break
                 deadline.sleep(_POLL_MS)
                 yield None
             self._is_pending = False
-            record.starts -= 1  # the host is still up: this start does not count
-        self.count_starts(0)  # the host is still up
+            record.tries -= 1  # the host is still up: this start does not count
+        self.count(0)  # the host is still up
         return False
 
     def settle(self):
@@ -87,7 +87,7 @@ class Proof:
         if self._is_pending:
             self._is_pending = False
             try:
-                self.count_starts(max(0, self._record.starts - 1))
+                self.count(max(0, self._record.tries - 1))
             except StoreError:
                 pass  # it counts then: one of several
 
@@ -95,10 +95,11 @@ class Proof:
         """Go on instead of the Proof of a run that was not finished."""
         self.is_stopped = other.is_stopped
         if other._is_pending:  # the host is still up
-            self._record.starts = max(0, self._record.starts - 1)
+            self._record.tries = max(0, self._record.tries - 1)
 
-    def count_starts(self, number):
-        self._record.starts = number
+    def count(self, number):
+        """Record durably how often it was tried."""
+        self._record.tries = number
         self._store.save(self._record)
 
     def given(self, image):
@@ -116,7 +117,7 @@ class Proof:
         LoaderError, BusError, ImageDamaged, StoreError."""
         record = self._record
         version = self._board.application_version()
-        what = decide.after_silence(record.phase, record.starts > 0, version, image.version_bytes)
+        what = decide.after_silence(record.phase, record.tries > 0, version, image.version_bytes)
         if what == decide.GIVE_UP:
             raise ApplicationSilent("neither the new application nor the last good one answers")
         self.reason = self.reason or _why_not(version, image)

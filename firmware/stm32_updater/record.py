@@ -17,7 +17,7 @@ UNKNOWN, IDLE, INSTALLING, CONFIRMING, ROLLING_BACK = PHASES = (
 )
 EVERY_PAGE = const(-1)  # all bits set, for any number of pages
 # A state file, little endian: the first 8 bytes of the SHA-256 of the rest; version, number,
-# phase, again, starts, counter, the digests; then the pages in doubt, without the zero bytes at
+# phase, again, tries, counter, the digests; then the pages in doubt, without the zero bytes at
 # their end. For 64 pages that is 125 bytes. Up to 128 littlefs keeps it inside its folder on any
 # port; in a block of its own every record would cost an erase.
 _LAYOUT = "<BIBBHI32s32s32s"
@@ -34,7 +34,8 @@ class Record:
     None. `installed`: digest of the confirmed image, or None. `failed`: digest of the image that
     was rolled back last, or None. `again`: 1 if that one may be tried once more. `doubt`: the
     flash pages in doubt, as bits; see flasher.py. `counter`: the highest security counter of any
-    confirmed image. `starts`: how often the application of `image` was started to prove itself.
+    confirmed image. `tries`: how many runs could not write `image`; after it was written, how
+    often its application was started to prove itself.
 
     A new Record is the state of a host that knows nothing."""
 
@@ -42,7 +43,7 @@ class Record:
         self.phase = UNKNOWN
         self.image = self.installed = self.failed = None
         self.doubt = EVERY_PAGE
-        self.counter = self.starts = self.again = 0
+        self.counter = self.tries = self.again = 0
 
     @property
     def barred(self):
@@ -57,7 +58,7 @@ class Record:
             number,
             PHASES.index(self.phase),
             self.again,
-            self.starts,
+            self.tries,
             self.counter,
             self.image or _NO_DIGEST,
             self.installed or _NO_DIGEST,
@@ -74,7 +75,7 @@ def from_bytes(content):
     if len(content) < _LENGTH or content[:_CHECK] != _check(content[_CHECK:]):
         return None
     record = Record()
-    version, number, phase, record.again, record.starts, record.counter, *digests = (
+    version, number, phase, record.again, record.tries, record.counter, *digests = (
         struct.unpack_from(_LAYOUT, content, _CHECK)
     )
     doubt = content[_LENGTH:]

@@ -70,15 +70,17 @@ def test_an_application_is_started_from_the_loader_only_if_nothing_speaks_agains
 
 
 @pytest.mark.parametrize(
-    ("untouched", "runs", "image_unfit", "permanent"),
-    list(itertools.product([False, True], repeat=4)),
+    ("untouched", "runs", "image_unfit", "permanent", "too_often"),
+    list(itertools.product([False, True], repeat=5)),
 )
-def test_an_update_is_given_up_only_if_it_can_never_be_and_something_runs(
-    decide, record, untouched, runs, image_unfit, permanent
+def test_an_update_is_given_up_only_if_it_can_never_be_and_something_runs_or_waits(
+    decide, record, untouched, runs, image_unfit, permanent, too_often
 ):
-    phase = decide.after_failed_writing(untouched, runs, image_unfit, permanent)
+    phase = decide.after_failed_writing(untouched, runs, image_unfit, permanent, too_often)
     if image_unfit or (permanent and (untouched or runs)):
         assert phase == (record.IDLE if untouched else record.UNKNOWN)
+    elif too_often:
+        assert phase == record.UNKNOWN
     else:
         assert phase is None
 

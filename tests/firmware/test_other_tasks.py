@@ -277,7 +277,7 @@ def test_a_run_that_ends_early_does_not_count_as_a_start_that_took_the_host_down
 def starts(bench: Bench) -> int:
     store = bench.device.imports("stm32_updater.store").Store("/updater")
     record = store.load()
-    return 0 if record.phase == "idle" else int(record.starts)
+    return int(record.tries) if record.phase in ("confirming", "rolling back") else 0
 
 
 def test_a_run_that_a_bench_operation_refuses_does_not_reset_the_target(bench):

@@ -86,7 +86,7 @@ def test_every_record_comes_back(modules):
     made.image, made.installed, made.failed = None, DIGEST, bytes(31) + b"\x01"
     made.counter, made.again = 0xFFFFFFFF, 1
     doubts = [0, 1, 0xFF00, 1 << 63, (1 << 64) - 1, 1 << 255]
-    for made.phase, made.starts, made.doubt in itertools.product(records.PHASES, [0, 105], doubts):
+    for made.phase, made.tries, made.doubt in itertools.product(records.PHASES, [0, 105], doubts):
         number, read = records.from_bytes(made.to_bytes(0xFFFFFFFF))
         assert (number, vars(read)) == (0xFFFFFFFF, vars(made))
 

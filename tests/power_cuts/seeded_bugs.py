@@ -288,8 +288,8 @@ BUGS = (
     Bug(
         "a target without supply counts as one that takes the host down",
         "stm32_updater/proof",
-        "            record.starts -= 1  # the host is still up: this start does not count\n"
-        "        self.count_starts(0)  # the host is still up\n",
+        "            record.tries -= 1  # the host is still up: this start does not count\n"
+        "        self.count(0)  # the host is still up\n",
         "",
         ("long-outage",),
     ),

@@ -113,6 +113,7 @@ class Flash:
         self.data = bytearray([ERASED_BYTE]) * size
         self.cells = bytearray(size // GRANULE)
         self.ones: set[int] = set()  # granules that were programmed with ones; they read as erased
+        self.worn: set[int] = set()  # granules whose first byte is 0 after they were programmed
         self.write_protected: set[int] = set()  # page numbers
         self.error = False
         self.clears_errors = False
@@ -335,6 +336,8 @@ class Flash:
             self._note_ones(first + index // GRANULE, data[index : index + GRANULE])
         count = len(data) // GRANULE
         self.data[first * GRANULE : (first + count) * GRANULE] = data
+        for index in self.worn & set(range(first, first + count)) if self.worn else ():
+            self.data[index * GRANULE] = 0
         self.cells[first : first + count] = bytes([Cell.PROGRAMMED]) * count
 
     def _erase_now(self, pages: range) -> None:
@@ -347,6 +350,8 @@ class Flash:
 
     def _put(self, index: int, data: bytes) -> None:
         self.data[index * GRANULE : (index + 1) * GRANULE] = data
+        if index in self.worn:
+            self.data[index * GRANULE] = 0
 
     def _held(self, index: int) -> bytes:
         return bytes(self.data[index * GRANULE : (index + 1) * GRANULE])
