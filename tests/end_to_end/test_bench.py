@@ -43,6 +43,14 @@ def test_a_factory_part_is_provisioned_and_then_updated(bench, images):
     assert refused.result["status"] == "nothing-to-do"
 
 
+def test_a_first_installation_that_would_be_the_last_is_refused(bench, images):
+    refused = bench("update", images / "app-1.0.0.img", sim=("provisioned=0",))
+    assert refused.status == 1 and refused.result["error"] == "boot0-ignored", refused
+    assert set(bench.flash()) == {0xFF} and not bench("status").result["inbox"]
+    forced = bench("update", "--force", images / "app-1.0.0.img", sim=("provisioned=0",))
+    assert forced.result["status"] == "installed", forced
+
+
 def test_a_protected_part_is_opened_and_gets_its_application(bench, images):
     ran = bench("unprotect", "--yes", "--install", images / "app-1.0.0.img", sim=("rdp=1",))
     assert ran.status == 0 and ran.result["status"] == "installed", ran

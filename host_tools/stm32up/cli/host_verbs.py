@@ -74,7 +74,11 @@ def push_command(context: Context, image: Path, version: str | None, key: Path |
 
 @click.command("update", cls=Verb, several=True)
 @image_argument
-@click.option("--force", is_flag=True, help="Write it even if it is installed or failed before.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Write it even if it is installed, failed before, or could be the last.",
+)
 @click.pass_obj
 def update_command(
     context: Context, image: Path, version: str | None, key: Path | None, force: bool

@@ -9,7 +9,7 @@ from typing import cast
 
 from stm32up.errors import DeviceError, HostUnfit, NoBoard, NoUpdater, UpdateFailed
 from stm32up.events import Event, InterruptedPush, Report, Status, from_board
-from stm32up.host import bus_trace, host_facts
+from stm32up.host import bus_trace, host_clock, host_facts
 from stm32up.host.paths import BOARD_JSON, FOLDER, INBOX
 from stm32up.host.push import push
 from stm32up.host.transport import Connection
@@ -34,12 +34,12 @@ except UpdaterError as e:
 """
 
 # States of an image on the host.
-RUNS, UNDER_WAY = "runs", "under way"
+RUNS, UNDER_WAY, NOTHING = "runs", "under way", "nothing"
 
 # Where an image stands, according to the updater's own classes, with as few imports as possible.
 # RUNS: the record says that it is installed, and it proves itself now, by the check of [confirm].
-# UNDER_WAY: it is the candidate, so the next run continues with it. None: push it; also if the
-# updater has anything else to do. Does not reset the target.
+# UNDER_WAY: it is the candidate, so the next run continues with it. NOTHING: this host has no
+# image. None: push it; also if the updater has anything else to do. Does not reset the target.
 _STANDS = """
 import json, os
 def _is_there(path):
@@ -65,7 +65,7 @@ def _stands(folder, digest, board):
   wired = Board.load(board, Clock(feed))
   if wired.asks and wired.confirm(open_image(store.confirmed)): return {runs!r}
  except ImageError: return
-d = {{"event": "result", "ok": True, "stands": None}}
+d = {{"event": "result", "ok": True, "stands": {nothing!r}}}
 if _is_there({folder!r} + '/confirmed.img') or _is_there({folder!r} + '/candidate.img'):
  from stm32_updater import UpdaterError
  try: d["stands"] = _stands({folder!r}, {digest!r}, {board!r})
@@ -73,6 +73,15 @@ if _is_there({folder!r} + '/confirmed.img') or _is_there({folder!r} + '/candidat
   d["ok"] = False
   d.update(e.as_dict())
 print(json.dumps(d))
+"""
+
+# What is on the bus; and if BOOT0 is ignored, whether it is meant to be the way into the loader.
+_WAY_IN = """
+ d = {{"event": "result", "ok": True}}
+ d.update(u.probe())
+ if (d.get("option_bytes") or {{}}).get("nBOOT_SEL"):
+  with open({board!r}) as file: d["enter"] = json.load(file)["enter"]["method"]
+ print(json.dumps(d))
 """
 
 _BEGINNINGS = """
@@ -89,14 +98,19 @@ def update(
     """Push the image and run the updater; return the values of its result. An image that is
     installed is not pushed, nor one whose update was interrupted; `force` pushes and writes it.
 
-    Raises UpdateFailed with the updater's own result, NoUpdater, and what `push` raises.
+    Raises UpdateFailed with the updater's own result, or for a target that must be provisioned
+    first, NoUpdater, and what `push` raises.
     """
     described = images.verify(image)
     version = described["version"]
     stands = None if force else _stands(connection, described["sha256"])
     if stands == RUNS:
         return {"status": "up-to-date", "version": version}
-    if stands != UNDER_WAY:
+    if stands == NOTHING:
+        _check_provisioned(connection)
+    if stands == UNDER_WAY:
+        host_clock.set_if_unset(connection)
+    else:
         report({"event": "pushed", **push(connection, image, report)})
     resets = connection.resets
     skipped: list[object] = []
@@ -132,11 +146,28 @@ def run(connection: Connection, report: Report, *, force: bool = False) -> dict[
 
 
 def _stands(connection: Connection, digest: str | None) -> object:
-    """RUNS, UNDER_WAY, or None if the image with this digest has to be pushed."""
+    """RUNS, UNDER_WAY, or NOTHING or None if the image with this digest has to be pushed."""
     raw = None if digest is None else bytes.fromhex(digest)
     known = {"folder": FOLDER, "digest": raw, "board": BOARD_JSON}
-    code = _STANDS.format(runs=RUNS, under_way=UNDER_WAY, **known)
+    code = _STANDS.format(runs=RUNS, under_way=UNDER_WAY, nothing=NOTHING, **known)
     return _repeated(connection, code)["stands"]
+
+
+def _check_provisioned(connection: Connection) -> None:
+    """Raise UpdateFailed if a first installation would be the last one: BOOT0 is ignored, and the
+    loader starts only while the flash is blank (AN2606, boot patterns)."""
+    try:
+        found = _call(connection, _WAY_IN.format(board=BOARD_JSON))
+    except UpdateFailed:
+        return  # the update meets the same error, and reports it with its events
+    if found.get("application") == "blank" and found.get("enter") == "boot0":
+        raise UpdateFailed(
+            "the target ignores its BOOT0 pin (nBOOT_SEL is 1, as from the factory): its loader "
+            "could not be reached again after this installation; nothing was pushed",
+            "Set nBOOT_SEL to 0 while the flash is blank: over I2C stm32up provision, over UART "
+            "STM32CubeProgrammer. Or install it all the same: --force.",
+            {**found, "ok": False, "error": "boot0-ignored"},
+        )
 
 
 def status(connection: Connection) -> Status:
