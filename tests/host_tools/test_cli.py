@@ -209,7 +209,7 @@ def test_update_passes_on_what_the_updater_says(run, fake, image):
         "verified": 8,
     }
     assert {"event": "progress", "phase": "write", "done": 8, "total": 8} in ran.events
-    assert fake.updater.boards == ["/board.json"]
+    assert set(fake.updater.boards) == {"/board.json"}
     assert "installed" in run("--port", fake.port, "update", image).out
 
 
@@ -225,6 +225,13 @@ def test_update_says_that_a_newer_image_waited_and_how_to_get_the_other(run, fak
     fake.updater.events_to_come = [skipped, {**INSTALLED, "version": "1.5.0"}]
     line = one_line(run("--port", fake.port, "--json", "update", image), 1)
     assert "1.5.0 was installed, not 1.4.2: it waited in the inbox" in line
+
+
+def test_update_says_that_another_image_of_the_same_version_waited(run, fake, image):
+    skipped = {"event": "superseded", "image": "/updater/candidate.img", "version": "1.4.2"}
+    fake.updater.events_to_come = [skipped, INSTALLED]
+    line = one_line(run("--port", fake.port, "--json", "update", image), 1)
+    assert "another image of version 1.4.2 waited in the inbox" in line
 
 
 def test_a_board_is_not_deployed_to_another_kind_of_host(run, fake):
@@ -518,7 +525,10 @@ def test_a_fresh_simulated_board_gets_the_updater_and_ends_with_the_command(
 def test_the_fault_of_a_simulated_application_is_a_note_before_the_result(run, fake_sim, tmp_path):
     ran = run("--port", f"sim:{tmp_path}", "--sim-option", "fault=told@1", "--json", "status")
     noted = [event["text"] for event in ran.events if event["event"] == "note"]
-    assert noted == ["the simulated application ended by a fault: write at 0x20009000"]
+    assert noted == [
+        "the simulated board got the updater; a real one needs: stm32up deploy",
+        "the simulated application ended by a fault: write at 0x20009000",
+    ]
     assert ran.events[-1]["event"] == "result" and ran.status == 0
 
 

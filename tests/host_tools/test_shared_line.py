@@ -9,6 +9,7 @@ import pytest
 
 from stm32up.errors import BoardReset, ContactLost, DeviceError, NoBoard
 from stm32up.host import calls, raw_repl, transport
+from stm32up.image import images
 from tests.host_tools.fake_board import INSTALLED, Reset
 
 pytestmark = pytest.mark.slow
@@ -199,11 +200,13 @@ def test_an_update_that_a_reset_interrupts_is_finished(run, fake, image):
 def test_an_update_that_the_board_finished_by_itself_after_a_reset_is_installed(run, fake, image):
     resets_at(fake, "u.events(")
     fake.updater.events_to_come = [{"event": "result", "ok": True, "status": "idle"}]
-    fake.updater.status = lambda: {"confirmed": "1.4.2"}
+    installed = images.verify(image)["sha256"]
+    fake.updater.status = lambda: {"confirmed": "1.4.2", "installed": installed}
     ran = run("--port", fake.port, "update", image)
     assert (ran.status, ran.out.splitlines()[-1]) == (0, "installed 1.4.2")
-    fake.updater.status = lambda: {"confirmed": "1.4.1"}
-    assert run("--port", fake.port, "update", image).status == 1
+    for other in ({"confirmed": "1.4.1"}, {"confirmed": "1.4.2", "installed": "00" * 32}):
+        fake.updater.status = lambda other=other: other
+        assert run("--port", fake.port, "update", image).status == 1
 
 
 # The watchdog that the interrupted program started

@@ -121,21 +121,34 @@ def update(
         report(event)
 
     result = run(connection, noting, force=force)
+    is_installed = result.get("version") == version
+    # The program on the board may have continued an earlier update before it was stopped.
     by_itself = connection.resets != resets and result.get("status") == "idle"
-    if by_itself and status(connection).get("confirmed") == version:
-        # The program on the board had continued an earlier update before it was stopped.
-        return {"status": "installed", "version": version}
-    if result.get("version") != version:
-        message = f"{result.get('version') or 'no image'} was installed, not {version}"
-        next_step = "Read the lines above, and run: stm32up status."
-        if version in skipped:
-            message += ": it waited in the inbox and is newer"
-            next_step = (
-                f"Run this command again for {version}. If it then counts as older, build it with "
-                "--security-counter."
-            )
+    if by_itself or (is_installed and skipped):
+        is_installed = status(connection).get("installed") == described["sha256"]
+    if not is_installed:
+        message, next_step = _another(result.get("version"), version, skipped)
         raise UpdateFailed(message, next_step, {**result, "ok": False, "error": "another-image"})
-    return result
+    return {"status": "installed", "version": version} if by_itself else result
+
+
+def _another(installed: object, version: object, skipped: list[object]) -> tuple[str, str]:
+    """Why another image than this one was installed, and the next step."""
+    if version not in skipped:
+        return (
+            f"{installed or 'no image'} was installed, not {version}",
+            "Read the lines above, and run: stm32up status.",
+        )
+    if installed == version:
+        return (
+            f"another image of version {version} waited in the inbox, and was installed",
+            "Run this command again; to tell them apart, build them with different versions.",
+        )
+    return (
+        f"{installed} was installed, not {version}: it waited in the inbox and is newer",
+        f"Run this command again for {version}. If it then counts as older, build it with "
+        "--security-counter.",
+    )
 
 
 def run(connection: Connection, report: Report, *, force: bool = False) -> dict[str, object]:
