@@ -14,6 +14,14 @@ CASES = Cases()
 
 STARTED = "the program is there"
 ENDLESS = f"import time\nprint({STARTED!r})\nwhile True:\n    time.sleep_ms(10)\n"
+# Its globals are named as built-in functions.
+SHADOWS = f"""\
+import time
+print({STARTED!r})
+bytes = b"abc"
+open = globals = len = None
+while True: time.sleep_ms(50)
+"""
 SWALLOWS = f"""\
 import time
 print({STARTED!r})

@@ -12,7 +12,7 @@ import pytest
 
 from stm32up.board import boards
 from stm32up.host import raw_repl, session, transport
-from tests.cases.programs import ENDLESS, HIDDEN, PRODUCT, SWALLOWS, restart
+from tests.cases.programs import ENDLESS, HIDDEN, PRODUCT, SHADOWS, SWALLOWS, restart
 from tests.end_to_end.conftest import Commands
 
 
@@ -51,6 +51,12 @@ def test_a_program_that_swallows_ctrl_c_is_named(stm32up: Commands, url: str, na
     start(url, f"/{name}", SWALLOWS)
     ran = stm32up.at(url, "status")
     assert ran.status == 3 and name in ran.errors[0] and "ignores Ctrl-C" in ran.errors[0]
+
+
+def test_a_program_may_name_its_globals_as_built_in_functions(stm32up: Commands, url: str) -> None:
+    start(url, "/main.py", SHADOWS)
+    assert stm32up.at(url, "status").status == 0
+    assert stm32up.at(url, "deploy").status == 0
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,15 @@ _PROMPT, _REBOOT = b">>> ", b"soft reboot"
 # The maximum of rp2 (24 bits of half microseconds), in whole seconds for esp32.
 _WATCHDOG_MS = 8388
 
-# `_stm32up` is a separate namespace, so that the globals of the interrupted program are unchanged.
-# It is gone after a reset, which shows that there was one.
-_PROBE = "import sys;sys.stdout.buffer.write(bytes((247,{nonce},248+('_stm32up' in globals()))))"
+# Code that does not depend on the globals of the interrupted program, which may be named as a
+# built-in function is ("bytes", "open"), and does not change them. It has them as `_program`.
+_ASIDE = "(lambda b:b.exec({code!r},{{'_program':b.globals()}}))(__import__('builtins'))"
+
+# `_stm32up` is a separate namespace. It is gone after a reset, which shows that there was one.
+_PROBE = """\
+import sys
+sys.stdout.buffer.write(bytes((247,{nonce},248+('_stm32up' in _program))))
+"""
 
 # A watchdog that the interrupted program started keeps running after Ctrl-C and after a soft
 # reset, and cannot be stopped on either port. So it is fed, but none is started if none runs:
@@ -87,16 +93,17 @@ def _look(believed):
  if believed and bitten: runs = 1
  elif 'RP2040' in chip: runs = m.mem32[0x40058000] >> 30 & 1
  elif 'RP2350' in chip: runs = m.mem32[0x400d8000] >> 30 & 1
- else: runs = has(globals(), 1) or has(sys.modules, 1)
+ else: runs = has(_program, 1) or has(sys.modules, 1)
  if runs: m.WDT(timeout={ms})
  return 2 * runs + 4 * bitten
-try: _stm32up = _look({believed})
-except Exception: _stm32up = 0
+try: _found = _look({believed})
+except Exception: _found = 0
 try:
  open('/main.py').close()
- _stm32up += 1
+ _found += 1
 except OSError: pass
-sys.stdout.buffer.write(bytes((247, {nonce}, 248 + _stm32up)))
+_program['_stm32up'] = _found
+sys.stdout.buffer.write(bytes((247, {nonce}, 248 + _found)))
 """
 
 # `run` executes a call; `print` and `feed` are for the code of a call. The updater calls `feed` in
@@ -201,7 +208,7 @@ class RawRepl:
         """
         self._stop()
         nonce = self._next_nonce()
-        self._type(_LOOK.format(nonce=nonce, believed=believed, ms=_WATCHDOG_MS).encode())
+        self._type_aside(_LOOK.format(nonce=nonce, believed=believed, ms=_WATCHDOG_MS))
         state = self._state({nonce}, ENTER_S)
         if state is None:
             raise NotEntered(False, self._said())
@@ -212,7 +219,7 @@ class RawRepl:
             self._soft_reset()
         parts = {"output": OUTPUT, "trace": _TRACE, "alive": ALIVE, "done": DONE}
         server = _SERVER.format(watchdog=self.watchdog, ms=_WATCHDOG_MS, **parts)
-        self._type(f"_stm32up = {{}}\nexec({server!r}, _stm32up)".encode())
+        self._type(f"_stm32up = {{}}\n__import__('builtins').exec({server!r}, _stm32up)".encode())
         self._text.clear()
         if "".join(self.run("print(1)", ENTER_S)) != "1\n":
             raise NotEntered(False, self._said())
@@ -307,8 +314,11 @@ class RawRepl:
         """Ask for the state; an answer to any of `nonces` is valid."""
         nonce = self._next_nonce()
         nonces.add(nonce)
-        self._type(_PROBE.format(nonce=nonce).encode())
+        self._type_aside(_PROBE.format(nonce=nonce))
         return self._state(nonces, _PROBE_S)
+
+    def _type_aside(self, code: str) -> None:
+        self._type(_ASIDE.format(code=code).encode())
 
     def _next_nonce(self) -> int:
         self._nonce = (self._nonce + 1) % 8
