@@ -209,6 +209,23 @@ def cut_power(world: World, number: int) -> None:
     flash.tap = tap
 
 
+def check_wires(path: Path, settings: dict[str, Any], part: str) -> None:
+    """The wires of a board that is kept are in a file. Raises ValueError if those of board.json
+    are others: a board is not wired again by a wrong --board."""
+    wiring = Wiring.of(settings)
+    wires = {name: getattr(wiring, name) for name in ("scl", "sda", "tx", "rx", "nrst", "boot0")}
+    now = {"host": settings["host"], "chip": part, **wires}
+    if not path.exists():
+        path.write_text(json.dumps(now))
+    before = json.loads(path.read_text())
+    for name, value in now.items():
+        if before.get(name, value) != value:
+            raise ValueError(
+                f"the one in {path.parent} has another {name} ({before[name]}, not {value}): give "
+                "its --board, or delete the folder"
+            )
+
+
 def kept_id(path: Path, pattern: bytes) -> bytes:
     """The unique ID of the host in a file: random behind the first three bytes of `pattern`."""
     if not path.exists():
@@ -216,14 +233,13 @@ def kept_id(path: Path, pattern: bytes) -> bytes:
     return bytes.fromhex(path.read_text())
 
 
-def _part(chip: str) -> tuple[Family, int]:
-    """Family and flash size of this part; "auto": a G071. Raises ValueError if its applications
-    cannot be executed."""
-    part = "STM32G071RB" if chip == "auto" else chip.upper()
+def _sizes(part: str) -> tuple[Family, int]:
+    """Family and flash size of this part. Raises ValueError if its applications cannot be
+    executed."""
     try:
         family, flash_size = family_of(part), flash_size_of(part)
     except (LookupError, ValueError):
-        raise ValueError(f"there is no {chip}; write a part such as STM32G0B1RE") from None
+        raise ValueError(f"there is no {part}; write a part such as STM32G0B1RE") from None
     if family.product_id not in CLOCKS:
         raise ValueError(
             f"it executes applications of a G0 or a C031, not of an {part}; in Python, without "
@@ -247,7 +263,11 @@ def make_world(
         return emulated(flash, surroundings, add)
 
     clock = Clock()
-    family, flash_size = _part(options.chip or settings["chip"])
+    part = options.chip or settings["chip"]
+    part = "STM32G071RB" if part == "auto" else part.upper()
+    family, flash_size = _sizes(part)
+    if state is not None:
+        check_wires(state / "wires.json", settings, part)
     target = Stm32(
         clock,
         family=family,

@@ -154,9 +154,9 @@ class World:
         self.wiring = wiring or Wiring()
         wired = self.wiring.tx is not None or self.wiring.rx is not None
         if wired and target.family.uart is None:
-            part = target.family.parts.split()[0]
             known = ", ".join(family.parts for family in FAMILIES if family.uart)
-            raise ValueError(f"the UART of an STM32{part} is not simulated, only of {known}")
+            parts = target.family.parts.replace(" ", "/")
+            raise ValueError(f"the UART of an STM32{parts} is not simulated, only of {known}")
         self.host = host
         self.port = host.partition("-")[0]
         self.speed = speed or SPEEDS[host]

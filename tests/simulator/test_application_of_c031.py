@@ -169,6 +169,21 @@ def test_it_enters_the_loader_by_command_for_an_update_without_boot0():
         assert bench.install(image(application(version), version, chip=CHIP))["ok"]
 
 
+def test_a_kept_board_is_not_wired_again_by_another_board_toml(tmp_path):
+    own, over_uart = (
+        json.loads(board_json(boards.load(name)))
+        for name in ("pico_nucleo_c031c6", "pico_nucleo_c031c6_uart")
+    )
+    other_pin = {**own, "pins": {**own["pins"], "nrst": 6}}
+    more_wires = {**own, "pins": {**own["pins"], "short": 20}}
+    for settings in (own, own, more_wires):
+        make_world(tmp_path, settings, Options(), [])
+    other_host = {**own, "host": "esp32"}
+    for settings, name in ((other_pin, "nrst"), (over_uart, "scl"), (other_host, "host")):
+        with pytest.raises(ValueError, match=f"has another {name} .*--board"):
+            make_world(tmp_path, settings, Options(), [])
+
+
 def world_of(chip: str, *options: str, faults: list[str] | None = None):
     settings = json.loads(board_json(boards.load("pico_nucleo_c031c6")))
     found = [] if faults is None else faults

@@ -226,7 +226,7 @@ _EVERYWHERE: dict[str, dict[str, Any]] = {
     },
     "--json": {"help": "One JSON object per line.", "is_flag": True, "callback": _set("as_json")},
     "--sim-option": {
-        "help": "A fault to simulate: see docs/doctor.md.",
+        "help": "A fault to simulate: see docs/simulated-board.md.",
         "multiple": True,
         "type": NameAndValue(),
         "metavar": "NAME=VALUE",

@@ -224,9 +224,9 @@ def rolled_back(facts: Facts) -> Evidence:
 
 
 @RULES.add(
-    "An image in the inbox is refused.",
+    "An image was refused.",
     "It is damaged, older, not signed by a known key, or for another chip or product.",
-    "Build it again (stm32up image build), check it (stm32up image show), and push it.",
+    "Do what the updater says in the evidence; then: stm32up update IMAGE.",
 )
 def image_refused(facts: Facts) -> Evidence:
     evidence = []

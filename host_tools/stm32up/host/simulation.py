@@ -59,7 +59,7 @@ def check_installed() -> None:
     if missing:
         raise NoBoard(
             f"the simulated board is not installed: there is no {missing[0]}",
-            'Install it: pip install "stm32up[sim]"',
+            "Install stm32up with the extra sim, as in pip install '.[sim]' in its clone.",
         )
 
 
@@ -177,7 +177,7 @@ def _ports_of(process: subprocess.Popen[bytes], out: Lines) -> Ports:
         said = (line + b"".join(iter(errors.get, b""))).decode(errors="replace").strip()
         reason = said.splitlines()[-1] if said else f"exit status {process.returncode}"
         if process.returncode == _USAGE:
-            raise UsageError(f"invalid options for the simulated board: {reason}") from None
+            raise UsageError(f"the simulated board cannot be made: {reason}") from None
         if process.returncode == _TAKEN:
             raise NoBoard(
                 f"another program uses this simulated board: {reason}",
