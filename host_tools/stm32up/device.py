@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import difflib
 import functools
 import re
 import sys
@@ -161,7 +162,14 @@ def chip(name: str) -> Chip:
     try:
         return cast(Chip, chips.by_name(name))
     except errors.UnknownChip as error:
-        raise UsageError(str(error)) from None
+        said = str(error)
+    if "; supported: " in said:  # no part begins like this name: a slip of the pen?
+        known = [row.split()[1].split(",") for row in families().SUPPORTED]
+        end = name.upper()[-2:]  # pins and flash size
+        like = [f"STM32{part}{end}" for parts in known for part in parts]
+        if close := difflib.get_close_matches(name.upper(), like, n=4, cutoff=0.9):
+            said = f"{name} is not a supported chip; did you mean {' or '.join(close)}?"
+    raise UsageError(said)
 
 
 def family(product_id: int) -> str:

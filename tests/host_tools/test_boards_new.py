@@ -123,6 +123,18 @@ def test_pins_of_no_hardware_controller_become_softi2c_and_that_is_said(run, her
     assert boards.load("boards/other").link.id == 1
 
 
+def test_a_board_that_takes_signed_images_only_says_so_at_once(run, here):
+    assert "signed images only" in run("boards", "new", "product", "--yes").out
+    made = run("boards", "new", "trial", "--yes", "--unsigned", "yes")
+    assert made.status == 0 and "signed" not in made.out
+
+
+def test_a_folder_without_board_toml_is_named(run, here):
+    (here / "boards" / "empty").mkdir(parents=True)
+    ran = run("--board", "boards/empty", "--port", "sim", "status")
+    assert ran.status == 2 and "there is no board.toml in boards/empty" in ran.err
+
+
 def test_a_broken_board_is_listed_with_its_mistake(run, here):
     (here / "boards" / "bad").mkdir(parents=True)
     (here / "boards" / "bad" / "board.toml").write_text("title = 1\nhost =\n")

@@ -83,6 +83,10 @@ def _find(name: str) -> Path:
     if name in names():
         return BOARDS / name / "board.toml"
     for path in (Path(name), LOCAL / name):
+        if path.is_dir() and not (path / "board.toml").exists():
+            raise UsageError(
+                f"there is no board.toml in {path}", f"Make one: stm32up boards new {path.name}."
+            )
         if path.is_dir():
             path = path / "board.toml"
         if path.is_file():

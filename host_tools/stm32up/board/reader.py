@@ -178,12 +178,17 @@ class BoardReader:
             used.setdefault(pin, key)
 
     def _check_controller(self) -> None:
-        """On RP2040 and RP2350 the pin determines controller and line: 0 SDA, 0 SCL, 1 SDA, ..."""
+        """On RP2040 and RP2350 the pin determines controller and line."""
         if not self._sound(toml_keys.HOST, toml_keys.ID) or self._get(toml_keys.HOST) != "rp2":
             return
         number = self._get(toml_keys.ID)
         if not isinstance(number, int):
             return
+        if self._sound(toml_keys.SDA, toml_keys.SCL):
+            right = toml_keys.i2c_of_rp2(self._get(toml_keys.SDA), self._get(toml_keys.SCL))
+            if right is not None and right != number:
+                self._refuse(toml_keys.ID, f"must be {right}: these pins are those of I2C {right}")
+                return
         for key, place in ((toml_keys.SDA, 2 * number), (toml_keys.SCL, 2 * number + 1)):
             if self._sound(key) and self._get(key) % 4 != place:
                 free = ", ".join(map(str, toml_keys.PINS["rp2"][place::4]))
@@ -191,8 +196,7 @@ class BoardReader:
                 self._refuse(key, f'I2C {number} has {line} on {free} only; or id = "soft"')
 
     def _check_uart(self) -> None:
-        """On RP2040 and RP2350 the pin determines UART and line: 0 TX, 0 RX, 2 CTS, ... 4 TX of
-        the other. And what needs I2C."""
+        """On RP2040 and RP2350 the pin determines UART and line. And what needs I2C."""
         if not self._sound(toml_keys.HOST, toml_keys.UART_ID):
             return
         host, number = self._get(toml_keys.HOST), self._get(toml_keys.UART_ID)
@@ -202,14 +206,13 @@ class BoardReader:
         elif host == "rp2":
             for key, place in ((toml_keys.TX, 0), (toml_keys.RX, 1)):
                 line = key.name.upper()
-                pins = [
-                    pin
-                    for pin in toml_keys.PINS[host]
-                    if pin % 4 == place and (pin + 4) // 8 % 2 == number
-                ]
-                if self._sound(key) and self._get(key) not in pins:
-                    free = ", ".join(map(str, pins))
-                    self._refuse(key, f"UART {number} has {line} on {free} only")
+                pins: dict[int, list[int]] = {0: [], 1: []}
+                for pin in toml_keys.PINS[host][place::4]:
+                    pins[toml_keys.uart_of_rp2(pin)].append(pin)
+                if self._sound(key) and self._get(key) not in pins[number]:
+                    free, others = (", ".join(map(str, pins[n])) for n in (number, 1 - number))
+                    what = f"UART {number} has {line} on {free} only"
+                    self._refuse(key, f"{what}, UART {1 - number} on {others}")
         if self._sound(toml_keys.CONFIRM) and self._get(toml_keys.CONFIRM) == "i2c-version":
             what = '"i2c-version" needs [i2c]; over UART: "gpio" or "none"'
             self._refuse(toml_keys.CONFIRM, what)

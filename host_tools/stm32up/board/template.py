@@ -183,14 +183,18 @@ class Draft:
         """Write the file. Raises BoardFileError if it cannot be valid, UsageError."""
         text = self._text()
         reader = BoardReader(str(self.path), tomllib.loads(text), Lines(text))
-        link = reader.board(self.name).link
+        board = reader.board(self.name)
         with outputs.written(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("x", encoding="utf-8", newline="\n") as file:
                 file.write(text)
-        soft = isinstance(link, I2c) and link.id is None
-        folder = str(self.path.parent)
-        return {"status": "made", "file": str(self.path), "folder": folder, "soft_i2c": soft}
+        return {
+            "status": "made",
+            "file": str(self.path),
+            "folder": str(self.path.parent),
+            "soft_i2c": isinstance(board.link, I2c) and board.link.id is None,
+            "unsigned": board.unsigned,
+        }
 
     def _text(self) -> str:
         link, number = str(self._values["link"]), self._controller()
@@ -209,12 +213,10 @@ class Draft:
             return None
         is_rp2 = self._values["host"] == "rp2"
         if self._values["link"] == "uart":
-            return (first + 4) // 8 % 2 if is_rp2 else _UART_OF_ESP32
-        number = first % 4 // 2
+            return toml_keys.uart_of_rp2(first) if is_rp2 else _UART_OF_ESP32
         scl = self._values["scl"]
         assert isinstance(scl, int)
-        fits = first % 2 == 0 and scl % 4 == 2 * number + 1
-        return (number if fits else None) if is_rp2 else 0
+        return toml_keys.i2c_of_rp2(first, scl) if is_rp2 else 0
 
     def _mistakes(self) -> list[str]:
         """The reader's mistakes about what is answered so far."""

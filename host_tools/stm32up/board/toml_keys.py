@@ -24,6 +24,19 @@ INPUT_ONLY = NO_PULL_DOWN  # the same pins
 UARTS = {"rp2": (0, 1), "esp32": (1, 2)}
 
 
+def i2c_of_rp2(sda: int, scl: int) -> int | None:
+    """The controller of these pins; None if they belong to none. By RP2040 and RP2350 datasheet,
+    pin functions: from pin 0 on SDA and SCL of I2C 0, SDA and SCL of I2C 1, and again."""
+    number = sda // 2 % 2
+    return number if sda % 2 == 0 and scl % 4 == 2 * number + 1 else None
+
+
+def uart_of_rp2(pin: int) -> int:
+    """The UART that has TX, RX, CTS or RTS on this pin: from pin 4 on eight of UART 1, eight of
+    UART 0, and again."""
+    return (pin + 4) // 8 % 2
+
+
 @dataclass(frozen=True)
 class Text:
     def allowed(self, host: str) -> str:
@@ -63,7 +76,8 @@ class Number:
 
     def trouble(self, value: object, host: str) -> str:
         if not isinstance(value, int | float) or type(value) not in self.types:  # True is an int
-            return f"must be {self.allowed(host)}"
+            quoted = ", without quotes" if isinstance(value, str) else ""
+            return f"must be a number{quoted}, {self.allowed(host)}"
         lowest, highest = self._ends(host)
         if lowest <= value <= highest:
             return ""

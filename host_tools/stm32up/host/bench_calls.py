@@ -174,5 +174,6 @@ def no_terminal(verb: str) -> UsageError:
     """There is no terminal, or --json, and no --yes."""
     return UsageError(
         f"{verb} must be confirmed, and there is no terminal to ask on; nothing was sent",
-        "Run it in a terminal, or give --yes if it is certain that the target's supply stays on.",
+        "Run it in a terminal, or give --yes if it is certain that this is the right target, and "
+        "that its supply stays on.",
     )

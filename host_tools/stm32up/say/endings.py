@@ -206,10 +206,15 @@ def _logs_reported(values: Known) -> list[str]:
 
 
 def _board_made(values: Known) -> list[str]:
-    lines = [f"made {values['file']}; use it with --board {values['folder']}"]
+    lines = []
     if values["soft_i2c"] is True:
-        lines.insert(0, "these pins belong to no hardware I2C controller, so SoftI2C is used")
-    return lines
+        lines.append("these pins belong to no hardware I2C controller, so SoftI2C is used")
+    if values["unsigned"] is False:
+        lines.append(
+            "it takes signed images only: stm32up keys new makes a key, and deploy takes its "
+            "public half; for development only, say unsigned = true in the file"
+        )
+    return [*lines, f"made {values['file']}; use it with --board {values['folder']}"]
 
 
 def _forum_told(values: Known) -> list[str]:

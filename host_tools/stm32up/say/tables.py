@@ -239,7 +239,7 @@ _MEANINGS: dict[str, Meaning] = {
         "locked permanently",
     ),
     "nBOOT_SEL": _one_of(
-        "nBOOT_SEL", "BOOT0 pin is used", "BOOT0 pin is ignored, nBOOT0 is used: see wiring.md"
+        "nBOOT_SEL", "BOOT0 pin is used", "BOOT0 pin is ignored, nBOOT0 is used: stm32up provision"
     ),
     "nBOOT0": _nboot0,
     "nBOOT1": _one_of("nBOOT1", "BOOT0 high starts RAM", "BOOT0 high starts the loader"),
