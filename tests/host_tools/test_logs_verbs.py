@@ -160,7 +160,11 @@ def test_missing_entries_are_told_where_they_are_missing(shown):
 def test_filters(shown, options, numbers):
     entries = log(begun(NEVER_SET), LOADER, RETRY, begun(), LOADER, FAILED)
     ran = shown(entries, "--json", *options)
-    assert [event["entry"]["n"] for event in ran.events[:-1]] == numbers
+    told = [event for event in ran.events if event["event"] == "log"]
+    assert [event["entry"]["n"] for event in told] == numbers
+    noted = [event["text"] for event in ran.events if event["event"] == "note"]
+    assert bool(noted) == ("none" in options)
+    assert not noted or "no event none; it has: loader, result, retry, run" in noted[0]
     assert ran.result["entries"] == len(numbers) and ran.result["of"] == 6
 
 

@@ -11,6 +11,7 @@ import click
 
 from stm32up.cli.context import FILE, Context, Verbs
 from stm32up.errors import UsageError
+from stm32up.events import note
 
 if TYPE_CHECKING:
     from stm32up.host.log_files import Files
@@ -71,7 +72,11 @@ def logs_pull(context: Context, target: Path | None) -> None:
 
 @logs_group.command("show")
 @click.argument("files", type=FILE, nargs=-1)
-@click.option("--since", metavar="TIME", help="90min, 2h, 3d, or a date: 2026-11-26T15:47.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="90min, 2h, 3d, or a date: 2026-11-26T15:47. Leaves out entries without a date.",
+)
 @click.option("--errors", is_flag=True, help="Only what went wrong.")
 @click.option("--event", "events", multiple=True, metavar="NAME", help="Only these events.")
 @click.option(
@@ -165,6 +170,10 @@ def _show(context: Context, files: Files, wanted: Wanted, last: int | None) -> N
         for entry, when, lost in fitting:
             _tell(context, history.board, entry, when, lost)
         shown, total = shown + len(fitting), total + len(found)
+        there = {str(one[0].get("event")) for one in found}
+        if absent := set(wanted.events) - there:
+            named, has = (", ".join(sorted(names)) for names in (absent, there))
+            context.output.report(note(f"this log has no event {named}; it has: {has or 'none'}"))
     values = {"status": "shown", "entries": shown, "of": total, "damaged_lines": files.damaged}
     context.output.result("logs show", values)
 
