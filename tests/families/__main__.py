@@ -58,7 +58,8 @@ def supported() -> list[str]:
         product_id, parts, address, page, largest = columns[:5]
         notes = columns[13].split(",") if columns[13:] else []
         common = COMMON_PARTS.get(int(address, 16))
-        part = examples[int(product_id, 16)]
+        part = examples.get(int(product_id, 16))
+        assert part, f"product ID 0x{product_id} has no line in tests/families/facts.py"
         uart = family_of(part).uart
         lines.append(
             "| "
