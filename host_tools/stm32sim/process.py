@@ -50,6 +50,8 @@ FASTEST, LONGEST_S = 100, 0.2
 NO_APPLICATION = (b"\xff" * GRANULE, bytes(GRANULE))  # blank; in the middle of an update
 _ONES = 0x80
 BAD_OPTIONS, TAKEN = 2, 3  # exit statuses
+_HIGHEST_MV = 6000
+_LONGEST_BUSY_MS = 3_600_000
 
 # Faults of the target, for the doctor.
 TARGETS = (
@@ -127,9 +129,13 @@ class Options:
                 self.unprotect_ack or loader.unprotect_ack, "late", "early", "never"
             ),
             unprotect_answer=_one_of(self.unprotect_answer, "busy", "stretch", "nack"),
-            unprotect_delay=FOREVER if busy == "forever" else int(busy) * NS_PER_MS,
+            unprotect_delay=FOREVER
+            if busy == "forever"
+            else _number("unprotect-busy-ms", busy, _LONGEST_BUSY_MS) * NS_PER_MS,
         )
-        return replace(quirks, product_id=int(self.product_id, 0)) if self.product_id else quirks
+        if not self.product_id:
+            return quirks
+        return replace(quirks, product_id=_number("product-id", self.product_id, 0xFFF))
 
     @property
     def fault_to_make(self) -> Fault | None:
@@ -147,6 +153,16 @@ class Options:
         if not self.cut.isdigit() or self.cut == "0":
             raise ValueError(f"no changed page has the number {self.cut!r}; the first is 1")
         return int(self.cut)
+
+
+def _number(name: str, text: str, most: int) -> int:
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} is {text!r}; it must be a number, 0 to {most}")
+    return value
 
 
 def _one_of(value: str, *allowed: str) -> str:
@@ -278,7 +294,7 @@ def make_world(
         engineering_area_readable=_one_of(options.engineering, "refused", "readable")
         == "readable",
     )
-    target.supply_mv = int(options.supply_mv)
+    target.supply_mv = _number("supply-mv", options.supply_mv, _HIGHEST_MV)
     target.option_bytes = (
         provisioned_option_bytes() if options.provisioned == "1" else OptionBytes()
     )
@@ -287,7 +303,8 @@ def make_world(
         target.option_bytes.store(OPTR, optr & ~0xFF | RDP_LEVEL_1)
     TargetState(state and state / "target.flash").restore(target)
     if options.write_protected:
-        page = int(options.write_protected, 0)
+        last = min(target.flash.pages, 1 << 6) - 1  # the register has 6 bits for it
+        page = _number("write-protected", options.write_protected, last)
         target.option_bytes.store(WRP1AR, page << 16 | page)
     flash = HostFlash(path=state and state / "host.flash", clock=clock)
     filesystem = HostFilesystem.of(settings["host"], flash)
@@ -318,7 +335,7 @@ def make_world(
         cut_power(world, cut)
     bench = settings.get("bench")
     if bench is not None:
-        world.analog[bench["supply_adc"]] = round(int(options.supply_mv) / bench["divider"])
+        world.analog[bench["supply_adc"]] = round(target.supply_mv / bench["divider"])
     clock.advance(2 * target.start_up)  # the target was switched on before the host starts
     return world
 

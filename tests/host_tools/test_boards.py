@@ -17,6 +17,10 @@ from stm32up.image import images
 GOOD = (boards.BOARDS / "pico_nucleo_g071rb" / "board.toml").read_text()
 
 
+def test_a_file_of_a_windows_editor_may_begin_with_its_mark(tmp_path):
+    assert load(tmp_path, f"\ufeff{GOOD}").host == "rp2"
+
+
 def load(tmp_path, text):
     path = tmp_path / "board.toml"
     path.write_text(text)

@@ -240,6 +240,14 @@ def test_a_board_is_not_deployed_to_another_kind_of_host(run, fake):
     assert fake.files() == set()
 
 
+@pytest.mark.posix
+def test_a_current_folder_that_was_removed_is_one_line(run, monkeypatch, tmp_path):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert "the current folder was removed" in one_line(run("boards", "list"), 2)
+
+
 def test_options_of_the_simulation_are_refused_on_a_real_port(run, fake):
     ran = run("--port", fake.port, "--sim-option", "loader=11.3", "--json", "status")
     assert "--sim-option" in one_line(ran, 2)

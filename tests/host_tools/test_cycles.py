@@ -115,6 +115,7 @@ def test_mistakes_are_told_before_a_board_is_looked_for(run, image, tmp_path):
         (["--image", image], "needed twice"),
         (["--image", image, "--image", image], "are both 1.4.2"),
         (["--noise"], "short_pin"),
+        (["--size", "129"], "--size 129 is more than 128 KB"),
         (["--state", image], "is not a journal"),
         (["--report", image, "--state", image], "is the input itself"),
         (["--state", "/dev/null"], "is not a journal"),

@@ -29,6 +29,7 @@ PAGE = 2048
         (["logs", "report", "-o", "/"], 2, "cannot write /: it is a folder"),
         (["bench", "--report", "/"], 2, "cannot write /: it is a folder"),
         (["read", "-o", "f.bin", "--start", "0x20000000"], 2, "not inside the flash of STM32G071"),
+        (["read", "-o", "f.bin", "--start", "-1"], 2, "--start -1 is not a number"),
         (["read", "-o", "f.bin", "--length", "0"], 2, "not inside the flash"),
         (["read", "-o", "f.bin", "--length", "0x20001"], 2, "0x08000000 to 0x0801FFFF"),
         (["read", "-o", "f.bin", "--start", "x"], 2, "--start x is not a number"),

@@ -216,6 +216,10 @@ def test_a_simulated_board_has_its_chip_or_the_one_that_is_named(chip, options, 
         (CHIP, ["chip=STM32WB55CE"], "applications of a G0 or a C031, not of an STM32WB55CE"),
         (CHIP, ["chip=STM32F407VG"], "there is no STM32F407VG"),
         (CHIP, ["chip=STM32G0B1"], "there is no STM32G0B1"),
+        (CHIP, ["write-protected=16"], "write-protected is '16'; it must be a number, 0 to 15"),
+        (CHIP, ["product-id=zz"], "product-id is 'zz'; it must be"),
+        (CHIP, ["supply-mv=lots"], "supply-mv is 'lots'; it must be"),
+        (CHIP, ["unprotect-busy-ms=soon"], "unprotect-busy-ms is 'soon'; it must be"),
     ],
 )
 def test_a_board_whose_applications_cannot_be_executed_is_refused(chip, options, message):

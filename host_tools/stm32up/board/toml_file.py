@@ -16,7 +16,7 @@ def parsed(path: Path, mistake: type[FileMistakes]) -> tuple[str, dict[str, obje
     """(name of the file for messages, content, line numbers). Raises UsageError if it cannot be
     read, `mistake` if it is not TOML."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise UsageError(f"cannot read {path}: {reason}") from None

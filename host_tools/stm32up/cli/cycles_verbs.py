@@ -83,7 +83,7 @@ def bench_command(
     if given:
         pair.check_given(list(given), board)
     else:
-        pair.check(board, key)
+        pair.check(board, key, size * 1024)
     if cycles is None and end is None:
         cycles = _CYCLES
     method = settings["confirm"]["method"]

@@ -220,8 +220,11 @@ def verified(
 
 
 def number(option: str, text: str | None) -> int | None:
-    """The number that an option gives, such as 0x08000000."""
+    """The number that an option gives, such as 0x08000000; not negative."""
     try:
-        return None if text is None else int(text, 0)
+        value = None if text is None else int(text, 0)
+        if value is not None and value < 0:
+            raise ValueError
+        return value
     except ValueError:
         raise UsageError(f"{option} {text} is not a number", "Write it as 0x08000000.") from None

@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
     """The command with these arguments; returns the exit status. Never raises for bad input."""
     given = Context(as_json="--json" in arguments, arguments=tuple(arguments))
     try:
-        given.settings = settings.load(Path.cwd())
+        given.settings = settings.load(_current_folder())
         with cli.make_context(
             "stm32up", list(arguments), obj=given, default_map=given.settings.defaults
         ) as context:
@@ -127,6 +127,13 @@ def run(arguments: Sequence[str]) -> int:
         )
     finally:
         given.close()
+
+
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder was removed", "Change to another one.") from None
 
 
 def _discard_output() -> None:

@@ -43,8 +43,8 @@ except UpdaterError as e:
 """
 
 
-def check(board: Board, key: RSA | None) -> None:
-    """Raise UsageError if there is no such pair for this board."""
+def check(board: Board, key: RSA | None, size: int) -> None:
+    """Raise UsageError if there is no such pair of `size` bytes for this board."""
     _application(board)
     confirm = board.confirm
     asked = confirm is not None and confirm.method == "i2c-version"
@@ -58,6 +58,14 @@ def check(board: Board, key: RSA | None) -> None:
         raise UsageError(
             f"{board.name} takes signed images only",
             f"Give the key: --key KEY.pem. Or: {_GIVE_IMAGES}",
+        )
+    ends = [start for start, _ in board.preserve]
+    room = min(ends, default=board.chip.flash_start + board.chip.flash_size)
+    room -= board.chip.flash_start
+    if size > room:
+        raise UsageError(
+            f"--size {size // 1024} is more than {room // 1024} KB, the flash of "
+            f"{board.chip.name} up to its end or to a preserved region"
         )
 
 
