@@ -124,7 +124,7 @@ def update(
     is_installed = result.get("version") == version
     # The program on the board may have continued an earlier update before it was stopped.
     by_itself = connection.resets != resets and result.get("status") == "idle"
-    if by_itself or (is_installed and skipped):
+    if by_itself or (is_installed and version in skipped):
         is_installed = status(connection).get("installed") == described["sha256"]
     if not is_installed:
         message, next_step = _another(result.get("version"), version, skipped)
