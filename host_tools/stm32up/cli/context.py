@@ -235,6 +235,7 @@ _EVERYWHERE: dict[str, dict[str, Any]] = {
 }
 _SHORT = {"--all-boards": ("--all",), "--verbose": ("-v",)}
 ONLY = "--only-port"
+_VERB = "VERB ..."
 # Before the verb the options have defaults, and environment variables can set them.
 _SHOWN = {"show_default": True, "show_envvar": True}
 _FIRST: dict[str, dict[str, Any]] = {
@@ -253,11 +254,30 @@ def options(
     for name, values in _EVERYWHERE.items():
         more = _FIRST.get(name, {}) if first else {}
         short = [also for also in _SHORT.get(name, ()) if also not in theirs]
-        made.append(click.Option([name, *short], expose_value=False, **values, **more))
+        kind = click.Option if first else _OfEveryVerb
+        made.append(kind([name, *short], expose_value=False, **values, **more))
     return made
 
 
-class Verb(click.Command):
+class _OfEveryVerb(click.Option):
+    """One of these options, after a verb."""
+
+
+class _ShortHelp(click.Command):
+    """A help that lists only the options of its own."""
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        params = [each for each in self.get_params(context) if isinstance(each, click.Option)]
+        own = [param for param in params if not isinstance(param, _OfEveryVerb)]
+        with formatter.section("Options"):
+            formatter.write_dl([row for param in own if (row := param.get_help_record(context))])
+        if len(own) < len(params):
+            names = [param.opts[0] for param in params if isinstance(param, _OfEveryVerb)]
+            with formatter.section("Options of every verb, which stm32up -h explains"):
+                formatter.write_text(", ".join(names))
+
+
+class Verb(_ShortHelp):
     """A verb that takes these options too. `several`: it can be done on several boards at once.
     `in_turn`: it looks at the ports itself."""
 
@@ -285,15 +305,28 @@ class Verb(click.Command):
         return many.run(context, verb)
 
 
-class Verbs(click.Group):
+class Verbs(_ShortHelp, click.Group):
     """A group of such verbs."""
 
     command_class = Verb
     group_class: type[click.Group] | type[type] | None = type
 
     def __init__(self, *arguments: Any, **values: Any) -> None:
-        super().__init__(*arguments, **values)
+        super().__init__(*arguments, **{"subcommand_metavar": _VERB, **values})
         self.params += options()
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(context, formatter)
+        self.format_commands(context, formatter)
+
+    def list_verbs(self, verbs: Iterable[str], formatter: click.HelpFormatter) -> None:
+        """A line, or a few, for each."""
+        rows = [(name, self.commands[name].get_short_help_str(limit=200)) for name in verbs]
+        formatter.write_dl(rows)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            self.list_verbs(self.commands, formatter)
 
 
 class AllVerbs(Verbs):
@@ -303,10 +336,22 @@ class AllVerbs(Verbs):
     group_class = Verbs
 
     def __init__(self, *arguments: Any, **values: Any) -> None:
-        super(Verbs, self).__init__(*arguments, **values)
+        super(Verbs, self).__init__(*arguments, **{"subcommand_metavar": _VERB, **values})
+        self._sections: dict[str, list[str]] = {}
         self.params += options(first=True)
         only = click.Option([ONLY], expose_value=False, hidden=True, callback=_set("only"))
         self.params.append(only)
+
+    def add_section(self, title: str, *verbs: click.Command) -> None:
+        """Add verbs that belong together, under this title of the help."""
+        for verb in verbs:
+            self.add_command(verb)
+            self._sections.setdefault(title, []).append(str(verb.name))
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, verbs in self._sections.items():
+            with formatter.section(title):
+                self.list_verbs(verbs, formatter)
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Where options come from that are not given."""

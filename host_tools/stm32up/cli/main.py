@@ -45,32 +45,45 @@ def cli() -> None:
     """
 
 
-for _verb in (
+# As in docs/commands.md.
+cli.add_section(
+    "Images and keys",
     keys_verbs.keys_group,
     image_verbs.image_group,
+    completion.completion_command,
+)
+cli.add_section(
+    "Boards",
     board_verbs.boards_group,
     board_verbs.devices_command,
     host_verbs.deploy_command,
+    board_verbs.reset_command,
+    board_verbs.console_command,
+    simulate_verbs.simulate_command,
+)
+cli.add_section(
+    "Updating",
     host_verbs.push_command,
     host_verbs.update_command,
     host_verbs.run_command,
     host_verbs.status_command,
+)
+cli.add_section(
+    "Looking",
     host_verbs.probe_command,
     host_verbs.doctor_command,
     flash_verbs.read_command,
     flash_verbs.verify_command,
-    flash_verbs.erase_command,
+    logs_verbs.logs_group,
+)
+cli.add_section(
+    "On the bench",
     bench_verbs.provision_command,
     bench_verbs.unprotect_command,
+    flash_verbs.erase_command,
     cycles_verbs.bench_command,
     production_verbs.produce_command,
-    logs_verbs.logs_group,
-    board_verbs.reset_command,
-    board_verbs.console_command,
-    simulate_verbs.simulate_command,
-    completion.completion_command,
-):
-    cli.add_command(_verb)
+)
 
 
 def main() -> None:
