@@ -52,7 +52,10 @@ def deploy_command(
         known = identify.board(connection, board, context.board_name, report)
         return deploy.deploy(connection, known, report, public_keys=public_keys, **extent)
 
-    done = context.on_board(work, prepare=False)
+    done = context.on_board(
+        lambda connection: connection.persistently(lambda: work(connection), report),
+        prepare=False,
+    )
     context.output.result("deploy", done)
 
 
@@ -156,7 +159,12 @@ def doctor_command(context: Context, power_cycled: bool, wires: bool) -> None:
     if wires:
         found = _walked(context, board)
     else:
-        found = context.on_board(lambda c: examine.doctor(c, board, power_cycled=power_cycled))
+        report = context.output.report
+        found = context.on_board(
+            lambda c: c.persistently(
+                lambda: examine.doctor(c, board, power_cycled=power_cycled), report
+            )
+        )
     context.output.result("doctor", found)
     if not found["ok"]:
         raise click.exceptions.Exit(Stm32upError.exit_status)

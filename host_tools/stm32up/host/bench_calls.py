@@ -12,7 +12,7 @@ from typing import cast
 
 from stm32up.errors import UpdateFailed, UsageError
 from stm32up.events import Plan, Report
-from stm32up.host.calls import collect
+from stm32up.host.calls import SILENCE_S, collect
 from stm32up.host.paths import BOARD_JSON
 from stm32up.host.transport import Connection
 
@@ -22,9 +22,9 @@ _DEVICE_CLASSES = {"provision": "Provision", "unprotect": "Unprotect", "erase": 
 # The word to type for each verb, so that nothing is confirmed by mistake.
 WORDS = {"provision": "provision", "unprotect": "erase", "erase": "erase"}
 
-# A board without a sign of life for this long is interrupted. It is far longer than any wait of
-# the verbs, because the host must not leave a chip that programs its option bytes.
-_SILENCE_S = 90.0
+# A board without a sign of life for this long is interrupted. For the verbs that write option
+# bytes it is far longer than any wait: the host must not leave a chip that programs them.
+_SILENCE_S = {"provision": 90.0, "unprotect": 90.0, "erase": SILENCE_S}
 
 _CALL = """
 import json
@@ -81,18 +81,25 @@ def _run(
 ) -> dict[str, object]:
     given = wishes | ({"power_cycled": True} if power_cycled else {})
     arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
-    planned = _call(connection, verb, f"plan({arguments})", report)
+    planned = connection.persistently(
+        lambda: _call(connection, verb, f"plan({arguments})", report), report
+    )
     if planned.get("status") != "planned":
         return planned
     plan = cast(Plan, planned)
     report({"event": "plan", "verb": verb, **plan})
     confirm(plan)
-    return _call(connection, verb, f"apply(json.loads({json.dumps(plan)!r}))", report)
+
+    def apply() -> dict[str, object]:
+        return _call(connection, verb, f"apply(json.loads({json.dumps(plan)!r}))", report)
+
+    # An interrupted erase does no harm; while option bytes are written, a person decides.
+    return connection.persistently(apply, report) if verb == "erase" else apply()
 
 
 def _call(connection: Connection, verb: str, call: str, report: Report) -> dict[str, object]:
     code = _CALL.format(name=_DEVICE_CLASSES[verb], board=BOARD_JSON, call=call)
-    return collect(connection, code, report, _SILENCE_S)
+    return collect(connection, code, report, _SILENCE_S[verb])
 
 
 def warning(verb: str, plan: Plan) -> list[str]:
