@@ -182,14 +182,15 @@ def test_verbs_name_what_hides_the_updater_or_a_module(stm32up):
             opened.remove(path)
 
 
-def test_a_host_whose_boot_py_unmounts_everything_has_no_filesystem(stm32up):
+def test_a_host_whose_boot_py_unmounts_everything_has_no_filesystem(stm32up, images):
     board = boards.load(stm32up.board)
     with session.opened(f"sim:{stm32up.folder}", board, lambda event: None) as opened:
         opened.replace_file("/boot.py", b"import os\nos.umount('/')\n")
     blank = ("blank-host=1",)
     assert stm32up("doctor", sim=blank).result["error"] == "no-filesystem"
-    for verb in ("deploy", "status"):
-        message = stm32up(verb, sim=blank).result["message"]
+    image = images / "app-1.0.0.img"
+    for verb in (["deploy"], ["status"], ["push", image], ["update", image]):
+        message = stm32up(*verb, sim=blank).result["message"]
         assert message == "nothing is mounted at /: the host has no filesystem"
 
 

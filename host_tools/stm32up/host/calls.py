@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from stm32up.errors import DeviceError, HostUnfit, NoBoard, NoUpdater, UpdateFailed
+from stm32up.errors import DeviceError, NoUpdater, UpdateFailed
 from stm32up.events import Event, InterruptedPush, Report, Status, from_board
 from stm32up.host import bus_trace, host_clock, host_facts
 from stm32up.host.paths import BOARD_JSON, FOLDER, INBOX
@@ -282,14 +282,7 @@ def collect(
 
 def _explained(connection: Connection, error: DeviceError) -> Exception:
     """The cause of an exception, if it is the host itself; otherwise the exception in words."""
-    if error.kind == "MemoryError":
-        return error
-    try:
-        host_facts.check(host_facts.look(connection))
-    except HostUnfit as unfit:
-        return unfit
-    except (DeviceError, NoBoard):
-        pass  # the first exception says more
+    error = host_facts.cause(connection, error)
     if error.kind == "ImportError" and "stm32_bench" in error.message:
         return NoUpdater("the board has no bench package", "Install it: stm32up deploy --bench.")
     old = "stm32_rom" in error.message or "can't import name" in error.message

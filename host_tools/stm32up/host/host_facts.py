@@ -240,6 +240,19 @@ def check(facts: HostFacts, *, frozen: bool = False) -> None:
             raise HostUnfit(hidden.text, out_of_the_way([hidden.path]))
 
 
+def cause(connection: Connection, error: DeviceError) -> DeviceError:
+    """The host itself, if it is the cause of an exception there; else the exception."""
+    if error.kind == "MemoryError":
+        return error
+    try:
+        check(look(connection))
+    except HostUnfit as unfit:
+        return unfit
+    except (DeviceError, NoBoard):
+        pass  # the first exception says more
+    return error
+
+
 def import_trouble(connection: Connection, facts: HostFacts) -> str:
     """Why the deployed updater cannot be imported; empty if it can, or if it is not deployed."""
     packages = [

@@ -19,7 +19,7 @@ from typing import Any, TypedDict
 from stm32up import device
 from stm32up.errors import DeviceError
 from stm32up.events import Report, progress
-from stm32up.host import host_clock
+from stm32up.host import host_clock, host_facts
 from stm32up.host.paths import BOARD_JSON, FOLDER, INBOX, KEYS
 from stm32up.host.transport import Connection, understood
 from stm32up.image import images
@@ -67,9 +67,12 @@ def push(connection: Connection, image: Path, report: Report) -> Pushed:
     """
     described = images.verify(image)
     data = image.read_bytes()
-    return connection.persistently(
-        lambda: _push(connection, image, data, described["version"], report), report
-    )
+    try:
+        return connection.persistently(
+            lambda: _push(connection, image, data, described["version"], report), report
+        )
+    except DeviceError as error:
+        raise (host_facts.cause(connection, error) if error.kind else error) from None
 
 
 def _push(
