@@ -118,6 +118,7 @@ WRONG_HEX: dict[str, tuple[list[str], str]] = {
     "a record in a comment": (swapped(SOUND_HEX, 2, ";" + SOUND_HEX[2][1:]), "3: a record behind"),
     "a record commented out": (swapped(SOUND_HEX, 2, "# " + SOUND_HEX[2]), "3: a record behind"),
     "nothing but the end": ([END], "app.hex holds no data"),
+    "a record without its colon": (swapped(SOUND_HEX, 2, "#" + SOUND_HEX[2][1:]), "3: a record"),
     "nothing but comments": (["; one", "", "# two"], "app.hex: the file ends without"),
 }
 
@@ -147,6 +148,7 @@ def test_every_end_of_line_is_taken(read, end):
         ["\ufeff" + SOUND_HEX[0], *SOUND_HEX[1:]],
         ["; nightly build", "# of today", "// by hand", "", *SOUND_HEX, "", "; the end"],
         ["\ufeff; nightly build", *SOUND_HEX],
+        ["; 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b", "# 202611271529", *SOUND_HEX],
         [line.lower() for line in SOUND_HEX],
         [hex_line(5, b"\x08\0\0\xc1"), hex_line(3, b"\0\0\0\0"), *SOUND_HEX],
         [UPPER, *hex_data(APP), *hex_data(APP), END],  # the same twice
@@ -158,6 +160,7 @@ def test_every_end_of_line_is_taken(read, end):
         "bom",
         "comments",
         "bom and comment",
+        "a commit and a time",
         "lower",
         "starts",
         "twice",

@@ -11,6 +11,7 @@ import click
 from stm32up.cli.context import DEFAULT_BOARD, FILE, Context, Verbs
 from stm32up.cli.keys_verbs import KeyOption, load_key
 from stm32up.errors import UsageError
+from stm32up.events import note
 
 if TYPE_CHECKING:
     from imgtool.keys import RSA, RSAPublic
@@ -99,7 +100,18 @@ def image_show(context: Context, image: Path) -> None:
 @click.pass_obj
 def image_verify(context: Context, image: Path, key: Path | None, chip: str | None) -> None:
     """Make the checks of the board and, with --key, check the signature."""
+    from stm32up.image import images
+
     found = verified(context, image, load_key(key) if key else None, chip)
+    wanted = context.board.product
+    if wanted and found["class_id"] != images.class_id(wanted).hex:
+        named = _product(context, found["class_id"]) or found["class_id"] or "not stated"
+        context.output.report(
+            note(
+                f"its product is {named}, and {context.board.name} takes only images for "
+                f"{wanted}: image build --product, or imgtool sign --vid stm32up --cid {wanted}"
+            )
+        )
     context.output.result("image verify", {"status": "verified", **found})
 
 

@@ -50,7 +50,9 @@ def read(path: Path, chip: Chip, address: int | None = None) -> Payload:
     inside = file_kinds.what(payload.data[:4])
     if inside is not None and "MCUboot" in inside:
         raise ImageError(
-            f"{path} already contains {inside}", "Give the file that the linker wrote."
+            f"{path} already contains {inside}",
+            "Give the file that the linker wrote; or let imgtool write a .bin or .img, which "
+            "update takes as it is.",
         )
     return payload
 

@@ -20,7 +20,7 @@ from stm32up.image import file_kinds
 
 AGAIN = "Build or copy the file again."
 _DIGITS = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
-_HIDDEN = re.compile(rb":?[0-9A-Fa-f]{10,}|S[0-9][0-9A-Fa-f]{6,}")
+_HIDDEN = re.compile(rb":[0-9A-Fa-f]{10,}|S[0-9][0-9A-Fa-f]{6,}")
 
 _DATA, _END, _SEGMENT, _START_SEGMENT, _LINEAR, _START_LINEAR = range(6)
 # Bytes of data in each type of hex record except data records. Their address field is 0.
@@ -143,10 +143,19 @@ def _lines(path: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
         at = f"{path}:{number}"
         if not line.startswith(file_kinds.COMMENTS):
             yield at, line
-        elif _HIDDEN.fullmatch(line.lstrip(b";#/ \t")):
+        elif _is_record(line.lstrip(b";#/ \t")):
             raise ImageError(
                 f"{at}: a record behind a comment mark", "Remove the line or the mark."
             )
+
+
+def _is_record(line: bytes) -> bool:
+    """Whether this is a record, perhaps without its colon: then its checksum has to be right, as
+    a comment may be the hash of a commit."""
+    if _HIDDEN.fullmatch(line):
+        return True
+    raw = bytes.fromhex(line.decode("ascii")) if _DIGITS.fullmatch(line) else b""
+    return len(raw) > 4 and len(raw) == raw[0] + 5 and sum(raw) & 0xFF == 0
 
 
 def _bytes(at: str, digits: bytes) -> bytes:
