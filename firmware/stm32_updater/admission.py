@@ -183,7 +183,7 @@ class Admission:
             )
         if image.digest == failed:
             raise ImageFailedBefore(
-                "%s was installed before and did not prove itself" % image.name
+                "%s failed before: it did not prove itself, or could not be written" % image.name
             )
 
     def _newest(self):

@@ -2,7 +2,14 @@
 
 from micropython import const
 
-from stm32_rom.errors import BusError, LoaderError, ReadProtected, UpdaterError, WrongChip
+from stm32_rom.errors import (
+    BusError,
+    LoaderError,
+    LoaderSilent,
+    ReadProtected,
+    UpdaterError,
+    WrongChip,
+)
 
 from . import decide
 from .admission import Admission
@@ -24,8 +31,8 @@ from .store import exists
 
 # Errors before any erase that will be the same in every run.
 _PERMANENT = (PageProtected, ReadProtected, WrongChip)
-# Runs that could not write an image before the last good one is installed again. Enough for noise
-# that lasts minutes; a page that does not take its content needs one run to be sure.
+# Runs that wrote nothing more of an image before the last good one is installed again. Enough for
+# noise that lasts minutes; a page that does not take its content needs one run to be sure.
 _RUNS = const(8)
 
 
@@ -227,10 +234,10 @@ class Flow:
 
         target, flasher = self._target, self._flasher
         doubt = Doubt(record.doubt, save)
-        reached = False
+        before = None
         try:
             self._proof.stop()
-            reached = True
+            before = record.doubt
             yield {
                 "event": "loader",
                 "chip": self._board.chip.name,
@@ -244,7 +251,7 @@ class Flow:
             untouched = whole and record.phase == INSTALLING
             permanent = isinstance(error, _PERMANENT)
             runs = permanent and not untouched and self._proof.runs_in_time()
-            too_often = reached and not untouched and self._fails_too_often(image, error)
+            too_often = not untouched and self._fails_too_often(image, error, before)
             phase = decide.after_failed_writing(
                 untouched, runs, isinstance(error, ImageError), permanent, too_often
             )
@@ -261,13 +268,20 @@ class Flow:
         event.update(flasher.took)
         yield event
 
-    def _fails_too_often(self, image, error):
-        """Count a run that could not write `image`. Returns whether there were too many, and the
-        last good image is another one: then the next run installs that. `image` may be tried once
-        more."""
+    def _fails_too_often(self, image, error, before):
+        """Count a run that got no further with writing `image`. Returns whether there were too
+        many, and the last good image is another one, which may be installed: then the next run
+        does that. `image` may be tried once more. `before`: the pages in doubt when the loader was
+        reached, or None. A target that was lost, or of which fewer pages are in doubt now, does
+        not count."""
         record = self._record
-        counts = isinstance(error, (FlashError, LoaderError, BusError))
-        if not counts or record.phase != INSTALLING:
+        if (
+            before is None
+            or record.phase != INSTALLING
+            or not isinstance(error, (FlashError, LoaderError, BusError))
+            or isinstance(error, LoaderSilent)
+            or _ones(record.doubt) < _ones(before)
+        ):
             return False
         if record.tries + 1 < _RUNS:
             try:
@@ -279,7 +293,7 @@ class Flow:
             confirmed = open_image(self._store.confirmed)
             if confirmed.digest == image.digest:
                 return False
-            confirmed.check_digest(self._clock)
+            self._admission.check(confirmed)
         except UpdaterError:
             return False
         self._bar(image, False)
@@ -287,6 +301,7 @@ class Flow:
             confirmed.version,
             _RUNS,
         )
+        error.next_step = "Run the updater again: stm32up run."
         return True
 
     def _bar(self, image, to_blame):
@@ -392,3 +407,7 @@ class Flow:
         record.image = None
         self._store.save(record)
         self._store.discard(self._store.candidate)
+
+
+def _ones(bits):
+    return bin(bits).count("1")

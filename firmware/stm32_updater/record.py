@@ -32,7 +32,7 @@ class Record:
 
     `phase`: one of PHASES. `image`: digest of the image being installed or rolled back to, or
     None. `installed`: digest of the confirmed image, or None. `failed`: digest of the image that
-    was rolled back last, or None. `again`: 1 if that one may be tried once more. `doubt`: the
+    was given up last, or None. `again`: 1 if that one may be tried once more. `doubt`: the
     flash pages in doubt, as bits; see flasher.py. `counter`: the highest security counter of any
     confirmed image. `tries`: how many runs could not write `image`; after it was written, how
     often its application was started to prove itself.

@@ -202,5 +202,5 @@ def ram(repl: Client) -> int:
 
 
 def test_the_size_of_what_is_deployed():
-    assert sum(map(len, deploy.product_modules().values())) <= 72_000
+    assert sum(map(len, deploy.product_modules().values())) <= 72_500
     assert len(device.main_program()) < 2000
