@@ -180,8 +180,14 @@ class Image:
 
     def check_product(self, class_id):
         """Check that this image is for this product. Raises ImageForAnotherProduct."""
-        if class_id is not None and self.class_id != class_id:
-            raise ImageForAnotherProduct("%s was built for another product" % self.name)
+        if class_id is None or self.class_id == class_id:
+            return
+        if self.class_id is None:
+            raise ImageForAnotherProduct(
+                "%s names no product, and this board takes only images for its own" % self.name,
+                "Build it with --product, or sign it with imgtool's --vid stm32up --cid PRODUCT.",
+            )
+        raise ImageForAnotherProduct("%s was built for another product" % self.name)
 
     def check_vectors(self, chip):
         """Check the first vectors: initial SP in RAM; reset vector in the image, after the vector

@@ -119,7 +119,10 @@ class Proof:
         version = self._board.application_version()
         what = decide.after_silence(record.phase, record.tries > 0, version, image.version_bytes)
         if what == decide.GIVE_UP:
-            raise ApplicationSilent("neither the new application nor the last good one answers")
+            why = self.reason and " (%s)" % self.reason
+            raise ApplicationSilent(
+                "neither the new application nor the last good one answers" + why
+            )
         self.reason = self.reason or _why_not(version, image)
         self.stop()
         if what != decide.ASK_FLASH:
