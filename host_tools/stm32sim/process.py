@@ -232,7 +232,9 @@ def check_wires(path: Path, settings: dict[str, Any], part: str) -> None:
     wires = {name: getattr(wiring, name) for name in ("scl", "sda", "tx", "rx", "nrst", "boot0")}
     now = {"host": settings["host"], "chip": part, **wires}
     if not path.exists():
-        path.write_text(json.dumps(now))
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(now))
+        new.replace(path)
     before = json.loads(path.read_text())
     for name, value in now.items():
         if before.get(name, value) != value:

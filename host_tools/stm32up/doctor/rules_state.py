@@ -9,6 +9,7 @@ RULES = Rules()
 
 # Errors of the last result that the facts already show, or that ended in a rollback.
 _OF_OTHER_RULES = ("application-silent", "hands-off")
+_GIVEN_UP = ("application-silent", "verify-failed", "page-protected")
 RESTARTS = 3  # resumptions in a row without a result
 FULL = 16 * 1024  # bytes: with less, record and log do not fit
 
@@ -208,18 +209,23 @@ def update_failed(facts: Facts) -> Evidence:
 
 
 @RULES.add(
-    "A new application did not prove itself.",
-    "It was written, verified and started, but did not do what [confirm] in board.toml "
-    "requires. If there was an earlier one, it was restored.",
-    "If the evidence says that it answers another version, build it again with that --version. "
-    "Otherwise correct the application, give it a higher version, build and push it.",
+    "A new application did not prove itself, or could not be written.",
+    "It did not do what [confirm] in board.toml requires, or a page did not take its content. If "
+    "there was an earlier one, it is restored.",
+    "If the evidence says that it answers another version, build it again with that --version. If "
+    "flash differs, a page is worn or protected. Otherwise correct the application, give it a "
+    "higher version, build and push it.",
 )
 def rolled_back(facts: Facts) -> Evidence:
     failed = facts.record.get("failed")
     if not failed or facts.installed_since:
         return []
     evidence = [f"the record has a failed image, digest {failed[:8]}"]
-    ends = [entry for entry in facts.log.entries if entry.get("error") == "application-silent"]
+    ends = [
+        entry
+        for entry in facts.log.entries
+        if entry.get("event") == "result" and entry.get("error") in _GIVEN_UP
+    ]
     return [*evidence, f"the log says: {ends[-1].get('message')}"] if ends else evidence
 
 

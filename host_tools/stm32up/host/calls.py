@@ -63,7 +63,7 @@ def _stands(folder, digest, board):
   if record is None or record.phase != IDLE or record.installed != digest: return
   from stm32_updater.board import Board
   wired = Board.load(board, Clock(feed))
-  if wired.asks and wired.confirm(open_image(store.confirmed)): return {runs!r}
+  if getattr(wired, 'asks', True) and wired.confirm(open_image(store.confirmed)): return {runs!r}
  except ImageError: return
 d = {{"event": "result", "ok": True, "stands": {nothing!r}}}
 if _is_there({folder!r} + '/confirmed.img') or _is_there({folder!r} + '/candidate.img'):
@@ -75,12 +75,14 @@ if _is_there({folder!r} + '/confirmed.img') or _is_there({folder!r} + '/candidat
 print(json.dumps(d))
 """
 
-# What is on the bus; and if BOOT0 is ignored, whether it is meant to be the way into the loader.
+# What is on the bus, if BOOT0 is the way into the loader. Without it an idle loader that is looked
+# at may not come back: see Target.at_work.
 _WAY_IN = """
  d = {{"event": "result", "ok": True}}
- d.update(u.probe())
- if (d.get("option_bytes") or {{}}).get("nBOOT_SEL"):
-  with open({board!r}) as file: d["enter"] = json.load(file)["enter"]["method"]
+ try:
+  with open({board!r}) as file: way = json.load(file)["enter"]["method"]
+ except OSError: way = None
+ if way == "boot0": d.update(u.probe())
  print(json.dumps(d))
 """
 
@@ -109,7 +111,7 @@ def update(
     if stands == NOTHING:
         _check_provisioned(connection)
     if stands == UNDER_WAY:
-        host_clock.set_if_unset(connection)
+        connection.persistently(lambda: host_clock.set_if_unset(connection), report)
     else:
         report({"event": "pushed", **push(connection, image, report)})
     resets = connection.resets
@@ -171,9 +173,13 @@ def _check_provisioned(connection: Connection) -> None:
     loader starts only while the flash is blank (AN2606, boot patterns)."""
     try:
         found = _call(connection, _WAY_IN.format(board=BOARD_JSON))
-    except UpdateFailed:
+    except UpdateFailed as error:
+        if error.result.get("error") == "hands-off":
+            raise
         return  # the update meets the same error, and reports it with its events
-    if found.get("application") == "blank" and found.get("enter") == "boot0":
+    options = found.get("option_bytes")
+    ignored = isinstance(options, dict) and options.get("nBOOT_SEL") == 1
+    if ignored and found.get("application") == "blank":
         raise UpdateFailed(
             "the target ignores its BOOT0 pin (nBOOT_SEL is 1, as from the factory): its loader "
             "could not be reached again after this installation; nothing was pushed",
