@@ -25,7 +25,7 @@ class Edge(NamedTuple):
 
 def _given_up(untouched: bool) -> str:
     phase: str = _decide.after_failed_writing(
-        untouched=untouched, runs=True, image_unfit=False, permanent=True
+        untouched=untouched, runs=True, image_unfit=False, permanent=True, too_often=False
     )
     return phase
 
@@ -89,11 +89,11 @@ def svg() -> str:
         drawing.text((x + 14, y + 52), _MEANS[phase], size=13)
         drawing.text((x + 14, y + 74), f"a start {at_start(phase)}", "dim", size=13)
     notes = (
-        "The phase is on the host's filesystem, and survives a power cut. An error that may go "
-        "away changes no phase.",
+        "The phase is on the host's filesystem, and survives a power cut.",
+        "An error that may go away changes no phase; eight runs without progress lead to unknown.",
         "From every phase: a pushed image leads to installing; an image that is gone, while an "
         "application runs, to idle.",
     )
     for number, note in enumerate(notes):
         drawing.text((16, 466 + 20 * number), note, "dim", size=13)
-    return drawing.svg(500)
+    return drawing.svg(520)
