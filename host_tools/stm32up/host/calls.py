@@ -184,7 +184,7 @@ def _check_provisioned(connection: Connection) -> None:
             "the target ignores its BOOT0 pin (nBOOT_SEL is 1, as from the factory): its loader "
             "could not be reached again after this installation; nothing was pushed",
             "Set nBOOT_SEL to 0 while the flash is blank: over I2C stm32up provision, over UART "
-            "STM32CubeProgrammer. Or install it all the same: --force.",
+            "STM32CubeProgrammer. Or install it in spite of that: --force.",
             {**found, "ok": False, "error": "boot0-ignored"},
         )
 
