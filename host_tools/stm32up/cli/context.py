@@ -87,9 +87,15 @@ class Context:
         return boards.load(self.board_name)
 
     def on_board(
-        self, verb: Callable[[Connection], T], *, resume: bool = False, **options: bool
+        self,
+        verb: Callable[[Connection], T],
+        *,
+        resume: bool = False,
+        again: bool = False,
+        **options: bool,
     ) -> T:
-        """Run the verb on the board behind --port."""
+        """Run the verb on the board behind --port. `again`: repeat it after a reset of the
+        board."""
         from stm32up.host import session
 
         with (
@@ -106,6 +112,8 @@ class Context:
             ) as connection,
         ):
             connection.tracer = tracer
+            if again:
+                return connection.persistently(lambda: verb(connection), self.output.report)
             return verb(connection)
 
     @contextlib.contextmanager

@@ -52,10 +52,7 @@ def deploy_command(
         known = identify.board(connection, board, context.board_name, report)
         return deploy.deploy(connection, known, report, public_keys=public_keys, **extent)
 
-    done = context.on_board(
-        lambda connection: connection.persistently(lambda: work(connection), report),
-        prepare=False,
-    )
+    done = context.on_board(work, again=True, prepare=False)
     context.output.result("deploy", done)
 
 
@@ -159,11 +156,8 @@ def doctor_command(context: Context, power_cycled: bool, wires: bool) -> None:
     if wires:
         found = _walked(context, board)
     else:
-        report = context.output.report
         found = context.on_board(
-            lambda c: c.persistently(
-                lambda: examine.doctor(c, board, power_cycled=power_cycled), report
-            )
+            lambda c: examine.doctor(c, board, power_cycled=power_cycled), again=True
         )
     context.output.result("doctor", found)
     if not found["ok"]:

@@ -211,9 +211,5 @@ def _follow(context: Context, wanted: Wanted, last: int | None) -> None:
         logs.follow(connection, lambda entry: tell([entry]), context.output.report)
 
     with contextlib.suppress(KeyboardInterrupt):
-        context.on_board(
-            lambda connection: connection.persistently(
-                lambda: follow(connection), context.output.report
-            )
-        )
+        context.on_board(follow, again=True)
     context.output.result("logs show", {"status": "followed", "entries": shown, "of": len(known)})
