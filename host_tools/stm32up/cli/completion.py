@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from click.shell_completion import get_completion_class, shell_complete
 
-from stm32up.cli import settings
+from stm32up.cli import project_file
 from stm32up.cli.context import Context, Verb
 from stm32up.errors import UsageError
 
@@ -50,7 +50,7 @@ def answer(command: click.Command) -> int:
 def arguments() -> dict[str, object]:
     """What the command gets while it completes; a mistake in stm32up.toml is not for now."""
     try:
-        given = settings.load(Path.cwd())
+        given = project_file.load(Path.cwd())
     except UsageError:
-        given = settings.Settings()
+        given = project_file.Settings()
     return {"obj": Context(settings=given), "default_map": given.defaults}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from stm32up.cli.completers import complete_boards, complete_ports
-from stm32up.cli.settings import NAME, Settings
+from stm32up.cli.project_file import NAME, Settings
 from stm32up.errors import UsageError
 from stm32up.host import AUTO
 

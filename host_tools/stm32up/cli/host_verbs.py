@@ -165,7 +165,7 @@ def doctor_command(context: Context, power_cycled: bool, wires: bool) -> None:
 
 
 def _walked(context: Context, board: Board) -> Examined:
-    from stm32up.doctor import walk
+    from stm32up.doctor import wire_by_wire
 
     if context.as_json or not sys.stdin.isatty():
         raise UsageError(
@@ -179,4 +179,6 @@ def _walked(context: Context, board: Board) -> Examined:
         answer: str = click.prompt(text, default="", show_default=False, prompt_suffix=" ")
         return answer.strip().lower()
 
-    return context.on_board(lambda c: walk.walk(c, board, ask, output.report), prepare=False)
+    return context.on_board(
+        lambda c: wire_by_wire.walk(c, board, ask, output.report), prepare=False
+    )

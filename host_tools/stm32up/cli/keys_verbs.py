@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from stm32up.cli.context import FILE, Context, Verbs
-from stm32up.cli.settings import KEY
+from stm32up.cli.project_file import KEY
 from stm32up.errors import Stm32upError, UsageError
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from stm32up.cli import (
     keys_verbs,
     logs_verbs,
     production_verbs,
-    settings,
+    project_file,
     simulate_verbs,
 )
 from stm32up.cli.context import AllVerbs, Context
@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     """The command with these arguments; returns the exit status. Never raises for bad input."""
     given = Context(as_json="--json" in arguments, arguments=tuple(arguments))
     try:
-        given.settings = settings.load(_current_folder())
+        given.settings = project_file.load(_current_folder())
         with cli.make_context(
             "stm32up", list(arguments), obj=given, default_map=given.settings.defaults
         ) as context:

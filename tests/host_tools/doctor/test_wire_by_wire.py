@@ -10,7 +10,7 @@ import pytest
 from stm32sim.in_process import Bench
 from stm32sim.world import Wiring
 from stm32up.board.model import BoardJson
-from stm32up.doctor import walk
+from stm32up.doctor import wire_by_wire
 from stm32up.errors import UpdateFailed
 from tests.host_tools.doctor.doctors_bench import DEPLOYED, OLD, BenchHost, installed, make
 from tests.host_tools.test_cli import one_line
@@ -38,7 +38,7 @@ def walked(bench, person=None):
     """The result, and what each wire read."""
     told: list[Any] = []
     host = BenchHost(bench, DEPLOYED)
-    found = walk.walk_on(host, settings_of(bench), person or Person(), told.append)
+    found = wire_by_wire.walk_on(host, settings_of(bench), person or Person(), told.append)
     return found, {event["wire"].partition(" ")[0]: event for event in told}
 
 
@@ -100,7 +100,7 @@ def test_a_wire_is_looked_at_again_until_it_is_right():
         return "s" if text.startswith("Correct it") and asked.count(text) == 3 else ""
 
     told: list[Any] = []
-    walk.walk_on(BenchHost(bench, DEPLOYED), settings_of(bench), person, told.append)
+    wire_by_wire.walk_on(BenchHost(bench, DEPLOYED), settings_of(bench), person, told.append)
     assert [event["wire"] for event in told].count("BOOT0 (host pin 3)") == 3
 
 
@@ -121,11 +121,12 @@ def test_without_a_terminal_it_says_so(run, fake):
 
 def test_every_wire_of_a_board_is_visited():
     settings = {**make("rp2").settings, "pins": {"nrst": 2, "boot0": None, "supply": 6}}
-    assert [wire.name for wire in walk.wires(cast(BoardJson, settings | {"uart": None}))] == [
+    over_i2c = cast(BoardJson, settings | {"uart": None})
+    assert [wire.name for wire in wire_by_wire.wires(over_i2c)] == [
         "NRST", "SUPPLY", "SCL", "SDA",
     ]  # fmt: skip
     uart: Any = {**settings, "i2c": None, "uart": {"id": 0, "tx": 0, "rx": 1, "baudrate": 115200}}
-    assert [wire.name for wire in walk.wires(uart)] == [
+    assert [wire.name for wire in wire_by_wire.wires(uart)] == [
         "NRST",
         "SUPPLY",
         "TX",
