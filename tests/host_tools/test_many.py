@@ -21,7 +21,7 @@ from stm32up.events import Event
 from stm32up.host import ports
 from tests.commands import verbs
 from tests.host_tools.fake_board import FakeBoard
-from tests.host_tools.test_transport import BOARDS, BRIDGES, PROBES, usb
+from tests.host_tools.test_transport import BOARDS, BRIDGES, MAYBE_BOARDS, PROBES, usb
 from tests.terminal import on_a_terminal
 
 
@@ -116,12 +116,13 @@ def test_the_verbs_for_several_boards_are_these():
 def test_all_means_boards_with_their_own_usb_and_names_what_may_be_one(monkeypatch):
     known = [(f"/dev/b{n}", *ids) for n, ids in enumerate(list(BOARDS.values())[:2])]
     bridge = ("/dev/ttyUSB0", *BRIDGES["FTDI"])
+    maybe = ("/dev/ttyACM8", *MAYBE_BOARDS["Arduino Uno"])
     probe = ("/dev/ttyACM9", *PROBES["ST-LINK"])
-    monkeypatch.setattr(list_ports, "comports", lambda: usb(*known, bridge, probe))
+    monkeypatch.setattr(list_ports, "comports", lambda: usb(*known, bridge, maybe, probe))
     notes: list[Event] = []
     assert ports.all_boards(notes.append) == ["/dev/b0", "/dev/b1"]
     (note,) = [str(event["text"]) for event in notes]
-    assert "/dev/ttyUSB0" in note and "ttyACM9" not in note
+    assert "/dev/ttyUSB0" in note and "/dev/ttyACM8" in note and "ttyACM9" not in note
     monkeypatch.setattr(list_ports, "comports", lambda: usb(bridge))
     with pytest.raises(NoBoard, match="no MicroPython board on USB"):
         ports.all_boards(notes.append)

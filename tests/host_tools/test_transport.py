@@ -115,11 +115,13 @@ def test_a_board_that_goes_away_is_one_error(fake):
 
 
 def usb(*ports):
-    """What pyserial lists: (device, vendor, product id), and the product's name if it says one."""
+    """What pyserial lists: (device, vendor, product id), and the names of product and manufacturer
+    if it says them."""
     found = []
-    for device, vid, pid, *product in ports:
+    for device, vid, pid, *names in ports:
         info = list_ports_common.ListPortInfo(device)
-        info.vid, info.pid, info.product = vid, pid, product[0] if product else None
+        info.vid, info.pid = vid, pid
+        info.product, info.manufacturer = (*names, None, None)[:2]
         found.append(info)
     return found
 
@@ -128,11 +130,16 @@ BOARDS = {
     "Pico": (0x2E8A, 0x0005),
     "a board of another maker with an id of Raspberry Pi": (0x2E8A, 0x1020),
     "ESP32-S3": (0x303A, 0x1001),
+    "MicroPython's own": (0xF055, 0x9802),
+    "MicroPython on a Feather": (0x239A, 0x80F2, "Board in FS mode", "MicroPython"),
+}
+MAYBE_BOARDS = {
     "Feather RP2040": (0x239A, 0x80F1),
+    "CircuitPython on a Feather": (0x239A, 0x80F2, "Feather RP2040", "Adafruit Industries LLC"),
     "Nano RP2040 Connect": (0x2341, 0x025E),
+    "Arduino Uno": (0x2341, 0x0043),
     "Pro Micro RP2040": (0x1B4F, 0x0026),
     "XIAO RP2040": (0x2886, 0x0042),
-    "MicroPython's own": (0xF055, 0x9802),
 }
 PROBES = {
     "ST-LINK": (0x0483, 0x374B),
@@ -162,7 +169,8 @@ def chosen(monkeypatch, *ports):
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS.keys())
 def test_a_board_is_known_among_probes_bridges_and_ports_of_the_computer(monkeypatch, board):
-    others = [(f"/dev/p{n}", *ids) for n, ids in enumerate((*PROBES.values(), *BRIDGES.values()))]
+    other_ids = (PROBES | BRIDGES | MAYBE_BOARDS).values()
+    others = [(f"/dev/p{n}", *ids) for n, ids in enumerate(other_ids)]
     ports = [*others, ("/dev/ttyS0", None, None), ("/dev/board", *board)]
     assert chosen(monkeypatch, *ports) == ("/dev/board", [])
 
@@ -182,7 +190,17 @@ def test_a_lone_bridge_is_taken_but_not_in_silence(monkeypatch, bridge):
     assert len(notes) == 1 and "/dev/ttyUSB0" in notes[0] and "--port" in notes[0]
 
 
-@pytest.mark.parametrize("kind", [BOARDS, BRIDGES], ids=["boards", "bridges"])
+@pytest.mark.parametrize("board", MAYBE_BOARDS.values(), ids=MAYBE_BOARDS.keys())
+def test_a_board_that_may_run_something_else_is_taken_but_not_in_silence(monkeypatch, board):
+    bridge = ("/dev/ttyUSB0", *BRIDGES["CP2102"])
+    device, notes = chosen(monkeypatch, bridge, ("/dev/ttyACM0", *board))
+    assert device == "/dev/ttyACM0"
+    assert len(notes) == 1 and "may run something else" in notes[0] and "--port" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "kind", [BOARDS, MAYBE_BOARDS, BRIDGES], ids=["boards", "maybe", "bridges"]
+)
 def test_of_several_candidates_none_is_taken_and_all_are_named(monkeypatch, kind):
     first, second = list(kind.values())[:2]
     with pytest.raises(NoBoard, match="more than one .*: /dev/a, /dev/b. .*--port"):

@@ -1,7 +1,8 @@
 """Finds the serial port of the board by its USB ids.
 
 Opening the wrong port does harm, because a Ctrl-C and a soft reset are sent. So debug probes are
-never used, USB-UART bridges only if no board with its own USB is there, and never one of several.
+never used. A board that may run something else, or a USB-UART bridge, is used with a note and only
+if nothing more certain is there. One of several is never used.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ _BOARDS = {
     0x2E8A: "Raspberry Pi",  # and the many makers that use its product ids
     0xF055: "MicroPython",
     0x303A: "Espressif",
+    0x37C5: "OpenMV",
+}
+# Their ids are also those of boards that run Arduino sketches or CircuitPython. MicroPython's USB
+# names itself as the manufacturer; Windows does not show that name.
+_MAYBE_BOARDS = {
     0x239A: "Adafruit",
     0x2341: "Arduino",
     0x2886: "Seeed",
     0x1B4F: "SparkFun",
     0x16D0: "Pimoroni",
-    0x37C5: "OpenMV",
 }
 _BRIDGES = {
     0x10C4: "Silicon Labs CP210x",
@@ -63,42 +68,57 @@ def find_port(say: Note = lambda text: None) -> str:
     `say` gets the reason if the choice is not certain.
     """
     candidates = [port for port in _in_order() if not _is_other(port)]
-    for known, certain in ((_BOARDS, True), (_BRIDGES, False)):
-        found = [port for port in candidates if port.vid in known]
+    boards = [port for port in candidates if _is_board(port)]
+    maybe = [port for port in candidates if port.vid in _MAYBE_BOARDS]
+    bridges = [port for port in candidates if port.vid in _BRIDGES]
+    for found, what in (
+        (boards, "MicroPython board"),
+        (maybe, "port that may be a MicroPython board"),
+        (bridges, "USB-UART bridge that may lead to the board"),
+    ):
         if len(found) > 1:
-            what = "MicroPython board" if certain else "USB-UART bridge that may lead to the board"
             names = ", ".join(str(port.device) for port in found)
             raise NoBoard(
                 f"more than one {what} is on USB: {names}", "Give one of the ports with --port."
             )
         if found:
-            device = str(found[0].device)
-            if not certain:
-                say(
-                    f"using {device} as the board: a USB-UART bridge ({known[found[0].vid]}), and "
-                    "the only candidate; if it is not the board, give the port with "
-                    "--port"
-                )
-            return device
+            if found is not boards:
+                say(_uncertain(found[0]))
+            return str(found[0].device)
     raise NoBoard(
         f"no MicroPython board on USB, and no other known port ({ports_present()})",
         "Connect one, give its port with --port, or try --port sim.",
     )
 
 
+def _uncertain(port: ListPortInfo) -> str:
+    if port.vid in _BRIDGES:
+        what = f"a USB-UART bridge ({_BRIDGES[port.vid]})"
+    else:
+        what = f"a board of {_MAYBE_BOARDS[port.vid]}, which may run something else"
+    return (
+        f"using {port.device} as the board: {what}, and the best candidate; if it is not the "
+        "board, give the port with --port"
+    )
+
+
 def all_boards(report: Report) -> list[str]:
-    """The serial ports of all boards with their own USB. A USB-UART bridge may lead anywhere: a
-    note names it. Raises NoBoard if there is no board."""
+    """The serial ports of all boards that certainly run MicroPython on their own USB; a note names
+    the others that may. Raises NoBoard if there is no board."""
     ports = [port for port in _in_order() if not _is_other(port)]
-    bridges = [str(port.device) for port in ports if port.vid in _BRIDGES]
-    if bridges:
+    found = [str(port.device) for port in ports if _is_board(port)]
+    maybe = [
+        str(port.device)
+        for port in ports
+        if not _is_board(port) and port.vid in (*_MAYBE_BOARDS, *_BRIDGES)
+    ]
+    if maybe:
         report(
             note(
-                f"not used, because a USB-UART bridge may lead to something else: "
-                f"{', '.join(bridges)}; give it with --port"
+                f"not used, because it may lead to something else: {', '.join(maybe)}; give it "
+                "with --port"
             )
         )
-    found = [str(port.device) for port in ports if port.vid in _BOARDS]
     if not found:
         raise NoBoard(
             f"no MicroPython board on USB ({ports_present()})", "Give the ports with --port."
@@ -118,7 +138,7 @@ def on_usb() -> list[Port]:
         Port(
             str(port.device),
             str(getattr(port, "product", None) or port.description or ""),
-            port.vid in _BOARDS and not _is_other(port),
+            _is_board(port) and not _is_other(port),
         )
         for port in _in_order()
         if port.vid is not None
@@ -132,6 +152,11 @@ def _in_order() -> list[ListPortInfo]:
 def ports_present() -> str:
     ports = ", ".join(str(port.device) for port in list_ports.comports())
     return f"ports here: {ports}" if ports else "this computer has no serial ports"
+
+
+def _is_board(port: ListPortInfo) -> bool:
+    by_name = "micropython" in (port.manufacturer or "").lower()
+    return port.vid in _BOARDS or (by_name and port.vid in _MAYBE_BOARDS)
 
 
 def _is_other(port: ListPortInfo) -> bool:
