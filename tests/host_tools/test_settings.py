@@ -135,7 +135,6 @@ def test_help_shows_where_each_option_comes_from(run, toml):
         ('port = ""', ["stm32up.toml:1: port must be printable text"]),
         ('port = "\\u001b[31m"', ["stm32up.toml:1: port must be printable text"]),
         ('# a\n[port]\nx = "y"', ["stm32up.toml:2: port must be printable text"]),
-        ('board = "none"', ['stm32up.toml:1: board = "none" is neither a board of this project']),
         (f"port = {'9' * 5000}", ["stm32up.toml:1: it holds a number or list that is too large"]),
         (f"port = {'[' * 3000}{']' * 3000}", ["stm32up.toml:1: it holds a number or list"]),
         ("port = x", ["stm32up.toml:1: "]),
@@ -171,3 +170,14 @@ def test_a_key_that_is_not_there_is_named_with_the_file(run, toml, tmp_path):
     (tmp_path / "app.hex").write_bytes(APP)
     ran = run("update", "app.hex", "--version", "1.0.0")
     assert "stm32up.toml:2: key: cannot read the key no.pem: No such" in one_line(ran, 2)
+
+
+def test_a_board_that_is_not_there_yet_hinders_only_what_needs_it(run, fake, toml):
+    toml('board = "boards/mine"')
+    said = one_line(run("--port", fake.port, "probe"), 2)
+    assert said.startswith("error: stm32up.toml:1: board: there is no board boards/mine. ")
+    assert "Make another one: stm32up boards new mine." in said
+    assert run("--port", fake.port, "--board", "pico_nucleo_g071rb", "status").status == 0
+    assert run("-h").status == run("boards", "list").status == 0
+    assert run("boards", "new", "mine", "--yes").status == 0
+    assert run("--port", fake.port, "status").status == 0

@@ -99,5 +99,5 @@ def _find(name: str) -> Path:
     there = ", ".join([*names(), *map(str, _own())])
     raise UsageError(
         f"there is no board {name}",
-        f"Known boards: {there}. Or give a path to a board.toml.",
+        f"Known boards: {there}. Make another one: stm32up boards new {Path(name).name}.",
     )

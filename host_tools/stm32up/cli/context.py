@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from stm32up.cli.completers import complete_boards, complete_ports
-from stm32up.cli.project_file import NAME, Settings
-from stm32up.errors import UsageError
+from stm32up.cli.project_file import BOARD, NAME, Settings
+from stm32up.errors import FileMistakes, UsageError
 from stm32up.host import AUTO
 
 if TYPE_CHECKING:
@@ -84,7 +84,12 @@ class Context:
     def board(self) -> Board:
         from stm32up.board import boards
 
-        return boards.load(self.board_name)
+        try:
+            return boards.load(self.board_name)
+        except FileMistakes:
+            raise  # it names the board's file
+        except UsageError as error:
+            raise self.settings.blamed(error, BOARD, self.board_name) from None
 
     def on_board(
         self,

@@ -95,9 +95,7 @@ def load_key(path: Path) -> RSA | RSAPublic:
         return _with_passphrase(path, lambda secret: keys.load(path, secret))
     except Stm32upError as error:
         context = click.get_current_context().find_object(Context)
-        place = context.settings.place(KEY, path) if context else ""
-        error.message = f"{place}: {error.message}" if place else error.message
-        raise
+        raise (context.settings.blamed(error, KEY, path) if context else error) from None
 
 
 def is_typed(option: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stm32up.errors import SettingsError
+from stm32up.errors import SettingsError, Stm32upError
 
 NAME = "stm32up.toml"
 PORT, BOARD, KEY = KEYS = ("port", "board", "key")
@@ -30,9 +30,12 @@ class Settings:
         """For click: the default of each option. --port can be given several times."""
         return {name: (value,) if name == PORT else value for name, value in self.given.items()}
 
-    def place(self, name: str, value: object) -> str:
-        """Where the file gives this value, for messages; empty if it does not."""
-        return self.places[name] if self.given.get(name) == str(value) else ""
+    def blamed(self, error: Stm32upError, name: str, value: object) -> Stm32upError:
+        """The error of using this value; its message begins with the place in the file, if the
+        value is from there."""
+        if self.given.get(name) == str(value):
+            error.message = f"{self.places[name]}: {error.message}"
+        return error
 
 
 def load(folder: Path) -> Settings:
@@ -59,8 +62,6 @@ def _read(path: Path) -> Settings:
         else:
             trouble = ""
             given[name] = _from_here(path.parent, name, value)
-        if name == BOARD and not trouble and not _is_board(given[BOARD]):
-            trouble = f'= "{value}" is neither a board of this project nor a path to a board.toml'
         if trouble:
             mistakes.append((line, f"{places[name]} {trouble}"))
     if mistakes:
@@ -84,7 +85,3 @@ def _is_known(board: str) -> bool:
     import stm32assets
 
     return (stm32assets.BOARDS / board / "board.toml").is_file()
-
-
-def _is_board(board: str) -> bool:
-    return _is_known(board) or Path(board).is_file() or Path(board, "board.toml").is_file()
