@@ -267,16 +267,6 @@ class Facts:
         return [section for section in self.differs if section in _WIRING]
 
     @property
-    def installed_since(self) -> bool:
-        """The log shows that another image was installed after the last failed one."""
-        ends = [
-            entry.get("status") == "installed"
-            for entry in self.log.entries
-            if entry.get("status") in ("installed", "rolled-back", "failed")
-        ]
-        return bool(ends) and ends[-1]
-
-    @property
     def last_failure(self) -> Entry | None:
         """The last result of an update in the log, if it was a failure."""
         results = [entry for entry in self.log.entries if entry.get("event") == "result"]

@@ -218,15 +218,17 @@ def update_failed(facts: Facts) -> Evidence:
 )
 def rolled_back(facts: Facts) -> Evidence:
     failed = facts.record.get("failed")
-    if not failed or facts.installed_since:
-        return []
-    evidence = [f"the record has a failed image, digest {failed[:8]}"]
-    ends = [
+    ends = [  # of images that were written; one that was refused changed nothing
         entry
         for entry in facts.log.entries
-        if entry.get("event") == "result" and entry.get("error") in _GIVEN_UP
+        if entry.get("event") == "result"
+        and (entry.get("status") == "installed" or entry.get("error") in _GIVEN_UP)
     ]
-    return [*evidence, f"the log says: {ends[-1].get('message')}"] if ends else evidence
+    last = ends[-1] if ends else {}
+    if not failed or last.get("status") == "installed":
+        return []
+    evidence = [f"the record has a failed image, digest {failed[:8]}"]
+    return [*evidence, f"the log says: {last['message']}"] if last else evidence
 
 
 @RULES.add(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from stm32up import device
-from stm32up.events import Area, Examined, InterruptedPush, Plan, Shown, Status, Values
+from stm32up.events import Area, Examined, Finding, InterruptedPush, Plan, Shown, Status, Values
 from stm32up.say.words import UNDER_WAY, count, signed, words
 
 Row = tuple[str, str, str]  # name, value, meaning
@@ -279,15 +279,20 @@ def doctor(values: Examined) -> list[str]:
             ("Next step", [first["next_step"]]),
         ]
     notices = [other for other in findings if other["severity"] == "notice"]
-    for title, others in (
-        ("Other possible causes", values["otherwise"]),
-        ("Also seen", [other for other in findings if other not in notices]),
-        ("Notes", notices),
-    ):
-        parts.append((title, [f"{other['what']} {other['next_step']}" for other in others]))
+    others = [other for other in findings if other not in notices]
+    parts += [
+        ("Other possible causes", [_in_short(other) for other in values["otherwise"]]),
+        ("Also seen", [_in_short(other, "; ".join(other["evidence"])) for other in others]),
+        ("Notes", [_in_short(notice) for notice in notices]),
+    ]
     told = [_told(title, texts) for title, texts in parts if texts]
     lines = [line for part in told for line in ["", *part]][1:]
     return lines if not values["ok"] else ["nothing is wrong", *lines]
+
+
+def _in_short(finding: Finding, evidence: str = "") -> str:
+    shown = f"What shows it: {evidence.rstrip('.')}. " if evidence else ""
+    return f"{finding['what']} {shown}{finding['next_step']}"
 
 
 def _told(title: str, texts: list[str]) -> list[str]:

@@ -258,3 +258,5 @@ def test_after_a_roll_back_a_good_image_ends_the_matter():
     bench = a_dead_application_was_installed("rp2")
     assert bench.install(image(NEWER, "2.1.0"))["ok"]
     assert examined(bench)[1].findings == []
+    assert bench.install(image(OLD, "0.9.0"))["error"] == "image-older"
+    assert [finding["code"] for finding in examined(bench)[1].findings] == ["image-refused"]
