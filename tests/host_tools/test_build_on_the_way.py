@@ -67,6 +67,13 @@ def test_a_binary_becomes_an_image_for_the_board_and_its_key(run, fake, app, key
     assert [path.name for path in app.parent.glob("*.img")] == []
 
 
+@pytest.mark.parametrize("verb", ["push", "update"])
+def test_it_may_count_as_newer_than_its_version(run, fake, app, verb):
+    options = ("--version", "1.4.2", "--security-counter", "17000000")
+    assert run("--port", fake.port, verb, "app.bin", *options).status == 0
+    assert images.show(fake.file("/updater/inbox/app.img"))["security_counter"] == 17000000
+
+
 def test_without_a_key_it_is_not_signed(run, fake, app):
     ran = run("--port", fake.port, "update", "app.bin", "--version", "1.4.2")
     assert "built an image of app.bin: version 1.4.2, not signed\n" in ran.out
@@ -98,6 +105,7 @@ def test_it_is_the_image_of_the_named_board(run, fake, app, tmp_path):
         ),
         (["app.img", "--version", "1.4.2"], 2, "is an image already, and --version is for a file"),
         (["app.img", "--key", "k.pem"], 2, "is an image already, and --key is for a file"),
+        (["app.img", "--security-counter", "0"], 2, "and --security-counter is for a file"),
         (["app.bin", "--version", "1.4.2-rc1"], 2, "images have numbers only"),
         (["app.bin", "--version", "1.4.2", "--key", "no.pem"], 2, "cannot read the key no.pem"),
         (["none.hex", "--version", "1.4.2"], 2, "cannot read none.hex: No such file"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -59,7 +59,7 @@ def deploy_command(
 @click.command("push", cls=Verb, several=True)
 @image_argument
 @click.pass_obj
-def push_command(context: Context, image: Path, version: str | None, key: Path | None) -> None:
+def push_command(context: Context, image: Path, **build: Any) -> None:
     """Put an image into the board's inbox.
 
     Continues an interrupted push. The updater installs the image when it next runs.
@@ -67,7 +67,7 @@ def push_command(context: Context, image: Path, version: str | None, key: Path |
     from stm32up.host import push
 
     report = context.output.report
-    with checked(context, image, version, key) as sound:
+    with checked(context, image, **build) as sound:
         done = context.on_board(lambda c: push.push(c, sound, report))
     context.output.result("push", done)
 
@@ -80,14 +80,12 @@ def push_command(context: Context, image: Path, version: str | None, key: Path |
     help="Write it even if it is installed, failed before, or could be the last.",
 )
 @click.pass_obj
-def update_command(
-    context: Context, image: Path, version: str | None, key: Path | None, force: bool
-) -> None:
+def update_command(context: Context, image: Path, force: bool, **build: Any) -> None:
     """Push an image and install it on the target."""
     from stm32up.host import calls
 
     report = context.output.report
-    with checked(context, image, version, key) as sound:
+    with checked(context, image, **build) as sound:
         done = context.on_board(lambda c: calls.update(c, sound, report, force=force))
     context.output.result("update", done)
 

@@ -29,20 +29,34 @@ def image_argument(verb: F) -> F:
         help="Build an image with this version of a bin, hex, srec or elf file first; auto: the "
         "version from the tags of git.",
     )
-    return click.argument("image", type=FILE)(version(key(verb)))
+    counter = click.option(
+        "--security-counter",
+        type=int,
+        help="Of the image that --version builds; default: from the version. It decides what "
+        "counts as older.",
+    )
+    return click.argument("image", type=FILE)(version(key(counter(verb))))
 
 
 @contextlib.contextmanager
 def checked(
-    context: Context, given: Path, version: str | None, key: Path | None
+    context: Context,
+    given: Path,
+    version: str | None,
+    key: Path | None,
+    security_counter: int | None,
 ) -> Iterator[Path]:
     """The image, checked as its board will, before a board is looked for. One that is built
     here is removed afterwards."""
     from stm32up.image import images
 
     if images.is_image(given):
-        if version or is_typed("key"):
-            option = "--version" if version else "--key"
+        options = {
+            "--version": version,
+            "--key": is_typed("key"),
+            "--security-counter": security_counter is not None,
+        }
+        if option := next((name for name, typed in options.items() if typed), None):
             raise UsageError(
                 f"{given} is an image already, and {option} is for a file to build one from",
                 "Leave the option out.",
@@ -50,7 +64,9 @@ def checked(
     elif version:
         with tempfile.TemporaryDirectory(prefix="stm32up-") as folder:
             target = Path(folder, f"{given.stem}.img")
-            built = build(context, given, version, key, target)
+            built = build(
+                context, given, version, key, target, security_counter=security_counter
+            )
             context.output.report({"event": "built", **built, "file": str(given)})
             try:
                 yield target
