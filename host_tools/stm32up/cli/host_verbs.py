@@ -59,7 +59,7 @@ def deploy_command(
 @click.command("push", cls=Verb, several=True)
 @image_argument
 @click.pass_obj
-def push_command(context: Context, image: Path, **build: Any) -> None:
+def push_command(context: Context, /, image: Path, **build: Any) -> None:
     """Put an image into the board's inbox.
 
     Continues an interrupted push. The updater installs the image when it next runs.
@@ -80,7 +80,7 @@ def push_command(context: Context, image: Path, **build: Any) -> None:
     help="Write it even if it is installed, failed before, or could be the last.",
 )
 @click.pass_obj
-def update_command(context: Context, image: Path, force: bool, **build: Any) -> None:
+def update_command(context: Context, /, image: Path, force: bool, **build: Any) -> None:
     """Push an image and install it on the target."""
     from stm32up.host import calls
 

@@ -64,9 +64,7 @@ def checked(
     elif version:
         with tempfile.TemporaryDirectory(prefix="stm32up-") as folder:
             target = Path(folder, f"{given.stem}.img")
-            built = build(
-                context, given, version, key, target, security_counter=security_counter
-            )
+            built = build(context, given, version, key, target, security_counter=security_counter)
             context.output.report({"event": "built", **built, "file": str(given)})
             try:
                 yield target

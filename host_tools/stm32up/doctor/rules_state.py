@@ -224,11 +224,10 @@ def rolled_back(facts: Facts) -> Evidence:
         if entry.get("event") == "result"
         and (entry.get("status") == "installed" or entry.get("error") in _GIVEN_UP)
     ]
-    last = ends[-1] if ends else {}
-    if not failed or last.get("status") == "installed":
+    if not failed or (ends and ends[-1].get("status") == "installed"):
         return []
     evidence = [f"the record has a failed image, digest {failed[:8]}"]
-    return [*evidence, f"the log says: {last['message']}"] if last else evidence
+    return [*evidence, f"the log says: {ends[-1].get('message')}"] if ends else evidence
 
 
 @RULES.add(
