@@ -306,7 +306,7 @@ class FakeBoard:
             if name == "stm32_bench" and self.bench is None:
                 raise ImportError(f"no module named '{name}'")
             if name.startswith("stm32_updater") and self.updater is None:
-                raise ImportError(f"no module named '{name}'")
+                raise ImportError("no module named 'stm32_updater'")
             if (
                 name.startswith("stm32_")
                 and modules["sys"].path == [".frozen"]

@@ -293,6 +293,21 @@ def test_an_error_that_the_updater_raises_is_told_like_its_result(run, fake):
     assert ran.err == "error: nobody at 0x51. Check the wiring.\n"
 
 
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("no module named 'stm32_updater.flow'", "the host has no module stm32_updater.flow: it"),
+        ("no module named 'stm32_rom.i2c'", "the host has no module stm32_rom.i2c: it was lost"),
+        ("no module named 'stm32_rom'", "the board's updater is older than this stm32up"),
+        ("can't import name Link", "the board's updater is older than this stm32up"),
+    ],
+)
+def test_a_module_that_is_missing_is_named(run, fake, message, said):
+    fake.updater.error = ImportError(message)
+    line = one_line(run("--port", fake.port, "probe"), 1)
+    assert said in line and "stm32up deploy" in line
+
+
 def test_an_updater_that_ends_without_a_result_has_failed(run, fake, image):
     fake.updater.events_to_come = [{"event": "started"}]
     assert "without a result" in one_line(run("--port", fake.port, "--json", "update", image), 1)
@@ -478,6 +493,17 @@ def test_image_show_names_the_product(run, tmp_path, payload):
         assert f"product    {named}" in run("image", "show", target).out
     assert run("image", "show", target, "--board", board, "--json").result["product"] == "kettle"
     assert "product    kettle" in run("image", "show", target, "--board", board).out
+
+
+def test_image_verify_refuses_another_product_than_that_of_the_named_board(run, tmp_path, payload):
+    (tmp_path / "app.bin").write_bytes(payload)
+    target = tmp_path / "app.img"
+    build = ("image", "build", tmp_path / "app.bin", "--version", "1.0.0", "-o", target)
+    assert run(*build, "--product", "kettle").status == 0
+    said = "takes only images for nucleo-demo"
+    ran = run("image", "verify", target)
+    assert ran.status == 0 and said in " ".join(ran.out.split())
+    assert said in one_line(run("--board", "esp32_nucleo_g071rb", "image", "verify", target), 1)
 
 
 def test_help_is_not_an_error(run):

@@ -13,6 +13,7 @@ from stm32up.errors import UsageError
 from stm32up.host import log_files, log_filters
 from stm32up.host.log_runs import dated, runs_of
 from stm32up.report import log_report, updates
+from tests.host_tools.test_deploy import without_filesystem
 from tests.host_tools.test_page import HOSTILE
 
 ID = b"\xe6\x60\x58\x38\x83\x00\x00\x01"
@@ -394,3 +395,12 @@ def test_the_clock_of_a_host_is_set_before_an_update_unless_it_was_set(run, boar
         assert len(clock) == count
     now = datetime.now(UTC)
     assert clock[0][:4] == (now.year, now.month, now.day, now.weekday())
+
+
+def test_a_host_without_a_filesystem_is_named_and_has_no_empty_log(run, fake):
+    assert "the log is empty" in run("--port", fake.port, "logs", "show").out
+    fake.block = fake.free = 0
+    fake._os = without_filesystem(fake._os)
+    for verb in (("show",), ("pull",)):
+        ran = run("--port", fake.port, "logs", *verb)
+        assert ran.status == 1 and "error: nothing is mounted at /" in ran.err

@@ -10,7 +10,7 @@ import click
 
 from stm32up.cli.context import DEFAULT_BOARD, FILE, Context, Verbs
 from stm32up.cli.keys_verbs import KeyOption, load_key
-from stm32up.errors import UsageError
+from stm32up.errors import ImageError, UsageError
 from stm32up.events import note
 
 if TYPE_CHECKING:
@@ -106,12 +106,13 @@ def image_verify(context: Context, image: Path, key: Path | None, chip: str | No
     wanted = context.board.product
     if wanted and found["class_id"] != images.class_id(wanted).hex:
         named = _product(context, found["class_id"]) or found["class_id"] or "not stated"
-        context.output.report(
-            note(
-                f"its product is {named}, and {context.board.name} takes only images for "
-                f"{wanted}: image build --product, or imgtool sign --vid stm32up --cid {wanted}"
-            )
-        )
+        what = f"its product is {named}, and {context.board.name} takes only images for {wanted}"
+        how = f"image build --product, or imgtool sign --vid stm32up --cid {wanted}"
+        if chip is None and context.board_name != DEFAULT_BOARD:
+            refused = ImageError(f"{image}: {what}", f"Make it for this board: {how}.")
+            refused.code = "image-product"
+            raise refused
+        context.output.report(note(f"{what}: {how}"))
     context.output.result("image verify", {"status": "verified", **found})
 
 

@@ -4,6 +4,7 @@ unchanged.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import cast
 
@@ -286,14 +287,21 @@ def collect(
     return result
 
 
+_MODULE = re.compile(r"stm32_(rom|updater)\.\w+")  # of a package that is there
+_OLD = "the board's updater is older than this stm32up"
+_DEPLOY = "Run: stm32up deploy."
+
+
 def _explained(connection: Connection, error: DeviceError) -> Exception:
     """The cause of an exception, if it is the host itself; otherwise the exception in words."""
     error = host_facts.cause(connection, error)
     if error.kind == "ImportError" and "stm32_bench" in error.message:
         return NoUpdater("the board has no bench package", "Install it: stm32up deploy --bench.")
-    old = "stm32_rom" in error.message or "can't import name" in error.message
-    if error.kind == "ImportError" and old:
-        return NoUpdater("the board's updater is older than this stm32up", "Run: stm32up deploy.")
+    if error.kind == "ImportError" and (lost := _MODULE.search(error.message)):
+        return NoUpdater(f"the host has no module {lost[0]}: it was lost, or {_OLD}", _DEPLOY)
     if error.kind == "ImportError" and "stm32_updater" in error.message:
         return NoUpdater("the board has no updater", "Install it: stm32up deploy.")
+    old = "stm32_rom" in error.message or "can't import name" in error.message
+    if error.kind == "ImportError" and old:
+        return NoUpdater(_OLD, _DEPLOY)
     return error

@@ -25,6 +25,12 @@ _OURS = {path.rpartition("/")[2]: path for path in (LIBRARY, ROM_LIBRARY, BENCH_
 PRODUCT = ("stm32_updater", "stm32_rom")  # what may be frozen into a firmware
 _INSTALL = "Install MicroPython 1.24 or newer on it (micropython.org/download), then deploy again."
 
+_NOT_MOUNTED = (
+    "nothing is mounted at /: the host has no filesystem",
+    "Most likely its MicroPython is built for another flash size: erase the host's flash, install "
+    "the right MicroPython, then deploy again.",
+)
+
 _ASK = (
     BUILT_IN
     + """
@@ -209,11 +215,7 @@ def check(facts: HostFacts, *, frozen: bool = False) -> None:
     if facts.interpreter_trouble:
         raise HostUnfit(facts.interpreter_trouble, _INSTALL)
     if not facts.block:
-        raise HostUnfit(
-            "nothing is mounted at /: the host has no filesystem",
-            "Most likely its MicroPython is built for another flash size: erase the host's flash, "
-            "install the right MicroPython, then deploy again.",
-        )
+        raise HostUnfit(*_NOT_MOUNTED)
     for name, place in _OURS.items():
         before = facts.in_the_way(name)
         if frozen and name in PRODUCT:
@@ -238,6 +240,13 @@ def check(facts: HostFacts, *, frozen: bool = False) -> None:
     for hidden in facts.hidden:
         if hidden.lacks:
             raise HostUnfit(hidden.text, out_of_the_way([hidden.path]))
+
+
+def check_filesystem(connection: Connection) -> None:
+    """Raise HostUnfit if nothing is mounted at /."""
+    code = "try: print(_built_in('os').statvfs('/')[0])\nexcept OSError: print(0)"
+    if not _answer(connection, BUILT_IN + code):
+        raise HostUnfit(*_NOT_MOUNTED)
 
 
 def cause(connection: Connection, error: DeviceError) -> DeviceError:

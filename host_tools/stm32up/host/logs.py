@@ -14,7 +14,7 @@ from typing import NamedTuple, Required, TypedDict, cast
 from stm32up import plain_json
 from stm32up.errors import NoUpdater
 from stm32up.events import OWN_EVENTS, Report, Values, in_order, is_count
-from stm32up.host import identity
+from stm32up.host import host_facts, identity
 from stm32up.host.paths import FOLDER, MAIN
 from stm32up.host.transport import Connection
 from stm32up.text import clean_all, shortened
@@ -53,8 +53,11 @@ class Log(NamedTuple):
 
 
 def collect(connection: Connection) -> Log:
-    """All entries on the board."""
-    return merge(connection.read_file(path) or b"" for path in FILES)
+    """All entries on the board. Raises HostUnfit if it has no filesystem."""
+    files = [connection.read_file(path) for path in FILES]
+    if files == [None, None]:
+        host_facts.check_filesystem(connection)
+    return merge(content or b"" for content in files)
 
 
 # Empty if the updater cannot be imported.
