@@ -219,7 +219,7 @@ OWN_EVENTS = {
         "lane",
     ),
     *("naive", "supply-fails", "outcome", "left", "step", "bench", "bench-continued", "cycle"),
-    *("read-back", "stopped", "wire"),
+    *("read-back", "stopped", "wire", "deployed"),
 }
 _IMAGE = {"image": str, "version": str, "bytes": int}
 ERROR: dict[str, Any] = {"error": str, "message": str, "next_step": str}

@@ -27,6 +27,7 @@ OWN: dict[str, Any] = {
     "unprotected": {},
     "output": {"text": str},
     "note": {"text": str},
+    "deployed": {"needs": str},
     "stopped": {"stage": str, "text": str},
     "built": events.Shown,
     "differs": {"page": int, "address": int, "bytes": int, "flash": str, "file": str},

@@ -258,7 +258,10 @@ def test_the_verdict_is_the_last_line():
 
 
 def test_the_page_shows_each_failure_with_the_log_around_it():
-    facts = {"seed": 1, "kinds": ["nrst"], "versions": ["1.0.0", "1.1.0"]}
+    facts = {
+        **{"seed": 1, "kinds": ["nrst"], "versions": ["1.0.0", "1.1.0"], "board": "kettle"},
+        **{"host": "e66058fc0e4cb296", "began": "2026-11-27 22:10", "until": "2026-11-28 07:00"},
+    }
     cycles = [cycle(1), cycle(2, failure=FAILURE, cuts=[{"kind": "nrst", "t": 50}])]
     html = bench_page.page("Bench", cycles, facts, complete=False).html()
     for said in (
@@ -269,6 +272,8 @@ def test_the_page_shows_each_failure_with_the_log_around_it():
     ):
         assert said in html, said
     assert "has not ended" in html and "seed 1" in html
+    assert "2026-11-27 22:10 to 2026-11-28 07:00; board kettle, host e66058fc0e4cb296" in html
+    assert "versions 1.0.0, 1.1.0" in html
 
 
 # the journal

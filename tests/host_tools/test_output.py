@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +402,19 @@ def test_on_a_terminal_there_is_a_bar_that_fits_and_goes_away(terminal):
     assert "100% 132086/132086 bytes 0:00:00" in bars[-1]
     assert terminal.getvalue().endswith("pushed a.img to the inbox (132086 bytes sent)\n")
     assert "\x1b[2K" in terminal.getvalue()  # the bar's line was cleared
+
+
+def test_a_file_gets_a_line_of_progress_once_a_minute(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    people = output.HumanOutput()
+    for second in range(0, 151, 10):
+        now[0] = second
+        people.report({**progress("bench", second, 900), "each_ms": 1000, "left_s": 900 - second})
+    assert capsys.readouterr().out.splitlines() == [
+        "updating: 60 of 900 cycles, 1.0 s each, 14 min 0 s left",
+        "updating: 120 of 900 cycles, 1.0 s each, 13 min 0 s left",
+    ]
 
 
 def test_each_phase_has_its_own_bar(terminal):

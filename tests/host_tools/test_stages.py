@@ -56,6 +56,14 @@ def interrupt(run, fake, image, monkeypatch):
         ([INSTALLING, WRITTEN, STARTING, BACK], "the last good image is being put back"),
         ([INSTALLING, WRITTEN, BACK, WRITTEN, STARTING], "the last good image is being put back"),
         ([progress("deploy", 1, 8)], "run stm32up deploy again"),
+        (
+            [
+                progress("deploy", 8, 8),
+                {"event": "deployed", "needs": "x"},
+                progress("push", 1, 8),
+            ],
+            "on where it stopped",
+        ),
         ([progress("erase", 1, 8)], "a part of the flash is erased"),
         (
             [progress("erase", 8, 8), progress("blank check", 1, 8)],

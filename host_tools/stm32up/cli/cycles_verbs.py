@@ -66,7 +66,7 @@ def bench_command(
     Not for a product: it replaces the application. Exit status 1 if one cycle failed.
     """
     from stm32up import outputs
-    from stm32up.host import bench_run, pair
+    from stm32up.host import bench_run, identity, pair
     from stm32up.host.cycles import Candidate, kinds_for
     from stm32up.report import figures
 
@@ -96,7 +96,8 @@ def bench_command(
         with tempfile.TemporaryDirectory() as folder:
             paths = given or pair.build(connection, board, key, size * 1024, Path(folder))
             images = [Candidate(path) for path in paths]
-            return bench_run.run(connection, images, order, report)
+            host = identity.of(connection).unique_id
+            return bench_run.run(connection, images, order, report, host=host)
 
     try:
         run = context.on_board(verb)
@@ -139,5 +140,13 @@ def _few(context: Context) -> Report:
 def _write_page(title: str, run: Kept, path: Path, *, complete: bool) -> None:
     from stm32up.report import bench_page
 
-    facts: dict[str, Any] = {"seed": run.seed, "kinds": run.kinds, "versions": run.versions}
+    facts: dict[str, Any] = {
+        "seed": run.seed,
+        "kinds": run.kinds,
+        "versions": run.versions,
+        "board": run.board,
+        "host": run.host,
+        "began": run.began,
+        "until": datetime.now().strftime("%Y-%m-%d %H:%M"),
+    }
     bench_page.page(f"Bench: {title}", run.cycles, facts, complete=complete).write(path)

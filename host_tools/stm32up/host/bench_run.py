@@ -45,6 +45,9 @@ class Kept:
 
     def __init__(self, path: Path, first: dict[str, Any], cycles: list[dict[str, Any]]) -> None:
         self.path = path
+        self.board = str(first["board"])
+        self.host = str(first.get("host", ""))  # its unique ID; empty if that is not known
+        self.began = str(first.get("began", ""))  # as 2026-11-27 22:10, this computer's time
         self.seed = int(first["seed"])
         self.kinds = list(first["kinds"])
         self.versions = list(first["versions"])
@@ -94,9 +97,16 @@ def check(order: Order) -> None:
     _continued(order, {"board": order.board, "kinds": list(order.kinds)})
 
 
-def run(connection: Connection, pair: Sequence[Candidate], order: Order, report: Report) -> Kept:
+def run(
+    connection: Connection,
+    pair: Sequence[Candidate],
+    order: Order,
+    report: Report,
+    *,
+    host: str = "",
+) -> Kept:
     """Do the cycles that are missing; return the whole run. Ends early if cycle after cycle
-    fails."""
+    fails. `host`: its unique ID, for the page."""
     first: dict[str, Any] = {
         "board": order.board,
         "kinds": list(order.kinds),
@@ -107,20 +117,21 @@ def run(connection: Connection, pair: Sequence[Candidate], order: Order, report:
     seed = kept.seed if kept else order.seed if order.seed is not None else _new_seed()
     cycles = Cycles(connection, pair, order.kinds, seed, order.method)
     if kept is None:
-        first |= {"seed": seed, "span_ms": cycles.prepare()}
+        began = datetime.now().strftime("%Y-%m-%d %H:%M")
+        first |= {"seed": seed, "span_ms": cycles.prepare(), "host": host, "began": began}
         order.state.unlink(missing_ok=True)
         journal.append(order.state, first)
         kept = Kept(order.state, first, [])
     else:
         report({"event": "bench-continued", "file": str(order.state), "done": len(kept.cycles)})
     report({"event": "bench", "seed": seed, "kinds": list(order.kinds), "span_ms": kept.span_ms})
-    began, done_before = time.monotonic(), len(kept.cycles)
+    started, done_before = time.monotonic(), len(kept.cycles)
     while not _is_over(kept, order):
         cycle = cycles.one(len(kept.cycles) + 1, kept.span_ms).as_json()
         journal.append(order.state, cycle)
         kept.cycles.append(cycle)
         report({"event": "cycle", **cycle})
-        each = (time.monotonic() - began) / (len(kept.cycles) - done_before)
+        each = (time.monotonic() - started) / (len(kept.cycles) - done_before)
         report(_progress(len(kept.cycles), each, order))
     journal.append(order.state, {"ended": True})
     return kept

@@ -56,7 +56,7 @@ def opened(
         if prepare and BLANK not in options and not deploy.is_deployed(connection, bench=bench):
             deploy.deploy(connection, board, report, bench=bench)
             needs = "stm32up deploy --bench" if bench else "stm32up deploy"
-            report(note(f"the simulated board got the updater; a real one needs: {needs}"))
+            report({"event": "deployed", "needs": needs})
         yield connection
 
 

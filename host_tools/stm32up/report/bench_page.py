@@ -33,7 +33,8 @@ _HERE = ("push", "read back", "cycle")  # measured on the desktop
 
 
 def page(title: str, cycles: Sequence[dict[str, Any]], facts: Values, *, complete: bool) -> Page:
-    """`facts`: "seed", "kinds", "versions". `complete`: whether the run has come to its end."""
+    """`facts`: "seed", "kinds", "versions", "board", "host" (its unique ID), "began", "until".
+    `complete`: whether the run has come to its end."""
     said = figures(cycles)
     failures, count = said["failures"], said["cycles"]
     head = [
@@ -52,8 +53,17 @@ def page(title: str, cycles: Sequence[dict[str, Any]], facts: Values, *, complet
     failed = [cycle for cycle in cycles if cycle["failure"]]
     if failed:
         sections.insert(1, Section("Failures", _failures(failed)))
-    options = f"seed {facts['seed']}; cut by: {_listed(facts['kinds']) or 'nothing'}"
-    return Page(title, head, sections, options, "stm32up bench")
+    return Page(title, head, sections, _what(facts), "stm32up bench")
+
+
+def _what(facts: Values) -> str:
+    """On which board, when, and with which options: the line below the title."""
+    host = f", host {facts['host']}" if facts["host"] else ""
+    when = f"{facts['began']} to {facts['until']}; " if facts["began"] else ""
+    return (
+        f"{when}board {facts['board']}{host}; versions {_listed(facts['versions'])}; "
+        f"seed {facts['seed']}; cut by: {_listed(facts['kinds']) or 'nothing'}"
+    )
 
 
 def _outcome(said: dict[str, Any], complete: bool) -> list[Part]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from rich import progress as bars
@@ -100,10 +101,13 @@ class JsonOutput(_Output):
         pass
 
 
+LINE_EVERY_S = 60.0  # of progress, without a terminal
+
+
 class HumanOutput(_Output):
     """Everything on standard output, in the order in which it happens; only errors on standard
-    error. Progress bars are for terminals, and the line with the result replaces them. With
-    `aside` everything goes to standard error, because the verb writes its data to standard output.
+    error. Progress bars are for terminals, and the line with the result replaces them; a file
+    gets a line of progress once a minute. With `aside` everything goes to standard error, because the verb writes its data to standard output.
     """
 
     def __init__(self, *, aside: bool = False) -> None:
@@ -112,6 +116,7 @@ class HumanOutput(_Output):
         )
         self._bar: _Bar | None = None
         self._last: Progress | None = None  # set while no other event has followed
+        self._line_at = time.monotonic()  # when the last line of progress was due
         self._refused: Event | None = None  # a refusal that the result may repeat
         self._left = ""  # how the board was left: the last line
 
@@ -187,6 +192,9 @@ class HumanOutput(_Output):
             self.close()
         self._last = event
         if not self._console.is_terminal or self._console.is_dumb_terminal:
+            if time.monotonic() - self._line_at >= LINE_EVERY_S:
+                self._line_at = time.monotonic()
+                self._line(words.so_far(event))
             return
         if self._bar is None:
             self._bar = _Bar(self._console, event)

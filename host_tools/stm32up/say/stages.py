@@ -30,6 +30,8 @@ _PHASES = {
     "erase": "erasing",
 }
 _EVENTS = {
+    "deployed": NOTHING,
+    "bench": NOTHING,
     "pushed": "pushed",
     "installing": _INSTALLING,
     "resuming": _INSTALLING,

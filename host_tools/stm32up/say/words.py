@@ -102,6 +102,12 @@ def stopped(progress: Progress) -> str:
     return f"stopped {doing} after {progress['done']} of {progress['total']} {unit}"
 
 
+def so_far(progress: Progress) -> str:
+    """A line for a file, where a terminal has a bar."""
+    doing, unit = phase(progress)
+    return f"{doing}: {progress['done']} of {progress['total']} {unit}{pace(progress)}"
+
+
 def seconds(milliseconds: object) -> str:
     return f"{milliseconds / 1000:.1f} s" if isinstance(milliseconds, int) else "? s"
 
@@ -430,6 +436,7 @@ EVENTS = {
     "log-of": Words(_log_of),
     "output": Words("board: {text}"),
     "note": Words("note: {text}"),
+    "deployed": Words("note: the simulated board got the updater; a real one needs: {needs}"),
     "stopped": Words("{text}"),
     "built": Words(_built),
     "differs": Words(_differs),
