@@ -33,7 +33,7 @@ from stm32sim.chip.option_bytes import OPTR, RDP_LEVEL_1, RDP_LEVEL_2, WRP1AR, O
 from stm32sim.chip.peripherals import CLOCKS
 from stm32sim.chip.quirks import FOREVER, LOADERS, Quirks
 from stm32sim.chip.stm32 import Stm32
-from stm32sim.faults import KINDS, Fault, FaultyTarget
+from stm32sim.faults import KINDS, LINE_KINDS, Fault, FaultyLine, FaultyTarget
 from stm32sim.host.filesystem import HostFilesystem
 from stm32sim.host.host_flash import HostFlash
 from stm32sim.host.micropython import MicroPythonHost
@@ -93,7 +93,7 @@ class Options:
     option_ack: str = "before"  # or "early", "lost"
     engineering: str = "refused"  # or "readable": the unique ID and the size of the flash
     supply_mv: str = "3300"  # the target's supply, as [bench] measures it
-    fault: str = ""  # KIND@TRANSACTION; see faults.KINDS
+    fault: str = ""  # KIND@TRANSACTION, see faults.KINDS; over UART KIND@BYTE of LINE_KINDS
     cut: str = ""  # N: host and target lose their power while the N-th page is changed
     blank_host: str = ""  # for stm32up: do not deploy anything automatically
 
@@ -137,13 +137,13 @@ class Options:
             return quirks
         return replace(quirks, product_id=_number("product-id", self.product_id, 0xFFF))
 
-    @property
-    def fault_to_make(self) -> Fault | None:
+    def fault_of(self, kinds: Sequence[str]) -> Fault | None:
+        """The fault to make, of one of these kinds."""
         if not self.fault:
             return None
         kind, _, at = self.fault.rpartition("@")
-        if kind not in KINDS or not at.isdigit():
-            raise ValueError(f"no fault {self.fault!r}; write KIND@NUMBER with {', '.join(KINDS)}")
+        if kind not in kinds or not at.isdigit():
+            raise ValueError(f"no fault {self.fault!r}; write KIND@NUMBER with {', '.join(kinds)}")
         return Fault(kind, int(at))
 
     @property
@@ -245,7 +245,8 @@ def check_wires(path: Path, settings: dict[str, Any], part: str) -> None:
 
 
 def kept_id(path: Path, pattern: bytes) -> bytes:
-    """The unique ID of the host in a file: random behind the first three bytes of `pattern`."""
+    """The unique ID of host or target in a file: random behind the first three bytes of
+    `pattern`."""
     if not path.exists():
         path.write_text((pattern[:3] + os.urandom(len(pattern) - 3)).hex())
     return bytes.fromhex(path.read_text())
@@ -297,9 +298,8 @@ def make_world(
         == "readable",
     )
     target.supply_mv = _number("supply-mv", options.supply_mv, _HIGHEST_MV)
-    target.option_bytes = (
-        provisioned_option_bytes() if options.provisioned == "1" else OptionBytes()
-    )
+    provisioned = _one_of(options.provisioned, "1", "0") == "1"
+    target.option_bytes = provisioned_option_bytes() if provisioned else OptionBytes()
     if _one_of(options.rdp, "0", "1") == "1":
         optr = target.option_bytes.word(OPTR)
         target.option_bytes.store(OPTR, optr & ~0xFF | RDP_LEVEL_1)
@@ -311,7 +311,10 @@ def make_world(
     flash = HostFlash(path=state and state / "host.flash", clock=clock)
     filesystem = HostFilesystem.of(settings["host"], flash)
     wiring = Wiring.of(settings)
-    if _one_of(options.wires, "good", *WIRES) != "good":
+    wrong = _one_of(options.wires, "good", *WIRES)
+    if wrong in ("no-pull-ups", "long") and settings.get("uart"):
+        raise ValueError(f"wires={wrong} is for I2C, and this board uses a UART")
+    if wrong != "good":
         wiring = WIRES[options.wires](wiring)
     if options.target == "unpowered":
         wiring = replace(wiring, pull_ups="target")
@@ -323,14 +326,18 @@ def make_world(
     world = World(target, filesystem, wiring=wiring, host=settings["host"])
     if state is not None:
         world.unique_id = kept_id(state / "host.id", world.unique_id)
+        target.unique_id = kept_id(state / "target.id", target.unique_id)
     if _one_of(options.target, "present", *TARGETS) == "absent":
         world.bus.devices.clear()
     elif options.target == "unpowered":
         target.power(False)
     elif options.target == "debugged":
         target.attach_debugger()
-    fault = options.fault_to_make
-    if fault is not None:
+    over_uart = bool(settings.get("uart"))
+    fault = options.fault_of(LINE_KINDS if over_uart else KINDS)
+    if fault is not None and over_uart:
+        FaultyLine(world.line, target, fault)
+    elif fault is not None:
         FaultyTarget(world.bus, target, fault)
     cut = options.page_to_cut
     if cut is not None:

@@ -220,11 +220,41 @@ def test_a_simulated_board_has_its_chip_or_the_one_that_is_named(chip, options, 
         (CHIP, ["product-id=zz"], "product-id is 'zz'; it must be"),
         (CHIP, ["supply-mv=lots"], "supply-mv is 'lots'; it must be"),
         (CHIP, ["unprotect-busy-ms=soon"], "unprotect-busy-ms is 'soon'; it must be"),
+        (CHIP, ["provisioned=2"], "'2'"),
+        (CHIP, ["fault=byte lost to the host@5"], "no fault 'byte lost to the host@5'"),
     ],
 )
 def test_a_board_whose_applications_cannot_be_executed_is_refused(chip, options, message):
     with pytest.raises(ValueError, match=message):
         world_of(chip, *options)
+
+
+def over_uart(*options: str):
+    settings = json.loads(board_json(boards.load("pico_nucleo_c031c6_uart")))
+    return make_world(None, settings, Options.parse(options), [])
+
+
+def test_over_uart_a_fault_is_one_of_the_line():
+    assert over_uart("fault=byte lost to the host@5").line.to_host.distortion is not None
+    assert over_uart().line.to_host.distortion is None
+    for option, message in (
+        ("fault=always busy@5", "no fault 'always busy@5'; write KIND@NUMBER with byte lost to"),
+        ("wires=no-pull-ups", "wires=no-pull-ups is for I2C"),
+        ("wires=long", "wires=long is for I2C"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            over_uart(option)
+
+
+def test_each_kept_board_has_a_target_of_its_own(tmp_path):
+    settings = json.loads(board_json(boards.load("pico_nucleo_c031c6")))
+
+    def target_id(folder: str) -> bytes:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return make_world(tmp_path / folder, settings, Options(), []).target.unique_id
+
+    assert target_id("a") == target_id("a") != target_id("b")
+    assert len(target_id("a")) == 12
 
 
 def test_the_application_of_a_g071_runs_on_a_g0b1():

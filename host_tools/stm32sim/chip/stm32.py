@@ -105,6 +105,7 @@ class Stm32:
         self.family = family
         self._numbering = numbering
         self.quirks = quirks or family.quirks()
+        self.unique_id = b"simulated-71"  # 12 bytes
         if start_up is None:
             start_up = START_UP if family is G071 else START_UP + family.start_up
         self.start_up = start_up
@@ -510,7 +511,7 @@ class Stm32:
         area = bytearray(b"\xff" * ENGINEERING_LENGTH)
         size = (self.flash.size // 1024).to_bytes(2, "little")
         area[FLASH_SIZE_OFFSET : FLASH_SIZE_OFFSET + 2] = size
-        area[UNIQUE_ID_OFFSET : UNIQUE_ID_OFFSET + 12] = b"simulated-71"
+        area[UNIQUE_ID_OFFSET : UNIQUE_ID_OFFSET + 12] = self.unique_id
         return bytes(area)
 
     @property
