@@ -54,7 +54,7 @@ class Lock:
         """Write the holder's name, for other processes."""
         if self._file >= 0:
             os.truncate(self._file, 0)
-            os.pwrite(self._file, holder.encode(), 0)
+            os.pwrite(self._file, holder.encode(errors="backslashreplace"), 0)
 
     def __exit__(
         self,

@@ -451,3 +451,25 @@ def test_an_output_without_room_is_told_in_one_line(arguments):
         )
     assert ran.returncode == 1
     assert ran.stderr == "error: cannot write: No space left on device. Make room on the disk.\n"
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("options", ["", "--json "])
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", ">/dev/full"])
+def test_a_stream_that_cannot_be_written_changes_no_exit_status(options, closed):
+    command = f"{sys.executable} -m stm32up.cli.main {options}image verify none.img {closed}"
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2 and "Traceback" not in ran.stderr
+    if closed == ">/dev/full" and options:
+        assert ran.stderr.startswith("error: cannot write: ")
+    elif closed != "2>&-":
+        assert "cannot read none.img" in ran.stderr
+
+
+@pytest.mark.posix
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&-", "<&-"])
+def test_a_simulated_board_starts_without_a_standard_stream(closed):
+    command = f"{sys.executable} -m stm32up.cli.main --port sim status {closed}"
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")

@@ -87,6 +87,7 @@ cli.add_section(
 
 
 def main() -> None:
+    _fill_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):  # a terminal may not be able to show every character
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -128,11 +129,7 @@ def run(arguments: Sequence[str]) -> int:
         return Stm32upError.exit_status
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:  # mostly for the output
-            _discard_output()
-            print(
-                f"error: cannot write: {error.strerror}. Make room on the disk.", file=sys.stderr
-            )
-            return Stm32upError.exit_status
+            return _no_room(error)
         if TRACE in os.environ:
             print(clean(traceback.format_exc(), keep="\n"), file=sys.stderr)
         return _fail(
@@ -140,6 +137,14 @@ def run(arguments: Sequence[str]) -> int:
         )
     finally:
         given.close()
+
+
+def _fill_standard_descriptors() -> None:
+    """Open the null device in place of a closed standard stream. Else the next pipe gets its
+    number, and a program that is started there loses it."""
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(null)
 
 
 def _current_folder() -> Path:
@@ -171,8 +176,24 @@ class Interrupted(Stm32upError):
 
 
 def _fail(context: Context, error: Stm32upError) -> int:
-    context.output.error(error)
+    try:
+        context.output.error(error)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+    except OSError as full:
+        if full.errno not in _NO_ROOM:
+            raise
+        _no_room(full)
     return error.exit_status
+
+
+def _no_room(error: OSError) -> int:
+    _discard_output()
+    if sys.stderr is not None:
+        print(f"error: cannot write: {error.strerror}. Make room on the disk.", file=sys.stderr)
+    return Stm32upError.exit_status
 
 
 if __name__ == "__main__":

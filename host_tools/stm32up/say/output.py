@@ -107,7 +107,8 @@ LINE_EVERY_S = 60.0  # of progress, without a terminal
 class HumanOutput(_Output):
     """Everything on standard output, in the order in which it happens; only errors on standard
     error. Progress bars are for terminals, and the line with the result replaces them; a file
-    gets a line of progress once a minute. With `aside` everything goes to standard error, because the verb writes its data to standard output.
+    gets a line of progress once a minute. With `aside` everything goes to standard error, because
+    the verb writes its data to standard output.
     """
 
     def __init__(self, *, aside: bool = False) -> None:
@@ -230,6 +231,8 @@ class _Bar:
 
 
 def _say_error(error: Stm32upError) -> None:
+    if sys.stderr is None:  # it is closed
+        return
     for said in error.lines:
         for line in wrapped(clean(f"error: {said}"), width_of(sys.stderr)):
             print(line, file=sys.stderr)
