@@ -102,6 +102,13 @@ def test_another_micropython_is_refused(deployed, refused, name, version, mpy, s
     assert said in line and "Install MicroPython 1.24 or newer" in line
 
 
+def test_the_init_of_a_package_is_copied_last():
+    """So that it shows that all of it is there."""
+    for package in device.product():
+        names = list(deploy.product_modules([package]))
+        assert names[-1].endswith(f"{package.name}/__init__.mpy")
+
+
 def test_the_version_of_mpy_files_is_that_of_the_compiler():
     assert {code[1] for code in deploy.product_modules().values()} == {host_facts.MPY}
 

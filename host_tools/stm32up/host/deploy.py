@@ -269,9 +269,12 @@ def check_nothing_unfinished(connection: Connection) -> None:
 
 
 def is_deployed(connection: Connection, *, bench: bool = False) -> bool:
-    """Whether an updater of any version is on the board; with `bench`, that package too."""
+    """Whether a whole updater of any version is on the board; with `bench`, that package too."""
     folders = (LIBRARY, BENCH_LIBRARY) if bench else (LIBRARY,)
-    return all(connection.list_folder(folder) for folder in folders)
+    return all(
+        any(file.name.startswith("__init__.") for file in connection.list_folder(folder))
+        for folder in folders
+    )
 
 
 def board_json(board: Board) -> bytes:
@@ -287,8 +290,12 @@ def product_modules(packages: Iterable[Path] | None = None) -> dict[str, bytes]:
 
 
 def _modules(package: Path) -> dict[str, bytes]:
-    """The modules of a device package: path on the host, and bytecode."""
-    return {f"{LIB}/{package.name}/{name}": code for name, code in compiled(package).items()}
+    """The modules of a device package: path on the host, and bytecode. Its __init__ is the last,
+    so that it shows that all of them were copied."""
+    modules = {f"{LIB}/{package.name}/{name}": code for name, code in compiled(package).items()}
+    first = f"{LIB}/{package.name}/__init__.mpy"
+    content = modules.pop(first)
+    return {**modules, first: content}
 
 
 def compiled(package: Path) -> dict[str, bytes]:
@@ -313,7 +320,12 @@ def _compile(name: str, source: bytes) -> bytes:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        message, _ = process.communicate()
+        try:
+            message, _ = process.communicate()
+        except BaseException:  # a Ctrl-C: it still writes into the folder
+            process.kill()
+            process.wait()
+            raise
         if process.returncode:
             last = (message.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
             raise Stm32upError(f"{name} does not compile: {last}", "Correct it and deploy again.")

@@ -245,7 +245,8 @@ class Connection:
             if isinstance(error, KeyboardInterrupt) and self._was_entering:
                 self._repl.has_program = True  # not known
                 left = self.leave(start=manners.starts(True))
-                self._report({"event": "left", "state": left})
+                if manners.tell:
+                    self._report({"event": "left", "state": left})
             self._close_port()
             raise
 
