@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stm32up import device
 from stm32up.errors import ImageError, UsageError
-from stm32up.image import inputs
+from stm32up.image import expected, inputs
 from tests.host_tools.input_files import (
     END,
     FLASH,
@@ -492,6 +492,20 @@ def test_an_address_is_for_raw_binaries_only(tmp_path, name):
 def test_text_that_is_called_hex_is_refused_by_its_first_line(refusal):
     assert "app.hex:2: not a record of Intel hex: 'hello'" in refusal("app.hex", b"\nhello\n")
     assert "app.s19:1: not an S-record: 'hello'" in refusal("app.s19", b"hello\n")
+
+
+def test_a_stack_pointer_that_begins_like_a_record_is_none(tmp_path):
+    (tmp_path / "app.bin").write_bytes(struct.pack("<I", 0x20003A20) + APP[4:])
+    assert inputs.read(tmp_path / "app.bin", CHIP).data[:4] == b"\x20\x3a\0\x20"
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff" * 4096, bytes(4096), b'{"offset": 3}   ', b"abc"], ids=repr
+)
+def test_what_flash_is_compared_with_may_be_anything(tmp_path, content):
+    (tmp_path / "page.bin").write_bytes(content)
+    (piece,) = expected.of_input(tmp_path / "page.bin", CHIP, FLASH + 4096)
+    assert piece.address == FLASH + 4096 and piece.data.startswith(content)
 
 
 def test_a_bin_file_for_dfu_util_is_refused(refusal):

@@ -35,7 +35,7 @@ def of_image(content: bytes) -> list[Piece]:
 
 def of_input(path: Path, chip: Chip, address: int | None = None) -> list[Piece]:
     """The parts of flash that a bin, hex, srec or elf file has data for."""
-    payload = inputs.read(path, chip, address)
+    payload = inputs.read(path, chip, address, application=False)
     return [
         Piece(payload.address + start, payload.data[start : start + length])
         for start, length in payload.given

@@ -61,9 +61,9 @@ def form(head: bytes) -> str | None:
         return ELF
     records = (line for _, line in lines(head) if not line.startswith(COMMENTS))
     first = next(records, b"")
-    if first.startswith(b":"):
+    if re.match(rb":[0-9A-Fa-f]{8}", first):  # a stack pointer in RAM may begin like ":"
         return HEX
-    return SREC if re.match(rb"S\d", first) else None
+    return SREC if re.match(rb"S\d[0-9A-Fa-f]{6}", first) else None
 
 
 def what(head: bytes) -> str | None:

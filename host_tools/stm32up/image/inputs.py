@@ -32,23 +32,26 @@ class Payload(NamedTuple):
     given: list[tuple[int, int]]  # (offset, length) of the data in the file, ascending
 
 
-def read(path: Path, chip: Chip, address: int | None = None) -> Payload:
+def read(
+    path: Path, chip: Chip, address: int | None = None, *, application: bool = True
+) -> Payload:
     """Read the file; the format is detected from its content.
 
-    A .bin is raw, and begins at `address` or at the start of flash. Data given twice must be the
-    same. Raises UsageError for a file that cannot be read, ImageError for one that is unfinished,
-    contradictory, or not for this chip. The size is checked before the whole file is read.
+    A .bin is raw, and begins at `address` or at the start of flash. If it need not be an
+    `application`, it may hold anything. Data given twice must be the same. Raises UsageError for a
+    file that cannot be read, ImageError for one that is unfinished, contradictory, or not for this
+    chip. The size is checked before the whole file is read.
     """
     if address is not None and path.suffix.lower() != RAW:
         raise UsageError(f"{path} contains its own addresses", "Omit --address: it is for a .bin.")
     try:
         with path.open("rb") as file:
             start = chip.flash_start if address is None else address
-            payload = _join(path, _pieces(path, file, chip, start), chip)
+            payload = _join(path, _pieces(path, file, chip, start, application), chip)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     inside = file_kinds.what(payload.data[:4])
-    if inside is not None and "MCUboot" in inside:
+    if application and inside is not None and "MCUboot" in inside:
         raise ImageError(
             f"{path} already contains {inside}",
             "Give the file that the linker wrote; or let imgtool write a .bin or .img, which "
@@ -57,12 +60,16 @@ def read(path: Path, chip: Chip, address: int | None = None) -> Payload:
     return payload
 
 
-def _pieces(path: Path, file: BinaryIO, chip: Chip, raw_address: int) -> Iterable[Piece]:
+def _pieces(
+    path: Path, file: BinaryIO, chip: Chip, raw_address: int, application: bool
+) -> Iterable[Piece]:
     head = file.read(file_kinds.HEAD)
     file.seek(0)
     kind, what = file_kinds.form(head), file_kinds.what(head)
     if path.suffix.lower() == RAW:
         content = _whole(path, file, chip.flash_size, chip)
+        if not application and kind is None and content:
+            return [Piece(raw_address, content, str(path))]
         if what is not None:
             right = right_name(path, kind)
             advice = f"Rename it to {right.name}." if right != path else ""
