@@ -16,7 +16,7 @@ from imgtool.main import imgtool
 
 from stm32up import device
 from stm32up.errors import ImageError
-from stm32up.image import images, keys
+from stm32up.image import image_format, images, keys
 from tests.host_tools.input_files import application
 
 GOOD = ["--rom-fixed", "0x08000000", "--custom-tlv", "0xA0", "0x6004", "-s", "1"]
@@ -112,6 +112,21 @@ CASES: dict[str, tuple[list[str], str]] = {
         [*GOOD[:4], "0x0460", *GOOD[5:]],
         "the bytes in the wrong order.*0xA0 0x6004",
     ),
+    "many TLVs": (
+        [
+            *GOOD,
+            *(word for n in range(20) for word in ("--custom-tlv", f"0x{0xB0 + n:X}", "0x00")),
+        ],
+        "has 23 TLVs, more than the 16 that the updater reads.*fewer --custom-tlv",
+    ),
+    "kept pages of others": (
+        [*GOOD, "--custom-tlv", "0xA1", "0x1234"],
+        "a TLV 0xA1 that is not one of stm32up.*without --custom-tlv 0xA1",
+    ),
+    "checksums of others": (
+        [*GOOD, "--custom-tlv", "0xA2", "0x1234"],
+        "a TLV 0xA2 that is not one of stm32up.*without --custom-tlv 0xA2",
+    ),
     "an unknown chip": ([*GOOD[:4], "0x1234", *GOOD[5:]], "is for chip 0x3412"),
 }
 
@@ -124,6 +139,10 @@ def test_an_image_of_imgtool_is_refused_with_the_reason(sign, run, what):
         images.verify(path)
     ran = run("update", path)
     assert ran.status == 1 and ran.err.count("\n") == 1 and "x.img" in ran.err
+
+
+def test_the_updater_reads_as_many_tlvs_as_this_tool_says():
+    assert device.module("stm32_updater.image")._MAX_TLVS == image_format.MOST_TLVS
 
 
 def test_every_tlv_has_a_name_and_it_is_said_how_to_check_the_image(sign, run):

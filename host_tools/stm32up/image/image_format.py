@@ -36,6 +36,7 @@ PRODUCT_ID = 0x00A0  # ours, in the range for vendors: the chip's product ID, u1
 KEPT = 0x00A1  # ours: (offset, length) of each hole in the payload, u32 each, in whole pages
 CHECKSUMS = 0x00A2  # ours: see checksums.py
 MAX_HOLES = 16
+MOST_TLVS = 16  # that the updater reads: _MAX_TLVS of stm32_updater/image.py
 HOLE = struct.Struct("<II")
 SIGNATURES = {RSA2048: "rsa2048", RSA3072: "rsa3072"}
 # TLVs that the digest cannot cover. All others must be protected to count.

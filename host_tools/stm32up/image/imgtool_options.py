@@ -23,6 +23,7 @@ _ECDSA, _ED25519 = TLV_VALUES["ECDSASIG"], TLV_VALUES["ED25519"]
 _LONGEST_P256 = 72  # bytes of a signature in DER
 _ENCRYPTION_KEYS = range(0x30, 0x35)
 _DECOMPRESSION = range(0x70, 0x74)
+_SIZES = {image_format.KEPT: image_format.HOLE.size, image_format.CHECKSUMS: 4}  # of an element
 _TRAILER_MAGICS = (BOOT_MAGIC, BOOT_MAGIC_2)  # the end of a padded slot
 
 
@@ -48,6 +49,12 @@ def _forms(image: Parsed) -> Iterator[Reason]:
         yield Reason("is linked to run from RAM", "Sign it without --load-addr.")
     if image.rest.endswith(_TRAILER_MAGICS):
         yield Reason("is padded to its slot", "Sign it without --pad, --confirm and --test.")
+    elif len(image.tlvs) > image_format.MOST_TLVS:
+        yield Reason(
+            f"has {len(image.tlvs)} TLVs, more than the {image_format.MOST_TLVS} that the updater "
+            "reads",
+            "Sign it with fewer --custom-tlv.",
+        )
     elif image.rest:
         size = len(image.rest)
         yield Reason(f"has {size} bytes after its end", "Build it again, or copy it again.")
@@ -77,6 +84,13 @@ def _signatures(image: Parsed) -> Iterator[Reason]:
 
 
 def _missing(image: Parsed, chip: Chip) -> Iterator[Reason]:
+    for tlv in image.tlvs:
+        size = _SIZES.get(tlv.type)
+        if size and len(tlv.value) % size:
+            yield Reason(
+                f"has a TLV 0x{tlv.type:X} that is not one of stm32up image build",
+                f"Sign it without --custom-tlv 0x{tlv.type:X}.",
+            )
     if not image.flags & image_format.ROM_FIXED:
         yield Reason(
             "names no flash address", f"Sign it with --rom-fixed 0x{chip.flash_start:08X}."
