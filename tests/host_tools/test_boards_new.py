@@ -107,6 +107,23 @@ def test_without_a_terminal_a_missing_answer_is_named(run, here):
     assert ran.status == 2 and ran.err.startswith("error: --chip is not given")
 
 
+@pytest.mark.parametrize("name", ["..", ".", "a/b", ""])
+def test_a_name_is_one_folder(run, here, name):
+    ran = run("boards", "new", name, "--yes")
+    assert ran.status == 2 and "is not a name" in ran.err and list(here.iterdir()) == []
+
+
+def test_a_board_of_this_project_keeps_its_name(run, here):
+    ran = run("boards", "new", "pico_nucleo_g071rb", "--yes")
+    assert ran.status == 2 and "is a board of this project" in ran.err
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_board(run, here):
+    assert run("boards", "new", "mine", "--yes").status == 0
+    (here / "mine").mkdir()
+    assert boards.load("mine").product == "mine"
+
+
 def test_a_board_is_never_overwritten(run, here):
     assert run("boards", "new", "mine", "--yes").status == 0
     before = (here / "boards/mine/board.toml").read_text()

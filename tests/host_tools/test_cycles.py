@@ -259,8 +259,13 @@ def test_the_verdict_is_the_last_line():
 
 def test_the_page_shows_each_failure_with_the_log_around_it():
     facts = {
-        **{"seed": 1, "kinds": ["nrst"], "versions": ["1.0.0", "1.1.0"], "board": "kettle"},
-        **{"host": "e66058fc0e4cb296", "began": "2026-11-27 22:10", "until": "2026-11-28 07:00"},
+        "seed": 1,
+        "kinds": ["nrst"],
+        "versions": ["1.0.0", "1.1.0"],
+        "board": "kettle",
+        "host": "e66058fc0e4cb296",
+        "began": "2026-11-27 22:10",
+        "until": "2026-11-28 07:00",
     }
     cycles = [cycle(1), cycle(2, failure=FAILURE, cuts=[{"kind": "nrst", "t": 50}])]
     html = bench_page.page("Bench", cycles, facts, complete=False).html()

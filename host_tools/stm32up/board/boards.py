@@ -83,14 +83,13 @@ def _find(name: str) -> Path:
     if name in names():
         return BOARDS / name / "board.toml"
     for path in (Path(name), LOCAL / name):
-        if path.is_dir() and not (path / "board.toml").exists():
-            raise UsageError(
-                f"there is no board.toml in {path}", f"Make one: stm32up boards new {path.name}."
-            )
-        if path.is_dir():
-            path = path / "board.toml"
-        if path.is_file():
-            return path
+        for file in (path, path / "board.toml"):
+            if file.is_file():
+                return file
+    if Path(name).is_dir():
+        raise UsageError(
+            f"there is no board.toml in {name}", f"Make one: stm32up boards new {Path(name).name}."
+        )
     if not names():
         raise UsageError(
             f"there is no board {name}: this stm32up was installed without its boards ({BOARDS})",

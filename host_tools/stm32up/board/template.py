@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stm32up import device, outputs
-from stm32up.board import toml_keys
+from stm32up.board import boards, toml_keys
 from stm32up.board.model import I2c
 from stm32up.board.reader import BoardReader
 from stm32up.board.toml_keys import Key
@@ -120,8 +120,13 @@ class Draft:
     _values: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if Path(self.name).name != self.name:
+        if Path(self.name).name != self.name or self.name in ("..", ""):
             raise UsageError(f"{self.name} is not a name", "Give the folder with -o.")
+        if self.name in boards.names():
+            raise UsageError(
+                f"{self.name} is a board of this project, which --board would take instead",
+                "Choose another name.",
+            )
         if self.path.exists():
             raise UsageError(f"{self.path} exists", "Choose another name, or edit that file.")
 
