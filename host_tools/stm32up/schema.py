@@ -181,7 +181,7 @@ RESULTS: dict[str, Any] = {
     "reset": {"status": str, "hard": bool},
     "devices": {"devices": list[dict[str, Any]]},
     "boards list": {"boards": list[dict[str, Any]]},
-    "boards new": {"status": str, "file": str},
+    "boards new": {"status": str, "file": str, "wires": list[tuple[str, str, str]]},
     "simulate": {"status": str},
     "simulate forum": {"status": str, "lanes": list[dict[str, Any]]},
     "simulate forum case": {"status": str, "lane": str, "number": int, "ms": int | float},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import pytest
@@ -28,6 +29,13 @@ def test_the_defaults_make_a_board_that_is_listed_and_loads(run, here, host, pin
     listed = run("--json", "boards", "list").result["boards"]
     assert [entry["name"] for entry in listed] == [*boards.names(), "boards/mine"]
     assert listed[-1]["pins"]["nrst"] == pins[2] and "boards/mine" in run("boards", "list").out
+
+
+def test_the_wires_of_a_new_board_are_shown(run, here):
+    out = run("boards", "new", "mine", "--yes", "--nrst", "6").out
+    assert re.search(r"^NRST +GP6 \(pin 9\) +CN7-14$", out, re.MULTILINE)
+    out = run("boards", "new", "other", "--yes", "--chip", "STM32L432KC").out
+    assert "docs/families.md" in out and "CN7" not in out
 
 
 def test_a_new_board_is_found_by_its_name(run, here):

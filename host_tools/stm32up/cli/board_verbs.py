@@ -148,7 +148,17 @@ def boards_new(
                 raise UsageError(f"--{question.name}: {trouble}")
     if left:
         raise UsageError(f"--{next(iter(left))} does not go with this --link")
-    context.output.result("boards new", draft.write())
+    context.output.result("boards new", {**draft.write(), "wires": _wires(path)})
+
+
+def _wires(path: Path) -> list[tuple[str, str, str]]:
+    """The rows of the table of wires; none if a pin's place on the two boards is not known."""
+    from stm32up.report import wiring
+
+    try:
+        return wiring.of(path).rows()
+    except UsageError:
+        return []
 
 
 def _ask(draft: Draft, question: Question) -> None:

@@ -116,13 +116,21 @@ class Wiring:
 
     # The table
 
+    def rows(self) -> list[tuple[str, str, str]]:
+        """What each wire is, where it begins on the host, and where it ends."""
+        titles = ("signal", self.host.title, self.target.title)
+        return [
+            titles,
+            *(
+                (NAMES.get(wire.signal, wire.signal), self._here(wire), self._there(wire))
+                for wire in self.wires
+            ),
+        ]
+
     def table(self) -> str:
         """In Markdown."""
-        rows = [f"| signal | {self.host.title} | {self.target.title} |", "|---|---|---|"]
-        for wire in self.wires:
-            signal = NAMES.get(wire.signal, wire.signal)
-            rows.append(f"| {signal} | {self._here(wire)} | {self._there(wire)} |")
-        return "\n".join(rows) + "\n"
+        titles, *rows = (f"| {' | '.join(row)} |" for row in self.rows())
+        return "\n".join([titles, "|---|---|---|", *rows]) + "\n"
 
     def _here(self, wire: Wire) -> str:
         pin = self.pin(wire)

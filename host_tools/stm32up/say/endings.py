@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stm32up.events import Values
+from stm32up.say import tables
 from stm32up.say.large import large
 from stm32up.say.words import EVENTS, Known, count, entries, pushed, seconds, signed, words
 
@@ -89,7 +90,9 @@ def _deployed(values: Known) -> list[str]:
     lines += [f"removed {path}" for path in removed]
     if not copied and not removed:
         return [f"{values['board']}: all {unchanged} files are up to date"]
-    counts = f"{len(copied)} files copied ({values['bytes']} bytes), {unchanged} unchanged"
+    counts = (
+        f"{count(len(copied), 'file')} copied ({values['bytes']} bytes), {unchanged} unchanged"
+    )
     return [*lines, f"deployed for {values['board']}: {counts}"]
 
 
@@ -206,7 +209,13 @@ def _logs_reported(values: Known) -> list[str]:
 
 
 def _board_made(values: Known) -> list[str]:
-    lines = []
+    wires = values["wires"]
+    assert isinstance(wires, list)
+    lines = tables.aligned(wires)
+    if wires:
+        lines.append("the resistors: docs/product.md, The wires of your own board")
+    else:
+        lines.append("its pins on your board: docs/families.md, Pins of the loader")
     if values["soft_i2c"] is True:
         lines.append("these pins belong to no hardware I2C controller, so SoftI2C is used")
     if values["unsigned"] is False:
