@@ -494,6 +494,12 @@ def test_text_that_is_called_hex_is_refused_by_its_first_line(refusal):
     assert "app.s19:1: not an S-record: 'hello'" in refusal("app.s19", b"hello\n")
 
 
+def test_an_end_of_text_of_dos_is_no_record(tmp_path):
+    (tmp_path / "app.hex").write_bytes(text(SOUND_HEX) + b"\x1a")
+    (tmp_path / "same.hex").write_bytes(text(SOUND_HEX))
+    assert inputs.read(tmp_path / "app.hex", CHIP) == inputs.read(tmp_path / "same.hex", CHIP)
+
+
 def test_a_stack_pointer_that_begins_like_a_record_is_none(tmp_path):
     (tmp_path / "app.bin").write_bytes(struct.pack("<I", 0x20003A20) + APP[4:])
     assert inputs.read(tmp_path / "app.bin", CHIP).data[:4] == b"\x20\x3a\0\x20"

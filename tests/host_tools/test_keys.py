@@ -64,6 +64,12 @@ def public_half(path, folder):
 # Files
 
 
+def test_a_key_for_a_folder_that_is_not_there_names_the_folder(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = run("keys", "new", "keys/a.pem")
+    assert ran.status == 2 and "Make the folder first: mkdir keys." in ran.err
+
+
 def test_the_public_half_is_public_and_is_all_that_checking_needs(run, tmp_path, image, key_files):
     public = tmp_path / "key.pub.pem"
     made = run("--json", "keys", "public", key_files[0], "-o", public).result

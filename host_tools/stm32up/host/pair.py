@@ -57,7 +57,7 @@ def check(board: Board, key: RSA | None, size: int) -> None:
     if not board.unsigned and key is None:
         raise UsageError(
             f"{board.name} takes signed images only",
-            f"Give the key: --key KEY.pem. Or: {_GIVE_IMAGES}",
+            f"Give the key: --key KEY.pem. {_GIVE_IMAGES}",
         )
     ends = [start for start, _ in board.preserve]
     room = min(ends, default=board.chip.flash_start + board.chip.flash_size)

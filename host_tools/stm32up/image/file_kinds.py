@@ -10,6 +10,7 @@ HEX, SREC, ELF = "Intel hex", "S-records", "ELF"
 TEXT = "text, and begins with"  # of what() for text of an unknown kind
 COMMENTS = (b";", b"#", b"//")
 _BOM = b"\xef\xbb\xbf"
+_DOS_END = b"\x1a"  # Ctrl-Z, which old programs write at the end of a text
 _MAGICS = (
     (b"\x3d\xb8\xf3\x96", "an MCUboot image"),
     (b"\x96\xf3\xb8\x3d", "a big-endian MCUboot image"),
@@ -49,8 +50,10 @@ _MARKUP = (
 
 
 def lines(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """(number, text) of every line that is not blank. A byte order mark is skipped."""
-    for number, line in enumerate(content.removeprefix(_BOM).splitlines(), 1):
+    """(number, text) of every line that is not blank. A byte order mark, and a Ctrl-Z at the end,
+    are skipped."""
+    text = content.removeprefix(_BOM).rstrip(_DOS_END + b"\r\n")
+    for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             yield number, line.strip()
 
@@ -81,7 +84,8 @@ def what(head: bytes) -> str | None:
         return kind
     for byte, name in ((b"\xff", "FF"), (b"\0", "00")):
         if not head.strip(byte):
-            return f"blank: it begins with {len(head)} bytes of {name}"
+            of = "byte" if len(head) == 1 else "bytes"
+            return f"blank: it begins with {len(head)} {of} of {name}"
     if not is_text(head):
         return None
     start = head.removeprefix(_BOM).lstrip().lower()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -131,7 +132,9 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
     except FileExistsError:
         raise UsageError(f"{path} already exists", "Give the key another name.") from None
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+        missing = not path.absolute().parent.is_dir()
+        make = f"Make the folder first: mkdir {shlex.quote(str(path.parent))}." if missing else ""
+        raise UsageError(f"cannot write {path}: {error.strerror}", make) from None
     with os.fdopen(handle, "wb") as file:
         file.write(content)
 

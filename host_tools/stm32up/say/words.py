@@ -274,7 +274,8 @@ def _starting(values: Known) -> str:
 
 def _ended(values: Known) -> str:
     why = "" if values["ok"] else f", {values['message']}"
-    return f"result: {values['status']}{why}"
+    version = f" {values['version']}" if values.get("version") else ""
+    return f"result: {values['status']}{version}{why}"
 
 
 def _ended_later(values: Known) -> str:
