@@ -159,6 +159,14 @@ FAILED_CYCLE = {
 }
 FAILED_BENCH = SimpleNamespace(**{**vars(BENCH), "cycles": [CYCLE, FAILED_CYCLE]})
 FORUM = {"status": "done", "lanes": [{"locked": 0, "instants": 10000}]}
+TORTURED = {
+    "status": "done",
+    "cuts": 2412,
+    "new": 1300,
+    "old": 1112,
+    "slowest_ms": 12_300,
+    "violations": [],
+}
 WHO = {"board": "e6616407e3000001", "host": "rp2", "micropython": "1.29.0", "updater": "0.1.0"}
 PRODUCE = "produce app.img --serial-number 0001 --inventory units.csv"
 STEPS = ("deploy", "provision", "update", "verify")
@@ -343,6 +351,11 @@ CASES: dict[str, list[Case]] = {
         "simulate",
         Case("simulate --scenario forum", instead=(("stm32up.report.forum.run", FORUM),)),
         *("simulate --only naive/1", "simulate --instants 0", "simulate --scenario none"),
+    ),
+    "torture": here(
+        "torture",
+        Case("torture app.img app.img", instead=(("stm32up.report.power_cuts.every", TORTURED),)),
+        *("torture", "torture app.img none.img", "torture app.img app.img --every 0"),
     ),
     "completion": here(
         "completion",

@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 
 from rich.console import Console
 
@@ -21,13 +21,7 @@ from stm32sim.cuts.campaign import Campaign, explore
 from stm32sim.cuts.jobs import in_processes, progress_on
 from stm32sim.cuts.outcome import Row, table
 
-PARTS = 8  # tasks for each scenario
-
-
-@dataclass(frozen=True)
-class _Task:
-    scenario: str
-    campaign: Campaign
+PARTS = 8  # of each scenario, one process each
 
 
 def main(
@@ -44,38 +38,43 @@ def main(
     given = parser.parse_args(arguments)
     if given.case is not None:
         return replay(given.case, scenarios, rig.replay)
-    campaign = Campaign(dict.fromkeys(rig.PLACES, given.every))
-    tasks = [
-        _Task(name, replace(campaign, share=(part, PARTS)))
-        for name in scenarios
-        for part in range(PARTS)
-    ]
-
-    def run(task: _Task) -> Row:
-        row = Row(task.scenario, 1)
-        for case in explore(scenarios[task.scenario], task.campaign):
-            row.add(case)
-        return row
-
-    rows = {name: Row(name, 1) for name in scenarios}
+    rows: list[Row] = []
     wrong = []
     console = Console(width=120)
     try:
-        with progress_on(console, len(tasks)) as advance:
-            for task, done in in_processes(run, tasks, given.jobs):
-                if isinstance(done, Exception):
-                    wrong.append(f"{task.scenario}: {done}")
-                else:
-                    rows[task.scenario].merge(done)
-                advance(f"{sum(row.cases for row in rows.values())} cuts")
+        with progress_on(console, PARTS * len(scenarios)) as advance:
+            for name, scenario in scenarios.items():
+                row = Row(name, 1)
+                rows.append(row)
+                for done in each_part(scenario, given.every, given.jobs):
+                    if isinstance(done, Exception):
+                        wrong.append(f"{name}: {done}")
+                    else:
+                        row.merge(done)
+                    advance(f"{sum(row.cases for row in rows)} cuts")
     except KeyboardInterrupt:
         wrong.append("stopped before its end")
-    for row in rows.values():
+    for row in rows:
         wrong += row.told(program)
-    console.print(table("One cut", list(rows.values())))
+    console.print(table("One cut", rows))
     for line in wrong:
         console.print(line, markup=False, soft_wrap=True)
     return 1 if wrong else 0
+
+
+def each_part(scenario: rig.Scenario, every: int, jobs: int) -> Iterator[Row | Exception]:
+    """Cut the power at every N-th event of each place; yield the sums of each of the PARTS, or
+    why it could not be judged."""
+    campaign = Campaign(dict.fromkeys(rig.PLACES, every))
+
+    def run(part: int) -> Row:
+        row = Row(scenario.name, 1)
+        for case in explore(scenario, replace(campaign, share=(part, PARTS))):
+            row.add(case)
+        return row
+
+    for _, done in in_processes(run, range(PARTS), jobs):
+        yield done
 
 
 def replay(

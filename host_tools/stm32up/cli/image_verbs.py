@@ -100,19 +100,12 @@ def image_show(context: Context, image: Path) -> None:
 @click.pass_obj
 def image_verify(context: Context, image: Path, key: Path | None, chip: str | None) -> None:
     """Make the checks of the board and, with --key, check the signature."""
-    from stm32up.image import images
-
     found = verified(context, image, load_key(key) if key else None, chip)
-    wanted = context.board.product
-    if wanted and found["class_id"] != images.class_id(wanted).hex:
-        named = _product(context, found["class_id"]) or found["class_id"] or "not stated"
-        what = f"its product is {named}, and {context.board.name} takes only images for {wanted}"
-        how = f"image build --product, or imgtool sign --vid stm32up --cid {wanted}"
-        if chip is None and context.board_name != DEFAULT_BOARD:
-            refused = ImageError(f"{image}: {what}", f"Make it for this board: {how}.")
-            refused.code = "image-product"
-            raise refused
-        context.output.report(note(f"{what}: {how}"))
+    other = other_product(context, image, found)
+    if other is not None and (chip is not None or context.board_name == DEFAULT_BOARD):
+        context.output.report(note(f"{other.message}. {other.next_step}"))
+    elif other is not None:
+        raise other
     context.output.result("image verify", {"status": "verified", **found})
 
 
@@ -177,6 +170,24 @@ def build(
         address=address,
         preserve=preserve,
     )
+
+
+def other_product(context: Context, image: Path, found: Shown) -> ImageError | None:
+    """The error of the board, if the image is for another product than its own."""
+    from stm32up.image import images
+
+    wanted = context.board.product
+    if not wanted or found["class_id"] == images.class_id(wanted).hex:
+        return None
+    named = _product(context, found["class_id"]) or found["class_id"] or "not stated"
+    refused = ImageError(
+        f"{image}: its product is {named}, and {context.board.name} takes only images for "
+        f"{wanted}",
+        f"To make it for this board: image build --product, or imgtool sign --vid stm32up --cid "
+        f"{wanted}",
+    )
+    refused.code = "image-product"
+    return refused
 
 
 def _product(context: Context, class_id: str | None) -> str | None:

@@ -60,6 +60,7 @@ cli.add_section(
     board_verbs.reset_command,
     board_verbs.console_command,
     simulate_verbs.simulate_command,
+    simulate_verbs.torture_command,
 )
 cli.add_section(
     "Updating",

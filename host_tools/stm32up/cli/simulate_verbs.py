@@ -1,4 +1,4 @@
-"""`simulate`."""
+"""`simulate`, `torture`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from stm32up.cli.context import FILE, Context, Verb
+from stm32up.cli.image_verbs import other_product, verified
+from stm32up.cli.keys_verbs import load_key
 from stm32up.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,3 +111,57 @@ def _for_terminals(at: Ports) -> str:
     if at.pty is None:
         return "No pseudo-terminal on this system: terminal programs need the address above."
     return f"For screen, minicom, Thonny, mpremote: {at.pty}"
+
+
+@click.command("torture", cls=Verb)
+@click.argument("old", type=FILE)
+@click.argument("new", type=FILE)
+@click.option("--main", type=FILE, help="The program on the host; default: that of deploy --main.")
+@click.option("--key", "key_paths", type=FILE, multiple=True, help="Keys that the board trusts.")
+@click.option(
+    "--every",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Cut at every N-th event of each kind; 1: at each.",
+)
+@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
+@click.option(
+    "--only", metavar="CUT", help="Repeat one cut, such as both@1411, and tell how each run ends."
+)
+@click.pass_obj
+def torture_command(
+    context: Context,
+    old: Path,
+    new: Path,
+    main: Path | None,
+    key_paths: tuple[Path, ...],
+    every: int,
+    jobs: int,
+    only: str | None,
+) -> None:
+    """Cut the power at every event of an update from OLD to NEW, in simulation.
+
+    OLD and NEW are images. After each cut the board is switched on again until it has settled:
+    exit status 1 if one cut left anything but one of the two applications, running and whole.
+    """
+    from stm32up import device
+    from stm32up.host import simulation
+    from stm32up.image import keys
+
+    simulation.check_installed()
+    from stm32up.report import power_cuts
+
+    for image in (old, new):
+        if refused := other_product(context, image, verified(context, image)):
+            raise refused
+    trusted = [keys.device_key(load_key(path)) for path in key_paths]
+    product = power_cuts.product_of(
+        context.board, main or device.MAIN, old.read_bytes(), new.read_bytes(), trusted
+    )
+    report = context.output.report
+    if only:
+        done = power_cuts.one(product, only, report)
+    else:
+        done = power_cuts.every(product, every, jobs, report)
+    context.output.result("torture", done)

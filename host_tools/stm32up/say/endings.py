@@ -238,6 +238,16 @@ def _forum_case_told(values: Known) -> list[str]:
     return [f"{case}: the supply failed after {values['ms']:.6f} ms: {values['status']}"]
 
 
+def _tortured(values: Known) -> list[str]:
+    slowest = seconds(values["slowest_ms"])
+    if "settled_on" in values:
+        return [f"settled on the {values['settled_on']} application, {slowest} after the cut"]
+    return [
+        f"{count(values['cuts'], 'cut')}, no violation: {values['new']} ended with the new "
+        f"application, {values['old']} with the old one, after {slowest} at most"
+    ]
+
+
 _ENDINGS: dict[str, Callable[[Known], list[str]]] = {
     "keys new": _key_made,
     "keys public": _public_key_made,
@@ -260,6 +270,7 @@ _ENDINGS: dict[str, Callable[[Known], list[str]]] = {
     "boards new": _board_made,
     "logs show": _logs_shown,
     "logs report": _logs_reported,
+    "torture": _tortured,
     "simulate forum": _forum_told,
     "simulate forum case": _forum_case_told,
 }

@@ -32,6 +32,7 @@ PHASES = {
     "unprotect": ("cutting unprotect", "times"),
     "update": ("cutting the update", "times"),
     "bench": ("updating", "cycles"),
+    "torture": ("cutting the power", "parts"),
 }
 
 
