@@ -71,7 +71,8 @@ def verify_command(context: Context, file: Path, address: str | None) -> None:
         pieces, again = expected.of_image(file.read_bytes()), "--force"
     else:
         pieces, again = expected.of_input(file, chip, at), "--version V"
-    advice = f"To write it: stm32up update {file} {again}."
+    whole = pieces[0].address == chip.flash_start  # else it is no application
+    advice = f"To write it: stm32up update {file} {again}." if whole else ""
     report = context.output.report
     done = context.on_board(lambda c: target_flash.verify(c, pieces, chip, report, file, advice))
     context.output.result("verify", {**done, "file": str(file)})
