@@ -56,6 +56,17 @@ def test_every_loss_of_supply_is_counted_once(counted):
     assert done.count(0) == done.count(60) == len(forum.TITLES)
 
 
+def test_the_document_states_these_windows(counted):
+    said = (DOCS / "forum-case.md").read_text()
+    table = re.findall(r"\| ([\d,.]+) of ([\d,]+) ms \| (?:([\d.]+) %|none) \|", said)
+    found = figures(counted).values()
+    for (window, total, share), each in zip(table, found, strict=True):
+        assert float(window.replace(",", "")) == pytest.approx(each["window_ms"], abs=0.5)
+        assert float(total.replace(",", "")) == pytest.approx(each["total_ms"], abs=0.5)
+        percent = 100 * each["window_ms"] / each["total_ms"]
+        assert float(share or 0) == pytest.approx(percent, abs=0.005)
+
+
 def test_the_command_that_replays_a_case_ends_as_the_case_did(counted, run):
     command = figures(counted)["unprotect-slow"]["replay"]
     ran = run("--json", *command.split()[1:])
