@@ -32,8 +32,8 @@ def _what_is_wrong(text: str, numbers: str) -> tuple[str, str]:
     release, rest = known[1] + ".0" * (2 - known[1].count(".")), known[2]
     if re.fullmatch(r"\.\d+", rest):
         return (
-            f"{text!r} is not a version: it has three numbers at most, and a build number "
-            "comes after a +",
+            f"{text!r} is not a version: it has three numbers at most, and may have a "
+            "build number after a +",
             f"Write it as {release}+{rest[1:]}.",
         )
     if re.match(r"[-._~]?[A-Za-z]|-\d", rest):
