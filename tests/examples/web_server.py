@@ -90,11 +90,11 @@ class WebServer:
             request.send_header("Content-Range", part)
         if body is not None and self.tells_length:
             request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
         limit = self.breaks.pop(0) if body and status in (200, 206) and self.breaks else None
         sent = (body or b"")[:limit]
+        self.answers.append((status, len(sent)))  # now: the client may end before this thread does
+        request.end_headers()
         request.wfile.write(sent)
-        self.answers.append((status, len(sent)))
         if limit is not None and self.resets:  # unsent bytes are lost, too
             request.wfile.flush()
             at_once = struct.pack("ii", 1, 0)
