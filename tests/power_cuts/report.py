@@ -40,6 +40,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "power-cuts.md"
 Rows = dict[str, list[Row]]  # by kind
 
 
+STOPPED = "stopped before its end; --go-on does the rest"  # a fault of a run
+
+
 def faults(rows: Rows, share: int) -> list[str]:
     """All faults, each with the command that replays it."""
     found = [f"NOT CAUGHT: {row.scenario}" for row in rows["bug"] if not row.violations]
@@ -128,6 +131,8 @@ def _cells(row: Row) -> list[str | Cell]:
 
 
 def _share(report: dict[str, Any]) -> str:
+    if STOPPED in report.get("faults", []):
+        return "Stopped before its end"
     return "All of it" if report["share"] == 100 else f"About {report['share']} % of it"
 
 

@@ -91,6 +91,9 @@ def test_the_numbers_of_a_run_go_between_the_marks(rows, tmp_path, monkeypatch):
     assert "| single | 1 | 1 | 0 |" in text and "slowest recovery: 1.5 s" in text
     report.document({**told, "minutes": 61.4, "jobs": 2, "share": 5})
     assert document.read_text() == text
+    stopped = {"minutes": 61.4, "jobs": 2, "share": 100, "faults": [report.STOPPED]}
+    report.document({**told, **stopped})
+    assert "- stopped before its end, in 61 minutes with 2 jobs" in document.read_text()
 
 
 def page_of(rows: report.Rows, faults: list[str]) -> str:

@@ -42,6 +42,7 @@ from tests.power_cuts.report import (
     CHANGING,
     INTACT,
     KINDS,
+    STOPPED,
     Rows,
     as_row,
     document,
@@ -271,7 +272,7 @@ def run(jobs: int, share: int, console: Console, diary: Path) -> tuple[Rows, lis
                 sums = (sum_of(list(rows[kind].values())).cases for kind in ("single", "double"))
                 advance("{} single cuts, {} double cuts".format(*sums))
     except KeyboardInterrupt:
-        undone.append("stopped before its end; --go-on does the rest")
+        undone.append(STOPPED)
     return {kind: list(found.values()) for kind, found in rows.items()}, undone, minutes()
 
 
