@@ -312,7 +312,8 @@ def make_world(
     filesystem = HostFilesystem.of(settings["host"], flash)
     wiring = Wiring.of(settings)
     wrong = _one_of(options.wires, "good", *WIRES)
-    if wrong in ("no-pull-ups", "long") and settings.get("uart"):
+    over_uart = bool(settings.get("uart"))
+    if wrong in ("no-pull-ups", "long") and over_uart:
         raise ValueError(f"wires={wrong} is for I2C, and this board uses a UART")
     if wrong != "good":
         wiring = WIRES[options.wires](wiring)
@@ -333,7 +334,6 @@ def make_world(
         target.power(False)
     elif options.target == "debugged":
         target.attach_debugger()
-    over_uart = bool(settings.get("uart"))
     fault = options.fault_of(LINE_KINDS if over_uart else KINDS)
     if fault is not None and over_uart:
         FaultyLine(world.line, target, fault)
