@@ -38,43 +38,44 @@ def main(
     given = parser.parse_args(arguments)
     if given.case is not None:
         return replay(given.case, scenarios, rig.replay)
-    rows: list[Row] = []
+    rows = {name: Row(name, 1) for name in scenarios}
     wrong = []
     console = Console(width=120)
     try:
         with progress_on(console, PARTS * len(scenarios)) as advance:
-            for name, scenario in scenarios.items():
-                row = Row(name, 1)
-                rows.append(row)
-                for done in each_part(scenario, given.every, given.jobs):
-                    if isinstance(done, Exception):
-                        wrong.append(f"{name}: {done}")
-                    else:
-                        row.merge(done)
-                    advance(f"{sum(row.cases for row in rows)} cuts")
+            for name, done in each_part(scenarios, given.every, given.jobs):
+                if isinstance(done, Exception):
+                    wrong.append(f"{name}: {done}")
+                else:
+                    rows[name].merge(done)
+                advance(f"{sum(row.cases for row in rows.values())} cuts")
     except KeyboardInterrupt:
         wrong.append("stopped before its end")
-    for row in rows:
+    for row in rows.values():
         wrong += row.told(program)
-    console.print(table("One cut", rows))
+    console.print(table("One cut", list(rows.values())))
     for line in wrong:
         console.print(line, markup=False, soft_wrap=True)
     return 1 if wrong else 0
 
 
-def each_part(scenario: rig.Scenario, every: int, jobs: int) -> Iterator[Row | Exception]:
-    """Cut the power at every N-th event of each place; yield the sums of each of the PARTS, or
-    why it could not be judged."""
+def each_part(
+    scenarios: Mapping[str, rig.Scenario], every: int, jobs: int
+) -> Iterator[tuple[str, Row | Exception]]:
+    """Cut the power at every N-th event of each place. Yield the name of the scenario and the sums
+    of each of its PARTS, or why it could not be judged."""
     campaign = Campaign(dict.fromkeys(rig.PLACES, every))
 
-    def run(part: int) -> Row:
-        row = Row(scenario.name, 1)
-        for case in explore(scenario, replace(campaign, share=(part, PARTS))):
+    def run(task: tuple[str, int]) -> Row:
+        name, part = task
+        row = Row(name, 1)
+        for case in explore(scenarios[name], replace(campaign, share=(part, PARTS))):
             row.add(case)
         return row
 
-    for _, done in in_processes(run, range(PARTS), jobs):
-        yield done
+    tasks = [(name, part) for name in scenarios for part in range(PARTS)]
+    for (name, _), done in in_processes(run, tasks, jobs):
+        yield name, done
 
 
 def replay(

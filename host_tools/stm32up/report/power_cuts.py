@@ -39,7 +39,8 @@ def every(product: cuts.Scenario, nth: int, jobs: int, report: Report) -> Values
     violation, Stm32upError if the product does not work without a cut."""
     row = Row(NAME, 1)
     report(progress("torture", 0, command.PARTS))
-    for done, part in enumerate(command.each_part(product, nth, jobs), 1):
+    parts = command.each_part({NAME: product}, nth, jobs)
+    for done, (_, part) in enumerate(parts, 1):
         if isinstance(part, Exception):
             raise _failed(part)
         row.merge(part)
