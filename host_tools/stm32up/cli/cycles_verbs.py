@@ -138,6 +138,7 @@ def _few(context: Context) -> Report:
 
 
 def _write_page(title: str, run: Kept, path: Path, *, complete: bool) -> None:
+    from stm32up.host import bench_run
     from stm32up.report import bench_page
 
     facts: dict[str, Any] = {
@@ -147,6 +148,6 @@ def _write_page(title: str, run: Kept, path: Path, *, complete: bool) -> None:
         "board": run.board,
         "host": run.host,
         "began": run.began,
-        "until": datetime.now().strftime("%Y-%m-%d %H:%M"),
+        "until": bench_run.minute(),
     }
     bench_page.page(f"Bench: {title}", run.cycles, facts, complete=complete).write(path)

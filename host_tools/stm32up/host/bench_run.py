@@ -47,7 +47,7 @@ class Kept:
         self.path = path
         self.board = str(first["board"])
         self.host = str(first.get("host", ""))  # its unique ID; empty if that is not known
-        self.began = str(first.get("began", ""))  # as 2026-11-27 22:10, this computer's time
+        self.began = str(first.get("began", ""))  # see `minute`
         self.seed = int(first["seed"])
         self.kinds = list(first["kinds"])
         self.versions = list(first["versions"])
@@ -117,7 +117,7 @@ def run(
     seed = kept.seed if kept else order.seed if order.seed is not None else _new_seed()
     cycles = Cycles(connection, pair, order.kinds, seed, order.method)
     if kept is None:
-        began = datetime.now().strftime("%Y-%m-%d %H:%M")
+        began = minute()
         first |= {"seed": seed, "span_ms": cycles.prepare(), "host": host, "began": began}
         order.state.unlink(missing_ok=True)
         journal.append(order.state, first)
@@ -151,6 +151,11 @@ def _continued(order: Order, first: dict[str, Any]) -> Kept | None:
             "Give its options to continue it; or remove the file, or name another with --state.",
         )
     return kept
+
+
+def minute() -> str:
+    """This computer's time, as 2026-11-27 22:10."""
+    return datetime.now().strftime("%Y-%m-%d %H:%M")
 
 
 def _new_seed() -> int:

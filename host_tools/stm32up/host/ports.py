@@ -67,7 +67,7 @@ def find_port(say: Note = lambda text: None) -> str:
 
     `say` gets the reason if the choice is not certain.
     """
-    candidates = [port for port in _in_order() if not _is_other(port)]
+    candidates = _candidates()
     boards = [port for port in candidates if _is_board(port)]
     maybe = [port for port in candidates if port.vid in _MAYBE_BOARDS]
     bridges = [port for port in candidates if port.vid in _BRIDGES]
@@ -105,7 +105,7 @@ def _uncertain(port: ListPortInfo) -> str:
 def all_boards(report: Report) -> list[str]:
     """The serial ports of all boards that certainly run MicroPython on their own USB; a note names
     the others that may. Raises NoBoard if there is no board."""
-    ports = [port for port in _in_order() if not _is_other(port)]
+    ports = _candidates()
     found = [str(port.device) for port in ports if _is_board(port)]
     maybe = [
         str(port.device)
@@ -147,6 +147,10 @@ def on_usb() -> list[Port]:
 
 def _in_order() -> list[ListPortInfo]:
     return sorted(list_ports.comports(), key=lambda port: str(port.device))
+
+
+def _candidates() -> list[ListPortInfo]:
+    return [port for port in _in_order() if not _is_other(port)]
 
 
 def ports_present() -> str:

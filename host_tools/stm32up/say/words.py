@@ -99,14 +99,16 @@ def pace(progress: Progress) -> str:
 
 def stopped(progress: Progress) -> str:
     """How far an unfinished phase had come."""
-    doing, unit = phase(progress)
-    return f"stopped {doing} after {progress['done']} of {progress['total']} {unit}"
+    return f"stopped {phase(progress)[0]} after {_done(progress)}"
 
 
 def so_far(progress: Progress) -> str:
     """A line for a file, where a terminal has a bar."""
-    doing, unit = phase(progress)
-    return f"{doing}: {progress['done']} of {progress['total']} {unit}{pace(progress)}"
+    return f"{phase(progress)[0]}: {_done(progress)}{pace(progress)}"
+
+
+def _done(progress: Progress) -> str:
+    return f"{progress['done']} of {progress['total']} {phase(progress)[1]}"
 
 
 def seconds(milliseconds: object) -> str:
